@@ -1,0 +1,38 @@
+"""One idea per file: what is changed in a model's code, as LibCST transformations without any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from patcher.codemods.base import Applied, Code, Codemod, NotNeeded, Outcome, Refused, SoftCap, Span
+from patcher.codemods.checkpointing import checkpointing
+from patcher.codemods.is_decoder import is_decoder
+from patcher.codemods.rotary_tables import rotary_tables
+from patcher.codemods.soft_cap import soft_cap
+from patcher.codemods.tied_weights import tied_weights
+
+# soft_cap stands first, so that its line number is the one of the file as published.
+CODEMODS: Mapping[str, Codemod] = MappingProxyType(
+    {
+        "soft_cap": soft_cap,
+        "rotary_tables": rotary_tables,
+        "tied_weights": tied_weights,
+        "is_decoder": is_decoder,
+        "checkpointing": checkpointing,
+    }
+)
+REPAIRS = ("rotary_tables", "tied_weights", "is_decoder")
+
+__all__ = [
+    "CODEMODS",
+    "REPAIRS",
+    "Applied",
+    "Code",
+    "Codemod",
+    "NotNeeded",
+    "Outcome",
+    "Refused",
+    "SoftCap",
+    "Span",
+]

@@ -1,0 +1,199 @@
+"""The types that all codemods share: what goes in, what comes out, and how a tree is rewritten in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import libcst as cst
+import libcst.matchers as m
+from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
+
+from patcher.errors import CodeError
+
+MARK = "splade-patcher:"
+
+
+@dataclass(frozen=True)
+class SoftCap:
+    """`scale * sigmoid(x / temperature)` as found in the code. `line` counts from 1."""
+
+    class_name: str
+    function: str
+    file: str
+    line: int
+    expression: str
+    scale: float
+    temperature: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "class": self.class_name,
+            "function": self.function,
+            "file": self.file,
+            "line": self.line,
+            "expression": self.expression,
+            "scale": self.scale,
+            "temperature": self.temperature,
+        }
+
+
+@dataclass(frozen=True)
+class Span:
+    """Lines first..last (from 1, both included) of the file that a codemod was given and means to change."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The new code, and the lines of the old code that were meant to change."""
+
+    code: bytes
+    spans: tuple[Span, ...]
+    soft_cap: SoftCap | None = None
+
+
+@dataclass(frozen=True)
+class NotNeeded:
+    """Nothing to do here, and why."""
+
+    reason: str
+    soft_cap: SoftCap | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The place to change is missing, ambiguous or not understood; nothing was changed."""
+
+    reason: str
+
+
+Outcome = Applied | NotNeeded | Refused
+
+
+@dataclass(frozen=True)
+class Code:
+    """One Python file of the model: its bytes, and what config.json says about its classes."""
+
+    path: str
+    content: bytes
+    config: Mapping[str, Any]
+    capped_classes: tuple[str, ...] = ()
+
+    @cached_property
+    def wrapper(self) -> MetadataWrapper:
+        """The file as a syntax tree. Raises CodeError for a syntax error or an unreadable encoding."""
+        try:
+            return MetadataWrapper(cst.parse_module(self.content), unsafe_skip_copy=True)
+        except cst.ParserSyntaxError as error:
+            raise CodeError(
+                f"{self.path} is not valid Python: line {error.raw_line}: {error.message.splitlines()[0]}.",
+                "Report it to the authors of the model, or give a revision whose code parses.",
+            ) from error
+        except (UnicodeDecodeError, LookupError, SyntaxError) as error:
+            raise CodeError(
+                f"{self.path} can't be decoded: {error}.",
+                "Save the file as UTF-8, or declare its encoding in the first line.",
+            ) from error
+
+    @property
+    def module(self) -> cst.Module:
+        return self.wrapper.module
+
+    @property
+    def text(self) -> str:
+        """The file as text, every line end as it stands."""
+        return self.content.decode(self.module.encoding)
+
+    @cached_property
+    def _positions(self) -> Mapping[cst.CSTNode, CodeRange]:
+        return self.wrapper.resolve(PositionProvider)
+
+    @cached_property
+    def _parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
+        return self.wrapper.resolve(ParentNodeProvider)
+
+    def line(self, node: cst.CSTNode) -> int:
+        """Line of the node's first character, from 1."""
+        return self._positions[node].start.line
+
+    def span(self, node: cst.CSTNode) -> Span:
+        """Lines of the node."""
+        where = self._positions[node]
+        return Span(where.start.line, where.end.line)
+
+    def parent(self, node: cst.CSTNode) -> cst.CSTNode:
+        return self._parents[node]
+
+    def source(self, node: cst.CSTNode) -> str:
+        """The node as it is written, on one line."""
+        return " ".join(self.module.code_for_node(node).split())
+
+    def classes(self) -> dict[str, cst.ClassDef]:
+        """The classes at the top level of the file."""
+        return {node.name.value: node for node in self.module.body if isinstance(node, cst.ClassDef)}
+
+    def imports(self) -> list[cst.ImportFrom]:
+        """Every `from x import y` of the file, inside try and if as well."""
+        return self._imports
+
+    @cached_property
+    def _imports(self) -> list[cst.ImportFrom]:
+        return [node for node in m.findall(self.module, m.ImportFrom()) if isinstance(node, cst.ImportFrom)]
+
+    def statement(self, text: str) -> cst.SimpleStatementLine | cst.BaseCompoundStatement:
+        """Parse one new statement in the manner (indentation, line ends) of this file."""
+        return cst.parse_statement(text, config=self.module.config_for_parsing)
+
+
+class Codemod(Protocol):
+    """One idea: a pure function from a file to an outcome."""
+
+    def __call__(self, code: Code) -> Outcome: ...
+
+
+Replacement = Callable[[Any], Any]
+
+
+class _Rewrite(cst.CSTTransformer):
+    def __init__(self, replacements: Mapping[cst.CSTNode, Replacement]) -> None:
+        super().__init__()
+        self.replacements = replacements
+
+    def on_leave(self, original_node: Any, updated_node: Any) -> Any:
+        replace = self.replacements.get(original_node)
+        return replace(updated_node) if replace else updated_node
+
+
+def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> bytes:
+    """The file with each given node replaced by what its function makes of it; everything else as it was."""
+    changed = code.module.visit(_Rewrite(replacements))
+    assert isinstance(changed, cst.Module)
+    return changed.bytes
+
+
+def methods(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:
+    """The methods of a class by name."""
+    return {item.name.value: item for item in node.body.body if isinstance(item, cst.FunctionDef)}
+
+
+def base_names(node: cst.ClassDef) -> list[str]:
+    """Names of the base classes as written; a dotted name gives its last part."""
+    values = [argument.value for argument in node.bases]
+    return [name for value in values if (name := last_name(value))]
+
+
+def last_name(node: cst.CSTNode) -> str | None:
+    """`sigmoid` for `sigmoid` and for `torch.sigmoid`; None for anything that isn't a name."""
+    if isinstance(node, cst.Name):
+        return node.value
+    return node.attr.value if isinstance(node, cst.Attribute) else None
+
+
+def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:
+    """A comment on a line of its own, indented like the block it stands in."""
+    return cst.EmptyLine(indent=True, comment=cst.Comment(f"# {text}"), newline=newline or cst.Newline())

@@ -1,0 +1,80 @@
+"""Proves that a codemod changed what it meant to change, and not one byte or node more."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from patcher.codemods.base import Span
+from patcher.errors import CodeError
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """Lines `before` of the old text became lines `after` of the new one (0-based, end excluded)."""
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
+def hunks(before: str, after: str) -> tuple[Hunk, ...]:
+    """The changed line ranges between two texts. A line is compared with its line end."""
+    matcher = SequenceMatcher(None, before.splitlines(True), after.splitlines(True), autojunk=False)
+    return tuple(Hunk((i1, i2), (j1, j2)) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal")
+
+
+def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: str) -> tuple[Hunk, ...]:
+    """Compare both texts as lines and as trees, and return the hunks between them.
+
+    Every changed line has to lie inside one of `spans` (an insertion: inside or at an edge of it), and the two trees,
+    with the statements on changed lines taken out of both, have to be equal node by node.
+
+    Raises CodeError where anything else differs: this is a mistake in a codemod, never one of the user's.
+    """
+    changed, meant = hunks(before, after), tuple(spans)
+    for hunk in changed:
+        first, last = hunk.before[0] + 1, hunk.before[1]
+        if not any(span.first - 1 <= first and last <= span.last for span in meant):
+            raise _mistake(path, f"line {first} changed and was not meant to")
+    old = _without(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
+    new = _without(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
+    if ast.dump(old) != ast.dump(new):
+        raise _mistake(path, "a statement outside the changed lines differs")
+    return changed
+
+
+def _without(text: str, ranges: list[tuple[int, int]], path: str) -> ast.Module:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise _mistake(path, f"the result does not parse: {error}") from error
+    _prune(tree, ranges)
+    return tree
+
+
+def _prune(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
+    """Drop each simple statement that touches a changed line, and each compound one that lies inside them."""
+    for _, value in ast.iter_fields(node):
+        children = value if isinstance(value, list) else [value]
+        if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+            value[:] = [child for child in value if not _touched(child, ranges)]
+            children = value
+        for child in children:
+            if isinstance(child, ast.AST):
+                _prune(child, ranges)
+
+
+def _touched(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:
+    first, last = node.lineno, node.end_lineno or node.lineno
+    if hasattr(node, "body"):
+        return any(start <= first and last <= end for start, end in ranges)
+    return any(first <= end and start <= last for start, end in ranges)
+
+
+def _mistake(path: str, what: str) -> CodeError:
+    return CodeError(
+        f"The rewritten {path} is not what was intended: {what}; nothing was written.",
+        "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
+    )

@@ -1,0 +1,166 @@
+"""Fills the rotary tables again in `_init_weights`, where transformers 5 expects it.
+
+transformers 5 builds a model without memory, then gives every non-persistent buffer uninitialised memory: tables that
+`__init__` computed are lost without a warning. Its maintainers ask remote code to fill them in `_init_weights`
+(https://github.com/huggingface/transformers/issues/48892). Each such module remembers its arguments, and
+`_init_weights` builds it a second time and copies the tables over. On 4.57 this writes the values that are there.
+"""
+
+from __future__ import annotations
+
+import libcst as cst
+import libcst.matchers as m
+
+from patcher.codemods.base import (
+    Applied,
+    Code,
+    NotNeeded,
+    Outcome,
+    Refused,
+    Replacement,
+    Span,
+    base_names,
+    methods,
+    rewrite,
+)
+
+_ARGUMENTS = "_init_arguments"
+_NON_PERSISTENT = m.Call(
+    func=m.Attribute(value=m.Name("self"), attr=m.Name("register_buffer")),
+    args=[
+        m.ZeroOrMore(),
+        m.Arg(keyword=m.Name("persistent"), value=m.Name("False")) | m.Arg(keyword=None, value=m.Name("False")),
+        m.ZeroOrMore(),
+    ],
+)
+_COMMENT = "# transformers 5 leaves non-persistent buffers uninitialised after loading; they are computed again here."
+
+
+def rotary_tables(code: Code) -> Outcome:
+    """Restore each non-persistent buffer that a module of this file computes in its `__init__`."""
+    flash = _from_flash_attn(code)
+    tables = [node for node in code.classes().values() if _has_tables(node, flash)]
+    if not tables:
+        return NotNeeded("no module of this file computes non-persistent buffers in __init__")
+    names = [node.name.value for node in tables]
+    homes = [node for node in code.classes().values() if "_init_weights" in methods(node)]
+    if homes and all(_mentions(node, name) for node in homes for name in names):
+        return NotNeeded(f"_init_weights already handles {', '.join(names)}")
+    replacements: dict[cst.CSTNode, Replacement] = {}
+    spans: list[Span] = []
+    for node in tables:
+        problem = _remember_arguments(code, node, replacements, spans)
+        if problem:
+            return Refused(problem)
+    branch = _branch(names)
+    if homes:
+        for home in homes:
+            _insert_branch(code, methods(home)["_init_weights"], branch, replacements, spans)
+    else:
+        roots = [node for node in code.classes().values() if "PreTrainedModel" in base_names(node)]
+        if not roots:
+            return Refused(f"{', '.join(names)}: this file has no PreTrainedModel that could fill the tables again")
+        for root in roots:
+            _add_method(code, root, branch, replacements, spans)
+    return Applied(rewrite(code, replacements), tuple(spans))
+
+
+def _has_tables(node: cst.ClassDef, flash: set[str]) -> bool:
+    """Whether the class, or flash-attn's rotary class below it, registers non-persistent buffers on construction."""
+    init = methods(node).get("__init__")
+    if init is None:
+        return False
+    return bool(m.findall(init, _NON_PERSISTENT)) or any(name in flash for name in base_names(node))
+
+
+def _from_flash_attn(code: Code) -> set[str]:
+    """Names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
+    names: set[str] = set()
+    for statement in code.imports():
+        origin = code.source(statement.module) if statement.module else ""
+        if origin.startswith("flash_attn") and not isinstance(statement.names, cst.ImportStar):
+            names |= {alias.evaluated_alias or alias.evaluated_name for alias in statement.names}
+    return {name for name in names if "Rotary" in name}
+
+
+def _mentions(node: cst.ClassDef, name: str) -> bool:
+    return bool(m.findall(methods(node)["_init_weights"], m.Name(name)))
+
+
+def _remember_arguments(
+    code: Code, node: cst.ClassDef, replacements: dict[cst.CSTNode, Replacement], spans: list[Span]
+) -> str | None:
+    """Plan `self._init_arguments = {...}` behind `super().__init__`; the answer is a reason to refuse, or None."""
+    name, init = node.name.value, methods(node)["__init__"]
+    if any("PreTrainedModel" in base for base in base_names(node)):
+        return f"{name} computes non-persistent buffers in the model itself, which can't be built a second time"
+    params = init.params
+    if isinstance(params.star_arg, cst.Param) or params.star_kwarg:
+        return f"{name}.__init__ (line {code.line(init)}) takes *args or **kwargs, so its arguments can't be repeated"
+    arguments = [p.name.value for p in (*params.posonly_params, *params.params, *params.kwonly_params)][1:]
+    if params.posonly_params:
+        return f"{name}.__init__ (line {code.line(init)}) takes positional-only arguments"
+    anchor = next((line for line in init.body.body if m.findall(line, _SUPER_INIT)), None)
+    if anchor is None:
+        return f"{name}.__init__ (line {code.line(init)}) does not call super().__init__ at its top level"
+    repeated = ", ".join(f'"{argument}": {argument}' for argument in arguments)
+    line = code.statement(f"self.{_ARGUMENTS} = {{{repeated}}}  # for _init_weights\n")
+    replacements[anchor] = lambda updated: cst.FlattenSentinel([updated, line])
+    spans.append(_after(code, anchor))
+    return None
+
+
+_SUPER_INIT = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super")), attr=m.Name("__init__")))
+
+
+def _branch(names: list[str]) -> str:
+    kinds = names[0] if len(names) == 1 else f"({', '.join(names)})"
+    return (
+        f"{_COMMENT}\n"
+        f"if isinstance({{module}}, {kinds}):\n"
+        f"{{indent}}rebuilt = type({{module}})(**{{module}}.{_ARGUMENTS})\n"
+        f"{{indent}}for name, table in rebuilt.named_buffers(recurse=False):\n"
+        f"{{indent}}{{indent}}getattr({{module}}, name).copy_(table)\n"
+    )
+
+
+def _insert_branch(
+    code: Code,
+    method: cst.FunctionDef,
+    branch: str,
+    replacements: dict[cst.CSTNode, Replacement],
+    spans: list[Span],
+) -> None:
+    parameter = method.params.params[1].name.value
+    statement = code.statement(branch.format(module=parameter, indent=code.module.default_indent))
+    body = method.body.body
+    after = m.matches(body[0], m.SimpleStatementLine(body=[m.Expr(value=m.SimpleString())])) and len(body) > 1
+    anchor = body[0]
+    if after:
+        replacements[anchor] = lambda updated: cst.FlattenSentinel([updated, statement])
+        spans.append(_after(code, anchor))
+    else:
+        replacements[anchor] = lambda updated: cst.FlattenSentinel([statement, updated])
+        spans.append(Span(code.line(anchor), code.line(anchor) - 1))
+
+
+def _add_method(
+    code: Code,
+    node: cst.ClassDef,
+    branch: str,
+    replacements: dict[cst.CSTNode, Replacement],
+    spans: list[Span],
+) -> None:
+    indent = code.module.default_indent
+    lines = branch.format(module="module", indent=indent).splitlines()
+    text = f"def _init_weights(self, module):\n{indent}super()._init_weights(module)\n"
+    statement = code.statement(text + "".join(f"{indent}{line}\n" for line in lines))
+    statement = statement.with_changes(leading_lines=[cst.EmptyLine(indent=False)])
+    replacements[node.body] = lambda body: body.with_changes(body=[*body.body, statement])
+    spans.append(_after(code, node.body.body[-1]))
+
+
+def _after(code: Code, node: cst.CSTNode) -> Span:
+    """An insertion behind a node: no line of the old file is meant to change."""
+    last = code.span(node).last
+    return Span(last + 1, last)

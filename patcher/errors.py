@@ -1,0 +1,141 @@
+"""One tree of errors: each says what is wrong in one line and what to do in another."""
+
+from __future__ import annotations
+
+import errno
+
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    RevisionResolutionError,
+)
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class PatcherError(Exception):
+    """What a user reads: `message` says what is wrong, `hint` what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}"
+
+
+class UsageError(PatcherError):
+    """The command was given something it can't mean."""
+
+    exit_code = 2
+
+
+class SourceError(PatcherError):
+    """The source is not there, or is not a model of the kind this tool rewrites."""
+
+
+class HubUnreachable(PatcherError):
+    """The Hub gave no answer and the local cache can't stand in for it."""
+
+
+class AccessDenied(PatcherError):
+    """The Hub knows the repository and refuses this user."""
+
+
+class CodeError(PatcherError):
+    """The model's code can't be read, or the place to change is missing or ambiguous."""
+
+
+class OutputError(PatcherError):
+    """The output folder can't be written, or belongs to somebody else."""
+
+
+class TrustRequired(PatcherError):
+    """Verification executes model code and nobody has agreed to that."""
+
+
+class VerificationError(PatcherError):
+    """The verification could not run to its end (a failed check is a Report, not an error)."""
+
+
+class PublishError(PatcherError):
+    """Publishing was refused or did not finish."""
+
+
+def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:
+    """What a failed Hub request means to the user.
+
+    The text of the original error stays out of the message where it could repeat request headers.
+    """
+    at = f"{repo_id}@{revision}" if revision else repo_id
+    if isinstance(error, GatedRepoError):
+        return AccessDenied(
+            f"{repo_id} is gated and this account has no access.",
+            f"Ask for access on its page (https://huggingface.co/{repo_id}), then run `hf auth login`.",
+        )
+    if isinstance(error, DisabledRepoError):
+        return AccessDenied(f"Access to {repo_id} has been disabled.", "Choose another source repository.")
+    if isinstance(error, RepositoryNotFoundError):
+        return SourceError(
+            f"No model repository {repo_id} on the Hub, or it is private.",
+            "Check the spelling; for a private repository run `hf auth login` first.",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return SourceError(
+            f"{repo_id} has no revision {revision or 'main'!r}.",
+            f"Give a branch, a tag or a commit that `hf models info {repo_id}` knows.",
+        )
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return _from_status(error.response.status_code, at)
+    if isinstance(error, (OfflineModeIsEnabled, RevisionResolutionError)) or is_unreachable(error):
+        return HubUnreachable(
+            f"The Hub can't be reached, and {at} is not in the local Hub cache.",
+            "Connect once to fetch it (or unset HF_HUB_OFFLINE), or run `make demo`, which needs no network.",
+        )
+    return PatcherError(
+        f"The Hub client failed on {at}: {type(error).__name__}.", "Run again with HF_DEBUG=1 to see where."
+    )
+
+
+def _from_status(status: int, at: str) -> PatcherError:
+    if status == 401:
+        return AccessDenied(f"The Hub did not accept the token for {at}.", "Run `hf auth login` with a valid token.")
+    if status == 403:
+        return AccessDenied(f"This account may not do that on {at}.", "Use a token with access to it.")
+    if status == 404:
+        return SourceError(f"{at} is not on the Hub.", "Check the spelling of the repository and the file.")
+    if status == 429:
+        return HubUnreachable("The Hub limits the rate of requests.", "Wait some minutes and run the command again.")
+    return HubUnreachable(f"The Hub answered {status} for {at}.", "Try again; see https://status.huggingface.co.")
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether no usable answer came: no network, a dropped connection, a time-out or a server error."""
+    if isinstance(error, HfHubHTTPError):
+        return error.response is not None and error.response.status_code >= 500
+    name = type(error).__module__.split(".")[0]
+    return isinstance(error, (OfflineModeIsEnabled, ConnectionError, TimeoutError)) or name in {
+        "httpx",
+        "httpx2",
+        "httpcore",
+        "httpcore2",
+    }
+
+
+def from_os(error: OSError, where: str) -> OutputError:
+    """What a failed write means to the user."""
+    if error.errno in NO_SPACE:
+        return OutputError(
+            f"No room left while writing {where}; nothing was changed there.",
+            "Free disk space or choose another --out, then run the same command again.",
+        )
+    if isinstance(error, PermissionError):
+        return OutputError(f"{where} may not be written.", "Choose another --out, or change its permissions.")
+    return OutputError(f"{where} could not be written: {error.strerror or error}.", "Choose another --out.")
