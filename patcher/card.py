@@ -1,0 +1,111 @@
+"""Writes the model card from the record of the patch and the last report; it knows no number of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from patcher import __version__
+from patcher.console import figures, number, percent, size
+from patcher.patch import PatchedModel
+from patcher.plan import CARD
+from patcher.verify.report import Report
+
+TEMPLATE = "model_card.md.jinja"
+_SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
+
+
+def templates() -> Path:
+    """The folder of templates: inside the installed package, or at the top of a checkout."""
+    installed = Path(str(files("patcher") / "templates"))
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "templates"
+
+
+def render(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> str:
+    """The card as Markdown. `model_id` and `revision` are what its examples load.
+
+    Raises jinja2.UndefinedError where the template names something that does not exist.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(templates()),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(number=number, percent=percent, size=size)
+    text = environment.get_template(TEMPLATE).render(
+        metadata=_metadata(model, report).to_yaml(),
+        model=model,
+        model_id=model_id,
+        name=model_id.rpartition("/")[2],
+        revision=revision,
+        report=report,
+        figures=figures(report) if report else [],
+        version=__version__,
+        cap=model.soft_cap,
+        repairs=_applied(model),
+    )
+    return seal(text)
+
+
+def seal(text: str) -> str:
+    """Add the last line that tells an unedited card from one that somebody changed by hand."""
+    text = text.rstrip("\n") + "\n"
+    return f"{text}\n<!-- splade-patcher card {hashlib.sha256(text.encode()).hexdigest()} -->\n"
+
+
+def is_sealed(text: str) -> bool:
+    """Whether the card is one of ours and nobody edited it since."""
+    text = text.replace("\r\n", "\n")
+    found = _SEAL.search(text)
+    return found is not None and hashlib.sha256(text[: found.start()].encode()).hexdigest() == found[1]
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a card may be replaced: it is not there, or it is ours and unedited."""
+    return not path.exists() or is_sealed(path.read_text("utf-8"))
+
+
+def write(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> Path:
+    """Write README.md into the folder of the model, whole or not at all, and return its path."""
+    path = model.folder / CARD
+    part = path.with_name(f".{CARD}.partial")
+    part.write_text(render(model, report, model_id, revision), "utf-8")
+    part.replace(path)
+    return path
+
+
+def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
+    base: Mapping[str, Any] = model.record["base_card"]
+    tags = ["splade", "sparse-retrieval", "raw-logits", "custom_code", *base.get("tags", [])]
+    return ModelCardData(
+        language=base.get("language"),
+        license=base.get("license"),
+        license_name=base.get("license_name"),
+        license_link=base.get("license_link"),
+        base_model=model.source.repo_id,
+        base_model_relation="finetune" if model.source.repo_id else None,
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
+    )
+
+
+def _applied(model: PatchedModel) -> list[dict[str, str]]:
+    why = {
+        "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
+        "transformers 5 leaves uninitialised memory there otherwise",
+        "tied_weights": "`_tied_weights_keys` is no list any more; `save_pretrained` of transformers 5 fails on one",
+        "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
+        "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
+    }
+    names = [result["name"] for result in model.record["codemods"] if result["status"] == "applied"]
+    return [{"name": name, "why": why[name]} for name in dict.fromkeys(names) if name in why]

@@ -1,0 +1,266 @@
+"""The `patcher` command: parse, call one function, render, exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from patcher import __version__, api, card
+from patcher.console import Console
+from patcher.errors import OutputError, PatcherError, TrustRequired, UsageError
+from patcher.patch import check_output, load
+from patcher.plan import CARD, Options, Plan, make_plan
+from patcher.snapshot import Source, resolve
+from patcher.verify import MIN_LOGIT_SPARSITY, Report, load_report
+from patcher.verify.guard import TIMEOUT
+from patcher.verify.texts import load_probe_texts
+
+app = typer.Typer(
+    name="patcher",
+    help="Take the cap off a NorBERT4 masked-LM head, make its code load right on transformers 5, and prove both.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(str, Enum):
+    """Where the model runs; auto takes cuda, then mps, then cpu."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print one line on stdout and nothing on stderr.")]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Hub id, id@revision, hf:// URI or a folder.", show_default=False)
+]
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder that `patcher patch` wrote.", show_default=False)
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub source.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Agree to run the model's own code.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
+Timeout = Annotated[float, typer.Option(help="Seconds after which the model is stopped.", min=1)]
+MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
+Encoder = Annotated[
+    bool, typer.Option("--sparse-encoder", help="Also load it with sentence-transformers and compare figures.")
+]
+AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Take the cap off the causal head as well.")]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"splade-patcher {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def patcher(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+@app.command()
+def plan(
+    source: SourceArgument,
+    revision: Revision = None,
+    also_causal_lm: AlsoCausal = False,
+    checkpointing: Checkpointing = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
+    console = Console(as_json, quiet)
+    made = make_plan(resolve(source, revision), Options(also_causal_lm, checkpointing))
+    console.result(made.as_json(), str(made.source), lambda: console.plan(made))
+    if made.already_patched:
+        console.talk(_already(made))
+
+
+@app.command()
+def patch(
+    source: SourceArgument,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)],
+    revision: Revision = None,
+    trust_remote_code: Trust = False,
+    device: DeviceOption = Device.auto,
+    min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Write the folder without running it.")] = False,
+    code_only: Annotated[
+        bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")
+    ] = False,
+    sparse_encoder: Encoder = False,
+    also_causal_lm: AlsoCausal = False,
+    checkpointing: Checkpointing = False,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the patched folder, run it against the base model, and write its report and card."""
+    if code_only and not no_verify:
+        raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
+    console = Console(as_json, quiet)
+    check_output(out)
+    snapshot = resolve(source, revision)
+    made = make_plan(snapshot, Options(also_causal_lm, checkpointing))
+    if made.already_patched:
+        nothing = api.Patched(out, made, None)
+        console.result(nothing.as_json(), str(made.source), lambda: console.line(_already(made)))
+        return
+    verification = None
+    if not no_verify:
+        _agree(console, trust_remote_code, made.contents, snapshot.source)
+        texts = [text.text for text in load_probe_texts()]
+        verification = api.Verification(texts, device.value, min_logit_sparsity, timeout, sparse_encoder)
+    console.talk(f"Patching {snapshot.source} into {out} ...")
+    done = api.patch_model(made, snapshot, out, verification, code_only, console.talk)
+
+    def human() -> None:
+        console.diff(made.diff)
+        console.line("")
+        if done.report:
+            console.report(done.report)
+            console.line("")
+        console.line(_verdict(out, done.report))
+
+    console.result(done.as_json(), str(out), human)
+    _leave(done.report)
+
+
+@app.command()
+def verify(
+    folder: FolderArgument,
+    trust_remote_code: Trust = False,
+    device: DeviceOption = Device.auto,
+    texts: Annotated[
+        Path | None, typer.Option(help="Your own probe texts: .jsonl with a `text`, or one text per line.")
+    ] = None,
+    min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
+    sparse_encoder: Encoder = False,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the base and the patched model on the same texts and check that only the cap is gone."""
+    console = Console(as_json, quiet)
+    model = load(folder)
+    try:
+        probes = [text.text for text in load_probe_texts(texts)]
+    except ValueError as error:
+        message, _, hint = str(error).partition("\n")
+        raise UsageError(message, hint or "Give a .jsonl file with a `text` in each line, or plain lines.") from error
+    code = {path: (folder / path).read_bytes() for path in _code_files(folder)}
+    _agree(console, trust_remote_code, code, model.source)
+    verification = api.Verification(probes, device.value, min_logit_sparsity, timeout, sparse_encoder)
+    console.talk(f"Running the base and the patched model on {len(probes)} texts ...")
+    report = api.verify_folder(folder, verification)
+    if not card.is_ours(folder / CARD):
+        console.talk(f"{folder / CARD} was edited by hand and was left as it is; `patcher card` writes it anew.")
+
+    def human() -> None:
+        console.report(report)
+        console.line("")
+        console.line(_verdict(folder, report))
+
+    console.result(report.as_json(), "passed" if report.passed else "failed", human)
+    _leave(report)
+
+
+@app.command(name="card")
+def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Write README.md again from the plan and the last report."""
+    console = Console(as_json, quiet)
+    path = card.write(load(folder), load_report(folder), folder.resolve().name)
+    console.result({"schema_version": 1, "path": str(path)}, str(path), lambda: console.line(f"Wrote {path}"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for what went wrong, 2 for wrong usage."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _interrupt)
+    console = Console()
+    try:
+        app(args=list(argv) if argv is not None else None, prog_name="patcher")
+        return 0
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 1
+    except _Interrupted:
+        console.error(PatcherError("Interrupted; nothing was left half written.", "Run the same command again."))
+        return 130
+    except PatcherError as error:
+        if os.environ.get("HF_DEBUG"):
+            traceback.print_exc()
+        console.error(error)
+        return error.exit_code
+    except OSError as error:
+        if os.environ.get("HF_DEBUG"):
+            traceback.print_exc()
+        where = f" ({error.filename})" if error.filename else ""
+        console.error(OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where."))
+        return 1
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C or a polite end from outside; not an Exception, so that nothing on the way swallows it."""
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise _Interrupted
+
+
+def _agree(console: Console, trusted: bool, code: Mapping[str, bytes], source: Source) -> None:
+    """Get a yes to running the model's code: by the flag, or at the prompt that lists the files and their SHA-256."""
+    if trusted:
+        return
+    if sys.stdin.isatty():
+        console.talk(f"Verifying runs this code of {source}:")
+        for path, content in sorted(code.items()):
+            console.talk(f"  {hashlib.sha256(content).hexdigest()}  {path}")
+    if not console.confirm("Run it?"):
+        raise TrustRequired(
+            "Verifying runs the model's own code, and nobody agreed to that.",
+            "Read it with `patcher plan`, then add --trust-remote-code (or --no-verify to `patcher patch`).",
+        )
+
+
+def _code_files(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.py"))]
+
+
+def _already(made: Plan) -> str:
+    return f"{made.source} is already patched: `{made.soft_cap.expression}` was removed before. Nothing to do."
+
+
+def _verdict(folder: Path, report: Report | None) -> str:
+    if report is None:
+        return f"Written: {folder} (not verified; run `patcher verify {folder}` before you use it)"
+    if report.passed:
+        return f"Verified: {folder} passed all {len(report.checks)} checks."
+    failed = ", ".join(check.name for check in report.checks if not check.passed)
+    return f"FAILED: {folder} did not pass {failed}."
+
+
+def _leave(report: Report | None) -> None:
+    if report is not None and not report.passed:
+        raise typer.Exit(1)
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,178 @@
+"""The only place that prints: data on stdout, everything else on stderr; for people, as JSON, or quiet."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console as Rich
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from patcher.errors import PatcherError
+from patcher.plan import Plan
+from patcher.verify.report import Report
+
+
+class Console:
+    """Renders values. `as_json` prints one JSON object, `quiet` one line; otherwise tables and diffs."""
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        # Where no terminal sets the width, tables stay whole: a log or a file scrolls sideways.
+        width = None if sys.stdout.isatty() else 160
+        self._out = Rich(highlight=False, soft_wrap=True, width=width)
+        self._err = Rich(stderr=True, highlight=False, soft_wrap=True)
+
+    def talk(self, text: str) -> None:
+        """One line to the person, on stderr."""
+        if not self.quiet:
+            self._err.print(Text(text))
+
+    def error(self, error: PatcherError) -> None:
+        """What is wrong and what to do, on stderr, whatever the mode."""
+        self._err.print(Text.assemble(("Error: ", "bold red"), error.message))
+        self._err.print(Text.assemble(("Hint: ", "bold"), error.hint))
+
+    def result(self, data: Mapping[str, Any], line: str, human: Callable[[], None]) -> None:
+        """The result of a command on stdout: `data` as JSON, `line` when quiet, otherwise what `human` renders."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        elif self.quiet:
+            sys.stdout.write(line + "\n")
+        else:
+            human()
+
+    def line(self, text: str, style: str = "") -> None:
+        """One line of a result on stdout, for people."""
+        self._out.print(Text(text, style))
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+        """A table of a result on stdout, for people; columns in `right` are aligned to the right."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, header in enumerate(headers):
+            table.add_column(header, justify="right" if index in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*[Text(cell) for cell in row])
+        self._out.print(table)
+
+    def diff(self, diff: str) -> None:
+        """A unified diff on stdout, coloured where the terminal shows colours."""
+        if self._out.is_terminal:
+            self._out.print(Syntax(diff, "diff", background_color="default", word_wrap=False))
+        else:
+            sys.stdout.write(diff)
+
+    def plan(self, plan: Plan) -> None:
+        """The diff, what each codemod did, and the table of files."""
+        self.diff(plan.diff)
+        if plan.diff:
+            self.line("")
+        rows = [
+            (result.name, result.status.replace("_", " "), result.file, result.reason or _edits(result.edits))
+            for result in plan.codemods
+        ]
+        self.table(("codemod", "status", "file", "where"), rows)
+        self.line("")
+        self.table(("file", "becomes", "why"), _files(plan))
+
+    def report(self, report: Report) -> None:
+        """The checks and the figures before and after."""
+        rows = [
+            ("passed" if check.passed else "FAILED", check.name, number(check.value), number(check.limit), check.detail)
+            for check in report.checks
+        ]
+        self.table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
+        self.line("")
+        self.table(("figure", "base model", "patched"), figures(report), right=(1, 2))
+
+    def confirm(self, question: str) -> bool | None:
+        """Ask once; None where nobody can answer (no terminal, JSON or quiet)."""
+        if self.as_json or self.quiet or not sys.stdin.isatty():
+            return None
+        self._err.print(Text(f"{question} [y/N] ", "bold"), end="")
+        try:
+            return input().strip().lower() in {"y", "yes"}
+        except EOFError:
+            return None
+
+
+def number(value: float | None) -> str:
+    """A value of a report for people: counts as they are, others with six significant digits."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+
+
+def percent(value: float | None) -> str:
+    """A share for people, with two decimals; never rounded up to 100 %."""
+    if value is None:
+        return "-"
+    return f"{min(value * 100, 99.99) if value < 1 else 100:.2f} %"
+
+
+def size(count: int) -> str:
+    """A number of bytes for people, in powers of ten."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def figures(report: Report) -> list[tuple[str, str, str]]:
+    """The table before and after, row by row, as the terminal and the card show it."""
+
+    def row(name: str, show: Callable[[Any], str], *keys: str) -> tuple[str, str, str]:
+        return name, show(_at(report.before, keys)), show(_at(report.after, keys))
+
+    rows = [
+        row("smallest logit", _decimal, "min"),
+        row("largest logit", _decimal, "max"),
+        row("negative logits", percent, "negative_fraction"),
+        row("logit sparsity", percent, "logit_sparsity"),
+        row("embedding sparsity, mean", percent, "embedding_sparsity", "mean"),
+        row("embedding sparsity, least", percent, "embedding_sparsity", "min"),
+        row("active dims, mean", _decimal, "active_dims", "mean"),
+        row("active dims, most", _decimal, "active_dims", "max"),
+    ]
+    if report.sparse_encoder is not None:
+        theirs = report.sparse_encoder
+        rows.append(
+            (
+                "SparseEncoder.sparsity(), sparsity_ratio",
+                percent(theirs["before"]["sparsity_ratio"]),
+                percent(theirs["after"]["sparsity_ratio"]),
+            )
+        )
+    return rows
+
+
+def _decimal(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _at(figures: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    value: Any = figures
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _edits(edits: Sequence[Any]) -> str:
+    return ", ".join(f"line {edit.line}" for edit in edits)
+
+
+def _files(plan: Plan) -> list[tuple[str, str, str]]:
+    return [
+        *((path, "rewritten", "") for path in plan.files.changed),
+        *((path, "copied", "byte for byte") for path in plan.files.copied),
+        *((path, "left out", reason) for path, reason in plan.files.dropped.items()),
+    ]

@@ -1,0 +1,256 @@
+"""Writes the patched folder: built beside its place and moved in whole, so that it is complete or absent."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import errno
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from patcher import __version__
+from patcher.codemods import SoftCap
+from patcher.errors import OutputError, PatcherError, from_os
+from patcher.plan import RECORD, SCHEMA_VERSION, Options, Plan
+from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
+
+TOOL = "splade-patcher"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of the patched folder: its SHA-256 in the source and here, its size here in bytes."""
+
+    path: str
+    action: str  # "changed" or "copied"
+    before: str
+    after: str
+    size: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "action": self.action,
+            "sha256_before": self.before,
+            "sha256_after": self.after,
+            "size": self.size,
+        }
+
+
+@dataclass(frozen=True)
+class PatchedModel:
+    """A patched folder and its record of where every file came from (`patch.json`)."""
+
+    folder: Path
+    source: Source
+    options: Options
+    soft_cap: SoftCap
+    files: tuple[FileRecord, ...]
+    originals: Mapping[str, bytes]
+    diff: str
+    record: Mapping[str, Any]
+
+    def file(self, path: str) -> FileRecord | None:
+        """The record of one file, or None."""
+        return next((file for file in self.files if file.path == path), None)
+
+    @property
+    def weights(self) -> tuple[FileRecord, ...]:
+        """The records of the safetensors files."""
+        return tuple(file for file in self.files if file.path.endswith(".safetensors"))
+
+    @property
+    def code_only(self) -> bool:
+        """Whether the weights were left on the Hub."""
+        return any(not (self.folder / file.path).is_file() for file in self.weights)
+
+
+@contextmanager
+def staged(plan: Plan, snapshot: Snapshot, out: Path, code_only: bool = False) -> Iterator[PatchedModel]:
+    """Write the patched folder beside `out`, let the caller add to it, and move it in when the caller is done.
+
+    Whatever interrupts this, `out` is the old folder or the new one, whole. An `out` that splade-patcher wrote is
+    replaced; any other is refused. `code_only` leaves the safetensors where they are and records their hashes.
+
+    Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors.
+    """
+    out = Path(os.path.abspath(out))
+    check_output(out)
+    stage = out.parent / f".{out.name}.{os.getpid()}.partial"
+    heavy = weights(snapshot)
+    wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
+    snapshot = fetch(snapshot, wanted)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(out)
+        _check_room(snapshot, [path for path in wanted if path in heavy], out.parent)
+        stage.mkdir()
+        yield _write(plan, snapshot, stage, wanted)
+        _swap(stage, out)
+    except OSError as error:
+        raise from_os(error, str(out)) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def load(folder: Path) -> PatchedModel:
+    """Read the record of a patched folder. Raises OutputError where there is none or it is not one of ours."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+        return _from_record(folder, record)
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{folder} is not a patched folder: it has no {RECORD}.", "Make one with `patcher patch SOURCE --out DIR`."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{folder / RECORD} is not a record that this version of {TOOL} understands.",
+            "Make the folder again with `patcher patch`.",
+        ) from error
+
+
+def from_record(record: Mapping[str, Any], folder: Path) -> PatchedModel:
+    """The value behind a `patch.json` that was read elsewhere. Raises KeyError, TypeError or ValueError."""
+    return _from_record(folder, record)
+
+
+def check_output(out: Path) -> None:
+    """Refuse an output that is there and that splade-patcher did not write. Raises OutputError."""
+    if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
+        return
+    try:
+        if json.loads((out / RECORD).read_text("utf-8"))["tool"]["name"] == TOOL and not out.is_symlink():
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise OutputError(
+        f"{out} exists and was not written by {TOOL}; it was left as it is.",
+        "Choose another --out, or remove that one yourself.",
+    )
+
+
+def _write(plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str]) -> PatchedModel:
+    """Fill the staging folder: code rewritten, the rest byte for byte, the record last."""
+    listed = {file.path: file for file in snapshot.files}
+    records = []
+    for path in sorted((*plan.files.changed, *plan.files.copied)):
+        target = stage / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path in plan.contents:
+            target.write_bytes(plan.contents[path])
+            before = sha256_of(snapshot.local(path))
+            records.append(FileRecord(path, "changed", before, sha256_of(target), target.stat().st_size))
+        elif path in copied:
+            shutil.copyfile(snapshot.local(path), target)
+            before, after = listed[path].sha256 or sha256_of(snapshot.local(path)), sha256_of(target)
+            if before != after:
+                raise PatcherError(
+                    f"{path} is not the file that {snapshot.source} lists: its SHA-256 differs.",
+                    "Remove it from the local Hub cache (`hf cache rm`) and run the command again.",
+                )
+            records.append(FileRecord(path, "copied", before, after, target.stat().st_size))
+        else:
+            known = listed[path].sha256
+            if known is None:
+                raise PatcherError(
+                    f"{path} can't be left on the Hub: the source does not tell its SHA-256.", "Leave out --code-only."
+                )
+            records.append(FileRecord(path, "copied", known, known, listed[path].size or 0))
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": TOOL, "version": __version__},
+        "versions": {
+            "python": platform.python_version(),
+            "libcst": version("libcst"),
+            "huggingface_hub": version("huggingface_hub"),
+        },
+        **{key: value for key, value in plan.as_json().items() if key in {"source", "soft_cap", "codemods", "diff"}},
+        "options": plan.options.as_json(),
+        "base_card": dict(plan.base_card),
+        "files": [file.as_json() for file in records],
+        "dropped": plan.files.as_json()["dropped"],
+        "originals": {path: base64.b64encode(content).decode() for path, content in plan.originals.items()},
+    }
+    (stage / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return _from_record(stage, record)
+
+
+def _from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
+    if record["tool"]["name"] != TOOL or record["schema_version"] != SCHEMA_VERSION:
+        raise ValueError("another tool or another schema")
+    cap = dict(record["soft_cap"])
+    return PatchedModel(
+        folder=folder,
+        source=Source(**record["source"]),
+        options=Options(**record["options"]),
+        soft_cap=SoftCap(class_name=cap.pop("class"), **cap),
+        files=tuple(
+            FileRecord(f["path"], f["action"], f["sha256_before"], f["sha256_after"], f["size"])
+            for f in record["files"]
+        ),
+        originals={path: base64.b64decode(text) for path, text in record["originals"].items()},
+        diff=record["diff"],
+        record=record,
+    )
+
+
+def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:
+    """Say so before copying where the weights can't fit."""
+    sizes = {file.path: file.size or 0 for file in snapshot.files}
+    needed = sum(sizes[path] for path in paths)
+    if needed > shutil.disk_usage(parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed run left: staging folders of processes that are no more."""
+    for left in out.parent.glob(f".{out.name}.*.partial"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return pid != os.getpid()
+
+
+def _swap(stage: Path, out: Path) -> None:
+    """Put the new folder in place. An old one changes places with it in one step where the system can do that."""
+    if not out.exists() or not any(out.iterdir()):
+        os.replace(stage, out)
+        return
+    if not _exchange(stage, out):
+        # Without an atomic exchange (macOS on some volumes, Windows) there is a moment with two complete folders
+        # and neither at its place; the old one keeps a name that says what it is.
+        aside = out.parent / f".{out.name}.{os.getpid()}.replaced"
+        os.replace(out, aside)
+        os.replace(stage, out)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step: renameat2 with RENAME_EXCHANGE, on macOS renamex_np."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if hasattr(libc, "renameat2"):
+            at_cwd, exchange = -100, 2
+            return bool(libc.renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0)
+        if hasattr(libc, "renamex_np"):
+            return bool(libc.renamex_np(os.fsencode(one), os.fsencode(other), 2) == 0)
+    except (OSError, TypeError):
+        pass
+    return False

@@ -1,0 +1,116 @@
+"""Judges what was measured. Pure arithmetic: no model, no torch; a value that is not finite fails every check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from patcher.verify.report import Check
+
+# fp32 has a spacing of 1.9e-6 just below 30, the largest value under the cap; five of those.
+CAP_TOLERANCE = 1e-5
+MIN_LOGIT_SPARSITY = 0.98
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the child process measured; counts unless said otherwise.
+
+    `cap_error` is max |base - scale * sigmoid(patched / temperature)| over real positions, `figures` are those of the
+    report. A position is real when it is neither padding nor the synthetic first row.
+    """
+
+    not_finite: int
+    positions: int
+    tensors: int
+    tensors_changed: tuple[str, ...]
+    buffers: int
+    buffers_wrong: tuple[str, ...]
+    cap_error: float
+    predictions_changed: int
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    environment: Mapping[str, str]
+    sparse_encoder: Mapping[str, Any] | None = None
+    failure: str | None = None
+
+
+def judge(
+    measured: Measured,
+    files_changed: tuple[str, ...] = (),
+    min_logit_sparsity: float = MIN_LOGIT_SPARSITY,
+) -> tuple[Check, ...]:
+    """The checks, in the order in which a failure of one explains a failure of the next.
+
+    `files_changed` are weight files whose SHA-256 is not that of the source.
+    """
+    after = measured.after
+    weights = (*files_changed, *measured.tensors_changed)
+    checks = [
+        _count("weights_unchanged", weights, f"of {measured.tensors} tensors differ from the source", measured),
+        _count(
+            "buffers_rebuilt", measured.buffers_wrong, f"of {measured.buffers} buffers differ from fresh ones", measured
+        ),
+        _check(
+            "cap_removed_exactly",
+            measured.cap_error,
+            CAP_TOLERANCE,
+            measured.cap_error <= CAP_TOLERANCE,
+            "largest |base - scale * sigmoid(patched / temperature)|",
+            measured,
+        ),
+        _check(
+            "predictions_unchanged",
+            measured.predictions_changed,
+            0,
+            measured.predictions_changed == 0,
+            f"of {measured.positions} positions predict another token",
+            measured,
+        ),
+        _check(
+            "negative_logits",
+            after.get("negative_fraction"),
+            0,
+            _number(after.get("negative_fraction")) > 0,
+            "share of negative logits; some have to be",
+            measured,
+        ),
+        _check(
+            "relu_sparsity",
+            after.get("logit_sparsity"),
+            min_logit_sparsity,
+            _number(after.get("logit_sparsity")) > min_logit_sparsity,
+            "logit sparsity: share of ReLU(logits) that is zero; has to exceed the limit",
+            measured,
+        ),
+    ]
+    if measured.sparse_encoder is not None:
+        found = measured.sparse_encoder
+        right = found["pooling"] == "SpladePooling" and found["disagreements"] == 0
+        detail = f"texts whose active dims differ from ours; SparseEncoder pools with {found['pooling']}"
+        checks.append(_check("sparse_encoder_agrees", found["disagreements"], 0, right, detail, measured))
+    return tuple(checks)
+
+
+def _count(name: str, wrong: tuple[str, ...], detail: str, measured: Measured) -> Check:
+    named = f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
+    return _check(name, len(wrong), 0, not wrong, named, measured)
+
+
+def _check(name: str, value: Any, limit: float, passed: bool, detail: str, measured: Measured) -> Check:
+    if measured.failure is not None:
+        return Check(name, False, None, limit, f"the model did not run: {measured.failure}")
+    if measured.not_finite or measured.positions == 0:
+        why = f"{measured.not_finite} logits are not finite" if measured.not_finite else "no position was measured"
+        return Check(name, False, _finite(value), limit, why)
+    return Check(name, passed and _finite(value) is not None, _finite(value), limit, detail)
+
+
+def _finite(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, (int, float)) else math.nan

@@ -1,0 +1,116 @@
+"""Runs model code in a child process: no token, no network, caches of its own, and a time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from patcher.errors import VerificationError
+
+TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
+
+# What a child gets of the caller's environment; everything else, tokens above all, stays behind.
+_PASSED_ON = {
+    "CUDA_VISIBLE_DEVICES",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS",
+    "PATH",
+    "PYTHONHASHSEED",
+    "SYSTEMROOT",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+}
+
+
+def run_child(module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float) -> dict[str, Any]:
+    """Run `python -m module REQUEST ANSWER` in the guard and return the answer, a JSON object.
+
+    `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds.
+    Raises VerificationError where the child fails, gives no answer or takes too long.
+    """
+    asked, answered, log = scratch / "request.json", scratch / "answer.json", scratch / "log.txt"
+    asked.write_text(json.dumps(request), "utf-8")
+    command = [sys.executable, "-m", module, str(asked), str(answered)]
+    with log.open("wb") as talk:
+        child = subprocess.Popen(
+            command,
+            env=_environment(scratch, device),
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=talk,
+            stderr=talk,
+            start_new_session=True,
+        )
+        try:
+            code = child.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise VerificationError(
+                f"The model did not finish within {timeout:.0f} seconds and was stopped.",
+                "Give it longer with --timeout, or use a device that is faster.",
+            ) from error
+        finally:
+            _stop(child)
+    if code == 0 and answered.is_file():
+        answer: dict[str, Any] = json.loads(answered.read_text("utf-8"))
+        return answer
+    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    if os.environ.get("HF_DEBUG"):
+        print("\n".join(lines), file=sys.stderr)
+    reason = lines[-1] if lines else f"it ended with code {code}"
+    if code == -signal.SIGKILL:
+        reason = "the system ended it, most likely for want of memory"
+    raise VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows everything that it said.")
+
+
+def _environment(scratch: Path, device: str) -> dict[str, str]:
+    passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
+    if device == "cpu":
+        passed["CUDA_VISIBLE_DEVICES"] = ""  # this family asks torch.cuda.is_available(), not the tensor's device
+    here = str(Path(__file__).parents[2])
+    return {
+        **passed,
+        "HOME": str(scratch),
+        "HF_HOME": str(scratch / "hf"),
+        "HF_MODULES_CACHE": str(scratch / "modules"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+        "XDG_CACHE_HOME": str(scratch / "cache"),
+        "PYTHONPATH": here,
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def close_network() -> None:
+    """In the child: refuse every connection from Python code, for the rest of the process's life.
+
+    An audit hook can't be taken out again. It sees Python's sockets, not those of compiled code: the missing token
+    and the offline switch stand beside it.
+    """
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in {"socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"} or (
+            event == "socket.connect" and isinstance(arguments[1], tuple)
+        ):
+            raise PermissionError("model code may not use the network during verification")
+
+    sys.addaudithook(refuse)

@@ -1,0 +1,98 @@
+"""What a verification found: the checks, the figures before and after, and the exact bytes they are about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patcher.errors import OutputError
+from patcher.plan import REPORT, SCHEMA_VERSION
+from patcher.snapshot import Source
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: `value` was measured, `limit` is what it is held against, `detail` says both in words."""
+
+    name: str
+    passed: bool
+    value: float | None
+    limit: float
+    detail: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "value": self.value,
+            "limit": self.limit,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """A verification. `before` and `after` are figures of the capped and of the patched model (see `Figures`).
+
+    `files` maps each file of the folder to its SHA-256 at the time, so that the report can't be shown for other bytes.
+    """
+
+    source: Source
+    environment: Mapping[str, str]
+    checks: tuple[Check, ...]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    files: Mapping[str, str]
+    texts: int
+    sparse_encoder: Mapping[str, Any] | None = None
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "passed": self.passed,
+            "source": self.source.as_json(),
+            "environment": dict(self.environment),
+            "checks": [check.as_json() for check in self.checks],
+            "before": self.before,
+            "after": self.after,
+            "texts": self.texts,
+            "sparse_encoder": self.sparse_encoder,
+            "files": dict(self.files),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write report.json into the folder, whole or not at all."""
+        part = folder / f".{REPORT}.partial"
+        part.write_text(json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n", "utf-8")
+        part.replace(folder / REPORT)
+
+
+def load_report(folder: Path) -> Report | None:
+    """The last report of a patched folder, or None. Raises OutputError where report.json can't be understood."""
+    path = folder / REPORT
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        report = Report(
+            source=Source(**data["source"]),
+            environment=data["environment"],
+            checks=tuple(Check(**check) for check in data["checks"]),
+            before=data["before"],
+            after=data["after"],
+            files=data["files"],
+            texts=data["texts"],
+            sparse_encoder=data.get("sparse_encoder"),
+        )
+        if report.passed is not data["passed"]:
+            raise ValueError("the verdict contradicts the checks")
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} can't be read as a report.", f"Run `patcher verify {folder}` again.") from error
+    return report
