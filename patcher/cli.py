@@ -15,10 +15,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from patcher import __version__, api, card
-from patcher.console import Console
-from patcher.errors import OutputError, PatcherError, TrustRequired, UsageError
+from patcher.console import Console, plan_line
+from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.patch import check_output, load
 from patcher.plan import CARD, Options, Plan, make_plan
+from patcher.publish import TIMEOUT as HUB_TIMEOUT
+from patcher.publish import Patience, Wishes, plan_publication
+from patcher.publish import check as check_published
+from patcher.publish import publish as publish_plan
 from patcher.snapshot import Source, resolve
 from patcher.verify import MIN_LOGIT_SPARSITY, Report, load_report
 from patcher.verify.guard import TIMEOUT
@@ -55,6 +59,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a H
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Agree to run the model's own code.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
 Timeout = Annotated[float, typer.Option(help="Seconds after which the model is stopped.", min=1)]
+HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each answer of the Hub.", min=0.1)]
 MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
 Encoder = Annotated[
     bool, typer.Option("--sparse-encoder", help="Also load it with sentence-transformers and compare figures.")
@@ -190,6 +195,65 @@ def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = Fal
     console = Console(as_json, quiet)
     path = card.write(load(folder), load_report(folder), folder.resolve().name)
     console.result({"schema_version": 1, "path": str(path)}, str(path), lambda: console.line(f"Wrote {path}"))
+
+
+@app.command()
+def publish(
+    folder: FolderArgument,
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="namespace/name.", show_default=False)],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Commit to a pull request of yours.")] = False,
+    revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to commit to.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag to put on the commit.")] = None,
+    commit_message: Annotated[str | None, typer.Option("--commit-message", "-m", help="First line of it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be committed; write nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    upload_weights: Annotated[
+        bool, typer.Option("--upload-weights", help="Upload the weights; by default the Hub copies them.")
+    ] = False,
+    unverified: Annotated[bool, typer.Option("--unverified", help="Publish a folder that was never run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace somebody else's content.")] = False,
+    replace_card: Annotated[bool, typer.Option("--replace-card", help="Replace a card edited on the Hub.")] = False,
+    timeout: HubTimeout = HUB_TIMEOUT,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Push the folder in one commit; the Hub copies the weights from the source, we send the rest."""
+    console = Console(as_json, quiet)
+    console.silence_client()
+    patience = Patience(timeout)
+    wishes = Wishes(private, create_pr, revision, tag, commit_message, upload_weights, force, replace_card, unverified)
+    planned = plan_publication(load(folder), load_report(folder), repo_id, wishes, patience, console.talk)
+    if dry_run:
+        console.result(planned.as_json(), plan_line(planned), lambda: console.publish_plan(planned))
+        return
+    if (planned.operations or planned.tag_missing) and not yes:
+        if not as_json and not quiet:
+            console.publish_plan(planned)
+        if not console.confirm("Publish this?"):
+            raise PublishError("Nobody agreed to publishing; nothing was written.", "Add --yes, or --dry-run to look.")
+    console.talk(plan_line(planned))
+    done = publish_plan(planned, patience, console.talk)
+    console.result(done.as_json(), done.url, lambda: console.publication(done))
+    if not done.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID[@REV]", help="A published model.", show_default=False)],
+    revision: Revision = None,
+    timeout: HubTimeout = HUB_TIMEOUT,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hold a published model against its record and its source. Runs nothing of it, needs no weights."""
+    console = Console(as_json, quiet)
+    console.silence_client()
+    found = check_published(repo_id, revision, Patience(timeout))
+    console.result(found.as_json(), "passed" if found.passed else "failed", lambda: console.checked(found))
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

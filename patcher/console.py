@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from huggingface_hub.utils.logging import set_verbosity_error
+from huggingface_hub.utils.tqdm import disable_progress_bars
 from rich.console import Console as Rich
 from rich.syntax import Syntax
 from rich.table import Table
@@ -15,6 +17,9 @@ from rich.text import Text
 from patcher.errors import PatcherError
 from patcher.plan import Plan
 from patcher.verify.report import Report
+
+if TYPE_CHECKING:
+    from patcher.publish import Checked, Finding, Publication, PublishPlan
 
 
 class Console:
@@ -32,6 +37,13 @@ class Console:
         """One line to the person, on stderr."""
         if not self.quiet:
             self._err.print(Text(text))
+
+    def silence_client(self) -> None:
+        """Let the client of the Hub say nothing where only data is wanted, otherwise only what takes long."""
+        if self.quiet:
+            set_verbosity_error()  # type: ignore[no-untyped-call]
+        if self.quiet or self.as_json:
+            disable_progress_bars()
 
     def error(self, error: PatcherError) -> None:
         """What is wrong and what to do, on stderr, whatever the mode."""
@@ -89,6 +101,43 @@ class Console:
         self.table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
         self.line("")
         self.table(("figure", "base model", "patched"), figures(report), right=(1, 2))
+
+    def publish_plan(self, plan: PublishPlan) -> None:
+        """The diff, one line per operation and per kept file, and the sums."""
+        self.diff(plan.diff)
+        if plan.diff:
+            self.line("")
+        there = {"delete": "removed", "upload": "replaced", "copy": "replaced"}
+        rows = [
+            (one.op, one.path, _short(one.origin), size(one.size), there[one.op] if one.replaces else "new")
+            for one in plan.operations
+        ]
+        rows += [("keep", path, "", "", f"kept: {reason}") for path, reason in plan.kept.items()]
+        self.table(("operation", "path", "from", "size", "at the target"), rows, right=(3,))
+        self.line("")
+        self.line(plan_line(plan))
+        for note in plan.notes:
+            self.line(f"Note: {note}.")
+
+    def publication(self, publication: Publication) -> None:
+        """What was read back, the address, and how to load exactly this."""
+        self.findings(publication.findings)
+        self.line("")
+        self.line(publication_line(publication), "" if publication.passed else "bold red")
+        self.line("")
+        self.line(publication.usage)
+
+    def checked(self, checked: Checked) -> None:
+        """What was found in a published model."""
+        self.findings(checked.findings)
+        self.line("")
+        verdict = "is what its record says" if checked.passed else "is NOT what its record says"
+        self.line(f"{checked.repo_id}@{checked.commit[:7]} {verdict}.", "" if checked.passed else "bold red")
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """One line per finding."""
+        words = {True: "passed", False: "FAILED", None: "open"}
+        self.table(("", "check", "what was found"), [(words[one.passed], one.name, one.detail) for one in findings])
 
     def confirm(self, question: str) -> bool | None:
         """Ask once; None where nobody can answer (no terminal, JSON or quiet)."""
@@ -151,6 +200,39 @@ def figures(report: Report) -> list[tuple[str, str, str]]:
             )
         )
     return rows
+
+
+def plan_line(plan: PublishPlan) -> str:
+    """A publication in one line: what it moves and where to."""
+    target = plan.target
+    if plan.case == "equal":
+        return f"{plan.repo_id} holds exactly this already, at {str(target.head)[:7]}. Nothing to commit."
+    where = f"a pull request on {plan.repo_id}" if plan.wishes.create_pr else f"{plan.repo_id} ({target.revision})"
+    seen = "private" if plan.wishes.private or target.private else "public"
+    what = {"new": "new", "update": "an update of an earlier publication", "replace": "REPLACING what is there"}[
+        plan.case
+    ]
+    return (
+        f"One commit as {plan.account.name} to {where}, {seen}, {what}: "
+        f"uploads {size(plan.bytes_uploaded)}, the Hub copies {size(plan.bytes_copied)}."
+    )
+
+
+def publication_line(publication: Publication) -> str:
+    """How a publication ended, in one line."""
+    words = {
+        "committed": "Published",
+        "landed": "Published (the answer of the Hub was lost; the commit was found there)",
+        "nothing to do": "Nothing to do, published already",
+    }
+    verdict = "" if publication.passed else ", but what was read back is NOT what was sent"
+    return f"{words[publication.case]}: {publication.url} at {publication.commit}{verdict}"
+
+
+def _short(origin: str) -> str:
+    """A source with seven digits of its commit."""
+    name, at, revision = origin.partition("@")
+    return f"{name}{at}{revision[:7]}"
 
 
 def _decimal(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 from huggingface_hub.errors import (
     DisabledRepoError,
@@ -69,6 +70,12 @@ class PublishError(PatcherError):
     """Publishing was refused or did not finish."""
 
 
+class Interrupted(PatcherError):
+    """Somebody pressed Ctrl-C; says what was and what was not done."""
+
+    exit_code = 130
+
+
 def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:
     """What a failed Hub request means to the user.
 
@@ -114,6 +121,58 @@ def _from_status(status: int, at: str) -> PatcherError:
     if status == 429:
         return HubUnreachable("The Hub limits the rate of requests.", "Wait some minutes and run the command again.")
     return HubUnreachable(f"The Hub answered {status} for {at}.", "Try again; see https://status.huggingface.co.")
+
+
+def from_publishing(error: Exception, repo_id: str) -> PatcherError:
+    """What a failed request to the place of publication means to the user, after all tries.
+
+    Of the Hub's own words only those are repeated that speak of the content of a commit or a card.
+    """
+    if isinstance(error, PatcherError):
+        return error
+    status = status_of(error)
+    if isinstance(error, ValueError) and "README.md" in str(error):
+        return PublishError(
+            " ".join(str(error).split()), "Mend the metadata at the top of the card, then publish again."
+        )
+    if status is not None and status in _PUBLISHING:
+        message, hint = _PUBLISHING[status]
+        return (AccessDenied if status in {401, 403} else PublishError)(message.format(repo_id), hint.format(repo_id))
+    if status is not None and status >= 500:
+        return HubUnreachable(
+            f"The Hub answered {status} for {repo_id}, again and again.",
+            "Try later; see https://status.huggingface.co.",
+        )
+    if status is not None:
+        return PublishError(f"The Hub refused a request for {repo_id} ({status}).", "HF_DEBUG=1 shows which one.")
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubUnreachable("Publishing needs the Hub, and HF_HUB_OFFLINE is set.", "Unset it and try again.")
+    if is_unreachable(error) or (isinstance(error.__cause__, Exception) and is_unreachable(error.__cause__)):
+        return HubUnreachable(f"The Hub gave no answer for {repo_id}.", "Check the connection and try again.")
+    return PublishError(f"The Hub client failed on {repo_id}: {type(error).__name__}.", "HF_DEBUG=1 shows where.")
+
+
+_PUBLISHING: Mapping[int, tuple[str, str]] = {
+    401: ("The Hub did not accept the token for {}.", "Run `hf auth login` with a valid token."),
+    403: ("This account may not write to {}.", "Use another token, or add --create-pr."),
+    404: ("{} is not on the Hub, or this token may not see it.", "Check the spelling and the token, then try again."),
+    409: ("The Hub is busy with another change to {}.", "Wait a moment and run the same command again."),
+    412: (
+        "{} was changed by somebody else meanwhile; nothing was written.",
+        "Run the command again to see what is new.",
+    ),
+    413: ("The Hub refused the commit to {} as too large.", "Leave out --upload-weights, so that the Hub copies them."),
+    429: ("The Hub limits the rate of requests.", "Wait some minutes and run the same command again."),
+}
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """The HTTP status behind an error, also where the client wrapped it in one of its own."""
+    while error is not None:
+        if isinstance(error, HfHubHTTPError) and error.response is not None:
+            return int(error.response.status_code)
+        error = error.__cause__
+    return None
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from yaml import YAMLError
 
 from patcher.codemods import CODEMODS, REPAIRS, Applied, Code, NotNeeded, Refused, SoftCap
-from patcher.codemods.proof import Hunk, assert_only_intended
+from patcher.codemods.proof import Hunk, assert_only_intended, lines
 from patcher.errors import CodeError, SourceError
 from patcher.snapshot import Snapshot, Source, fetch
 
@@ -159,7 +159,7 @@ def rewrite_code(
     """Run the codemods over the files that `auto_map` reaches, each step proved before the next.
 
     `keep_cap` leaves the cap in place and makes the base model of the verification: as published, loading right.
-    Returns the reachable files rewritten, one result per codemod and file, and the cap that was found.
+    Returns the reachable files rewritten, one result per codemod and file, and the cap.
     Raises CodeError as `make_plan` does.
     """
     names = ["soft_cap", *REPAIRS, *(["checkpointing"] if options.checkpointing else [])]
@@ -169,7 +169,7 @@ def rewrite_code(
     soft_cap: SoftCap | None = None
     for start in _reachable(modules, homes, config):
         code, path = start, start.path
-        origin = list(range(1, start.content.count(b"\n") + 2))  # origin[i]: line of the published file behind line i
+        origin = list(range(1, len(lines(start.text)) + 2))  # origin[i]: line of the published file behind line i
         for name in names:
             if name == "soft_cap" and not code.capped_classes:
                 continue
@@ -191,8 +191,7 @@ def rewrite_code(
             results.append(CodemodResult(name, "applied", path, edits))
             origin, code = _follow(origin, hunks), after
         rewritten[path] = code.content
-    if soft_cap is None:
-        raise CodeError("No masked-LM class with a soft cap was found.", "Check auto_map in config.json.")
+    assert soft_cap is not None  # the codemod refuses where it finds none
     return rewritten, tuple(results), soft_cap
 
 
@@ -270,7 +269,7 @@ def _reachable(modules: Mapping[str, bytes], homes: Mapping[str, str], config: M
         if missing:
             raise CodeError(f"auto_map names {missing[0]}, which {path} does not define.", "Mend config.json.")
         seen[path] = code
-        for statement in code.imports():
+        for statement in code.nodes(cst.ImportFrom):
             waiting += [p for p in _imported(path, statement) if p in modules and p not in seen and p not in waiting]
     return list(seen.values())
 
@@ -288,17 +287,17 @@ def _imported(path: str, statement: cst.ImportFrom) -> Iterable[str]:
 
 
 def _file_table(paths: Iterable[str], changed: tuple[str, ...]) -> FileTable:
-    dropped = {path: reason for path in paths if (reason := _dropped_because(path))}
+    dropped = {path: reason for path in paths if (reason := dropped_because(path))}
     copied = tuple(path for path in paths if path not in dropped and path not in changed)
     return FileTable(changed, copied, dropped)
 
 
-def _dropped_because(path: str) -> str | None:
+def dropped_because(path: str) -> str | None:
     return next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, path, re.IGNORECASE)), None)
 
 
 def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
-    old, new = before.splitlines(True), after.splitlines(True)
+    old, new = lines(before), lines(after)
     return Edit(
         line=origin[min(hunk.before[0], len(origin) - 1)],
         before="".join(old[slice(*hunk.before)]),
@@ -308,18 +307,17 @@ def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
 
 def _follow(origin: list[int], hunks: Iterable[Hunk]) -> list[int]:
     """Carry the published line numbers over to the new text; an inserted line takes that of the line it precedes."""
-    lines, at = [], 0
+    followed, at = [], 0
     for hunk in hunks:
-        lines += origin[at : hunk.before[0]]
+        followed += origin[at : hunk.before[0]]
         here = origin[min(hunk.before[0], len(origin) - 1)]
-        lines += [here] * (hunk.after[1] - hunk.after[0])
+        followed += [here] * (hunk.after[1] - hunk.after[0])
         at = hunk.before[1]
-    return lines + origin[at:]
+    return followed + origin[at:]
 
 
 def _diff(path: str, before: bytes, after: bytes) -> str:
     encoding = Code(path, before, {}).module.encoding
-    lines = unified_diff(
-        before.decode(encoding).splitlines(True), after.decode(encoding).splitlines(True), f"a/{path}", f"b/{path}"
-    )
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    old, new = lines(before.decode(encoding)), lines(after.decode(encoding))
+    found = unified_diff(old, new, f"a/{path}", f"b/{path}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)

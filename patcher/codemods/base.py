@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import libcst as cst
-import libcst.matchers as m
-from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from patcher.errors import CodeError
 
 MARK = "splade-patcher:"
+Node = TypeVar("Node", bound=cst.CSTNode)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,15 @@ class Code:
 
     @cached_property
     def _parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
-        return self.wrapper.resolve(ParentNodeProvider)
+        return {child: node for node in self._nodes for child in _children(node)}
+
+    @cached_property
+    def _nodes(self) -> tuple[cst.CSTNode, ...]:
+        return tuple(walk(self.module))
+
+    def nodes(self, kind: type[Node]) -> list[Node]:
+        """Every node of a kind, in the order of the file."""
+        return [node for node in self._nodes if isinstance(node, kind)]
 
     def line(self, node: cst.CSTNode) -> int:
         """Line of the node's first character, from 1."""
@@ -136,14 +144,6 @@ class Code:
     def classes(self) -> dict[str, cst.ClassDef]:
         """The classes at the top level of the file."""
         return {node.name.value: node for node in self.module.body if isinstance(node, cst.ClassDef)}
-
-    def imports(self) -> list[cst.ImportFrom]:
-        """Every `from x import y` of the file, inside try and if as well."""
-        return self._imports
-
-    @cached_property
-    def _imports(self) -> list[cst.ImportFrom]:
-        return [node for node in m.findall(self.module, m.ImportFrom()) if isinstance(node, cst.ImportFrom)]
 
     def statement(self, text: str) -> cst.SimpleStatementLine | cst.BaseCompoundStatement:
         """Parse one new statement in the manner (indentation, line ends) of this file."""
@@ -174,6 +174,21 @@ def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> byte
     changed = code.module.visit(_Rewrite(replacements))
     assert isinstance(changed, cst.Module)
     return changed.bytes
+
+
+def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The node and all below it, in the order of the file. Several times faster than a LibCST visitor."""
+    yield node
+    for child in _children(node):
+        yield from walk(child)
+
+
+def _children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    for name in node.__dataclass_fields__:
+        value = getattr(node, name)
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, cst.CSTNode):
+                yield item
 
 
 def methods(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:

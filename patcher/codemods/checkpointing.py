@@ -6,8 +6,6 @@ With the reentrant form DistributedDataParallel stops with "marked as ready twic
 
 from __future__ import annotations
 
-from typing import cast
-
 import libcst as cst
 import libcst.matchers as m
 
@@ -23,8 +21,10 @@ def checkpointing(code: Code) -> Outcome:
     """Replace each `use_reentrant=True` of a checkpoint call."""
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans = []
-    for call in m.findall(code.module, _REENTRANT):
-        for argument in cast(cst.Call, call).args:
+    for call in code.nodes(cst.Call):
+        if not m.matches(call, _REENTRANT):
+            continue
+        for argument in call.args:
             if argument.keyword is not None and argument.keyword.value == "use_reentrant":
                 replacements[argument.value] = lambda _: cst.Name("False")
                 spans.append(code.span(argument))

@@ -6,8 +6,6 @@ the key, and reading it without a default raises AttributeError.
 
 from __future__ import annotations
 
-from typing import cast
-
 import libcst as cst
 import libcst.matchers as m
 
@@ -22,9 +20,10 @@ def is_decoder(code: Code) -> Outcome:
         return NotNeeded("config.json defines is_decoder")
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans = []
-    for item in m.findall(code.module, _READ):
-        node = cast(cst.Attribute, item)
-        if isinstance(code.parent(node), (cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.Del)):
+    for node in code.nodes(cst.Attribute):
+        if not m.matches(node, _READ) or isinstance(
+            code.parent(node), (cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.Del)
+        ):
             continue
         replacements[node] = lambda updated: cst.Call(
             func=cst.Name("getattr"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -19,16 +20,29 @@ class Hunk:
     after: tuple[int, int]
 
 
+def lines(text: str) -> list[str]:
+    """The lines of a source file with their ends; a form feed ends none, as in Python and unlike str.splitlines."""
+    return io.StringIO(text, newline="").readlines()
+
+
 def hunks(before: str, after: str) -> tuple[Hunk, ...]:
     """The changed line ranges between two texts. A line is compared with its line end."""
-    matcher = SequenceMatcher(None, before.splitlines(True), after.splitlines(True), autojunk=False)
-    return tuple(Hunk((i1, i2), (j1, j2)) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal")
+    old, new = lines(before), lines(after)
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    found = []
+    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        # Of the places at which an insertion could be reported (blank lines around it), take the first.
+        while tag == "insert" and i1 and old[i1 - 1] == new[j2 - 1]:
+            i1, i2, j1, j2 = i1 - 1, i2 - 1, j1 - 1, j2 - 1
+        if tag != "equal":
+            found.append(Hunk((i1, i2), (j1, j2)))
+    return tuple(found)
 
 
 def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: str) -> tuple[Hunk, ...]:
     """Compare both texts as lines and as trees, and return the hunks between them.
 
-    Every changed line has to lie inside one of `spans` (an insertion: inside or at an edge of it), and the two trees,
+    Every changed line has to lie inside one of `spans` (an insertion: inside or at its edge), and the two trees,
     with the statements on changed lines taken out of both, have to be equal node by node.
 
     Raises CodeError where anything else differs: this is a mistake in a codemod, never one of the user's.
@@ -36,7 +50,7 @@ def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: s
     changed, meant = hunks(before, after), tuple(spans)
     for hunk in changed:
         first, last = hunk.before[0] + 1, hunk.before[1]
-        if not any(span.first - 1 <= first and last <= span.last for span in meant):
+        if not any(span.first <= first and last <= span.last for span in meant):
             raise _mistake(path, f"line {first} changed and was not meant to")
     old = _without(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
     new = _without(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)

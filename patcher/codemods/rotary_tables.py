@@ -22,6 +22,7 @@ from patcher.codemods.base import (
     base_names,
     methods,
     rewrite,
+    walk,
 )
 
 _ARGUMENTS = "_init_arguments"
@@ -70,13 +71,15 @@ def _has_tables(node: cst.ClassDef, flash: set[str]) -> bool:
     init = methods(node).get("__init__")
     if init is None:
         return False
-    return bool(m.findall(init, _NON_PERSISTENT)) or any(name in flash for name in base_names(node))
+    return any(m.matches(call, _NON_PERSISTENT) for call in walk(init)) or any(
+        name in flash for name in base_names(node)
+    )
 
 
 def _from_flash_attn(code: Code) -> set[str]:
     """Names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
     names: set[str] = set()
-    for statement in code.imports():
+    for statement in code.nodes(cst.ImportFrom):
         origin = code.source(statement.module) if statement.module else ""
         if origin.startswith("flash_attn") and not isinstance(statement.names, cst.ImportStar):
             names |= {alias.evaluated_alias or alias.evaluated_name for alias in statement.names}
@@ -84,7 +87,8 @@ def _from_flash_attn(code: Code) -> set[str]:
 
 
 def _mentions(node: cst.ClassDef, name: str) -> bool:
-    return bool(m.findall(methods(node)["_init_weights"], m.Name(name)))
+    names = (item for item in walk(methods(node)["_init_weights"]) if isinstance(item, cst.Name))
+    return any(item.value == name for item in names)
 
 
 def _remember_arguments(
@@ -100,7 +104,7 @@ def _remember_arguments(
     arguments = [p.name.value for p in (*params.posonly_params, *params.params, *params.kwonly_params)][1:]
     if params.posonly_params:
         return f"{name}.__init__ (line {code.line(init)}) takes positional-only arguments"
-    anchor = next((line for line in init.body.body if m.findall(line, _SUPER_INIT)), None)
+    anchor = next((line for line in init.body.body if any(m.matches(n, _SUPER_INIT) for n in walk(line))), None)
     if anchor is None:
         return f"{name}.__init__ (line {code.line(init)}) does not call super().__init__ at its top level"
     repeated = ", ".join(f'"{argument}": {argument}' for argument in arguments)

@@ -30,6 +30,7 @@ from patcher.codemods.base import (
     last_name,
     methods,
     rewrite,
+    walk,
 )
 
 _SIGMOIDS = {"sigmoid", "sigmoid_", "Sigmoid", "expit", "logsigmoid", "LogSigmoid"}
@@ -69,14 +70,14 @@ def soft_cap(code: Code) -> Outcome:
 
 def _only_cap(code: Code, node: cst.ClassDef) -> tuple[str, _Cap] | NotNeeded | Refused:
     """The one cap of a class and the method it stands in, or why there isn't one."""
-    name, caps, others = node.name.value, [], []
+    name = node.name.value
+    caps: list[tuple[str, _Cap]] = []
+    others: list[cst.CSTNode] = []
     for function, body in methods(node).items():
-        for call in m.findall(body, m.Call()):
-            if not _is_sigmoid(cast(cst.Call, call)):
-                continue
-            cap = _as_cap(code, cast(cst.Call, call))
+        for call in _sigmoids(body):
+            cap = _as_cap(code, call)
             caps.append((function, cap)) if cap else others.append(call)
-    listed = _listing(code, [cap.node for _, cap in caps] + others)
+    listed = _listing(code, [*(cap.node for _, cap in caps), *others])
     if len(caps) == 1 and not others:
         return caps[0]
     if len(caps) > 1:
@@ -86,7 +87,7 @@ def _only_cap(code: Code, node: cst.ClassDef) -> tuple[str, _Cap] | NotNeeded | 
     marked = _marked(code, node)
     if marked:
         return NotNeeded(f"{name} is already patched: `{marked.expression}` was removed before", marked)
-    elsewhere = [call for call in m.findall(code.module, m.Call()) if _is_sigmoid(cast(cst.Call, call))]
+    elsewhere: list[cst.CSTNode] = list(_sigmoids(code.module))
     hint = f"; the file has a sigmoid elsewhere: {_listing(code, elsewhere)}" if elsewhere else ""
     return Refused(f"{name} has no soft cap{hint}")
 
@@ -135,7 +136,7 @@ def _number(code: Code, node: cst.BaseExpression) -> float | None:
     if isinstance(node, cst.Name):
         pattern = m.Assign(targets=[m.AssignTarget(target=m.Name(node.value))], value=m.Integer() | m.Float())
         lines = [line for line in code.module.body if isinstance(line, cst.SimpleStatementLine)]
-        values = [found for line in lines for found in m.findall(line, pattern)]
+        values = [item for line in lines for item in line.body if m.matches(item, pattern)]
         return _number(code, cast(cst.Assign, values[0]).value) if len(values) == 1 else None
     if isinstance(node, (cst.Integer, cst.Float)):
         value = float(node.evaluated_value)
@@ -152,7 +153,7 @@ def _remove(code: Code, cap: _Cap, replacements: dict[cst.CSTNode, Replacement])
     )
     if _is_identity(code, cap, line):
         _remove_line(code, line, comment, replacements)
-        return Span(span.first, span.last + 1)  # the comment takes the place of the line
+        return span  # the comment takes the place of the line
     inner = cap.inner
     if (
         not isinstance(inner, _ATOMS)
@@ -217,8 +218,8 @@ def _describe(code: Code, class_name: str, function: str, cap: _Cap) -> SoftCap:
 def _marked(code: Code, node: cst.ClassDef) -> SoftCap | None:
     """The cap that an earlier run removed, read from the comment it left."""
     for function, body in methods(node).items():
-        for comment in m.findall(body, m.Comment()):
-            found = _MARKED.match(cast(cst.Comment, comment).value)
+        for comment in walk(body):
+            found = _MARKED.match(comment.value) if isinstance(comment, cst.Comment) else None
             if found:
                 return _remembered(code, node.name.value, function, found[1], code.line(comment))
     return None
@@ -226,17 +227,15 @@ def _marked(code: Code, node: cst.ClassDef) -> SoftCap | None:
 
 def _remembered(code: Code, class_name: str, function: str, statement: str, line: int) -> SoftCap | None:
     old = Code(code.path, f"{statement}\n".encode(), {})
-    for call in _sigmoids(old):
+    for call in _sigmoids(old.module):
         cap = _as_cap(old, call)
         if cap:
             return SoftCap(class_name, function, code.path, line, statement, cap.scale, cap.temperature)
     return None
 
 
-def _sigmoids(code: Code) -> Iterator[cst.Call]:
-    for call in m.findall(code.module, m.Call()):
-        if _is_sigmoid(cast(cst.Call, call)):
-            yield cast(cst.Call, call)
+def _sigmoids(node: cst.CSTNode) -> Iterator[cst.Call]:
+    return (call for call in walk(node) if isinstance(call, cst.Call) and _is_sigmoid(call))
 
 
 def _listing(code: Code, nodes: list[cst.CSTNode]) -> str:

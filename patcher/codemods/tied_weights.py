@@ -25,8 +25,10 @@ def tied_weights(code: Code) -> Outcome:
     spans: list[Span] = []
     for node in code.classes().values():
         for item in node.body.body:
-            found = m.findall(item, _LISTED) if isinstance(item, cst.SimpleStatementLine) else []
-            for statement in found:
+            statements = item.body if isinstance(item, cst.SimpleStatementLine) else ()
+            for statement in statements:
+                if not m.matches(statement, _LISTED):
+                    continue
                 value = cast(cst.Assign | cst.AnnAssign, statement).value
                 assert value is not None
                 replacements[value] = lambda _: cst.Name("None")

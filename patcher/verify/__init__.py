@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
@@ -42,30 +44,51 @@ def verify(
             f"{model.folder} holds no weights, so there is nothing to run.",
             "Run `patcher patch` again without --code-only.",
         )
-    folder = model.folder.resolve()
-    files = {
-        path.relative_to(folder).as_posix(): sha256_of(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in {CARD, REPORT} and ".cache" not in path.parts
-    }
-    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.before)
+    files = hash_folder(model.folder)
     with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
         scratch = Path(name)
-        request = {
-            "patched": str(folder),
-            "base": str(_base_folder(model, scratch / "base")),
-            "weights": [str(_source_file(model, file.path, file.before)) for file in model.weights],
-            "texts": list(texts),
-            "scale": model.soft_cap.scale,
-            "temperature": model.soft_cap.temperature,
-            "device": device,
-            "batch_size": BATCH_SIZE,
-            "max_tokens": MAX_TOKENS,
-            "sparse_encoder": sparse_encoder,
-        }
+        request = prepare(model, scratch, texts, device, sparse_encoder)
         answer = run_child("patcher.verify.child", request, scratch, device, timeout)
-    answer["cap_error"] = float("nan") if answer["cap_error"] is None else answer["cap_error"]
-    measured = Measured(**answer)
+    return conclude(model, answer, files, len(texts), min_logit_sparsity)
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a patched folder, except the card and the report, which are about the others."""
+    root = folder.resolve()
+    found = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        name: sha256_of(path)
+        for name, path in found.items()
+        if name not in {CARD, REPORT} and not {".cache", "__pycache__"}.intersection(Path(name).parts)
+    }
+
+
+def prepare(
+    model: PatchedModel, scratch: Path, texts: Sequence[str], device: str, sparse_encoder: bool = False
+) -> dict[str, Any]:
+    """Lay out the base model in `scratch` and say what the child shall do (see `child.measure`)."""
+    return {
+        "patched": str(model.folder.resolve()),
+        # transformers keeps remote code by the folder's name: the two must never have the same one.
+        "base": str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
+        "weights": [str(_source_file(model, file.path, file.before)) for file in model.weights],
+        "texts": list(texts),
+        "scale": model.soft_cap.scale,
+        "temperature": model.soft_cap.temperature,
+        "device": device,
+        "batch_size": BATCH_SIZE,
+        "max_tokens": MAX_TOKENS,
+        "sparse_encoder": sparse_encoder,
+    }
+
+
+def conclude(
+    model: PatchedModel, answer: Mapping[str, Any], files: Mapping[str, str], texts: int, min_logit_sparsity: float
+) -> Report:
+    """Judge what the child measured, together with the hashes of the weight files."""
+    cap_error = float("nan") if answer["cap_error"] is None else answer["cap_error"]
+    measured = Measured(**{**answer, "cap_error": cap_error})
+    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.before)
     return Report(
         source=model.source,
         environment=measured.environment,
@@ -73,7 +96,7 @@ def verify(
         before=measured.before,
         after=measured.after,
         files=files,
-        texts=len(texts),
+        texts=texts,
         sparse_encoder=measured.sparse_encoder,
     )
 
@@ -117,4 +140,14 @@ def _source_file(model: PatchedModel, path: str, sha256: str) -> Path:
     return (model.folder / path).resolve()
 
 
-__all__ = ["MIN_LOGIT_SPARSITY", "Check", "Report", "base_code", "load_report", "verify"]
+__all__ = [
+    "MIN_LOGIT_SPARSITY",
+    "Check",
+    "Report",
+    "base_code",
+    "conclude",
+    "hash_folder",
+    "load_report",
+    "prepare",
+    "verify",
+]

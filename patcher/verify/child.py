@@ -40,7 +40,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         "predictions_changed": 0,
         "before": {},
         "after": {},
-        "environment": _environment(device),
+        "environment": environment(device),
     }
     try:
         with torch.inference_mode():
@@ -65,19 +65,25 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     import torch
 
     from patcher.verify.figures import Figures, real_positions
-    from patcher.verify.models import fresh_buffers, load_as_users_do, non_persistent, share_weights
+    from patcher.verify.models import (
+        changed_tensors,
+        fresh_buffers,
+        load_as_users_do,
+        non_persistent,
+        share_weights,
+    )
 
-    fresh = fresh_buffers(request["base"])
     patched, info = load_as_users_do(request["patched"])
+    fresh = fresh_buffers(request["base"])
     loaded = dict(patched.named_buffers())
     names = sorted(set(fresh) | non_persistent(patched))
     answer["buffers"] = len(names)
     answer["buffers_wrong"] = [
         name for name in names if name not in fresh or name not in loaded or not torch.equal(fresh[name], loaded[name])
     ]
-    base, wrong = share_weights(request["base"], patched, request["weights"])
+    base = share_weights(request["base"], patched, request["weights"])
     answer["tensors"] = len(patched.state_dict())
-    answer["tensors_changed"] = sorted({*wrong, *info["missing_keys"], *info["unexpected_keys"]})
+    answer["tensors_changed"] = sorted({*info["missing_keys"], *info["unexpected_keys"]})
 
     patched.to(device)
     base.to(device)
@@ -96,6 +102,9 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
         first = (capped[:, 0] - raw[:, 0]).abs()
         error = max([error, *(float(part.max()) for part in (law, first) if part.numel())])
         changed += _changed(capped[real], raw[real])
+    # Both models hold the same tensors: a forward pass that writes into them shows only now.
+    wrong = changed_tensors(patched, request["weights"])
+    answer["tensors_changed"] = sorted({*answer["tensors_changed"], *wrong})
     answer["cap_error"] = error
     answer["predictions_changed"] = changed
     answer["not_finite"] = before.not_finite + after.not_finite
@@ -130,7 +139,8 @@ def _batches(request: dict[str, Any]) -> Any:
         )
 
 
-def _environment(device: str) -> dict[str, str]:
+def environment(device: str) -> dict[str, str]:
+    """The versions and the device that the figures come from."""
     import platform
 
     import torch

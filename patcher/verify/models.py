@@ -14,10 +14,15 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 
 def load_as_users_do(folder: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of a folder through `from_pretrained`, in fp32 on the CPU, and what the loader says of its keys."""
-    model, info = AutoModelForMaskedLM.from_pretrained(
-        folder, trust_remote_code=True, dtype=torch.float32, output_loading_info=True
-    )
+    """The model of a folder through `from_pretrained`, in fp32 on the CPU, and what the loader says of its keys.
+
+    Memory that nobody initialises is filled with NaN meanwhile: by chance it could hold the very tables that belong
+    there, left by a model of the same kind, and a broken loader would pass.
+    """
+    with _marked_memory():
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            folder, trust_remote_code=True, dtype=torch.float32, output_loading_info=True
+        )
     return model.eval(), info
 
 
@@ -36,36 +41,48 @@ def non_persistent(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_buffers()} - set(model.state_dict())
 
 
-def share_weights(folder: str, patched: nn.Module, files: Sequence[str]) -> tuple[nn.Module, list[str]]:
-    """Build the model of `folder` on the tensors of `patched`, and name the tensors that are not those of `files`.
+def share_weights(folder: str, patched: nn.Module, files: Sequence[str]) -> nn.Module:
+    """Build the model of `folder` on the very tensors of `patched`.
 
-    Each tensor of the checkpoint files is compared with the one in memory. Where they are equal both models hold the
-    one in memory; where not, the base gets the file's, so that a weight altered on the way shows in the logits too.
+    Only where one differs from the source's checkpoint files does the base get the file's, so that a weight that was
+    altered on the way shows in the logits too.
     """
     with torch.device("meta"):
-        base = _model_class(folder)(_config(folder))
-    shared = dict(patched.state_dict(keep_vars=True))
-    wrong = [name for name in base.state_dict() if name not in shared]
-    seen: set[str] = set()
+        base: nn.Module = _model_class(folder)(_config(folder))
+    shared: dict[str, torch.Tensor] = dict(patched.state_dict(keep_vars=True))
     for name, tensor in _tensors(files):
-        seen.add(name)
-        if name not in shared or not torch.equal(shared[name].detach(), tensor.to(shared[name].dtype)):
-            wrong.append(name)
-            if name in shared:
-                shared[name] = nn.Parameter(tensor.to(torch.float32).clone(), requires_grad=False)
-    wrong += [name for name in shared if name not in seen]
+        if name in shared and not _equal(shared[name], tensor):
+            shared[name] = nn.Parameter(tensor.to(torch.float32).clone(), requires_grad=False)
     base.load_state_dict(shared, strict=False, assign=True)
     buffers = dict(patched.named_buffers())
     for name in non_persistent(base):
         owner, _, leaf = name.rpartition(".")
         base.get_submodule(owner)._buffers[leaf] = buffers[name]
-    return base.eval(), sorted(set(wrong))
+    return base.eval()
+
+
+def changed_tensors(model: nn.Module, files: Sequence[str]) -> list[str]:
+    """Names of the tensors that differ between a model in memory and checkpoint files, or that only one of them has."""
+    state = model.state_dict()
+    seen, wrong = set(), []
+    for name, tensor in _tensors(files):
+        seen.add(name)
+        if name not in state or not _equal(state[name], tensor):
+            wrong.append(name)
+    return sorted({*wrong, *(set(state) - seen)})
+
+
+def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
+    return torch.equal(loaded.detach().cpu(), stored.to(loaded.dtype))
 
 
 def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each tensor of the files, one at a time: a file is opened anew for each, so that its pages are let go between."""
     for path in files:
         with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - this is no dict
+            names = list(tensors.keys())
+        for name in names:
+            with safe_open(path, framework="pt") as tensors:
                 yield name, tensors.get_tensor(name)
 
 
@@ -79,6 +96,17 @@ def _model_class(folder: str) -> Any:
 
 
 @contextmanager
+def _marked_memory() -> Iterator[None]:
+    """Let torch.empty give NaN instead of whatever was in memory."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
 def _no_initialisation() -> Iterator[None]:
     """Leave parameters as they come from the allocator."""
     from transformers import initialization
@@ -87,4 +115,4 @@ def _no_initialisation() -> Iterator[None]:
         yield
 
 
-__all__ = ["fresh_buffers", "load_as_users_do", "non_persistent", "share_weights"]
+__all__ = ["changed_tensors", "fresh_buffers", "load_as_users_do", "non_persistent", "share_weights"]

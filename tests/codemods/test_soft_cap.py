@@ -1,0 +1,233 @@
+"""The cap goes by its meaning, nothing else goes with it, and what is not understood is refused with its lines."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patcher.codemods import Applied, NotNeeded, Refused
+from tests.codemods.tools import applied, check, run
+
+MARK = "# splade-patcher: removed `{}`; a sigmoid is never negative, so ReLU in SPLADE gave no zeros."
+NORBERT = "x = 30 * torch.sigmoid(x / 7.5)"
+
+
+def head(*body: str, name: str = "Head") -> str:
+    lines = "".join(f"        {line}\n" for line in body)
+    return f"class {name}(Model):\n    def forward(self, x):\n{lines}"
+
+
+# What must not change
+
+
+def test_a_class_without_a_cap_is_refused() -> None:
+    outcome = run("soft_cap", head("return x"))
+    assert outcome == Refused("Head has no soft cap")
+
+
+def test_a_cap_in_another_class_is_not_touched_but_named() -> None:
+    code = head("return x") + head(NORBERT, "return x", name="Other")
+    outcome = run("soft_cap", code)
+    assert isinstance(outcome, Refused)
+    assert f"line 6: {NORBERT}" in outcome.reason
+
+
+def test_two_caps_are_refused_with_both_lines() -> None:
+    outcome = run("soft_cap", head(NORBERT, "y = 15 * torch.sigmoid(x / 2)", "return x"))
+    assert isinstance(outcome, Refused)
+    assert "2 soft caps" in outcome.reason
+    assert "line 3:" in outcome.reason and "line 4:" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "x = torch.sigmoid(x / 7.5)",  # no scale: a probability
+        "x = scale * torch.sigmoid(x / 7.5)",  # a scale that nobody can read off
+        "x = 30 + torch.sigmoid(x / 7.5)",
+        "x = -30 * torch.sigmoid(x / 7.5)",
+        "x = 30 * torch.sigmoid(x / 7.5, out=x)",
+        "x = 30 * nn.Sigmoid()(x / 7.5)",
+        "x = torch.sigmoid(x / 7.5).mul(30)",
+        "x = x * torch.sigmoid(x)",  # SiLU, written out
+        "x = 30 * x.sigmoid_()",
+        "if (30 * torch.sigmoid(x / 7.5)).sum() > 0: x = -x",
+    ],
+)
+def test_a_sigmoid_that_is_no_cap_is_refused_with_its_line(statement: str) -> None:
+    outcome = run("soft_cap", head(statement, "return x"))
+    assert isinstance(outcome, Refused)
+    assert "not understood" in outcome.reason and "line 3:" in outcome.reason
+
+
+def test_a_cap_beside_another_sigmoid_is_refused() -> None:
+    outcome = run("soft_cap", head(NORBERT, "gate = torch.sigmoid(x)", "return x"))
+    assert isinstance(outcome, Refused) and "line 4: gate = torch.sigmoid(x)" in outcome.reason
+
+
+def test_an_already_patched_class_needs_nothing_and_still_tells_the_cap() -> None:
+    outcome = run("soft_cap", applied("soft_cap", head(NORBERT, "return x")))
+    assert isinstance(outcome, NotNeeded)
+    assert "already patched" in outcome.reason
+    assert outcome.soft_cap is not None
+    assert (outcome.soft_cap.scale, outcome.soft_cap.temperature) == (30.0, 7.5)
+
+
+# What must change
+
+
+def test_a_statement_that_would_assign_to_itself_goes_and_leaves_a_comment() -> None:
+    check(
+        "soft_cap",
+        head("x = self.classifier(x)", NORBERT, "", "return x").replace("        \n", "\n"),
+        head("x = self.classifier(x)", MARK.format(NORBERT), "", "return x").replace("        \n", "\n"),
+    )
+
+
+def test_an_expression_that_feeds_another_name_goes_and_the_assignment_stays() -> None:
+    statement = "logits = 30 * torch.sigmoid(x / 7.5)"
+    check("soft_cap", head(statement, "return logits"), head(MARK.format(statement), "logits = x", "return logits"))
+
+
+def test_a_returned_cap_returns_what_was_inside() -> None:
+    statement = "return torch.sigmoid(self.head(x) / 7.5) * 30.0"
+    check("soft_cap", head(statement), head(MARK.format(statement), "return self.head(x)"))
+
+
+def test_a_cap_inside_an_expression_keeps_its_meaning() -> None:
+    statement = "return 1 - 30 * torch.sigmoid((a + b) / 7.5)"
+    check("soft_cap", head(statement), head(MARK.format(statement), "return 1 - (a + b)"))
+    statement = "return 2 * (30 * torch.sigmoid(a @ b / 7.5))"
+    check("soft_cap", head(statement), head(MARK.format(statement), "return 2 * (a @ b)"))
+
+
+def test_a_cap_that_is_all_of_a_block_leaves_pass() -> None:
+    check(
+        "soft_cap",
+        """\
+        class Head(Model):
+            def forward(self, x):
+                if self.capped:
+                    # keep logits small
+                    x = 30 * torch.sigmoid(x / 7.5)  # as in pretraining
+                return x
+        """,
+        f"""\
+        class Head(Model):
+            def forward(self, x):
+                if self.capped:
+                    # keep logits small
+                    {MARK.format(NORBERT)}
+                    pass  # as in pretraining
+                return x
+        """,
+    )
+
+
+def test_a_cap_at_the_end_of_a_block_leaves_its_comment_there() -> None:
+    check(
+        "soft_cap",
+        """\
+        class Head(Model):
+            def forward(self, x):
+                if self.capped:
+                    x = self.scale(x)
+                    x = 30 * torch.sigmoid(x / 7.5)
+                return x
+        """,
+        f"""\
+        class Head(Model):
+            def forward(self, x):
+                if self.capped:
+                    x = self.scale(x)
+                    {MARK.format(NORBERT)}
+                return x
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "scale", "temperature"),
+    [
+        ("30 * torch.sigmoid(x / 7.5)", 30, 7.5),
+        ("torch.sigmoid(x / 7.5) * 30", 30, 7.5),
+        ("30 * F.sigmoid(x / 7.5)", 30, 7.5),
+        ("30 * sigmoid(input=x / 7.5)", 30, 7.5),
+        ("30 * (x / 7.5).sigmoid()", 30, 7.5),
+        ("30 * torch.sigmoid(x * 0.125)", 30, 8),
+        ("30 * torch.sigmoid(0.125 * x)", 30, 8),
+        ("30 * torch.sigmoid(x)", 30, 1),
+        ("(30) * torch.sigmoid((x) / 7.5)", 30, 7.5),
+        ("CAP * torch.sigmoid(x / TEMPERATURE)", 20, 5),
+    ],
+)
+def test_scale_and_temperature_are_read_from_the_code(expression: str, scale: float, temperature: float) -> None:
+    outcome = run("soft_cap", "CAP = 20\nTEMPERATURE = 5.0\n" + head(f"y = {expression}", "return y"))
+    assert isinstance(outcome, Applied) and outcome.soft_cap is not None
+    assert (outcome.soft_cap.scale, outcome.soft_cap.temperature) == (scale, temperature)
+    assert outcome.soft_cap.line == 5
+
+
+def test_the_causal_head_goes_only_when_it_is_named() -> None:
+    code = head(NORBERT, "return x") + head(NORBERT, "return x", name="Causal")
+    assert applied("soft_cap", code).count(NORBERT) == 2  # one in code, one in the comment
+    assert applied("soft_cap", code, ("Head", "Causal")).count("# splade-patcher") == 2
+
+
+# Bytes that nobody has a reason to touch
+
+
+def test_windows_line_ends_survive() -> None:
+    code = head(NORBERT, "return x").replace("\n", "\r\n").encode()
+    after = applied("soft_cap", code)
+    assert after.count("\r\n") == after.count("\n") == 4
+
+
+def test_mixed_line_ends_survive() -> None:
+    code = head("a = 1", NORBERT, "return x").replace("a = 1\n", "a = 1\r\n").encode()
+    after = applied("soft_cap", code)
+    assert after.count("\r\n") == 1
+
+
+def test_tabs_and_a_missing_last_newline_survive() -> None:
+    code = b"class Head(Model):\n\tdef forward(self, x):\n\t\tx = 30 * torch.sigmoid(x / 7.5)\n\t\treturn x"
+    after = applied("soft_cap", code)
+    assert after == f"class Head(Model):\n\tdef forward(self, x):\n\t\t{MARK.format(NORBERT)}\n\t\treturn x"
+
+
+def test_comments_in_any_script_and_a_form_feed_survive() -> None:
+    code = "# Sámegiella, blåbærsyltetøy, 日本語\n\x0c\n" + head("# før", NORBERT, "# etter ✓", "return x")
+    assert applied("soft_cap", code) == code.replace(f"        {NORBERT}\n", f"        {MARK.format(NORBERT)}\n")
+
+
+def test_a_declared_encoding_is_kept() -> None:
+    code = ("# -*- coding: latin-1 -*-\n# blåbær\n" + head(NORBERT, "return x")).encode("latin-1")
+    outcome = run("soft_cap", code)
+    assert isinstance(outcome, Applied)
+    assert "blåbær".encode("latin-1") in outcome.code
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    before=st.lists(st.sampled_from(["a = 1", "# note", "", "if x is None:\n            x = 2", "b = [\n    1,\n]"])),
+    after=st.lists(st.sampled_from(["c = 3", "# tail", "", "y = x  # why"])),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    last=st.booleans(),
+)
+def test_every_other_line_stays_whatever_stands_around_the_cap(
+    before: list[str], after: list[str], newline: str, last: bool
+) -> None:
+    lines = ["class Head(Model):", "    def forward(self, x):"]
+    lines += [f"        {line}" if line else "" for line in [*before, NORBERT, *after, "return x"]]
+    code = newline.join("\n".join(lines).split("\n")) + (newline if last else "")
+    got = applied("soft_cap", code.encode())
+    assert got.encode() == code.replace(f"        {NORBERT}", f"        {MARK.format(NORBERT)}").encode()
+
+
+def test_dedent_is_not_needed_for_the_tests_to_mean_something() -> None:
+    """The helper compares bytes: a changed blank must not pass."""
+    with pytest.raises(AssertionError):
+        check("soft_cap", head(NORBERT, "return x"), dedent(head(MARK.format(NORBERT), "return  x")))

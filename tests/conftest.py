@@ -1,0 +1,100 @@
+"""What all tests share: the miniature NorBERT4, patched once, and a home without anybody's token."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MINI = ROOT / "tests" / "snapshots" / "norbert4-mini"
+COMMIT = "386ba2dc5ae5f95fec86d580c5fc4af34d380126"
+
+# Read once, when huggingface_hub and transformers are imported: before any test does that.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remote code is cached by folder name; the tests must not meet what another program left there."""
+    os.environ["HF_MODULES_CACHE"] = str(tmp_path_factory.mktemp("modules"))
+    yield
+
+
+@pytest.fixture
+def mini(tmp_path: Path) -> Path:
+    """A copy of the miniature that a test may damage."""
+    return shutil.copytree(MINI, tmp_path / "norbert4-mini")
+
+
+@pytest.fixture(scope="session")
+def patched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature, patched and not verified. Not to be written to."""
+    from patcher.api import patch_model
+    from patcher.plan import make_plan
+    from patcher.snapshot import resolve
+
+    snapshot = resolve(str(MINI))
+    out = tmp_path_factory.mktemp("patched") / "norbert4-mini-splade"
+    return patch_model(make_plan(snapshot), snapshot, out, None).folder
+
+
+@pytest.fixture
+def patched(patched_once: Path, tmp_path: Path) -> Path:
+    """A patched miniature that a test may damage.
+
+    Its folder has a name of its own: transformers keeps remote code by the folder's name, also within a process.
+    """
+    return shutil.copytree(patched_once, tmp_path / f"splade-{tmp_path.name}")
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Run:
+    """Run `python -m patcher` as a user does: own process, own home, no network configuration but what is given."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        home = tmp_path / "home"
+        home.mkdir(exist_ok=True)
+        return subprocess.run(
+            [sys.executable, "-m", "patcher", *map(str, arguments)],
+            env=user_environment(home) | environment,
+            cwd=environment.pop("cwd", ROOT),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+def user_environment(home: Path) -> dict[str, str]:
+    """The environment of a user who has not logged in anywhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    return kept | {
+        "HOME": str(home),
+        "HF_HOME": str(home / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path) -> Path:
+    """A Hub cache that holds ltg/norbert4-base at a commit, as `hf download` would have left it."""
+    repository = tmp_path / "hub-cache" / "models--ltg--norbert4-base"
+    shutil.copytree(MINI, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return repository.parent

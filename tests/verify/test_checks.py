@@ -1,0 +1,78 @@
+"""The judgement alone: what passes, what fails, and that a value which is not finite never passes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from patcher.verify.checks import CAP_TOLERANCE, Measured, judge
+
+GOOD = Measured(
+    not_finite=0,
+    positions=100,
+    tensors=50,
+    tensors_changed=(),
+    buffers=8,
+    buffers_wrong=(),
+    cap_error=0.0,
+    predictions_changed=0,
+    before={"negative_fraction": 0.0, "logit_sparsity": 0.0},
+    after={"negative_fraction": 0.99, "logit_sparsity": 0.99},
+    environment={},
+)
+
+
+def failing(measured: Measured, **keywords: Any) -> list[str]:
+    return [check.name for check in judge(measured, **keywords) if not check.passed]
+
+
+def test_a_right_model_passes() -> None:
+    assert failing(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"tensors_changed": ("a.weight",)}, "weights_unchanged"),
+        ({"buffers_wrong": ("rope.cos",)}, "buffers_rebuilt"),
+        ({"cap_error": 2 * CAP_TOLERANCE}, "cap_removed_exactly"),
+        ({"predictions_changed": 1}, "predictions_unchanged"),
+        ({"after": {"negative_fraction": 0.0, "logit_sparsity": 0.99}}, "negative_logits"),
+        ({"after": {"negative_fraction": 0.5, "logit_sparsity": 0.98}}, "relu_sparsity"),
+    ],
+)
+def test_each_fault_fails_its_own_check(change: dict[str, Any], name: str) -> None:
+    assert failing(replace(GOOD, **change)) == [name]
+
+
+def test_a_changed_file_fails_the_weights_although_the_tensors_look_right() -> None:
+    assert failing(GOOD, files_changed=("model.safetensors",)) == ["weights_unchanged"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_cap_error_that_is_not_finite_fails(value: float) -> None:
+    assert failing(replace(GOOD, cap_error=value)) == ["cap_removed_exactly"]
+
+
+@pytest.mark.parametrize("change", [{"not_finite": 1}, {"positions": 0}, {"failure": "ValueError: no"}])
+def test_a_run_that_proves_nothing_fails_everything(change: dict[str, Any]) -> None:
+    assert len(failing(replace(GOOD, **change))) == 6
+
+
+@pytest.mark.parametrize("missing", [{}, {"negative_fraction": None, "logit_sparsity": None}])
+def test_figures_that_are_missing_fail_their_checks(missing: dict[str, Any]) -> None:
+    assert failing(replace(GOOD, after=missing)) == ["negative_logits", "relu_sparsity"]
+
+
+def test_the_limit_of_logit_sparsity_can_be_set() -> None:
+    assert failing(GOOD, min_logit_sparsity=0.995) == ["relu_sparsity"]
+
+
+@pytest.mark.parametrize(
+    "found", [{"pooling": "Pooling", "disagreements": 0}, {"pooling": "SpladePooling", "disagreements": 1}]
+)
+def test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails(found: dict[str, Any]) -> None:
+    assert failing(replace(GOOD, sparse_encoder=found)) == ["sparse_encoder_agrees"]

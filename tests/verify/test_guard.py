@@ -1,0 +1,67 @@
+"""What model code may see while it is verified: no token, no network, its own caches, a limited time."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from patcher.errors import VerificationError
+from patcher.verify.guard import run_child
+
+TOKEN = "hf_recognisableFakeToken0123456789"
+CHILD = "tests.verify.probe"
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+def test_no_token_is_in_reach(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    (home / ".cache" / "huggingface").mkdir(parents=True)
+    (home / ".cache" / "huggingface" / "token").write_text(TOKEN)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, TOKEN)
+    monkeypatch.setenv("HOME", str(home))
+    answer = run_child(CHILD, {"do": "look"}, scratch, "cpu", 60)
+    assert answer["token"] is None
+    assert TOKEN not in str(answer["environment"])
+    assert Path(answer["token_path"]).is_relative_to(scratch)
+
+
+def test_no_connection_can_be_made(scratch: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answer = run_child(CHILD, {"do": "look", "port": server.getsockname()[1]}, scratch, "cpu", 60)
+    assert answer["reached"] == [] and answer["offline"] is True
+
+
+def test_the_cpu_is_a_cpu_without_cuda_in_sight(scratch: Path) -> None:
+    answer = run_child(CHILD, {"do": "look"}, scratch, "cpu", 60)
+    assert answer["environment"]["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_caches_and_home_are_its_own(scratch: Path) -> None:
+    environment = run_child(CHILD, {"do": "look"}, scratch, "auto", 60)["environment"]
+    for name in ("HOME", "HF_HOME", "HF_MODULES_CACHE", "XDG_CACHE_HOME"):
+        assert Path(environment[name]).is_relative_to(scratch)
+
+
+def test_a_model_that_takes_too_long_is_stopped_with_all_it_started(scratch: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(VerificationError, match="did not finish within 3 seconds"):
+        run_child(CHILD, {"do": "sleep"}, scratch, "cpu", 3)
+    assert time.monotonic() - begun < 30
+    left = subprocess.run(["pgrep", "-f", f"{CHILD} {scratch}"], capture_output=True, text=True).stdout
+    assert left == ""
+
+
+def test_a_crash_is_told_in_one_line(scratch: Path) -> None:
+    with pytest.raises(VerificationError, match="ValueError: the model is a teapot"):
+        run_child(CHILD, {"do": "crash"}, scratch, "cpu", 60)
