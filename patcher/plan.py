@@ -141,7 +141,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         source=snapshot.source,
         soft_cap=soft_cap,
         codemods=results,
-        files=_file_table(snapshot.paths, changed),
+        files=file_table(snapshot.paths, changed),
         diff="".join(_diff(path, modules[path], rewritten[path]) for path in changed),
         options=options,
         base_card=_base_card(snapshot),
@@ -286,7 +286,8 @@ def _imported(path: str, statement: cst.ImportFrom) -> Iterable[str]:
             yield str(folder / f"{alias.evaluated_name}.py")
 
 
-def _file_table(paths: Iterable[str], changed: tuple[str, ...]) -> FileTable:
+def file_table(paths: Iterable[str], changed: tuple[str, ...]) -> FileTable:
+    """What becomes of each file: `changed` is rewritten, graphs and pickles are left out, the rest is carried over."""
     dropped = {path: reason for path in paths if (reason := dropped_because(path))}
     copied = tuple(path for path in paths if path not in dropped and path not in changed)
     return FileTable(changed, copied, dropped)

@@ -84,7 +84,7 @@ def resolve(spec: str, revision: str | None = None) -> Snapshot:
     cache serves. Raises UsageError for a name that can't be one, SourceError when there is no such source,
     AccessDenied and HubUnreachable for what the Hub says.
     """
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         if revision is not None:
             raise UsageError(f"{spec} is a folder and has no revisions.", "Leave out --revision, or give a Hub id.")
         return _from_folder(Path(spec))
@@ -108,7 +108,7 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     except IncompleteSnapshotError as error:
         return replace(snapshot, root=Path(error.snapshot_path))
     except Exception as error:
-        raise from_hub(error.__cause__ or error, repo_id, commit) from error  # type: ignore[arg-type]
+        raise from_hub(error, repo_id, commit) from error
     return replace(snapshot, root=Path(root))
 
 
@@ -153,7 +153,7 @@ def _from_folder(folder: Path) -> Snapshot:
         if path.is_file() and not _SKIPPED_FOLDERS.intersection(path.relative_to(root).parts)
     )
     files = tuple(File(path.relative_to(root).as_posix(), path.stat().st_size) for path in found)
-    return Snapshot(Source(None, None, str(root)), files, root)
+    return Snapshot(Source(None, None, str(folder)), files, root)
 
 
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
@@ -161,24 +161,23 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     try:
         commit = api.resolve_revision(repo_id, revision=revision).resolved
     except Exception as error:
-        raise from_hub(error.__cause__ if _wraps(error) else error, repo_id, revision) from error  # type: ignore
+        raise from_hub(error, repo_id, revision) from error
     source = Source(repo_id, commit, None)
     try:
-        listed = [
-            File(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.xet_hash)
-            for entry in api.list_repo_tree(repo_id, revision=commit, recursive=True)
-            if isinstance(entry, RepoFile)
-        ]
+        # Requests without retries: where the network is gone the cache should answer at once.
+        siblings = api.model_info(repo_id, revision=commit, files_metadata=True).siblings or []
+        large = [entry.rfilename for entry in siblings if entry.lfs]
+        infos = api.get_paths_info(repo_id, large, revision=commit) if large else []
     except Exception as error:
         if not is_unreachable(error):
             raise from_hub(error, repo_id, revision) from error
         return _from_cache(source, error)
-    return Snapshot(source, tuple(sorted(listed, key=lambda file: file.path)), None)
-
-
-def _wraps(error: Exception) -> bool:
-    """Whether the client wrapped the reason (no network) in an error of its own."""
-    return type(error).__name__ == "RevisionResolutionError" and isinstance(error.__cause__, Exception)
+    xet = {info.path: info.xet_hash for info in infos if isinstance(info, RepoFile)}
+    files = [
+        File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None, xet.get(entry.rfilename))
+        for entry in siblings
+    ]
+    return Snapshot(source, tuple(sorted(files, key=lambda file: file.path)), None)
 
 
 def _from_cache(source: Source, reason: Exception) -> Snapshot:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub.fixtures import hub, hub_env  # noqa: F401 - fixtures for every folder
+
 ROOT = Path(__file__).parents[1]
 MINI = ROOT / "tests" / "snapshots" / "norbert4-mini"
 COMMIT = "386ba2dc5ae5f95fec86d580c5fc4af34d380126"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,7 +92,7 @@ class Code:
             return MetadataWrapper(cst.parse_module(self.content), unsafe_skip_copy=True)
         except cst.ParserSyntaxError as error:
             raise CodeError(
-                f"{self.path} is not valid Python: line {error.raw_line}: {error.message.splitlines()[0]}.",
+                f"{self.path} is not valid Python: {self._syntax_error(error)}.",
                 "Report it to the authors of the model, or give a revision whose code parses.",
             ) from error
         except (UnicodeDecodeError, LookupError, SyntaxError) as error:
@@ -99,6 +100,14 @@ class Code:
                 f"{self.path} can't be decoded: {error}.",
                 "Save the file as UTF-8, or declare its encoding in the first line.",
             ) from error
+
+    def _syntax_error(self, error: cst.ParserSyntaxError) -> str:
+        """Line and reason in Python's own words, which are better than the parser's."""
+        try:
+            ast.parse(self.content)
+        except SyntaxError as ours:
+            return f"line {ours.lineno}: {ours.msg}"
+        return f"line {error.raw_line}"
 
     @property
     def module(self) -> cst.Module:

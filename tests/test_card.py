@@ -1,0 +1,135 @@
+"""The card says what the report says, in valid front matter, and its examples run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+from huggingface_hub import ModelCard
+
+from patcher import card
+from patcher.patch import PatchedModel, load
+from patcher.snapshot import Source
+from patcher.verify import Check, Report
+from tests.conftest import COMMIT
+
+FIGURES = {
+    "min": -41.25,
+    "max": 9.5,
+    "negative_fraction": 0.987654,
+    "logit_sparsity": 0.987654,
+    "embedding_sparsity": {"mean": 0.9912, "min": 0.9801},
+    "active_dims": {"mean": 12.5, "max": 31},
+}
+BEFORE = {**FIGURES, "min": 0.5, "max": 29.5, "negative_fraction": 0.0, "logit_sparsity": 0.0}
+
+
+def report(passed: bool = True) -> Report:
+    return Report(
+        source=Source("ltg/norbert4-base", COMMIT, None),
+        environment={"python": "3.11", "torch": "2", "transformers": "5", "device": "cpu", "dtype": "float32"},
+        checks=(Check("cap_removed_exactly", passed, 0.0, 1e-5, "largest difference"),),
+        before=BEFORE,
+        after=FIGURES,
+        files={},
+        texts=24,
+    )
+
+
+@pytest.fixture
+def model(patched_once: Path) -> PatchedModel:
+    return replace(load(patched_once), source=Source("ltg/norbert4-base", COMMIT, None))
+
+
+def rendered(model: PatchedModel, report: Report | None, **keywords: Any) -> str:
+    return card.render(model, report, "somebody/norbert4-base-splade", **keywords)
+
+
+def test_the_front_matter_is_what_the_hub_wants(model: PatchedModel) -> None:
+    text = rendered(model, report())
+    data = ModelCard(text).data.to_dict()
+    assert data["language"] == ["no", "nb", "nn", "se"] and "- 'no'\n" in text
+    assert data["license"] == "apache-2.0"
+    assert data["base_model"] == "ltg/norbert4-base" and data["base_model_relation"] == "finetune"
+    assert data["library_name"] == "transformers" and data["pipeline_tag"] == "fill-mask"
+    assert "splade" in data["tags"] and "onnx" not in data["tags"]
+
+
+def test_a_base_from_a_folder_claims_no_repository(patched_once: Path) -> None:
+    data = ModelCard(rendered(load(patched_once), report())).data.to_dict()
+    assert "base_model" not in data and "base_model_relation" not in data
+
+
+def test_every_figure_of_the_card_is_in_the_report(model: PatchedModel) -> None:
+    text = rendered(model, report())
+    table = text.partition("## Measured")[2].partition("##")[0]
+    for shown in ("-41.25", "9.50", "98.77 %", "99.12 %", "98.01 %", "12.50", "31", "0.00 %"):
+        assert shown in table
+    other = rendered(model, replace(report(), after={**FIGURES, "max": 7.25}))
+    assert (
+        "7.25" in other
+        and "9.50" not in other.partition("## Measured")[2].partition("##")[0].split("base model")[1].split("29.50")[1]
+    )
+
+
+def test_a_card_without_a_report_has_no_figures_and_says_so(model: PatchedModel) -> None:
+    text = rendered(model, None)
+    assert "**Not verified.**" in text and "## Measured" not in text
+
+
+def test_a_failed_report_gives_a_card_that_claims_nothing(model: PatchedModel) -> None:
+    text = rendered(model, report(passed=False))
+    assert "**Verification failed.** `cap_removed_exactly`" in text
+    assert "How to use it" not in text and "How to train" not in text and "one thing removed" not in text
+
+
+def test_the_card_says_what_changed_what_did_not_and_what_to_mind(model: PatchedModel) -> None:
+    text = rendered(model, report())
+    assert "```diff\n--- a/modeling_gptbert.py" in text
+    assert model.weights[0].after in text and "the same as in the source" in text
+    for word in ("bos token", "masked-LM loss", "causal head", "ONNX", COMMIT):
+        assert word in text
+    assert len(text.partition("<details>")[0].splitlines()) + len(text.partition("</details>")[2].splitlines()) < 150
+
+
+def test_a_revision_pins_every_example(model: PatchedModel) -> None:
+    text = rendered(model, report(), revision="v1")
+    assert text.count('revision="v1"') == 3
+
+
+def test_an_undefined_name_in_the_template_is_an_error(
+    model: PatchedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = (card.templates() / card.TEMPLATE).read_text("utf-8")
+    (tmp_path / card.TEMPLATE).write_text(template + "\n{{ report.sparcity }}\n", "utf-8")
+    monkeypatch.setattr(card, "templates", lambda: tmp_path)
+    with pytest.raises(jinja2.UndefinedError):
+        rendered(model, report())
+
+
+def test_the_seal_tells_an_edited_card_from_ours(model: PatchedModel) -> None:
+    text = rendered(model, report())
+    assert card.is_sealed(text)
+    assert card.is_sealed(text.replace("\n", "\r\n")), "a checkout on Windows is no edit"
+    assert not card.is_sealed(text.replace("98.77", "99.99"))
+    assert not card.is_sealed("# Mine\n")
+
+
+def test_the_examples_of_the_card_run_as_they_stand(patched: Path) -> None:
+    """Each snippet in a process of its own, beside the folder, as a reader would paste it."""
+    text = card.render(load(patched), report(), patched.name)
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(snippets) == 2
+    outputs = []
+    for snippet in snippets:
+        done = subprocess.run([sys.executable, "-c", snippet], cwd=patched.parent, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout.strip())
+    assert outputs[0] == "True"
+    assert float(re.findall(r"sparsity_ratio': ([0-9.]+)", outputs[1])[0]) > 0.98

@@ -1,0 +1,218 @@
+"""What a plan decides from config.json and the code alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patcher.errors import CodeError, PatcherError, SourceError
+from patcher.plan import Options, Plan, file_table, make_plan
+from patcher.snapshot import resolve
+from tests.conftest import MINI
+
+CAP = "        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
+
+
+def plan_of(folder: Path, **options: bool) -> Plan:
+    return make_plan(resolve(str(folder)), Options(**options))
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """The plan of the miniature, everything asked for."""
+    return plan_of(MINI, also_causal_lm=True, checkpointing=True)
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit(folder: Path, old: str, new: str, count: int = -1) -> None:
+    path = folder / "modeling_gptbert.py"
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, count), "utf-8")
+
+
+def test_the_plan_of_the_miniature() -> None:
+    plan = plan_of(MINI)
+    assert plan.contents["modeling_gptbert.py"].decode().count(CAP) == 1, "the causal head was not asked for"
+    assert b"use_reentrant=True" in plan.contents["modeling_gptbert.py"], "nor was checkpointing"
+    assert plan.files.changed == ("modeling_gptbert.py",)
+    assert set(plan.files.copied) >= {"config.json", "configuration_gptbert.py", "model.safetensors", "tokenizer.json"}
+    assert set(plan.files.dropped) == {"README.md", "model.onnx"}
+    assert (plan.soft_cap.scale, plan.soft_cap.temperature) == (30.0, 7.5)
+    applied = {result.name for result in plan.codemods if result.status == "applied"}
+    assert applied == {"soft_cap", "rotary_tables", "tied_weights", "is_decoder"}
+
+
+def test_line_numbers_are_those_of_the_published_file(plan: Plan) -> None:
+    published = (MINI / "modeling_gptbert.py").read_text("utf-8").split("\n")
+    assert published[plan.soft_cap.line - 1].strip() == plan.soft_cap.expression
+    for result in plan.codemods:
+        for edit_ in result.edits:
+            if edit_.before:
+                assert published[edit_.line - 1] == edit_.before.split("\n")[0], result.name
+
+
+def test_the_diff_turns_the_published_file_into_the_patched_one(plan: Plan, tmp_path: Path) -> None:
+    shutil.copy(MINI / "modeling_gptbert.py", tmp_path)
+    subprocess.run(["patch", "-p1"], input=plan.diff.encode(), cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "modeling_gptbert.py").read_bytes() == plan.contents["modeling_gptbert.py"]
+
+
+def test_the_causal_head_and_checkpointing_are_changed_when_asked(plan: Plan) -> None:
+    code = plan.contents["modeling_gptbert.py"]
+    assert code.decode().count(CAP) == 0
+    assert b"use_reentrant=False" in code and b"use_reentrant=True" not in code
+
+
+def test_a_plan_needs_no_weights_and_imports_neither_torch_nor_transformers(mini: Path) -> None:
+    (mini / "model.safetensors").unlink()
+    code = (
+        "import sys; from patcher.plan import make_plan; from patcher.snapshot import resolve\n"
+        f"make_plan(resolve({str(mini)!r}))\n"
+        "import patcher.cli\n"
+        "sys.exit(bool({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=MINI.parents[2]).returncode == 0
+
+
+def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
+    data = json.loads(json.dumps(plan.as_json()))
+    assert set(data) == {"schema_version", "source", "soft_cap", "codemods", "files", "diff"}
+    assert set(data["soft_cap"]) == {"class", "function", "file", "line", "expression", "scale", "temperature"}
+    assert set(data["source"]) == {"repo_id", "revision", "path"}
+    assert set(data["files"]) == {"changed", "copied", "dropped"}
+    assert all(set(result) == {"name", "status", "file", "edits", "reason"} for result in data["codemods"])
+    assert all(set(item) == {"path", "reason"} for item in data["files"]["dropped"])
+    assert {"line", "before", "after"} == set(data["codemods"][0]["edits"][0])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "model.onnx",
+        "model.onnx_data",
+        "onnx/model_quantized.onnx",
+        "onnx/config.json",
+        "openvino/openvino_model.xml",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "training_args.bin",
+        "optimizer.pt",
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "model.gguf",
+    ],
+)
+def test_exported_graphs_and_other_weights_are_left_out_with_a_reason(path: str) -> None:
+    assert file_table([path], ()).dropped[path]
+
+
+@pytest.mark.parametrize("path", ["vocab.txt", "LICENSE", "assets/onnx.png", "1_Pooling/config.json", "binary.py"])
+def test_everything_else_is_carried_over(path: str) -> None:
+    assert file_table([path], ()).copied == (path,)
+
+
+def test_code_that_auto_map_does_not_reach_is_carried_over_as_it_is(mini: Path) -> None:
+    (mini / "convert.py").write_text("this is no Python at all")
+    assert "convert.py" in plan_of(mini).files.copied
+
+
+def test_repairs_reach_the_files_that_the_model_imports(mini: Path) -> None:
+    source = (mini / "modeling_gptbert.py").read_text("utf-8")
+    (mini / "heads.py").write_text(source, "utf-8")
+    (mini / "modeling_gptbert.py").write_text("from .heads import GptBertForMaskedLM as Base\n\n\n" + HEAD, "utf-8")
+    plan = plan_of(mini)
+    assert plan.files.changed == ("heads.py", "modeling_gptbert.py")
+
+
+HEAD = """\
+class GptBertForMaskedLM(Base):
+    def forward(self, **inputs):
+        return 30 * torch.sigmoid(super().forward(**inputs) / 7.5)
+"""
+
+
+# Bad input
+
+
+def refusal(folder: Path, kind: type[PatcherError], **options: bool) -> PatcherError:
+    with pytest.raises(kind) as caught:
+        plan_of(folder, **options)
+    assert "\n" not in caught.value.message and caught.value.hint
+    return caught.value
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
+    assert "no config.json" in refusal(tmp_path, SourceError).message
+
+
+@pytest.mark.parametrize(("content", "why"), [("{", "not valid JSON"), ("[]", "not an object")])
+def test_a_configuration_that_is_none_is_refused(mini: Path, content: str, why: str) -> None:
+    (mini / "config.json").write_text(content)
+    assert why in refusal(mini, SourceError).message
+
+
+@pytest.mark.parametrize("auto_map", [None, {}, {"AutoModel": "modeling_gptbert.GptBertModel"}])
+def test_a_model_without_masked_lm_code_is_refused(mini: Path, auto_map: Any) -> None:
+    configure(mini, auto_map=auto_map)
+    assert "AutoModelForMaskedLM" in refusal(mini, SourceError).message
+
+
+def test_code_of_another_repository_is_refused(mini: Path) -> None:
+    configure(mini, auto_map={"AutoModelForMaskedLM": "ltg/norbert4-base--modeling_gptbert.GptBertForMaskedLM"})
+    assert "another repository" in refusal(mini, SourceError).message
+
+
+def test_a_file_that_auto_map_needs_and_that_is_missing_is_refused(mini: Path) -> None:
+    (mini / "modeling_gptbert.py").unlink()
+    assert "modeling_gptbert.py" in refusal(mini, SourceError).message
+
+
+def test_a_class_that_the_file_does_not_define_is_refused(mini: Path) -> None:
+    configure(mini, auto_map={"AutoModelForMaskedLM": "modeling_gptbert.BertForMaskedLM"})
+    assert "BertForMaskedLM" in refusal(mini, CodeError).message
+
+
+def test_a_syntax_error_is_told_with_its_line(mini: Path) -> None:
+    edit(mini, CAP, "        subword_prediction = 30 *\n", 1)
+    line = str((MINI / "modeling_gptbert.py").read_text("utf-8").split(CAP)[0].count("\n") + 1)
+    message = refusal(mini, CodeError).message
+    assert "not valid Python" in message and line in message
+
+
+def test_an_unreadable_encoding_is_told(mini: Path) -> None:
+    path = mini / "modeling_gptbert.py"
+    path.write_bytes(b"# \xff\xfe\n" + path.read_bytes())
+    assert "decoded" in refusal(mini, CodeError).message
+
+
+def test_an_encoding_that_does_not_exist_is_told(mini: Path) -> None:
+    path = mini / "modeling_gptbert.py"
+    path.write_bytes(b"# -*- coding: klingon -*-\n" + path.read_bytes())
+    assert "decoded" in refusal(mini, CodeError).message
+
+
+def test_a_model_without_a_cap_is_refused_and_the_other_head_is_named(mini: Path) -> None:
+    edit(mini, CAP, "", 1)
+    assert "has no soft cap; the file has a sigmoid elsewhere: line" in refusal(mini, CodeError).message
+
+
+def test_two_caps_are_refused_with_their_lines(mini: Path) -> None:
+    edit(mini, CAP, CAP + CAP, 1)
+    assert "2 soft caps" in refusal(mini, CodeError).message
+
+
+def test_an_already_patched_model_is_recognised(patched: Path) -> None:
+    plan = plan_of(patched)
+    assert plan.already_patched and plan.files.changed == ()
+    assert plan.soft_cap.temperature == 7.5

@@ -1,0 +1,188 @@
+"""Where a model comes from: a folder, the Hub at one commit, or the local Hub cache when the Hub can't be reached."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from patcher.errors import SourceError, UsageError
+from patcher.snapshot import resolve
+from tests.conftest import COMMIT, MINI, Run
+from tests.hub import LocalHub
+from tests.hub.fixtures import LESER
+
+CACHED = {"HF_HUB_OFFLINE": "1"}
+UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # nothing listens on the discard port
+
+
+@pytest.fixture
+def repository(hub: LocalHub) -> str:
+    """The miniature on the local Hub, with weights in every form beside the safetensors."""
+    files = {path.name: path for path in MINI.iterdir()} | {
+        "pytorch_model.bin": b"x" * 5000,
+        "onnx/model.onnx": b"y" * 5000,
+    }
+    return hub.create_repo("ltg/norbert4-base", files)
+
+
+# Names
+
+
+@pytest.mark.parametrize("spec", ["", " ", "a b", "one", "a/b/c@x y", "hf://", "hf://a", "https://example.org/a/b"])
+def test_a_name_that_cannot_be_one_is_wrong_usage(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(spec)
+    assert caught.value.exit_code == 2 and caught.value.hint
+
+
+@pytest.mark.parametrize("spec", ["./nowhere", "/nowhere/at/all", "../nowhere", "build/models/nowhere"])
+def test_a_path_that_is_not_there_is_told_as_a_path(spec: str) -> None:
+    with pytest.raises(SourceError, match="no folder"):
+        resolve(spec)
+
+
+@pytest.mark.parametrize("spec", ["hf://datasets/a/b", "hf://spaces/a/b", "hf://a/b/file.txt"])
+def test_what_is_no_model_repository_is_refused(spec: str) -> None:
+    with pytest.raises(UsageError, match="not a model repository"):
+        resolve(spec)
+
+
+def test_two_revisions_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(UsageError, match="Two revisions"):
+        resolve("ltg/norbert4-base@v1", "v2")
+
+
+def test_a_folder_has_no_revisions() -> None:
+    with pytest.raises(UsageError, match="no revisions"):
+        resolve(str(MINI), "main")
+
+
+def test_caches_and_hidden_folders_of_a_folder_are_not_part_of_the_model(mini: Path) -> None:
+    for name in (".git/config", ".cache/huggingface/x", "__pycache__/a.pyc"):
+        (mini / name).parent.mkdir(parents=True)
+        (mini / name).write_text("x")
+    assert resolve(str(mini)).paths == tuple(sorted(path.name for path in MINI.iterdir()))
+
+
+# The Hub
+
+
+@pytest.mark.parametrize("spec", ["{}", "{}@main", "hf://{}", "hf://models/{}@main", "{}@COMMIT"])
+def test_every_spelling_is_resolved_to_the_same_commit(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], spec: str
+) -> None:
+    source = spec.format("ltg/norbert4-base").replace("COMMIT", repository)
+    done = cli("plan", source, "--json", **hub_env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["source"] == {"repo_id": "ltg/norbert4-base", "revision": repository, "path": None}
+
+
+def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str]
+) -> None:
+    done = cli("plan", "ltg/norbert4-base", "--json", **hub_env)
+    assert done.returncode == 0, done.stderr
+    fetched = {record.path.rpartition("/")[2] for record in hub.requests if "/resolve" in record.path}
+    assert fetched <= {"config.json", "README.md", "modeling_gptbert.py", "configuration_gptbert.py"}
+    assert not [record for record in hub.requests if "xet-read-token" in record.path]
+
+
+def test_a_patch_from_the_hub_fetches_safetensors_and_no_other_weights(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = cli("patch", "ltg/norbert4-base", "--out", out, "--no-verify", "--json", **hub_env)
+    assert done.returncode == 0, done.stderr
+    assert (out / "model.safetensors").read_bytes() == (MINI / "model.safetensors").read_bytes()
+    assert json.loads((out / "patch.json").read_text())["source"]["revision"] == repository
+    cached = {path.name for path in Path(hub_env["HF_HOME"]).rglob("snapshots/*/**/*") if path.is_file()}
+    assert "model.safetensors" in cached
+    assert not cached & {"pytorch_model.bin", "model.onnx"}
+
+
+def test_a_commit_that_comes_meanwhile_changes_nothing(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    """Resolved once: later requests name the commit, not the branch."""
+    assert cli("patch", "ltg/norbert4-base", "--out", tmp_path / "out", "--no-verify", **hub_env).returncode == 0
+    tails = [record.path for record in hub.requests if "/resolve/" in record.path or "/tree/" in record.path]
+    assert tails and all(repository in path for path in tails)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ltg/norbert5-base", "No model repository ltg/norbert5-base"),
+        ("ltg/norbert4-base@v9", "no revision 'v9'"),
+        ("norsk/gated", "is gated"),
+        ("norsk/secret", "No model repository norsk/secret"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_in_two_lines(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], name: str, words: str
+) -> None:
+    files = {"config.json": b"{}"}
+    hub.create_repo("norsk/gated", files, gated=True)
+    hub.create_repo("norsk/secret", files, private=True)
+    done = cli("plan", name, **hub_env | {"HF_TOKEN": LESER})
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("Error: ") and words in error
+    assert hint.startswith("Hint: ")
+    assert done.stdout == ""
+
+
+# Without the Hub
+
+
+@pytest.mark.parametrize("without", [CACHED, UNREACHABLE], ids=["offline", "unreachable"])
+def test_the_cache_serves_where_the_hub_cannot_be_reached(
+    cli: Run, hub_cache: Path, tmp_path: Path, without: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("patch", "ltg/norbert4-base", "--out", out, "--no-verify", "--json")
+    done = cli(*arguments, HF_HUB_CACHE=str(hub_cache), **without)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["plan"]["source"]["revision"] == COMMIT
+    assert (out / "model.safetensors").is_file() and not (out / "model.safetensors").is_symlink()
+
+
+@pytest.mark.parametrize("without", [CACHED, UNREACHABLE], ids=["offline", "unreachable"])
+def test_where_neither_hub_nor_cache_has_it_the_error_names_the_demo(cli: Run, without: dict[str, str]) -> None:
+    done = cli("plan", "ltg/norbert4-base", **without)
+    assert done.returncode == 1
+    assert "can't be reached" in done.stderr and "make demo" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_revision_that_is_not_in_the_cache_is_told(cli: Run, hub_cache: Path) -> None:
+    done = cli("plan", f"ltg/norbert4-base@{'0' * 40}", HF_HUB_CACHE=str(hub_cache), **CACHED)
+    assert done.returncode == 1 and "not in the local Hub cache" in done.stderr
+
+
+def test_a_cache_without_the_weights_still_gives_a_plan_and_refuses_a_patch(
+    cli: Run, hub_cache: Path, tmp_path: Path
+) -> None:
+    (hub_cache / "models--ltg--norbert4-base" / "snapshots" / COMMIT / "model.safetensors").unlink()
+    assert cli("plan", "ltg/norbert4-base", "--json", HF_HUB_CACHE=str(hub_cache), **CACHED).returncode == 0
+    done = cli(
+        "patch", "ltg/norbert4-base", "--out", tmp_path / "out", "--no-verify", HF_HUB_CACHE=str(hub_cache), **CACHED
+    )
+    assert done.returncode == 1 and "safetensors" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_whole_job_runs_offline_on_the_cache(cli: Run, hub_cache: Path, tmp_path: Path) -> None:
+    """The user's own command, from a Hub id to a verified folder with a card, without any network."""
+    out = tmp_path / "norbert4-base-splade"
+    arguments = ("patch", "ltg/norbert4-base", "--out", out, "--trust-remote-code", "--device", "cpu", "--json")
+    done = cli(*arguments, HF_HUB_CACHE=str(hub_cache), **CACHED)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["report"]["passed"] is True
+    assert result["report"]["source"] == {"repo_id": "ltg/norbert4-base", "revision": COMMIT, "path": None}
+    card = (out / "README.md").read_text("utf-8")
+    assert "base_model: ltg/norbert4-base" in card and "base_model_relation: finetune" in card and COMMIT in card
+    assert os.listdir(out.parent).count(out.name) == 1
