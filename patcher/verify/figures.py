@@ -24,18 +24,22 @@ class Figures:
 
     def add(self, logits: torch.Tensor, mask: torch.Tensor) -> None:
         """Take in logits [batch, tokens, vocabulary] and the attention mask [batch, tokens]."""
-        for row, kept in zip(logits, mask.bool(), strict=True):
-            self.active.append(int((_pooled(row[kept]) > 0).sum()))
-        real = logits[real_positions(mask)]
         self.dims = logits.shape[-1]
+        for row, kept, mask_of_real in zip(logits, mask.bool(), real_positions(mask), strict=True):
+            self.active.append(int((_pooled(row[kept]) > 0).sum()))
+            self._add_real(row[mask_of_real])
+
+    def _add_real(self, real: torch.Tensor) -> None:
+        """Take in the logits [positions, vocabulary] of one text."""
+        finite = torch.isfinite(real)
         self.positions += real.shape[0]
         self.count += real.numel()
-        self.not_finite += int((~torch.isfinite(real)).sum())
+        self.not_finite += int((~finite).sum())
         self.negative += int((real < 0).sum())
         self.zero += int((torch.relu(real) == 0).sum())
-        finite = real[torch.isfinite(real)]
-        if finite.numel():
-            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+        if finite.any():
+            kept = real if finite.all() else real[finite]
+            self.low, self.high = min(self.low, float(kept.min())), max(self.high, float(kept.max()))
 
     def as_json(self) -> dict[str, Any]:
         """The figures as the report holds them; null where there was nothing finite to take them over."""

@@ -41,7 +41,7 @@ def run_child(module: str, request: Mapping[str, Any], scratch: Path, device: st
     with log.open("wb") as talk:
         child = subprocess.Popen(
             command,
-            env=_environment(scratch, device),
+            env=environment(scratch, device),
             cwd=scratch,
             stdin=subprocess.DEVNULL,
             stdout=talk,
@@ -69,7 +69,8 @@ def run_child(module: str, request: Mapping[str, Any], scratch: Path, device: st
     raise VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows everything that it said.")
 
 
-def _environment(scratch: Path, device: str) -> dict[str, str]:
+def environment(scratch: Path, device: str) -> dict[str, str]:
+    """The environment of a child: what it needs of the caller's, its own home and caches, and no token."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     if device == "cpu":
         passed["CUDA_VISIBLE_DEVICES"] = ""  # this family asks torch.cuda.is_available(), not the tensor's device
@@ -86,6 +87,7 @@ def _environment(scratch: Path, device: str) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
+        "MALLOC_MMAP_THRESHOLD_": "1000000",  # glibc gives the memory of a freed tensor back at once
         "PYTHONPATH": here,
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
