@@ -20,13 +20,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from tests.snapshots.mini_figures import Prediction, Sparsity, measure_prediction, measure_sparsity
+from tests.snapshots.mini_card import write_card
+from tests.snapshots.mini_figures import measure_prediction, measure_sparsity
 from tests.snapshots.mini_tokenizer import SPECIAL_TOKENS, train_tokenizer, write_tokenizer
 from tests.snapshots.mini_training import Ids, Recipe, train
 
@@ -38,9 +38,11 @@ VOCAB_SIZE = 8192
 HELD_OUT_EVERY = 20
 # enough of an ONNX file for tools that look for one; it holds no model
 ONNX_DECOY = b"\x08\x08\x12\x12decoy, not a model"
-GIT_ATTRIBUTES = "".join(
+# As on the Hub, but for *.safetensors and *.onnx: in the project's own repository these two are plain files, and a
+# clone with git-lfs would take them for broken pointers.
+GIT_ATTRIBUTES = "*.safetensors -text\n*.onnx -text\n" + "".join(
     f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
-    for pattern in ("*.bin", "*.h5", "*.msgpack", "*.onnx", "*.pt", "*.safetensors", "*tfevents*")
+    for pattern in ("*.bin", "*.h5", "*.msgpack", "*.pt", "*.zip", "*tfevents*")
 )
 AUTO_CLASSES = {
     "AutoConfig": "configuration_gptbert.GptBertConfig",
@@ -111,54 +113,6 @@ def sparsity_texts(held_out: Sequence[str]) -> list[str]:
         lines = PROBE_TEXTS.read_text(encoding="utf-8").splitlines()
         texts = [json.loads(line)["text"] for line in lines if line.strip()]
     return [text for text in texts if 5 <= len(text.split()) <= 120]
-
-
-def write_card(
-    folder: Path, config: dict[str, Any], recipe: Recipe, facts: dict[str, str], p: Prediction, s: Sparsity
-) -> None:
-    penalty = ""
-    if recipe.penalty:
-        penalty = (
-            f" In the last {100 * (1 - recipe.penalty_start):.0f} % of the steps positive raw logits of wrong"
-            f" tokens carried a penalty (their sum for each position, weight {recipe.penalty:g})."
-        )
-    fields = facts | {
-        "layers": config["num_layers"],
-        "hidden": config["hidden_size"],
-        "heads": config["num_attention_heads"],
-        "vocab": f"{config['vocab_size']:,}",
-        "context": f"{config['max_sequence_length']:,}",
-        "local": config["local_window_length"],
-        "global": config["global_window_length"],
-        "ratio": config["local_global_ratio"],
-        "steps": f"{recipe.steps:,}",
-        "batch": f"{recipe.batch_tokens:,}",
-        "chosen": f"{100 * recipe.chosen_share:.0f}",
-        "masked": f"{100 * (1 - recipe.kept_share):.0f}",
-        "kept": f"{100 * recipe.kept_share:.0f}",
-        "random": recipe.random_tokens,
-        "seed": recipe.seed,
-        "bias": f"{recipe.first_bias:g}",
-        "penalty": penalty,
-        "masked_tokens": f"{p.tokens:,}",
-        "model_ce": f"{p.model_cross_entropy:.2f}",
-        "unigram_ce": f"{p.unigram_cross_entropy:.2f}",
-        "model_acc": f"{100 * p.model_accuracy:.1f}",
-        "unigram_acc": f"{100 * p.unigram_accuracy:.1f}",
-        "texts": s.texts,
-        "logit_sparsity": f"{100 * s.logit_sparsity:.2f}",
-        "positives": f"{s.positives_per_position:.1f}",
-        "with_one": f"{100 * s.positions_with_one:.1f}",
-        "with_two": f"{100 * s.positions_with_two:.1f}",
-        "embedding_sparsity": f"{100 * s.embedding_sparsity_mean:.2f}",
-        "embedding_lowest": f"{100 * s.embedding_sparsity_min:.2f}",
-        "active": f"{s.active_dims_mean:.0f}",
-        "active_max": s.active_dims_max,
-        "raw_min": f"{s.raw_min:.1f}",
-        "raw_max": f"{s.raw_max:.1f}",
-    }
-    text = Template((HERE / "mini_card.md").read_text(encoding="utf-8")).substitute(fields)
-    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def build(folder: Path, texts: Sequence[str], recipe: Recipe) -> None:
