@@ -30,8 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP) ## make .venv and install everything into it
 
-demo: $(STAMP) ## patch the bundled miniature NorBERT4, verify it here, write its card
-	$(PATCHER) patch $(MINI) --out $(DEMO) --trust-remote-code --sparse-encoder --device cpu
+demo: $(STAMP) ## patch the bundled miniature NorBERT4, verify it, write its card, publish it to a local Hub
+	$(BIN)/python -m tests.demo --out $(DEMO)
 
 patch: $(STAMP) ## the same on a model of the Hub: MODEL= REVISION= OUT= DEVICE=
 	$(PATCHER) patch $(MODEL) --out $(OUT) --device $(DEVICE) $(if $(REVISION),--revision $(REVISION)) $(ARGS)

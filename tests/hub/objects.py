@@ -106,9 +106,7 @@ def new_commit(
     listing = "\n".join(f"{path} {entry.oid}" for path, entry in sorted(tree.items()))
     number = next(iter(serial))
     seed = f"{parents}\n{listing}\n{title}\n{description}\n{author}\n{date.isoformat()}\n{number}"
-    return Commit(
-        hashlib.sha1(seed.encode()).hexdigest(), title, description, author, date, parents, dict(tree)
-    )
+    return Commit(hashlib.sha1(seed.encode()).hexdigest(), title, description, author, date, parents, dict(tree))
 
 
 def isoformat(date: datetime) -> str:
@@ -125,8 +123,7 @@ def matches_lfs(patterns: Iterable[str], path: str) -> bool:
     """A pattern without a slash is matched against the file name alone, as git does."""
     name = path.rsplit("/", 1)[-1]
     return any(
-        fnmatchcase(path, pattern.lstrip("/")) if "/" in pattern else fnmatchcase(name, pattern)
-        for pattern in patterns
+        fnmatchcase(path, pattern.lstrip("/")) if "/" in pattern else fnmatchcase(name, pattern) for pattern in patterns
     )
 
 
@@ -137,9 +134,7 @@ def append_lfs_paths(gitattributes: bytes, paths: Iterable[str]) -> bytes:
     if not missing:
         return gitattributes
     start = gitattributes if not gitattributes or gitattributes.endswith(b"\n") else gitattributes + b"\n"
-    return (
-        start + "".join(f"{path.replace(' ', '[[:space:]]')} {LFS_ATTRIBUTES}\n" for path in missing).encode()
-    )
+    return start + "".join(f"{path.replace(' ', '[[:space:]]')} {LFS_ATTRIBUTES}\n" for path in missing).encode()
 
 
 def serial_numbers() -> itertools.count[int]:

@@ -39,9 +39,7 @@ class Discussion:
     events: list[Event] = field(default_factory=list)
 
     def record(self, kind: str, author: str, data: Mapping[str, object]) -> Event:
-        event = Event(
-            f"{self.num:08x}{len(self.events):016x}", kind, author, datetime.now(timezone.utc), data
-        )
+        event = Event(f"{self.num:08x}{len(self.events):016x}", kind, author, datetime.now(timezone.utc), data)
         self.events.append(event)
         return event
 

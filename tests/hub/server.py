@@ -13,7 +13,15 @@ from typing import Literal
 from .accounts import Token
 from .faults import Faults
 from .hooks import Hook
-from .objects import DEFAULT_GITATTRIBUTES, Commit, FileEntry, lfs_patterns, matches_lfs, new_commit
+from .objects import (
+    DEFAULT_GITATTRIBUTES,
+    Commit,
+    FileEntry,
+    append_lfs_paths,
+    lfs_patterns,
+    matches_lfs,
+    new_commit,
+)
 from .repo import Discussion, Repo
 from .routes import HUB_ROUTES, STORAGE_ROUTES
 from .state import HubState, Refusal, Settings
@@ -110,9 +118,10 @@ class LocalHub:
         given = dict(files or {})
         attributes = given.get(".gitattributes", DEFAULT_GITATTRIBUTES)
         attributes = attributes if isinstance(attributes, bytes) else attributes.read_bytes()
-        attributes += b"".join(
-            f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n".encode() for suffix in lfs_suffixes
-        )
+        attributes += b"".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n".encode() for suffix in lfs_suffixes)
+        # A folder's own .gitattributes may leave the weights out; the Hub adds what it stores as large files.
+        usual = lfs_patterns(DEFAULT_GITATTRIBUTES)
+        attributes = append_lfs_paths(attributes, [path for path in given if matches_lfs(usual, path)])
         given[".gitattributes"] = attributes
         patterns = lfs_patterns(attributes)
         tree = {}
@@ -129,11 +138,7 @@ class LocalHub:
         """`create_repo` from the files of a folder. Hidden folders are left out."""
         paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
         names = {path.relative_to(folder).as_posix(): path for path in paths}
-        files = {
-            name: path
-            for name, path in names.items()
-            if not any(p.startswith(".") for p in name.split("/")[:-1])
-        }
+        files = {name: path for name, path in names.items() if not any(p.startswith(".") for p in name.split("/")[:-1])}
         return self.create_repo(repo_id, files, **options)  # type: ignore[arg-type]
 
     def repo(self, repo_id: str, repo_type: str = "model") -> Repo:
@@ -161,9 +166,7 @@ class LocalHub:
     def pull_requests(self, repo_id: str) -> list[Discussion]:
         return [one for one in self.repo(repo_id).discussions.values() if one.is_pull_request]
 
-    def commit(
-        self, repo_id: str, files: Mapping[str, bytes | None], message: str = "edit", user: str = "kari"
-    ) -> str:
+    def commit(self, repo_id: str, files: Mapping[str, bytes | None], message: str = "edit", user: str = "kari") -> str:
         """Somebody else's commit on main, behind the client's back. None deletes a file."""
         store = self._state.store
         with store.lock:

@@ -158,18 +158,14 @@ def test_a_repository_that_exists_answers_409_with_its_address(hub: LocalHub) ->
 
 
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
-def test_the_token_goes_to_the_hub_and_never_to_its_storage(
-    hub: LocalHub, hub_env: dict[str, str], xet: bool
-) -> None:
+def test_the_token_goes_to_the_hub_and_never_to_its_storage(hub: LocalHub, hub_env: dict[str, str], xet: bool) -> None:
     code = """
 api.create_repo("ola/x")
 api.upload_file(path_or_fileobj=io.BytesIO(b"x" * 100_000), path_in_repo="a.bin", repo_id="ola/x")
 result = api.snapshot_download("ola/x")
 """
     run_client(hub_env, code, xet=xet)
-    seen = {
-        origin: {r.authorization for r in hub.requests if r.origin == origin} for origin in ("hub", "storage")
-    }
+    seen = {origin: {r.authorization for r in hub.requests if r.origin == origin} for origin in ("hub", "storage")}
     assert f"Bearer {OLA}" in seen["hub"]
     assert seen["storage"] == {None}
 

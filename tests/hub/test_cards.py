@@ -50,9 +50,7 @@ def test_a_good_card_is_accepted_and_read(hub: LocalHub, api: HfApi) -> None:
         ("- a", "must be a mapping"),
     ],
 )
-def test_a_bad_card_is_refused_before_anything_is_sent(
-    hub: LocalHub, api: HfApi, yaml: str, message: str
-) -> None:
+def test_a_bad_card_is_refused_before_anything_is_sent(hub: LocalHub, api: HfApi, yaml: str, message: str) -> None:
     head = hub.create_repo("ola/x")
     card = f"---\n{yaml}\n---\n# A model\n"
     with pytest.raises(ValueError, match=message):

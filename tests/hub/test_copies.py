@@ -90,9 +90,7 @@ def test_copies_need_the_right_to_write_unless_told_otherwise(hub: LocalHub) -> 
     kari = HfApi(hub.endpoint, token=KARI)
 
     def copy() -> CommitInfo:
-        return kari.create_commit(
-            "ola/x", [_copy("model.safetensors", source)], commit_message="Copy", create_pr=True
-        )
+        return kari.create_commit("ola/x", [_copy("model.safetensors", source)], commit_message="Copy", create_pr=True)
 
     with pytest.raises(HfHubHTTPError, match="rights to write"):
         copy()

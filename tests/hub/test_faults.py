@@ -164,9 +164,7 @@ def test_a_hook_can_close_the_connection(hub: LocalHub, api: HfApi, phase: Phase
     assert (hub.head("ola/x") != head) == done
 
 
-def test_requests_are_numbered_and_counted_by_kind(
-    hub: LocalHub, api: HfApi, hub_env: dict[str, str]
-) -> None:
+def test_requests_are_numbered_and_counted_by_kind(hub: LocalHub, api: HfApi, hub_env: dict[str, str]) -> None:
     hub.create_repo("ola/x", {"a.txt": b"0123456789"})
     hub.reset_counters()
     api.create_commit("ola/x", add(b"x" * 3000), commit_message="One")

@@ -40,9 +40,7 @@ def test_a_pull_request_is_opened_continued_and_merged(hub: LocalHub, api: HfApi
     opened = kari.create_pull_request("ola/x", "Better", description="Why")
     assert (opened.status, opened.is_pull_request) == ("draft", True)
     for content in (b"1", b"2"):
-        kari.create_commit(
-            "ola/x", [CommitOperationAdd("a.txt", content)], commit_message="More", revision="refs/pr/1"
-        )
+        kari.create_commit("ola/x", [CommitOperationAdd("a.txt", content)], commit_message="More", revision="refs/pr/1")
     kari.create_commit("ola/x", [CommitOperationDelete("b.txt")], commit_message="Less", revision="refs/pr/1")
     kari.rename_discussion("ola/x", 1, "Better still")
     kari.comment_discussion("ola/x", 1, "Done")
@@ -60,9 +58,7 @@ def test_a_pull_request_is_opened_continued_and_merged(hub: LocalHub, api: HfApi
 def test_branches_and_tags(hub: LocalHub, api: HfApi) -> None:
     first = hub.create_repo("ola/x", {"a.txt": b"a"})
     api.create_branch("ola/x", branch="trial/one")
-    api.create_commit(
-        "ola/x", [CommitOperationAdd("a.txt", b"b")], commit_message="On a branch", revision="trial/one"
-    )
+    api.create_commit("ola/x", [CommitOperationAdd("a.txt", b"b")], commit_message="On a branch", revision="trial/one")
     assert hub.head("ola/x") == first
     assert hub.read("ola/x", "a.txt", "trial/one") == b"b"
     with pytest.raises(HfHubHTTPError, match="already exists"):

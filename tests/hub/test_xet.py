@@ -76,9 +76,7 @@ def test_only_what_clients_add_is_counted(store: XetStore, tmp_path: Path) -> No
     assert store.bytes_added() == before
 
 
-def test_two_client_processes_work_at_the_same_time(
-    hub: LocalHub, hub_env: dict[str, str], tmp_path: Path
-) -> None:
+def test_two_client_processes_work_at_the_same_time(hub: LocalHub, hub_env: dict[str, str], tmp_path: Path) -> None:
     code = """
 name = sys.argv[1]
 api.create_repo(f"ola/{name}")

@@ -72,9 +72,7 @@ class Traffic:
         headers: Mapping[str, str],
     ) -> RequestRecord:
         with self._lock:
-            record = RequestRecord(
-                len(self.requests) + 1, origin, category, method, path, raw_path, query, headers
-            )
+            record = RequestRecord(len(self.requests) + 1, origin, category, method, path, raw_path, query, headers)
             self.requests.append(record)
             return record
 

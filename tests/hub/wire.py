@@ -100,9 +100,7 @@ class Wire:
             if spool is not None:
                 spool.close()
 
-    async def _answer(
-        self, request: web.BaseRequest, body: bytes, upload: tuple[Path, str, int] | None
-    ) -> Answer:
+    async def _answer(self, request: web.BaseRequest, body: bytes, upload: tuple[Path, str, int] | None) -> Answer:
         if self._origin == "storage" and "Authorization" in request.headers:
             # A signed address and a token together are an error, as on any object storage.
             raise HubError(400, "Only one auth mechanism allowed")

@@ -101,9 +101,7 @@ async def merge(state: HubState, call: Call, at: At) -> Answer:
         head = repo.resolve(f"refs/pr/{discussion.num}")
         base = repo.resolve(discussion.base)
         fork = _fork(repo, discussion)
-        tree = {
-            path: entry for path, entry in base.tree.items() if path in head.tree or path not in fork.tree
-        }
+        tree = {path: entry for path, entry in base.tree.items() if path in head.tree or path not in fork.tree}
         tree |= {path: entry for path, entry in head.tree.items() if fork.tree.get(path) != entry}
         title = f"{discussion.title} (#{discussion.num})"
         merged = new_commit(state.store.serial, tree, (base.oid, head.oid), title, "", _author(call))
@@ -169,9 +167,7 @@ def _diff(state: HubState, repo: Repo, discussion: Discussion) -> str:
         old, new = fork.get(path), head.get(path)
         if old != new and not any(entry is not None and entry.sha256 for entry in (old, new)):
             lines = [
-                state.store.blobs.read(entry.oid).decode("utf-8", "replace").splitlines(keepends=True)
-                if entry
-                else []
+                state.store.blobs.read(entry.oid).decode("utf-8", "replace").splitlines(keepends=True) if entry else []
                 for entry in (old, new)
             ]
             parts.append("".join(difflib.unified_diff(lines[0], lines[1], f"a/{path}", f"b/{path}")))

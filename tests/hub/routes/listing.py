@@ -77,16 +77,13 @@ async def refs(state: HubState, call: Call, at: At) -> Answer:
         return {"name": name, "ref": ref, "targetCommit": oid}
 
     shown: dict[str, Any] = {
-        "branches": [
-            reference(name, f"refs/heads/{name}", oid) for name, oid in sorted(repo.branches.items())
-        ],
+        "branches": [reference(name, f"refs/heads/{name}", oid) for name, oid in sorted(repo.branches.items())],
         "converts": [],
         "tags": [reference(name, f"refs/tags/{name}", oid) for name, oid in sorted(repo.tags.items())],
     }
     if call.flag("include_prs"):
         shown["pullRequests"] = [
-            reference(f"refs/pr/{number}", f"refs/pr/{number}", oid)
-            for number, oid in sorted(repo.pulls.items())
+            reference(f"refs/pr/{number}", f"refs/pr/{number}", oid) for number, oid in sorted(repo.pulls.items())
         ]
     return json_answer(shown)
 

@@ -68,9 +68,7 @@ async def duplicate(state: HubState, call: Call, at: At) -> Answer:
 async def info(state: HubState, call: Call, at: At) -> Answer:
     repo = state.visible(call, at)
     commit = repo.resolve(at.get("rev", "main"))
-    return json_answer(
-        _describe(state, repo, commit, blobs=call.flag("blobs")), headers={"X-Repo-Commit": commit.oid}
-    )
+    return json_answer(_describe(state, repo, commit, blobs=call.flag("blobs")), headers={"X-Repo-Commit": commit.oid})
 
 
 async def listing(state: HubState, call: Call, at: At) -> Answer:
