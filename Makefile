@@ -10,6 +10,7 @@ PRIVATE  ?=
 DRY_RUN  ?=
 SNAPSHOT ?=
 ARGS     ?=
+CONFIG   ?= templates/training_config.yaml
 
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
@@ -18,7 +19,7 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch publish test lint test-transformers4 snapshot clean
+.PHONY: help install demo patch publish train train-demo test lint test-transformers4 test-hub bench snapshot clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -45,6 +46,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+train: $(STAMP) ## train a SPLADE retriever on a patched base: CONFIG=
+	$(BIN)/python templates/train_splade.py $(CONFIG) $(ARGS)
+
+train-demo: $(STAMP) ## train the miniature with and without its cap, and fill the table (some minutes)
+	$(BIN)/python -m tests.training.demo $(ARGS)
+
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
 	$(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest $(ARGS)
 
@@ -52,6 +59,13 @@ test-transformers4: $(STAMP) ## the original on transformers 4.57 against the pa
 	$(PYTHON) -m venv .venv4
 	.venv4/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==4.57.6
 	PATCHER_TRANSFORMERS4=$(CURDIR)/.venv4/bin/python $(BIN)/python -m pytest tests/compatibility $(ARGS)
+
+test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is removed again: TO=user/name
+	@test -n "$(TO)" || { echo "Error: TO is not set." >&2; echo "Hint: make test-hub TO=user/name" >&2; exit 2; }
+	PATCHER_TEST_HUB_TO=$(TO) $(BIN)/python -m pytest tests/publish/test_any_hub.py $(ARGS)
+
+bench: $(STAMP) ## bytes and time of publish against upload_folder, as ratios (some minutes)
+	$(BIN)/python -m tests.benchmarks.publish $(ARGS)
 
 snapshot: $(STAMP) ## train the bundled miniature again (some minutes)
 	$(BIN)/python -m tests.snapshots.build --out $(MINI)
