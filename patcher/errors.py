@@ -82,6 +82,7 @@ def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> Pat
     The text of the original error stays out of the message where it could repeat request headers.
     """
     at = f"{repo_id}@{revision}" if revision else repo_id
+    error = _reason(error)
     if isinstance(error, GatedRepoError):
         return AccessDenied(
             f"{repo_id} is gated and this account has no access.",
@@ -109,6 +110,16 @@ def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> Pat
     return PatcherError(
         f"The Hub client failed on {at}: {type(error).__name__}.", "Run again with HF_DEBUG=1 to see where."
     )
+
+
+def _reason(error: Exception) -> Exception:
+    """What the Hub said, where the client wrapped it in an error of its own ("can't be reached, nothing cached")."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, HfHubHTTPError):
+            return at
+        at = at.__cause__ or at.__context__
+    return error
 
 
 def _from_status(status: int, at: str) -> PatcherError:
@@ -193,8 +204,8 @@ def from_os(error: OSError, where: str) -> OutputError:
     if error.errno in NO_SPACE:
         return OutputError(
             f"No room left while writing {where}; nothing was changed there.",
-            "Free disk space or choose another --out, then run the same command again.",
+            "Free disk space or choose another folder, then run the same command again.",
         )
     if isinstance(error, PermissionError):
-        return OutputError(f"{where} may not be written.", "Choose another --out, or change its permissions.")
-    return OutputError(f"{where} could not be written: {error.strerror or error}.", "Choose another --out.")
+        return OutputError(f"{where} may not be written.", "Choose another folder, or change its permissions.")
+    return OutputError(f"{where} could not be written: {error.strerror or error}.", "Choose another folder.")

@@ -82,18 +82,30 @@ def staged(plan: Plan, snapshot: Snapshot, out: Path, code_only: bool = False) -
 
     Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors.
     """
-    out = Path(os.path.abspath(out))
     check_output(out)
-    stage = out.parent / f".{out.name}.{os.getpid()}.partial"
     heavy = weights(snapshot)
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
     snapshot = fetch(snapshot, wanted)
+    with whole(out) as stage:
+        _check_room(snapshot, [path for path in wanted if path in heavy], stage.parent)
+        yield _write(plan, snapshot, stage, wanted)
+
+
+@contextmanager
+def whole(out: Path, record: str = RECORD) -> Iterator[Path]:
+    """An empty folder beside `out` that takes its place in one step when the caller is done, and else is removed.
+
+    An `out` that holds `record`, written by splade-patcher, is replaced. Raises OutputError for any other, and where
+    `out` can't be written.
+    """
+    out = Path(os.path.abspath(out))
+    check_output(out, record)
+    stage = out.parent / f".{out.name}.{os.getpid()}.partial"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _sweep(out)
-        _check_room(snapshot, [path for path in wanted if path in heavy], out.parent)
         stage.mkdir()
-        yield _write(plan, snapshot, stage, wanted)
+        yield stage
         _swap(stage, out)
     except OSError as error:
         raise from_os(error, str(out)) from error
@@ -122,18 +134,18 @@ def from_record(record: Mapping[str, Any], folder: Path) -> PatchedModel:
     return _from_record(folder, record)
 
 
-def check_output(out: Path) -> None:
-    """Refuse an output that is there and that splade-patcher did not write. Raises OutputError."""
+def check_output(out: Path, record: str = RECORD) -> None:
+    """Refuse an output that is there and that splade-patcher did not write, as `record` tells. Raises OutputError."""
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
     try:
-        if json.loads((out / RECORD).read_text("utf-8"))["tool"]["name"] == TOOL and not out.is_symlink():
+        if json.loads((out / record).read_text("utf-8"))["tool"]["name"] == TOOL and not out.is_symlink():
             return
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise OutputError(
         f"{out} exists and was not written by {TOOL}; it was left as it is.",
-        "Choose another --out, or remove that one yourself.",
+        "Choose another folder, or remove that one yourself.",
     )
 
 

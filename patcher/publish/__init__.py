@@ -1,0 +1,134 @@
+"""Publishes a verified folder: a plan, one commit that moves kilobytes, and a look at what arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import constants
+
+from patcher.errors import Interrupted, PatcherError, PublishError, from_publishing
+from patcher.patch import PatchedModel
+from patcher.plan import SCHEMA_VERSION
+from patcher.publish.check import Checked, check_model
+from patcher.publish.commit import execute
+from patcher.publish.hub import TIMEOUT, Hub, Patience, time_limit
+from patcher.publish.outcome import COMMITTED, LANDED, NOTHING
+from patcher.publish.plan import PublishPlan, Wishes
+from patcher.publish.plan import make_plan as _make_plan
+from patcher.publish.readback import Finding, read_back
+from patcher.verify.report import Report
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What stands on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
+
+    plan: PublishPlan
+    case: str
+    commit: str
+    pull_request: int | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def url(self) -> str:
+        """The page of the model, or of the pull request."""
+        page = f"{constants.ENDPOINT}/{self.plan.repo_id}"
+        return page if self.pull_request is None else f"{page}/discussions/{self.pull_request}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything that was read back is as it was meant."""
+        return all(finding.passed is not False for finding in self.findings)
+
+    @property
+    def usage(self) -> str:
+        """Three lines of Python that load the model, pinned to this commit."""
+        pinned = f'"{self.plan.repo_id}", revision="{self.commit}", trust_remote_code=True'
+        return (
+            "from transformers import AutoModelForMaskedLM, AutoTokenizer\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({pinned})\n"
+            f"model = AutoModelForMaskedLM.from_pretrained({pinned})"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "case": self.case,
+            "passed": self.passed,
+            "url": self.url,
+            "commit": self.commit,
+            "pull_request": self.pull_request,
+            "tag": self.plan.wishes.tag,
+            "findings": [finding.as_json() for finding in self.findings],
+            "plan": self.plan.as_json(),
+        }
+
+
+def plan_publication(
+    model: PatchedModel,
+    report: Report | None,
+    repo_id: str,
+    wishes: Wishes = Wishes(),
+    patience: Patience = Patience(),
+    say: Callable[[str], None] = lambda _: None,
+) -> PublishPlan:
+    """Decide what one commit to `repo_id` would hold. Writes nothing, here or there.
+
+    Raises UsageError, PublishError, AccessDenied or HubUnreachable for what stands in the way.
+    """
+    with time_limit(patience.timeout):
+        return _make_plan(model, report, repo_id, wishes, Hub(patience, say))
+
+
+def publish(
+    plan: PublishPlan, patience: Patience = Patience(), say: Callable[[str], None] = lambda _: None
+) -> Publication:
+    """Make the planned commit, find out what became of it, and read it back.
+
+    Raises PublishError, AccessDenied or HubUnreachable, each with what was and what was not done.
+    """
+    hub = Hub(patience, say)
+    with time_limit(patience.timeout):
+        done = execute(plan, hub)
+        say(f"Reading {plan.repo_id} back at {done.commit[:7]} ...")
+        try:
+            findings = read_back(done.plan, done.commit, hub)
+        except PatcherError:
+            raise
+        except Exception as error:
+            raise PublishError(
+                f"The commit {done.commit[:7]} is on {plan.repo_id}, but could not be read back: "
+                f"{from_publishing(error, plan.repo_id).message}",
+                f"Run `patcher check {plan.repo_id}@{done.commit[:7]}` later.",
+            ) from error
+        except BaseException as stop:
+            raise Interrupted(
+                f"Interrupted; the commit {done.commit[:7]} is on {plan.repo_id}, but was not read back.",
+                f"Run `patcher check {plan.repo_id}@{done.commit[:7]}`.",
+            ) from stop
+        return Publication(done.plan, done.case, done.commit, done.pull_request, findings)
+
+
+def check(repo_id: str, revision: str | None = None, patience: Patience = Patience()) -> Checked:
+    """Hold a published model against its own record and against its source. Runs no model code, needs no weights."""
+    with time_limit(patience.timeout):
+        return check_model(repo_id, revision)
+
+
+__all__ = [
+    "COMMITTED",
+    "LANDED",
+    "NOTHING",
+    "TIMEOUT",
+    "Checked",
+    "Finding",
+    "Patience",
+    "Publication",
+    "PublishPlan",
+    "Wishes",
+    "check",
+    "plan_publication",
+    "publish",
+]

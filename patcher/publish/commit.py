@@ -1,0 +1,161 @@
+"""The only writer to the Hub: one commit per publication, also where an answer is lost or a person interrupts."""
+
+from __future__ import annotations
+
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
+
+from patcher.errors import PatcherError, PublishError, from_publishing
+from patcher.publish.hub import Hub, is_transient
+from patcher.publish.operations import Operation, without_copies
+from patcher.publish.outcome import (
+    COMMITTED,
+    NOTHING,
+    Committed,
+    Steps,
+    interrupted,
+    look,
+    may_have_landed,
+    race,
+    with_steps,
+)
+from patcher.publish.plan import EQUAL, PublishPlan, with_operations
+from patcher.publish.target import MAIN
+
+
+def execute(plan: PublishPlan, hub: Hub) -> Committed:
+    """Make the repository and the branch where they are missing, then the commit, then the tag.
+
+    Raises PublishError, AccessDenied or HubUnreachable; each says what was and what was not done.
+    """
+    steps = Steps()
+    try:
+        return _execute(plan, hub, steps)
+    except PatcherError:
+        raise
+    except Exception as error:
+        raise with_steps(from_publishing(error, plan.repo_id), steps) from error
+    except BaseException as stop:
+        raise interrupted(plan, hub, steps) from stop
+
+
+def _execute(plan: PublishPlan, hub: Hub, steps: Steps) -> Committed:
+    target, number = plan.target, plan.target.pull_request
+    if plan.case == EQUAL:
+        done = Committed(NOTHING, str(target.head), number, plan)
+    else:
+        steps.parent = _prepare(plan, hub, steps)
+        done = _commit(plan, hub, steps.parent)
+    steps.commit = done.commit
+    if plan.tag_missing:
+        _tag(plan, hub, done.commit)
+    return done
+
+
+def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
+    """Make what is missing, and return the commit to stand on. Raises PublishError where the target moved."""
+    target = plan.target
+    if not target.exists:
+        private = plan.wishes.private
+        hub.ask(lambda: hub.api.create_repo(target.repo_id, private=private or None, exist_ok=True))
+        steps.done.append(f"{target.repo_id} was made and is empty")
+        # Somebody may have been quicker: what is there now must be as empty as what was planned for.
+        if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
+            raise race(plan)
+    if target.branch_missing or (not target.exists and target.revision != MAIN):
+        hub.ask(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
+        steps.done.append(f"its branch {target.revision} was made")
+    head = hub.head(target.repo_id, target.revision)
+    # The Hub would notice a moved branch only after the uploads.
+    if target.exists and head != target.head:
+        raise race(plan)
+    return head
+
+
+def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
+    """Send the commit until it is there, looking before each new try whether it is there already."""
+    opens_pr = plan.wishes.create_pr and plan.target.pull_request is None
+    attempt = 1
+    while True:
+        try:
+            answer = hub.api.create_commit(
+                plan.repo_id,
+                _operations(plan),
+                commit_message=plan.message,
+                commit_description=plan.description,
+                revision=plan.target.revision,
+                create_pr=opens_pr,
+                parent_commit=parent,
+            )
+            number = int(str(answer.pr_num)) if opens_pr else plan.target.pull_request
+            return Committed(COMMITTED, answer.oid, number, plan)
+        except Exception as error:
+            reason = _refused_copy(error, plan)
+            if reason is not None and any(operation.op == "copy" for operation in plan.operations):
+                operations = without_copies(plan.operations, plan.pieces, reason)
+                hub.say(f"The Hub would not copy the weights ({reason}); uploading them instead.")
+                plan = with_operations(plan, operations, f"the weights are uploaded: {reason}")
+                continue
+            if not may_have_landed(error):
+                raise
+            found = look(plan, hub, parent, opens_pr, error)
+            if found is not None:
+                return found
+            # A second commit can't follow from a late first one: parent_commit forbids it, except for a pull request.
+            pause = None if opens_pr else hub.pause(error, attempt)
+            if pause is None:
+                raise
+            hub.wait(error, pause, attempt)
+            attempt += 1
+
+
+def _operations(plan: PublishPlan) -> list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete]:
+    """The client's own operations, made anew for each try because it changes them."""
+    source, content = plan.model.source, {piece.path: piece.content for piece in plan.pieces}
+
+    def line(operation: Operation) -> CommitOperationAdd | CommitOperationCopy | CommitOperationDelete:
+        path = operation.path
+        if operation.op == "delete":
+            return CommitOperationDelete(path, is_folder=False)
+        if operation.op == "copy":
+            return CommitOperationCopy(path, path, source.revision, source.repo_id, "model")
+        found = content[path]
+        assert found is not None
+        return CommitOperationAdd(path, found)
+
+    return [line(operation) for operation in plan.operations]
+
+
+def _refused_copy(error: Exception, plan: PublishPlan) -> str | None:
+    """Why the Hub would not copy a file, in one line; None where something else went wrong."""
+    if isinstance(error, FileDuplicationError):
+        return str(error).strip().rpartition(": ")[2] or "it gave no reason"
+    if isinstance(error, ValueError) and "xet hash" in str(error):
+        return "a file has no Xet hash at the source"
+    if not isinstance(error, HfHubHTTPError) or error.response is None or is_transient(error):
+        return None
+    if not error.response.request.url.path.startswith(f"/api/models/{plan.model.source.repo_id}/"):
+        return None
+    status = error.response.status_code
+    return "this account may not copy from the source" if status in {401, 403} else f"it answered {status}"
+
+
+def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
+    tag = str(plan.wishes.tag)
+
+    def make() -> None:
+        try:
+            hub.api.create_tag(plan.repo_id, tag=tag, revision=commit)
+        except Exception:
+            # The answer alone may have been lost, to this try or to an earlier one.
+            refs = hub.api.list_repo_refs(plan.repo_id)
+            if not any(found.name == tag and found.target_commit == commit for found in refs.tags):
+                raise
+
+    try:
+        hub.ask(make)
+    except Exception as error:
+        raise PublishError(
+            f"The commit {commit[:7]} is on {plan.repo_id}, but the tag {tag!r} could not be made.",
+            "Run the same command again: it makes only the tag.",
+        ) from error

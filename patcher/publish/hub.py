@@ -1,0 +1,188 @@
+"""The Hub as publishing meets it: every call has a time limit, and a question that went unanswered is asked again."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, set_client_factory, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import sha
+from huggingface_hub.utils._http import default_client_factory  # the only way to keep the client's own request hook
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from patcher.errors import is_unreachable, status_of
+
+T = TypeVar("T")
+TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait. `timeout`: seconds without an answer; `wait`: before the second try, doubled for each further.
+
+    A Retry-After of at most `longest` seconds is obeyed; a longer one ends the command.
+    """
+
+    timeout: float = TIMEOUT
+    tries: int = 4
+    wait: float = 1.0
+    longest: float = 60.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file as the Hub lists it: SHA-256 for LFS and Xet files, git's name of the blob for the others."""
+
+    path: str
+    size: int
+    sha256: str | None
+    blob_id: str
+    xet_hash: str | None
+
+    def holds(self, content: bytes) -> bool:
+        """Whether this file (not an LFS one) has that content."""
+        return self.sha256 is None and self.size == len(content) and self.blob_id == sha.git_hash(content)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A client of the Hub that tries again where that is harmless. Use it inside `time_limit`."""
+
+    patience: Patience = Patience()
+    say: Callable[[str], None] = lambda _: None
+    api: HfApi = field(default_factory=HfApi)
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """Make a call that may be repeated, until it is answered or patience ends. Raises what the client raised."""
+        attempt = 1
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                pause = self.pause(error, attempt)
+                if pause is None:
+                    raise
+                self.wait(error, pause, attempt)
+                attempt += 1
+
+    def pause(self, error: Exception, attempt: int) -> float | None:
+        """Seconds to wait before the next try, or None where there should be none."""
+        if attempt >= self.patience.tries or not is_transient(error):
+            return None
+        asked = retry_after(error)
+        if asked is not None and asked > self.patience.longest:
+            return None
+        return asked if asked is not None else self.patience.wait * 2 ** (attempt - 1)
+
+    def wait(self, error: Exception, pause: float, attempt: int) -> None:
+        """Say why and how long, then wait."""
+        what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
+        self.say(f"The Hub {what}; trying again in {pause:g} s ({attempt + 1} of {self.patience.tries}).")
+        time.sleep(pause)
+
+    def head(self, repo_id: str, revision: str | None) -> str:
+        """The commit that a revision stands for now."""
+        return str(self.ask(lambda: self.api.model_info(repo_id, revision=revision)).sha)
+
+    def files(self, repo_id: str, revision: str) -> dict[str, Entry]:
+        """Every file of a revision, by path."""
+
+        def listed() -> dict[str, Entry]:
+            return {
+                entry.path: Entry(
+                    entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id, entry.xet_hash
+                )
+                for entry in self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
+                if isinstance(entry, RepoFile)
+            }
+
+        return listed()  # the client itself tries again here
+
+    def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
+        """The content of small files, downloaded now (never from the cache) and left nowhere."""
+        wanted = list(paths)
+        if not wanted:
+            return {}
+
+        def fetched() -> dict[str, bytes]:
+            with tempfile.TemporaryDirectory(prefix="patcher-") as cache:
+                patterns = [re.sub(r"([*?\[])", r"[\1]", path) for path in wanted]
+                with _no_progress_bars():
+                    root = snapshot_download(repo_id, revision=revision, allow_patterns=patterns, cache_dir=cache)
+                return {path: (Path(root) / path).read_bytes() for path in wanted}
+
+        return self.ask(fetched)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Give every request of huggingface_hub a limit; its shared client has none."""
+
+    def limit(request: Any) -> None:
+        # Per request, because the client asks for listings with an explicit "no limit".
+        limits = request.extensions.get("timeout", {})
+        request.extensions["timeout"] = {name: seconds if set_ is None else set_ for name, set_ in limits.items()}
+
+    def limited():  # type: ignore[no-untyped-def]
+        client = default_client_factory()
+        client.event_hooks["request"].append(limit)
+        client.event_hooks["response"].append(_stop_if_busy)
+        return client
+
+    set_client_factory(limited)
+    try:
+        yield
+    finally:
+        set_client_factory(default_client_factory)
+
+
+def _stop_if_busy(response: Any) -> None:
+    """Raise where the client would otherwise ask again at once and forever: two repositories made at a time."""
+    if response.status_code == 409 and response.url.path == "/api/repos/create":
+        response.read()
+        if "another conflicting operation" in response.text:
+            raise HfHubHTTPError("busy", response=response)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Silence for kilobytes; a bar is for what takes long."""
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a moment later."""
+    status = status_of(error)
+    if status is not None:
+        return status in {408, 409, 429} or status >= 500
+    if isinstance(error, json.JSONDecodeError):
+        return True  # an answer that is not the Hub's: a proxy's error page, or half of one
+    reasons = [error, *([error.__cause__] if error.__cause__ else [])]
+    return any(is_unreachable(reason) and not isinstance(reason, OfflineModeIsEnabled) for reason in reasons)
+
+
+def retry_after(error: BaseException) -> float | None:
+    """The seconds that the Hub asks to wait, from `Retry-After` or `RateLimit`."""
+    if not isinstance(error, HfHubHTTPError) or error.response is None:
+        return None
+    headers = error.response.headers
+    found = re.search(r"\bt=(\d+)", headers.get("RateLimit", "")) or re.fullmatch(
+        r"\s*(\d+)\s*", headers.get("Retry-After", "")
+    )
+    return float(found[1]) if found else None

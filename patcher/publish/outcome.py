@@ -1,0 +1,123 @@
+"""Finds out what became of a commit: whether it is there although nobody said so, and what a person has to know."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from patcher.errors import Interrupted, PatcherError, PublishError, status_of
+from patcher.publish.hub import Hub, is_transient
+from patcher.publish.plan import PublishPlan
+from patcher.publish.target import open_pull_request
+
+COMMITTED, LANDED, NOTHING = "committed", "landed", "nothing to do"
+# A commit whose answer was lost may still be under way: look this often, this many seconds apart.
+_LOOKS, _BETWEEN = 3, 1.0
+
+
+@dataclass(frozen=True)
+class Committed:
+    """How it ended. `case`: `committed`, `landed` (the answer was lost, the commit is there) or `nothing to do`."""
+
+    case: str
+    commit: str
+    pull_request: int | None
+    plan: PublishPlan
+
+
+@dataclass
+class Steps:
+    """What has been done so far, for an error or somebody who interrupts. `parent` is set once a commit may be sent."""
+
+    done: list[str] = field(default_factory=list)
+    parent: str | None = None
+    commit: str | None = None
+
+
+def may_have_landed(error: Exception) -> bool:
+    """Whether the error leaves open what became of the commit; a plain refusal does not."""
+    return is_transient(error) or status_of(error) == 412
+
+
+def look(plan: PublishPlan, hub: Hub, parent: str, opens_pr: bool, error: Exception) -> Committed | None:
+    """Find out whether the commit is there although its answer did not come. Raises PublishError for a race."""
+    stale = status_of(error) == 412
+    for turn in range(1 if stale or status_of(error) == 429 else _LOOKS):
+        if turn:
+            time.sleep(_BETWEEN * min(1.0, hub.patience.wait))
+        try:
+            found = landed_pr(plan, hub) if opens_pr else landed(plan, hub, parent)
+        except PatcherError:
+            raise
+        except Exception as silence:
+            raise PublishError(
+                f"The Hub did not answer for {plan.repo_id}, and can't be asked whether the commit landed.",
+                "Run the same command again: it looks first, and never commits twice.",
+            ) from silence
+        if found is not None:
+            return found
+    if stale:
+        raise race(plan) from error
+    return None
+
+
+def landed(plan: PublishPlan, hub: Hub, parent: str) -> Committed | None:
+    """The child of `parent` on the branch, if it holds exactly what was to be committed."""
+    if hub.head(plan.repo_id, plan.target.revision) == parent:
+        return None
+    history = hub.ask(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
+    ids = [commit.commit_id for commit in history]
+    child = ids[ids.index(parent) - 1] if parent in ids[1:] else None
+    if child is None or not _holds(plan, hub, child):
+        raise race(plan)
+    return Committed(LANDED, child, plan.target.pull_request, plan)
+
+
+def landed_pr(plan: PublishPlan, hub: Hub) -> Committed | None:
+    number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
+    if number is None:
+        return None
+    head = hub.head(plan.repo_id, f"refs/pr/{number}")
+    return Committed(LANDED, head, number, plan) if _holds(plan, hub, head) else None
+
+
+def _holds(plan: PublishPlan, hub: Hub, commit: str) -> bool:
+    files = hub.files(plan.repo_id, commit)
+    gone = (operation.path for operation in plan.operations if operation.op == "delete")
+    return all(piece.equals(files.get(piece.path)) for piece in plan.wanted) and not any(path in files for path in gone)
+
+
+def race(plan: PublishPlan) -> PublishError:
+    return PublishError(
+        f"{plan.repo_id} was changed by somebody else meanwhile; nothing of this was written to it.",
+        "Run the same command again to see the plan against what is there now.",
+    )
+
+
+def with_steps(error: PatcherError, steps: Steps) -> PatcherError:
+    """The same error, with what was done before it."""
+    if not steps.done and steps.commit is None:
+        return error
+    done = "; ".join([*steps.done, f"the commit {steps.commit[:7]} is there" if steps.commit else "nothing committed"])
+    return type(error)(f"{error.message.rstrip('.')} ({done}).", error.hint)
+
+
+def interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
+    """What a person who pressed Ctrl-C has to know: whether there is a commit."""
+    made = "; ".join(steps.done)
+    again = "Run the same command again; it goes on from there."
+    commit = steps.commit
+    if commit is None and steps.parent is not None:
+        once = replace(hub, patience=replace(hub.patience, tries=1))
+        opens_pr = plan.wishes.create_pr and plan.target.pull_request is None
+        try:
+            found = landed_pr(plan, once) if opens_pr else landed(plan, once, steps.parent)
+        except Exception:
+            return Interrupted(
+                f"Interrupted while the commit to {plan.repo_id} was under way; whether it landed is not known.",
+                "Run the same command again: it looks first, and never commits twice.",
+            )
+        commit = found.commit if found else None
+    if commit is not None:
+        return Interrupted(f"Interrupted, but the commit {commit[:7]} is on {plan.repo_id} already.", again)
+    return Interrupted(f"Interrupted; nothing was committed to {plan.repo_id}{f' ({made})' if made else ''}.", again)

@@ -1,0 +1,174 @@
+"""Everything that can be refused before anything is written: the folder, the account, the target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, get_token, parse_hf_uri
+from huggingface_hub.errors import HfUriError, HFValidationError
+from yaml import YAMLError
+
+from patcher.errors import AccessDenied, PublishError, UsageError, from_hub, from_publishing, status_of
+from patcher.patch import PatchedModel
+from patcher.plan import RECORD, REPORT
+from patcher.publish.hub import Hub
+from patcher.publish.operations import NOT_PUBLISHED, Origin
+from patcher.publish.target import Target
+from patcher.snapshot import sha256_of
+from patcher.verify.report import Report
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who publishes. `namespaces` maps each namespace of this account to its role there."""
+
+    name: str
+    namespaces: Mapping[str, str]
+
+
+def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
+    """Refuse a name that can't be one, a revision that is no branch, and the source itself."""
+    try:
+        plain = parse_hf_uri(f"hf://{repo_id}").id == repo_id and repo_id.count("/") == 1
+    except (HfUriError, HFValidationError):
+        plain = False
+    if not plain:
+        raise UsageError(f"{repo_id!r} can't be the id of a repository.", "Give namespace/name.")
+    if branch is not None and (branch.startswith("refs/") or re.fullmatch(r"[0-9a-f]{40}", branch)):
+        raise UsageError(f"{branch!r} is not a branch.", "Give the name of a branch, or --create-pr.")
+    if model.source.repo_id is not None and repo_id.lower() == model.source.repo_id.lower():
+        raise PublishError(f"{repo_id} is the source of this model.", "Publish under another name.")
+
+
+def check_report(model: PatchedModel, report: Report | None, unverified: bool) -> None:
+    """Refuse what was not verified, did not pass, or is not made of the bytes that were verified.
+
+    Every hash is computed here and now. Raises PublishError.
+    """
+    again = f"Run `patcher verify {model.folder}` and publish after that."
+    if report is None and not unverified:
+        raise PublishError(
+            f"{model.folder} was never verified: it has no {REPORT}.",
+            "Add --unverified: the card will say so." if model.code_only else again,
+        )
+    if report is not None and not report.passed:
+        failed = ", ".join(check.name for check in report.checks if not check.passed)
+        raise PublishError(f"{model.folder} did not pass its verification ({failed or 'no checks'}).", again)
+    here = {
+        file.path: sha256_of(model.folder / file.path) for file in model.files if (model.folder / file.path).is_file()
+    }
+    for file in model.files:
+        if file.path in here and here[file.path] != file.after:
+            raise PublishError(
+                f"{file.path} is no longer the file that {RECORD} records.",
+                "Make the folder again with `patcher patch`.",
+            )
+        if file.path not in here and not file.path.endswith(".safetensors"):
+            raise PublishError(f"{file.path} is missing from {model.folder}.", "Make it again with `patcher patch`.")
+    if report is None:
+        return
+    verified = {path: digest for path, digest in report.files.items() if path not in NOT_PUBLISHED}
+    expected = {file.path: file.after for file in model.files if file.path not in NOT_PUBLISHED}
+    differs = [path for path in expected if verified.get(path) != expected[path]]
+    if verified.get(RECORD) != sha256_of(model.folder / RECORD):
+        differs.append(RECORD)
+    if differs or report.source != model.source:
+        raise PublishError(
+            f"{REPORT} is about other bytes than those in {model.folder} ({', '.join(differs) or 'another source'}).",
+            again,
+        )
+
+
+def unrecorded(model: PatchedModel) -> tuple[str, ...]:
+    """Files in the folder that the record does not know, and that are therefore not published."""
+    known = {file.path for file in model.files} | {"README.md", RECORD, REPORT}
+    folder = Path(model.folder)
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cache" not in path.parts)
+    return tuple(name for path in found if (name := path.relative_to(folder).as_posix()) not in known)
+
+
+def check_licence(model: PatchedModel, card: str) -> None:
+    """Refuse a card that does not carry over the licence of the source. Raises PublishError."""
+    wanted = model.record["base_card"].get("license")
+    found = metadata(card).get("license")
+    if wanted is not None and found != wanted:
+        raise PublishError(
+            f"The source is under {wanted!r} and the card says {found!r}.",
+            f"Write `license: {wanted}` into README.md, or run `patcher card {model.folder}`.",
+        )
+
+
+def metadata(card: str) -> dict[str, Any]:
+    """The metadata of a card; empty where there is none or it can't be read."""
+    if not card.lstrip().startswith("---"):
+        return {}
+    try:
+        return dict(ModelCard(card, ignore_metadata_errors=True).data.to_dict())  # type: ignore[no-untyped-call]
+    except (ValueError, YAMLError):
+        return {}
+
+
+def who(hub: Hub) -> Account:
+    """The account behind the token. Raises AccessDenied where there is none, or its token can only read."""
+    if get_token() is None:
+        raise AccessDenied("No token: publishing needs an account on the Hub.", "Run `hf auth login`, or set HF_TOKEN.")
+    try:
+        answer = hub.ask(hub.api.whoami)
+    except Exception as error:
+        raise from_publishing(error, "the Hub") from error
+    name = str(answer["name"])
+    token = (answer.get("auth") or {}).get("accessToken") or {}
+    if token.get("role") == "read":
+        raise AccessDenied(
+            f"The token of {name} can only read.", "Make one that can write on https://huggingface.co/settings/tokens."
+        )
+    organisations = {str(org["name"]): str(org.get("roleInOrg")) for org in answer.get("orgs") or []}
+    return Account(name, {name: "admin", **organisations})
+
+
+def check_access(hub: Hub, account: Account, target: Target, create_pr: bool) -> None:
+    """Refuse a target that this account can't write to. Raises AccessDenied and PublishError."""
+    namespace = target.repo_id.split("/")[0]
+    if not target.exists:
+        if create_pr:
+            raise PublishError(f"There is no {target.repo_id} to open a pull request on.", "Leave out --create-pr.")
+        role = account.namespaces.get(namespace)
+        if role is None or role == "read":
+            raise AccessDenied(
+                f"{namespace} is neither the account {account.name} nor an organisation in which it may write.",
+                f"Publish to {account.name}/{target.repo_id.split('/')[1]}, or use another token.",
+            )
+        return
+    if create_pr:
+        return
+    try:
+        hub.ask(lambda: hub.api.auth_check(target.repo_id, write=True))
+    except Exception as error:
+        if status_of(error) == 403:
+            raise AccessDenied(
+                f"{account.name} may not write to {target.repo_id}.", "Use another token, or add --create-pr."
+            ) from error
+        raise from_publishing(error, target.repo_id) from error
+
+
+def find_origin(hub: Hub, model: PatchedModel, upload_weights: bool) -> Origin:
+    """The large files that the Hub can copy from the source, or the reason why there are none."""
+    repo_id, revision = model.source.repo_id, model.source.revision
+    if upload_weights:
+        return Origin({}, "--upload-weights was given")
+    if repo_id is None:
+        return Origin({}, "the source is a folder")
+    try:
+        listed = hub.files(repo_id, str(revision))
+    except Exception as error:
+        return Origin({}, from_hub(error, repo_id, revision).message.rstrip("."))
+    large = {path: entry for path, entry in listed.items() if entry.sha256 is not None}
+    without = [path for path, entry in large.items() if entry.xet_hash is None and model.file(path) is not None]
+    files = {path: entry for path, entry in large.items() if entry.xet_hash is not None}
+    if without:
+        return Origin(files, f"{without[0]} has no Xet hash at the source")
+    return Origin(files, None if files else "the source lists no large files")

@@ -1,0 +1,72 @@
+"""Reads a publication back and holds it against what was to be there; trusts no answer of the commit itself."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from patcher.plan import CARD
+from patcher.publish.hub import Hub
+from patcher.publish.plan import PublishPlan
+from patcher.publish.preflight import metadata
+
+_CARD_KEYS = (
+    "license",
+    "license_name",
+    "license_link",
+    "language",
+    "base_model",
+    "library_name",
+    "pipeline_tag",
+    "tags",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `passed` is None where it could not be looked at; `detail` says what was found."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "passed": self.passed, "detail": self.detail}
+
+
+def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
+    """Look at the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
+    listed = hub.files(plan.repo_id, commit)
+    missing = [piece.path for piece in plan.wanted if piece.path not in listed]
+    sizes = [piece.path for piece in plan.wanted if piece.path not in missing and listed[piece.path].size != piece.size]
+    large = [piece for piece in plan.wanted if piece.path in listed and listed[piece.path].sha256 is not None]
+    small = [piece for piece in plan.wanted if piece.path in listed and listed[piece.path].sha256 is None]
+    other = [piece.path for piece in large if listed[piece.path].sha256 != piece.sha256]
+    content = hub.read(plan.repo_id, commit, [piece.path for piece in small])
+    damaged = [piece.path for piece in small if hashlib.sha256(content[piece.path]).hexdigest() != piece.sha256]
+    kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
+    return (
+        finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
+        finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
+        finding("small_files_equal", damaged, f"{len(small)} downloaded again and hashed"),
+        *([finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
+        _card(plan, commit, hub),
+    )
+
+
+def finding(name: str, wrong: list[str], fine: str) -> Finding:
+    """Passed where nothing is wrong; otherwise the detail names what is."""
+    return Finding(name, not wrong, f"not so: {', '.join(wrong)}" if wrong else fine)
+
+
+def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
+    """Whether the Hub understood the metadata of the card as they were meant."""
+    info = hub.ask(lambda: hub.api.model_info(plan.repo_id, revision=commit))
+    parsed = info.card_data.to_dict() if info.card_data is not None else {}  # type: ignore[no-untyped-call]
+    text = plan.target.texts.get(CARD, b"").decode("utf-8", "replace") if CARD in plan.kept else plan.card
+    meant = metadata(text)
+    wrong = [key for key in _CARD_KEYS if parsed.get(key) != meant.get(key)]
+    return finding(
+        "card_understood", wrong, ", ".join(f"{key} {meant[key]}" for key in ("license", "base_model") if key in meant)
+    )

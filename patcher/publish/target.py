@@ -1,0 +1,122 @@
+"""What stands at the place to publish to, and whose it is. Only reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import GitRefs
+
+from patcher.errors import PublishError
+from patcher.patch import TOOL, PatchedModel
+from patcher.plan import CARD, RECORD
+from patcher.publish.hub import Entry, Hub
+from patcher.publish.operations import NOT_PUBLISHED
+
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A repository at one revision.
+
+    `revision` is what the commit goes on: a branch, or `refs/pr/N` of our own open pull request. `head` is its commit,
+    None where there is no repository; `branch_missing` where the branch is still to be made from main.
+    """
+
+    repo_id: str
+    revision: str = MAIN
+    head: str | None = None
+    private: bool | None = None
+    branch_missing: bool = False
+    pull_request: int | None = None
+    files: Mapping[str, Entry] = field(default_factory=dict)
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exists(self) -> bool:
+        return self.head is not None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing but what the Hub itself put there is in it."""
+        return not set(self.files) - NOT_PUBLISHED
+
+    @property
+    def record(self) -> Mapping[str, Any] | None:
+        """The record of an earlier publication with this tool."""
+        try:
+            record = json.loads(self.texts.get(RECORD, b"null"))
+            known = record["tool"]["name"] == TOOL and {"repo_id"} <= record["source"].keys()
+            return record if known else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    @property
+    def published(self) -> frozenset[str]:
+        """The paths that an earlier publication wrote."""
+        try:
+            return frozenset(str(file["path"]) for file in (self.record or {}).get("files", ())) - NOT_PUBLISHED
+        except (KeyError, TypeError):
+            return frozenset()
+
+    def is_ours(self, model: PatchedModel) -> bool:
+        """Whether an earlier publication of a model from the same source stands there."""
+        return self.record is not None and self.record["source"]["repo_id"] == model.source.repo_id
+
+
+def look(hub: Hub, repo_id: str, branch: str | None, pull_request_of: str | None = None) -> Target:
+    """Read the target. `pull_request_of` is the account whose open pull request on the branch is to be continued."""
+    wanted = branch or MAIN
+    try:
+        info = hub.ask(lambda: hub.api.model_info(repo_id))
+        refs = hub.ask(lambda: hub.api.list_repo_refs(repo_id))
+    except RepositoryNotFoundError:
+        return Target(repo_id, wanted)
+    tags = {tag.name: tag.target_commit for tag in refs.tags}
+    head = _head(refs, wanted)
+    missing = head is None
+    if missing and pull_request_of is not None:
+        raise PublishError(f"{repo_id} has no branch {wanted!r}.", "A pull request needs a branch that is there.")
+    target = Target(repo_id, wanted, head or str(info.sha), bool(info.private), missing, tags=tags)
+    if pull_request_of is not None and (number := open_pull_request(hub, repo_id, pull_request_of, wanted)):
+        revision = f"refs/pr/{number}"
+        at = hub.head(repo_id, revision)
+        target = Target(repo_id, revision, at, target.private, False, number, tags=tags)
+    assert target.head is not None
+    files = hub.files(repo_id, target.head)
+    texts = hub.read(repo_id, target.head, [path for path in files if _is_shown(path, files[path])])
+    return Target(**{**vars(target), "files": files, "texts": texts})
+
+
+def open_pull_request(hub: Hub, repo_id: str, account: str, branch: str) -> int | None:
+    """The newest open pull request on the branch that this account made with this tool."""
+    found = hub.ask(lambda: list(hub.api.get_repo_discussions(repo_id, author=account, discussion_type="pull_request")))
+    for discussion in sorted(found, key=lambda one: -one.num):
+        if discussion.status not in {"open", "draft"}:
+            continue
+        revision = f"refs/pr/{discussion.num}"
+        details = hub.ask(lambda number=discussion.num: hub.api.get_discussion_details(repo_id, number))  # type: ignore
+        if (details.target_branch or f"refs/heads/{MAIN}") != f"refs/heads/{branch}":
+            continue
+        try:
+            files = hub.files(repo_id, revision)
+            record = hub.read(repo_id, hub.head(repo_id, revision), [RECORD] if RECORD in files else [])
+        except RevisionNotFoundError:
+            continue
+        if Target(repo_id, texts=record).record is not None:
+            return int(discussion.num)
+    return None
+
+
+def _head(refs: GitRefs, branch: str) -> str | None:
+    return next((found.target_commit for found in refs.branches if found.name == branch), None)
+
+
+def _is_shown(path: str, entry: Entry) -> bool:
+    """Whether a difference in this file is to be shown, or its content decides whose the target is."""
+    return entry.sha256 is None and (path in {CARD, RECORD} or path.endswith(".py"))

@@ -1,0 +1,146 @@
+"""`patcher check`: a published model against its record and its source, at any later time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.hub import LocalHub
+from tests.publish.tools import SOURCE, Patcher, passing_report, source_files, writes
+
+
+@pytest.fixture
+def published(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.reset_counters()
+    return repo_id
+
+
+def test_a_publication_is_what_its_record_says(hub: LocalHub, patcher: Patcher, published: str) -> None:
+    done = patcher("check", published, "--json")
+    assert done.code == 0, done.out
+    found = {one["name"]: one["passed"] for one in done.data["findings"]}
+    expected = ["source_there", "code_equal", "weights_equal", "files_equal", "report_passed"]
+    assert found == dict.fromkeys(expected, True)
+    assert done.data["commit"] == hub.head(published)
+    assert hub.counters.downloaded < 200_000 and writes(hub) == []
+    shown = patcher("check", published)
+    assert shown.code == 0 and "is what its record says" in shown.out
+    assert patcher("check", f"{published}@{hub.head(published)}", "--quiet").out == "passed\n"
+
+
+def test_nothing_of_the_model_is_executed(hub: LocalHub, patcher: Patcher, published: str, tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    hub.commit(published, {"modeling_gptbert.py": f"open({str(trace)!r}, 'w')\n".encode()})
+    assert patcher("check", published).code == 1
+    assert not trace.exists()
+
+
+def _line(hub: LocalHub, repo_id: str) -> None:
+    hub.commit(repo_id, {"modeling_gptbert.py": hub.read(repo_id, "modeling_gptbert.py") + b"import os\n"})
+
+
+def _more_code(hub: LocalHub, repo_id: str) -> None:
+    hub.commit(repo_id, {"extra.py": b"import os\n"})
+
+
+def _weights(hub: LocalHub, repo_id: str) -> None:
+    hub.commit(repo_id, {"model.safetensors": b"other"})
+
+
+def _second_weights(hub: LocalHub, repo_id: str) -> None:
+    hub.commit(repo_id, {"model-00001-of-00001.safetensors": b"other"})
+
+
+def _config(hub: LocalHub, repo_id: str) -> None:
+    hub.commit(repo_id, {"config.json": hub.read(repo_id, "config.json").replace(b"16", b"17")})
+
+
+def _tokenizer(hub: LocalHub, repo_id: str) -> None:
+    hub.commit(repo_id, {"tokenizer.json": None})
+
+
+def _no_report(hub: LocalHub, repo_id: str) -> None:
+    hub.commit(repo_id, {"report.json": None})
+
+
+def _report_of_others(hub: LocalHub, repo_id: str) -> None:
+    report = json.loads(hub.read(repo_id, "report.json"))
+    report["files"]["model.safetensors"] = "0" * 64
+    hub.commit(repo_id, {"report.json": json.dumps(report).encode()})
+
+
+def _failed_report(hub: LocalHub, repo_id: str) -> None:
+    report = json.loads(hub.read(repo_id, "report.json"))
+    report["passed"] = report["checks"][0]["passed"] = False
+    hub.commit(repo_id, {"report.json": json.dumps(report).encode()})
+
+
+def _other_hashes(hub: LocalHub, repo_id: str) -> None:
+    """Weights and record changed together: only the source can tell."""
+    record = json.loads(hub.read(repo_id, "patch.json"))
+    for file in record["files"]:
+        if file["path"] == "model.safetensors":
+            file["sha256_after"] = file["sha256_before"] = "0" * 64
+    hub.commit(repo_id, {"patch.json": json.dumps(record).encode()})
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        (_line, "code_equal"),
+        (_more_code, "code_equal"),
+        (_weights, "weights_equal"),
+        (_second_weights, "weights_equal"),
+        (_config, "files_equal"),
+        (_tokenizer, "files_equal"),
+        (_no_report, "report_passed"),
+        (_report_of_others, "report_passed"),
+        (_failed_report, "report_passed"),
+        (_other_hashes, "weights_equal"),
+    ],
+)
+def test_a_change_since_is_found(
+    hub: LocalHub, patcher: Patcher, published: str, change: Callable[[LocalHub, str], None], failing: str
+) -> None:
+    before = hub.head(published)
+    change(hub, published)
+    done = patcher("check", published, "--json")
+    assert done.code == 1, done.out
+    assert failing in {one["name"] for one in done.data["findings"] if one["passed"] is False}
+    assert patcher("check", f"{published}@{before}").code == 0
+
+
+def test_a_card_edited_by_hand_is_nobodys_business(hub: LocalHub, patcher: Patcher, published: str) -> None:
+    hub.commit(published, {"README.md": b"---\nlicense: apache-2.0\n---\nmine\n", "evaluation.md": b"x"})
+    done = patcher("check", published, "--json")
+    assert done.code == 0 and "evaluation.md" in str(done.data["findings"])
+
+
+def test_a_source_that_is_gone_is_told_and_the_code_checked_from_the_record(
+    hub: LocalHub, patcher: Patcher, tmp_path: Path, repo_id: str
+) -> None:
+    source, out = f"ltg/gone-{repo_id.split('-')[1]}", tmp_path / "out"
+    hub.create_repo(source, source_files(b"\2" * 100_000))
+    assert patcher("patch", source, "--out", out, "--no-verify", "-q").code == 0
+    passing_report(out)
+    assert patcher("publish", out, repo_id, "--yes").code == 0
+    hub.repo(source).private = True
+    found = {one["name"]: one["passed"] for one in patcher("check", repo_id, "--json").data["findings"]}
+    assert found["source_there"] is False and found["code_equal"] and found["weights_equal"]
+
+
+def test_what_was_not_published_with_this_tool_is_said(hub: LocalHub, patcher: Patcher) -> None:
+    done = patcher("check", SOURCE)
+    assert done.code == 1 and "has no patch.json" in done.err
+    assert patcher("check", "ltg/absent").code == 1
+    assert "no revision 'v9'" in patcher("check", f"{SOURCE}@v9").err
+
+
+def test_an_unverified_publication_fails_its_check(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    (folder / "report.json").unlink()
+    assert patcher("publish", folder, repo_id, "--yes", "--unverified").code == 0
+    assert patcher("check", repo_id).code == 1

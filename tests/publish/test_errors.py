@@ -1,0 +1,145 @@
+"""What the Hub answers when it does not answer: what is tried again, how long, and what a person reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hub import LocalHub
+from tests.hub.fixtures import OLA, client_env
+from tests.publish.tools import Patcher
+
+COMMIT = "/commit/main"
+
+
+def assert_readable(err: str) -> None:
+    """Two lines at the end, the last a hint; no traceback."""
+    lines = err.strip().splitlines()
+    assert lines[-2].startswith("Error: ") and lines[-1].startswith("Hint: ") and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "did not accept the token"),
+        (403, "may not write"),
+        (404, "is not on the Hub"),
+        (409, "is busy with another change"),
+        (413, "as too large"),
+        (422, "refused a request"),
+        (429, "limits the rate"),
+        (500, "answered 500"),
+        (503, "answered 503"),
+        (None, "gave no answer"),
+    ],
+)
+@pytest.mark.parametrize("place", [("POST", COMMIT), ("GET", "/whoami-v2"), ("POST", "/repos/create")])
+def test_an_error_that_stays_is_told_in_two_lines_and_nothing_is_committed(
+    hub: LocalHub,
+    patcher: Patcher,
+    folder: Path,
+    repo_id: str,
+    status: int | None,
+    message: str,
+    place: tuple[str, str],
+) -> None:
+    if status is None:
+        hub.faults.drop(*place, times=0)
+    else:
+        hub.faults.status(*place, status, times=0)
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert done.code == 1
+    if not (place[1] == "/repos/create" and status == 409):  # there it means that the repository exists
+        assert message in done.err, done.err
+    assert_readable(done.err)
+    assert not hub.exists(repo_id) or len(hub.commits(repo_id)) == 1
+    if place[1] == COMMIT:
+        assert "was made and is empty; nothing committed" in done.err
+        hub.faults.clear()
+        done = patcher("publish", folder, repo_id, "--yes", "--quiet")
+        assert done.code == 0 and len(hub.commits(repo_id)) == 2, done.err
+
+
+@pytest.mark.parametrize("path", ["/whoami-v2", "/repos/create", "/lfs-files/duplicate", "/validate-yaml", COMMIT])
+@pytest.mark.parametrize("fault", ["429", "503", "drop"])
+def test_one_bad_answer_is_tried_again_and_said(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, path: str, fault: str
+) -> None:
+    if fault == "drop":
+        hub.faults.drop(".*", path)
+    else:
+        hub.faults.status(".*", path, int(fault))
+    done = patcher("publish", folder, repo_id, "--yes", "--json")
+    assert done.code == 0 and done.data["case"] == "committed", done.err
+    said = "did not answer" if fault == "drop" else f"answered {fault}"
+    assert f"The Hub {said}; trying again in 1 s (2 of 4)." in done.err
+    assert len(hub.commits(repo_id)) == 2
+
+
+@pytest.mark.parametrize("header", [{"Retry-After": "7"}, {"RateLimit": '"api";r=0;t=7'}])
+def test_the_wait_that_the_hub_asks_for_is_kept(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, header: dict[str, str]
+) -> None:
+    hub.faults.status("POST", COMMIT, 429, headers=header)
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert done.code == 0 and "The Hub answered 429; trying again in 7 s (2 of 4)." in done.err
+
+
+def test_a_wait_of_an_hour_ends_the_command(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    hub.faults.status("GET", "/whoami-v2", 429, headers={"Retry-After": "3600"}, times=0)
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert done.code == 1 and "limits the rate" in done.err and len(hub.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["/whoami-v2", "/repos/create", "/tree/", "/preupload/", "/validate-yaml", COMMIT])
+def test_no_call_waits_longer_than_its_limit(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, path: str
+) -> None:
+    hub.faults.delay(".*", path, 20.0)
+    start = time.monotonic()
+    done = patcher("publish", folder, repo_id, "--yes", "--timeout", "0.5", "--json")
+    assert done.code == 0, done.err
+    assert time.monotonic() - start < 8
+    assert len(hub.commits(repo_id)) == 2
+
+
+def test_two_repositories_made_at_a_time_do_not_end_in_a_storm(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    body = '{"error": "Cannot create repo: another conflicting operation is in progress"}'
+    hub.faults.status("POST", "/repos/create", 409, times=0, body=body)
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert done.code == 1 and "is busy with another change" in done.err
+    assert sum(one.path == "/api/repos/create" for one in hub.requests) == 4
+
+
+def test_a_card_that_the_hub_refuses_is_told_before_anything_is_uploaded(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    card = (
+        (folder / "README.md")
+        .read_text("utf-8")
+        .replace("library_name:", "base_model_relation: nonsense\nlibrary_name:")
+    )
+    card = card.replace("base_model_relation: finetune\n", "")
+    (folder / "README.md").write_text(card, "utf-8")
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert done.code == 1 and "base_model_relation" in done.err and "Mend the metadata" in done.err
+    assert len(hub.commits(repo_id)) == 1
+
+
+def test_a_traceback_is_shown_only_when_asked_for(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    hub.faults.status("POST", COMMIT, 403)
+    assert "Traceback" in patcher("publish", folder, repo_id, "--yes", env={"HF_DEBUG": "1"}).err
+
+
+def test_offline_is_said(hub: LocalHub, folder: Path, tmp_path: Path) -> None:
+    # The client reads this variable when it is imported, so a process of its own is needed.
+    env = client_env(hub.endpoint, tmp_path / "home", OLA) | {"HF_HUB_OFFLINE": "1"}
+    words = [sys.executable, "-m", "patcher", "publish", str(folder), "ola/model", "--yes"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "HF_HUB_OFFLINE is set" in done.stderr and hub.requests == []

@@ -1,0 +1,125 @@
+"""What is refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.hub import LocalHub
+from tests.hub.fixtures import LESER
+from tests.publish.tools import SOURCE, Patcher, writes
+
+
+def _edit(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        (folder / name).write_text(change((folder / name).read_text("utf-8")), "utf-8")
+
+    return edit
+
+
+def _without_report(folder: Path) -> None:
+    (folder / "report.json").unlink()
+
+
+def _failed(text: str) -> str:
+    report = json.loads(text)
+    report["checks"][0]["passed"] = report["passed"] = False
+    return json.dumps(report)
+
+
+def _about_others(text: str) -> str:
+    report = json.loads(text)
+    report["files"]["model.safetensors"] = "0" * 64
+    return json.dumps(report)
+
+
+def _of_another_source(text: str) -> str:
+    report = json.loads(text)
+    report["source"]["revision"] = "0" * 40
+    return json.dumps(report)
+
+
+def _flip_weights(folder: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[1000] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+
+
+def _handwritten(folder: Path) -> None:
+    (folder / "README.md").write_text("---\nlicense: mit\n---\nmine\n", "utf-8")
+
+
+CASES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "never verified": (_without_report, "was never verified"),
+    "verification failed": (_edit("report.json", _failed), "did not pass its verification (relu_sparsity)"),
+    "report about other bytes": (_edit("report.json", _about_others), "is about other bytes"),
+    "report about another source": (_edit("report.json", _of_another_source), "another source"),
+    "weights changed since": (_flip_weights, "model.safetensors is no longer the file"),
+    "code changed since": (_edit("modeling_gptbert.py", lambda text: text + "#"), "modeling_gptbert.py is no longer"),
+    "record changed since": (_edit("patch.json", lambda text: text.replace("0.", "1.", 1)), "patch.json"),
+    "file lost": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+    "licence lost": (_handwritten, "The source is under 'apache-2.0' and the card says 'mit'"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_folder_is_refused(name: str, hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    spoil, message = CASES[name]
+    spoil(folder)
+    for words in (["--yes"], ["--dry-run"], ["--yes", "--force"]):
+        done = patcher("publish", folder, repo_id, *words)
+        assert done.code == 1 and message in " ".join(done.err.split()) and "Hint: " in done.err
+    assert hub.requests == [] and not hub.exists(repo_id)
+
+
+def test_a_failed_verification_is_refused_also_as_unverified(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    _edit("report.json", _failed)(folder)
+    assert patcher("publish", folder, repo_id, "--yes", "--unverified").code == 1
+    assert not hub.exists(repo_id)
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [(None, "No token"), (LESER, "The token of leser can only read"), ("hf_nobody", "did not accept the token")],
+)
+def test_a_token_that_can_not_write_is_refused(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, token: str | None, message: str
+) -> None:
+    done = patcher("publish", folder, repo_id, "--yes", env={"HF_TOKEN": token})
+    assert done.code == 1 and message in done.err and "hf_" not in done.err
+    assert not hub.exists(repo_id)
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "message"),
+    [
+        (SOURCE, 1, f"{SOURCE} is the source of this model"),
+        (SOURCE.upper(), 1, "is the source of this model"),
+        ("kari/model", 1, "kari is neither the account ola nor an organisation"),
+        ("model", 2, "can't be the id of a repository"),
+        ("ola/a/b", 2, "can't be the id of a repository"),
+        ("ola/..", 2, "can't be the id of a repository"),
+    ],
+)
+def test_a_name_is_refused(hub: LocalHub, patcher: Patcher, folder: Path, target: str, code: int, message: str) -> None:
+    done = patcher("publish", folder, target, "--yes")
+    assert done.code == code and message in done.err, done.err
+    assert writes(hub) == []
+
+
+def test_the_repository_of_somebody_else_is_refused(hub: LocalHub, patcher: Patcher, folder: Path) -> None:
+    hub.create_repo("kari/hers", {})
+    done = patcher("publish", folder, "kari/hers", "--yes")
+    assert done.code == 1 and "ola may not write to kari/hers" in done.err
+    assert len(hub.commits("kari/hers")) == 1
+
+
+def test_an_organisation_of_the_account_is_a_place_to_publish(hub: LocalHub, patcher: Patcher, folder: Path) -> None:
+    done = patcher("publish", folder, "norsk/model", "--yes")
+    assert done.code == 0, done.err
+    assert "patch.json" in hub.files("norsk/model")

@@ -1,0 +1,91 @@
+"""Publishing to a pull request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.hub import LocalHub
+from tests.hub.fixtures import KARI
+from tests.publish.tools import Patcher, hub_files
+
+
+@pytest.fixture
+def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    """A publication whose code somebody changed since."""
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
+    hub.reset_counters()
+    return repo_id
+
+
+def test_the_commit_goes_to_a_pull_request_that_shows_the_diff_and_the_checks(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
+) -> None:
+    head = hub.head(outdated)
+    done = patcher("publish", folder, outdated, "--yes", "--create-pr", "--json")
+    assert done.code == 0, done.err
+    (request,) = hub.pull_requests(outdated)
+    assert done.data["url"].endswith(f"/{outdated}/discussions/{request.num}")
+    assert done.data["pull_request"] == request.num and done.data["commit"] == hub.head(outdated, "refs/pr/1")
+    text = str(request.events[0].data)
+    assert "relu_sparsity" in text and "+++ b/modeling_gptbert.py" in text
+    assert hub.head(outdated) == head
+    there = hub_files(hub, outdated, "refs/pr/1")
+    assert there["modeling_gptbert.py"] == (folder / "modeling_gptbert.py").read_bytes()
+
+
+def test_a_repeat_changes_nothing_and_a_change_goes_to_the_same_pull_request(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
+) -> None:
+    words = ("publish", folder, outdated, "--yes", "--create-pr", "--json")
+    assert patcher(*words).code == 0
+    head = hub.head(outdated, "refs/pr/1")
+    again = patcher(*words)
+    assert again.code == 0 and again.data["case"] == "nothing to do" and again.data["pull_request"] == 1
+    assert hub.head(outdated, "refs/pr/1") == head
+    (folder / "README.md").write_text((folder / "README.md").read_text("utf-8") + "\nmore\n", "utf-8")
+    changed = patcher(*words)
+    assert changed.code == 0 and changed.data["case"] == "committed" and changed.data["pull_request"] == 1, changed.err
+    assert len(hub.pull_requests(outdated)) == 1
+    assert hub.commits(outdated, "refs/pr/1")[1].oid == head
+
+
+def test_a_closed_pull_request_is_not_continued(hub: LocalHub, patcher: Patcher, folder: Path, outdated: str) -> None:
+    words = ("publish", folder, outdated, "--yes", "--create-pr", "--json")
+    assert patcher(*words).code == 0
+    hub.pull_requests(outdated)[0].status = "closed"
+    assert patcher(*words).data["pull_request"] == 2
+
+
+def test_who_may_not_write_uploads_the_weights_into_a_pull_request(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
+) -> None:
+    hub.commit(outdated, {"model.safetensors": None}, user="ola")
+    done = patcher("publish", folder, outdated, "--yes", "--create-pr", "--json", env={"HF_TOKEN": KARI})
+    assert done.code == 0, done.err
+    assert "The Hub would not copy the weights" in done.err
+    assert hub.pull_requests(outdated)[0].author == "kari"
+    assert hub.read(outdated, "model.safetensors", "refs/pr/1") == (folder / "model.safetensors").read_bytes()
+
+
+def test_a_pull_request_needs_something_to_be_opened_on(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    done = patcher("publish", folder, repo_id, "--yes", "--create-pr")
+    assert done.code == 1 and f"There is no {repo_id}" in done.err and not hub.exists(repo_id)
+    assert patcher("publish", folder, repo_id, "--yes", "--create-pr", "--tag", "v1").code == 2
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_lost_answer_opens_no_second_pull_request(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str, opened: bool
+) -> None:
+    (hub.faults.lose_answer if opened else hub.faults.drop)("POST", "/commit/main")
+    done = patcher("publish", folder, outdated, "--yes", "--create-pr", "--json")
+    if opened:
+        assert done.code == 0 and done.data["case"] == "landed", done.err
+    else:
+        assert done.code == 1 and "Error: The Hub gave no answer" in done.err
+    assert len(hub.pull_requests(outdated)) == (1 if opened else 0)
