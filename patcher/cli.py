@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from patcher import __version__, api, card
-from patcher.console import Console, plan_line
+from patcher.console import Console, plan_line, threshold_lines
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.patch import check_output, load
 from patcher.plan import CARD, Options, Plan, make_plan
@@ -24,6 +24,13 @@ from patcher.publish import Patience, Wishes, plan_publication
 from patcher.publish import check as check_published
 from patcher.publish import publish as publish_plan
 from patcher.snapshot import Source, resolve
+from patcher.threshold.evaluation import load_evaluation
+from patcher.threshold.measure import DEFAULT as DEFAULT_THRESHOLD
+from patcher.threshold.measure import Request, measure
+from patcher.threshold.plot import check_plot, draw
+from patcher.threshold.repaired import repair
+from patcher.threshold.save import check_save
+from patcher.threshold.save import save as save_with_threshold
 from patcher.verify import MIN_LOGIT_SPARSITY, Report, load_report
 from patcher.verify.guard import TIMEOUT
 from patcher.verify.texts import load_probe_texts
@@ -253,6 +260,60 @@ def check(
     found = check_published(repo_id, revision, Patience(timeout))
     console.result(found.as_json(), "passed" if found.passed else "failed", lambda: console.checked(found))
     if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command(name="threshold")
+def use_threshold(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A trained SparseEncoder model: Hub id or folder.", show_default=False),
+    ],
+    revision: Revision = None,
+    chosen: Annotated[float, typer.Option("--threshold", help="Activations below it become 0.")] = DEFAULT_THRESHOLD,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds and recommend one.")] = False,
+    queries: Annotated[Path | None, typer.Option(help='Your own queries: .jsonl with "id" and "text".')] = None,
+    documents: Annotated[Path | None, typer.Option(help='Your own documents: .jsonl with "id" and "text".')] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help='Judgements: TREC qrels, or .jsonl with "query" and "document".')
+    ] = None,
+    trust_remote_code: Trust = False,
+    device: DeviceOption = Device.auto,
+    plot: Annotated[Path | None, typer.Option(help="Draw the sweep into this .png, .svg or .pdf.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
+    ] = None,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
+    console = Console(as_json, quiet)
+    request = Request(chosen, sweep or plot is not None, device.value, timeout)
+    evaluation = load_evaluation(queries, documents, qrels)
+    if plot is not None:
+        check_plot(plot)
+    trained = repair(resolve(model, revision))
+    if save is not None:
+        check_save(trained, save)
+    _agree(console, trust_remote_code, trained.executed(), trained.snapshot.source)
+    console.talk(
+        f"Encoding {len(evaluation.queries)} queries and {len(evaluation.documents)} documents with {model} ..."
+    )
+    report = measure(trained, evaluation, request)
+    if plot is not None and report.swept:
+        draw(report, plot)
+    saved = save_with_threshold(trained, report, save) if save is not None and report.passed else None
+
+    def human() -> None:
+        console.threshold(report)
+        console.line("")
+        for line in threshold_lines(report, model, save):
+            console.line(line)
+
+    data = {**report.as_json(), "saved": str(saved) if saved else None}
+    console.result(data, "passed" if report.passed else "failed", human)
+    if not report.passed:
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.utils.logging import set_verbosity_error
@@ -16,10 +17,13 @@ from rich.text import Text
 
 from patcher.errors import PatcherError
 from patcher.plan import Plan
-from patcher.verify.report import Report
+from patcher.threshold.plot import curve
+from patcher.verify.report import Check, Report
 
 if TYPE_CHECKING:
     from patcher.publish import Checked, Finding, Publication, PublishPlan
+    from patcher.threshold.report import ThresholdReport
+    from patcher.threshold.sweep import Row
 
 
 class Console:
@@ -94,13 +98,32 @@ class Console:
 
     def report(self, report: Report) -> None:
         """The checks and the figures before and after."""
-        rows = [
-            ("passed" if check.passed else "FAILED", check.name, number(check.value), number(check.limit), check.detail)
-            for check in report.checks
-        ]
-        self.table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
+        self.checks(report.checks)
         self.line("")
         self.table(("figure", "base model", "patched"), figures(report), right=(1, 2))
+
+    def checks(self, checks: Sequence[Check]) -> None:
+        """One line per check, its value beside its limit."""
+        rows = [
+            ("passed" if check.passed else "FAILED", check.name, number(check.value), number(check.limit), check.detail)
+            for check in checks
+        ]
+        self.table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
+
+    def threshold(self, report: ThresholdReport) -> None:
+        """The checks, the figures without and with the threshold, and the sweep where there was one."""
+        self.checks(report.checks)
+        if report.row is None:
+            return
+        self.line("")
+        headers = ("figure", "raw metric, no threshold", f"threshold {report.threshold:g}")
+        self.table(headers[: 3 if report.capped else 2], threshold_figures(report), right=(1, 2))
+        if report.swept:
+            self.line("")
+            self.table(SWEEP_HEADERS, [sweep_row(row) for row in report.rows], right=range(len(SWEEP_HEADERS)))
+            self.line("")
+            for line in curve(report.rows[1:]):
+                self.line(line)
 
     def publish_plan(self, plan: PublishPlan) -> None:
         """The diff, one line per operation and per kept file, and the sums."""
@@ -202,6 +225,77 @@ def figures(report: Report) -> list[tuple[str, str, str]]:
     return rows
 
 
+SWEEP_HEADERS = (
+    "threshold",
+    "query embedding sparsity",
+    "document embedding sparsity",
+    "right first",
+    "same top 10",
+    "Kendall's tau",
+    "nDCG@10",
+    "MRR@10",
+)
+
+
+def sweep_row(row: Row) -> tuple[str, ...]:
+    """One threshold of a sweep, as its table shows it."""
+    return (
+        f"{row.threshold:g}",
+        percent(row.query_sparsity),
+        percent(row.document_sparsity),
+        number(row.right_first),
+        percent(row.exact),
+        f"{row.tau:.3f}",
+        _decimal4(row.ndcg),
+        _decimal4(row.mrr),
+    )
+
+
+def threshold_figures(report: ThresholdReport) -> list[tuple[str, ...]]:
+    """The table of a threshold, row by row; only the first column of figures where none is needed."""
+    plain, row = report.rows[0], report.row or report.rows[0]
+    both = [
+        ("query embedding sparsity, mean", percent(plain.query_sparsity), percent(row.query_sparsity)),
+        ("query active dims, mean", _decimal(plain.query_active_dims), _decimal(row.query_active_dims)),
+        ("document embedding sparsity, mean", percent(plain.document_sparsity), percent(row.document_sparsity)),
+        ("document active dims, mean", _decimal(plain.document_active_dims), _decimal(row.document_active_dims)),
+        ("nDCG@10", _decimal4(plain.ndcg), _decimal4(row.ndcg)),
+        ("MRR@10", _decimal4(plain.mrr), _decimal4(row.mrr)),
+    ]
+    return [line if report.capped else line[:2] for line in both]
+
+
+def threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> list[str]:
+    """How it ended: what the sweep recommends, whether the checks passed, and what to do now."""
+    row = report.row
+    failed = ", ".join(check.name for check in report.checks if not check.passed)
+    if not report.capped and row is not None and not failed:
+        return [
+            f"{model} needs no threshold: its cap was removed before (`{report.soft_cap.expression}`).",
+            f"Its embeddings have true zeros: {percent(row.query_sparsity)} of each query, "
+            f"{percent(row.document_sparsity)} of each document, by SparseEncoder.sparsity().",
+        ]
+    lines = []
+    best = next((found for found in report.rows if found.threshold == report.recommended), None)
+    if best is not None:
+        lines.append(
+            f"Recommended: {best.threshold:g}, the largest threshold up to which the rankings are kept; embedding "
+            f"sparsity {percent(best.query_sparsity)} for queries, {percent(best.document_sparsity)} for documents."
+        )
+    elif report.swept:
+        lines.append("Recommended: none, for even the smallest threshold changes the rankings.")
+    if not failed:
+        lines.append(f"Passed all {len(report.checks)} checks: use {model} with a threshold of {report.threshold:g}.")
+        lines.append(f"Saved: {save}" if save else "`--save DIR` writes a copy with the threshold built in.")
+        return lines
+    lines.append(f"FAILED: at a threshold of {report.threshold:g} {model} did not pass {failed}.")
+    if not report.swept and report.capped:
+        lines.append("`--sweep` shows what other thresholds do.")
+    if save:
+        lines.append(f"{save} was not written.")
+    return lines
+
+
 def plan_line(plan: PublishPlan) -> str:
     """A publication in one line: what it moves and where to."""
     target = plan.target
@@ -239,6 +333,10 @@ def _decimal(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _decimal4(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _at(figures: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

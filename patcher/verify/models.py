@@ -19,7 +19,7 @@ def load_as_users_do(folder: str) -> tuple[nn.Module, dict[str, Any]]:
     Memory that nobody initialises is filled with NaN meanwhile: by chance it could hold the very tables that belong
     there, left by a model of the same kind, and a broken loader would pass.
     """
-    with _marked_memory():
+    with marked_memory():
         model, info = AutoModelForMaskedLM.from_pretrained(
             folder, trust_remote_code=True, dtype=torch.float32, output_loading_info=True
         )
@@ -96,7 +96,7 @@ def _model_class(folder: str) -> Any:
 
 
 @contextmanager
-def _marked_memory() -> Iterator[None]:
+def marked_memory() -> Iterator[None]:
     """Let torch.empty give NaN instead of whatever was in memory."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -115,4 +115,11 @@ def _no_initialisation() -> Iterator[None]:
         yield
 
 
-__all__ = ["changed_tensors", "fresh_buffers", "load_as_users_do", "non_persistent", "share_weights"]
+__all__ = [
+    "changed_tensors",
+    "fresh_buffers",
+    "load_as_users_do",
+    "marked_memory",
+    "non_persistent",
+    "share_weights",
+]

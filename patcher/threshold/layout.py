@@ -1,0 +1,122 @@
+"""Finds the parts of a SparseEncoder folder: which files are the model's, where its masked LM and its code lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from patcher.errors import SourceError
+from patcher.plan import CARD, dropped_because
+from patcher.snapshot import Snapshot, fetch
+
+MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
+MODULE_NAME, CLASS_NAME = "sparse_threshold", "SparseThreshold"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a SparseEncoder model. Paths are relative to its folder; "" is the folder itself.
+
+    `files` are those that belong to the model (no training checkpoints, no exports, no pickles), `encoders` the folders
+    of the transformers with code of their own, `uncapped_tasks` the routes of a Router that pass no SpladePooling (the
+    queries of an inference-free model).
+    """
+
+    modules: tuple[Mapping[str, Any], ...]
+    files: tuple[str, ...]
+    encoders: tuple[str, ...]
+    uncapped_tasks: tuple[str, ...]
+    threshold: float | None
+
+
+def read_layout(snapshot: Snapshot) -> Layout:
+    """Read modules.json and what it names. Fetches small JSON files only.
+
+    Raises SourceError where this is no SparseEncoder model with SPLADE pooling over remote code.
+    """
+    if MODULES not in snapshot.paths:
+        raise SourceError(
+            f"{snapshot.source} is no trained SparseEncoder model: it has no {MODULES}.",
+            "Give a model that sentence-transformers saved; a base model is a case for `patcher patch`.",
+        )
+    modules = read_json(snapshot, MODULES)
+    if not isinstance(modules, list) or not all(isinstance(entry, dict) and "type" in entry for entry in modules):
+        raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Mend that file.")
+    folders = {str(entry.get("path", "")): str(entry["type"]) for entry in modules}
+    uncapped: tuple[str, ...] = ()
+    for folder, kind in tuple(folders.items()):
+        if _class(kind) == "Router":
+            routes, uncapped = _routes(snapshot, folder)
+            folders |= routes
+    pooled = any(_class(kind) == "SpladePooling" for kind in folders.values())
+    encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
+    if not pooled or not encoders:
+        what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
+        raise SourceError(
+            f"{snapshot.source} {what}, so no capped head shapes its embeddings.",
+            "A threshold is for SPLADE models trained on a capped NorBERT4.",
+        )
+    return Layout(
+        modules=tuple(modules),
+        files=tuple(path for path in snapshot.paths if _belongs(path, folders) and not _left_out(path)),
+        encoders=encoders,
+        uncapped_tasks=uncapped,
+        threshold=next(
+            (
+                read_json(snapshot, join(folder, "config.json"))["threshold"]
+                for folder, kind in folders.items()
+                if _class(kind) == CLASS_NAME
+            ),
+            None,
+        ),
+    )
+
+
+def read_json(snapshot: Snapshot, path: str) -> Any:
+    """A JSON file of the snapshot. Raises SourceError where it is not one."""
+    try:
+        return json.loads(fetch(snapshot, [path]).read(path).decode("utf-8-sig"))
+    except ValueError as error:
+        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
+
+
+def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The sub-folders of a Router with their types, and the routes that pass no SpladePooling."""
+    name = next((name for name in ROUTERS if join(folder, name) in snapshot.paths), ROUTERS[0])
+    config = read_json(snapshot, join(folder, name))
+    types: dict[str, str] = config["types"]
+    uncapped = [
+        task for task, parts in config["structure"].items() if all(_class(types[x]) != "SpladePooling" for x in parts)
+    ]
+    return {join(folder, part): kind for part, kind in types.items()}, tuple(sorted(uncapped))
+
+
+def _brings_code(snapshot: Snapshot, folder: str) -> bool:
+    path = join(folder, "config.json")
+    if path not in snapshot.paths:
+        return False
+    config = read_json(snapshot, path)
+    return isinstance(config, dict) and "AutoModelForMaskedLM" in (config.get("auto_map") or {})
+
+
+def _belongs(path: str, folders: Iterable[str]) -> bool:
+    """Whether a file lies in the model's folder or in the folder of a module, not in `checkpoint-500/` and the like."""
+    parents = {str(parent) for parent in PurePosixPath(path).parents}
+    return "/" not in path or any(folder and folder in parents for folder in folders)
+
+
+def _left_out(path: str) -> bool:
+    """Whether a file never comes along: pickles, exported graphs, records of a patch. The card is no such file."""
+    return path != CARD and dropped_because(path) is not None
+
+
+def _class(kind: str) -> str:
+    return kind.rpartition(".")[2]
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a file in a folder of the model."""
+    return f"{folder}/{name}" if folder else name

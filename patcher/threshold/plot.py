@@ -1,0 +1,73 @@
+"""Draws the sweep: embedding sparsity and retrieval quality against the threshold, as a picture or as text."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from patcher.errors import UsageError
+from patcher.threshold.report import ThresholdReport
+from patcher.threshold.sweep import Row
+
+FORMATS = (".png", ".svg", ".pdf")
+WIDTH = 51
+
+
+def check_plot(path: Path) -> None:
+    """Say before the model runs that the picture can't be drawn. Raises UsageError."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path} is no picture that can be drawn.", f"Name a file ending in {', '.join(FORMATS)}.")
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent} for the picture.", "Make it, or choose another place.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib, which is not installed.", "pip install 'splade-patcher[plot]'")
+
+
+def draw(report: ThresholdReport, path: Path) -> None:
+    """Write the curves of a sweep as a picture, whole or not at all."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = report.rows[1:]
+    thresholds = [row.threshold for row in rows]
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    axes.plot(thresholds, [row.document_sparsity for row in rows], marker="o", label="document embedding sparsity")
+    axes.plot(thresholds, [row.query_sparsity for row in rows], marker="s", label="query embedding sparsity")
+    if all(row.ndcg is not None for row in rows):
+        axes.plot(thresholds, [row.ndcg for row in rows], marker="^", label="nDCG@10")
+        axes.axhline(report.rows[0].ndcg, linestyle=":", color="C2", linewidth=1, label="nDCG@10 without threshold")
+    axes.plot(thresholds, [row.tau for row in rows], marker="x", color="0.6", label="Kendall's tau, top 10")
+    axes.axvline(report.threshold, linestyle="-", color="0.8", zorder=0, label=f"chosen: {report.threshold:g}")
+    if report.recommended is not None:
+        axes.axvline(report.recommended, linestyle="--", color="C3", label=f"recommended: {report.recommended:g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("threshold on the activations")
+    axes.set_ylim(min(0.0, *(row.tau for row in rows)) - 0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    part = path.with_name(f".{path.name}.partial")
+    try:
+        figure.savefig(part, format=path.suffix[1:].lower(), dpi=150)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+        pyplot.close(figure)
+
+
+def curve(rows: Sequence[Row]) -> list[str]:
+    """The same curves for a terminal: one line per threshold, from 0 % on the left to 100 % on the right."""
+    lines = [f"{'threshold':>9}  0 %{'100 %':>{WIDTH - 3}}"]
+    for row in rows:
+        marks = [("q", row.query_sparsity), ("d", row.document_sparsity), ("n", row.ndcg)]
+        places = [" "] * WIDTH
+        for mark, value in marks:
+            if value is None:
+                continue
+            at = round(max(0.0, min(1.0, value)) * (WIDTH - 1))
+            places[at] = mark if places[at] == " " else "*"
+        lines.append(f"{row.threshold:>9g} |{''.join(places)}|")
+    judged = ", n nDCG@10" if any(row.ndcg is not None for row in rows) else ""
+    return [*lines, f"{'':>9}  q query, d document embedding sparsity{judged}, * several"]

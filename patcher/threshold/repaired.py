@@ -1,0 +1,144 @@
+"""The trained model as it has to be loaded: its code repaired for transformers 5, the cap untouched, no pickles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from patcher.codemods import SoftCap
+from patcher.errors import SourceError, UsageError
+from patcher.plan import CARD, rewrite_code
+from patcher.snapshot import Snapshot, Source, fetch, resolve, weights
+from patcher.threshold.layout import Layout, join, read_json, read_layout
+
+
+@dataclass(frozen=True)
+class RepairedModel:
+    """A SparseEncoder model and what loading it right needs beside its files.
+
+    `code` are the Python files of the masked LM, repaired; `originals` the same as published. `configs` are the
+    config.json files whose auto_map had to be made local. `code_source` says where the code came from, `soft_cap` what
+    the head holds; `capped` is False where an earlier patch took it out.
+    """
+
+    snapshot: Snapshot
+    layout: Layout
+    code: Mapping[str, bytes]
+    originals: Mapping[str, bytes]
+    configs: Mapping[str, bytes]
+    code_source: Source
+    soft_cap: SoftCap
+    capped: bool
+    vocab_size: int | None
+
+    def fetched(self) -> RepairedModel:
+        """The same with every file of the model on this machine. Raises SourceError where there are no safetensors."""
+        for folder in self.layout.encoders:
+            own = tuple(file for file in self.snapshot.files if file.path.rpartition("/")[0] == folder)
+            weights(replace(self.snapshot, files=own))
+        return replace(self, snapshot=fetch(self.snapshot, self.layout.files))
+
+    def executed(self) -> dict[str, bytes]:
+        """The Python files that loading it runs, as published: of the masked LM and of the model's own modules."""
+        paths = [path for path in self.layout.files if path.endswith(".py")]
+        snapshot = fetch(self.snapshot, paths)
+        return {**{path: snapshot.read(path) for path in paths}, **self.originals}
+
+    def write(self, target: Path, link: bool) -> None:
+        """Lay the model out in `target`, an existing folder, with links to the unchanged files or with copies of them.
+
+        transformers looks for remote code in the model's own folder even where the transformer has a sub-folder.
+        """
+        for path in self.layout.files:
+            if path == CARD or path in self.configs:
+                continue
+            place = target / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if link:
+                place.symlink_to(self.snapshot.local(path).resolve())
+            else:
+                shutil.copyfile(self.snapshot.local(path), place)
+        for path, content in self.configs.items():
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (target / path).write_bytes(content)
+        for folder in {"", *self.layout.encoders}:
+            for path, content in self.code.items():
+                place = target / join(folder, path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.unlink(missing_ok=True)
+                place.write_bytes(content)
+
+
+def repair(snapshot: Snapshot) -> RepairedModel:
+    """Read the model's layout, find its code and repair it. Fetches JSON and Python files only.
+
+    Raises SourceError where this is no SparseEncoder model with its own code, CodeError where that can't be repaired,
+    and UsageError where a threshold is built in already.
+    """
+    layout = read_layout(snapshot)
+    if layout.threshold is not None:
+        raise UsageError(
+            f"{snapshot.source} has a threshold of {layout.threshold:g} built in already.",
+            "Give the model that it was made from.",
+        )
+    found = [_code_of(snapshot, folder) for folder in layout.encoders]
+    modules, config, source, _ = found[0]
+    if any(other[0] != modules for other in found[1:]):
+        raise SourceError(
+            f"The transformers of {snapshot.source} ({', '.join(layout.encoders)}) bring different code.",
+            "Only models whose routes share one code can be loaded; transformers looks for it in one place.",
+        )
+    code, results, cap = rewrite_code(modules, config, keep_cap=True)
+    return RepairedModel(
+        snapshot=snapshot,
+        layout=layout,
+        code=code,
+        originals={path: modules[path] for path in code},
+        configs={
+            join(folder, "config.json"): (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode()
+            for folder, (_, local, _, foreign) in zip(layout.encoders, found, strict=True)
+            if foreign
+        },
+        code_source=source,
+        soft_cap=cap,
+        capped=all(result.status != "not_needed" for result in results if result.name == "soft_cap"),
+        vocab_size=config.get("vocab_size"),
+    )
+
+
+def _code_of(snapshot: Snapshot, folder: str) -> tuple[dict[str, bytes], dict[str, Any], Source, bool]:
+    """The Python files behind a config.json, that config with a local auto_map, where they came from, and whether
+    the auto_map named another repository.
+
+    `save_pretrained` may write `other/repo--module.Class`. The code beside config.json or in the model's folder goes
+    first, as it is what was saved with these weights; otherwise the other repository is asked.
+    """
+    config = read_json(snapshot, join(folder, "config.json"))
+    repositories = {value.partition("--")[0] for value in config["auto_map"].values() if "--" in value}
+    auto_map = {name: value.rpartition("--")[2] for name, value in config["auto_map"].items()}
+    local = {**config, "auto_map": auto_map}
+    needed = {value.rpartition(".")[0].replace(".", "/") + ".py" for value in auto_map.values()}
+    for place in dict.fromkeys((folder, "")):
+        modules = _python(snapshot, place)
+        if needed <= set(modules):
+            return modules, local, snapshot.source, bool(repositories)
+    if len(repositories) != 1:
+        missing = ", ".join(sorted(needed))
+        raise SourceError(
+            f"{snapshot.source} has no {missing}, and auto_map names {len(repositories) or 'no'} other repositories.",
+            "Put the Python files of its base model beside config.json.",
+        )
+    other = resolve(repositories.pop())
+    return _python(other, ""), local, other.source, True
+
+
+def _python(snapshot: Snapshot, folder: str) -> dict[str, bytes]:
+    """The Python files that lie in a folder of the snapshot, by their names in it."""
+    prefix = join(folder, "")
+    paths = [path for path in snapshot.paths if path.startswith(prefix) and path.endswith(".py")]
+    snapshot = fetch(snapshot, paths)
+    return {path[len(prefix) :]: snapshot.read(path) for path in paths}

@@ -1,0 +1,173 @@
+"""The arithmetic of rankings under a threshold: what is kept, and which threshold to recommend. No model, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TOP = 10
+# From where on rankings count as preserved: half of the top tens are the very same list, and on the mean at most one
+# pair of neighbours changed places (tau 0.956 over ten documents).
+MIN_EXACT = 0.5
+MIN_TAU = 0.95
+# nDCG@10 and MRR@10 may fall by the rounding that they are usually reported with.
+MAX_LOSS = 0.001
+# Up to 3: under a cap of 30 no activation exceeds log(31) = 3.43.
+GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 2.5, 3.0)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One query at one threshold.
+
+    `top`: ids of the best ten documents, best first, equal scores by id, those that score 0 left out. `leaders`: the
+    documents that share the best score. `scores`: what the ten best documents *without* a threshold score now.
+    """
+
+    top: tuple[str, ...]
+    leaders: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One threshold: sparsity of the embeddings (means over texts) and what became of the rankings.
+
+    `right_first` counts judged queries for which only relevant documents share the best score, `lost` those that were
+    right without a threshold and are not now; None without judgements. `exact` is the share of queries whose top 10 is
+    the same list, `tau` Kendall's tau-b between the scores of the old top 10 before and after (mean and least).
+    `ndcg` and `mrr` are nDCG@10 and MRR@10 of the library's own evaluator.
+    """
+
+    threshold: float
+    query_sparsity: float
+    query_active_dims: float
+    document_sparsity: float
+    document_active_dims: float
+    right_first: int | None
+    lost: int | None
+    exact: float
+    tau: float
+    tau_min: float
+    ndcg: float | None
+    mrr: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "threshold": self.threshold,
+            "query_embedding_sparsity": self.query_sparsity,
+            "query_active_dims": self.query_active_dims,
+            "document_embedding_sparsity": self.document_sparsity,
+            "document_active_dims": self.document_active_dims,
+            "right_first": self.right_first,
+            "lost": self.lost,
+            "exact_top_10": self.exact,
+            "kendall_tau": {"mean": self.tau, "min": self.tau_min},
+            "ndcg@10": self.ndcg,
+            "mrr@10": self.mrr,
+        }
+
+
+def grid(threshold: float, sweep: bool) -> tuple[float, ...]:
+    """The thresholds to measure, ascending: 0 as the reference, the chosen one, and with `sweep` those of GRID."""
+    return tuple(sorted({0.0, threshold, *(GRID if sweep else ())}))
+
+
+def rows(
+    measured: Sequence[Mapping[str, Any]], queries: Sequence[str], relevant: Mapping[str, Sequence[str]]
+) -> tuple[Row, ...]:
+    """Make the rows of what the child measured; the first of it is threshold 0, the reference."""
+    found = [[Ranking(*(tuple(part) for part in one)) for one in entry["rankings"]] for entry in measured]
+    return tuple(
+        _row(entry, rankings, found[0], queries, relevant) for entry, rankings in zip(measured, found, strict=True)
+    )
+
+
+def kept(row: Row, reference: Row) -> bool:
+    """Whether a threshold keeps the rankings.
+
+    No right document lost its first place, mean tau and the share of equal top tens reach MIN_TAU and MIN_EXACT, and
+    neither nDCG@10 nor MRR@10 fell by more than MAX_LOSS.
+    """
+    falls = [
+        before - after
+        for before, after in ((reference.ndcg, row.ndcg), (reference.mrr, row.mrr))
+        if before is not None and after is not None
+    ]
+    return not row.lost and preserved(row) and all(fall <= MAX_LOSS for fall in falls)
+
+
+def preserved(row: Row) -> bool:
+    """Whether the top ten stayed what they were, in what they hold and in their order."""
+    return row.tau >= MIN_TAU and row.exact >= MIN_EXACT
+
+
+def recommend(found: Sequence[Row]) -> float | None:
+    """The largest threshold that keeps the rankings and below which every measured threshold keeps them too.
+
+    None where even the smallest one changes them.
+    """
+    best: float | None = None
+    for row in found[1:]:
+        if not kept(row, found[0]):
+            break
+        best = row.threshold
+    return best
+
+
+def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
+    """Kendall's tau-b of two lists of scores of the same documents.
+
+    Pairs that tie in one list only lower it (Kendall 1945). Where one list has no order at all it is 0, as nothing is
+    kept; below two documents there is nothing to lose and it is 1. Not-a-number among the scores gives not-a-number.
+    """
+    if any(math.isnan(score) for score in (*before, *after)):
+        return math.nan
+    if len(before) < 2:
+        return 1.0
+    agreement = tied_before = tied_after = pairs = 0
+    for i in range(len(before)):
+        for j in range(i):
+            one, other = _sign(before[i] - before[j]), _sign(after[i] - after[j])
+            agreement += one * other
+            tied_before += one == 0
+            tied_after += other == 0
+            pairs += 1
+    weight = math.sqrt((pairs - tied_before) * (pairs - tied_after))
+    return agreement / weight if weight else 0.0
+
+
+def _row(
+    entry: Mapping[str, Any],
+    rankings: Sequence[Ranking],
+    reference: Sequence[Ranking],
+    queries: Sequence[str],
+    relevant: Mapping[str, Sequence[str]],
+) -> Row:
+    taus = [kendall_tau(old.scores, new.scores) for old, new in zip(reference, rankings, strict=True)]
+    right = [_right(query, one, relevant) for query, one in zip(queries, rankings, strict=True)]
+    was_right = [_right(query, one, relevant) for query, one in zip(queries, reference, strict=True)]
+    return Row(
+        threshold=entry["threshold"],
+        query_sparsity=entry["query"]["sparsity_ratio"],
+        query_active_dims=entry["query"]["active_dims"],
+        document_sparsity=entry["document"]["sparsity_ratio"],
+        document_active_dims=entry["document"]["active_dims"],
+        right_first=sum(right) if relevant else None,
+        lost=sum(was and not now for was, now in zip(was_right, right, strict=True)) if relevant else None,
+        exact=sum(old.top == new.top for old, new in zip(reference, rankings, strict=True)) / len(queries),
+        tau=sum(taus) / len(taus),
+        tau_min=math.nan if any(math.isnan(tau) for tau in taus) else min(taus),
+        ndcg=entry["ndcg"],
+        mrr=entry["mrr"],
+    )
+
+
+def _right(query: str, ranking: Ranking, relevant: Mapping[str, Sequence[str]]) -> bool:
+    return query in relevant and bool(ranking.leaders) and set(ranking.leaders) <= set(relevant[query])
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)

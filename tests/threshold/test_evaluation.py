@@ -1,0 +1,110 @@
+"""The questions that rankings are measured on, and every way in which a user's files can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patcher.errors import UsageError
+from patcher.threshold import evaluation
+from patcher.threshold.evaluation import bundled_questions, load_evaluation
+
+QUERIES = '{"id": "q1", "text": "Hvem?"}\n{"id": 2, "text": "Hva?"}\n'
+DOCUMENTS = '{"id": "d1", "text": "Kari."}\n\n{"id": "d2", "text": "Ei\u2028bok."}\r\n'
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    paths = tmp_path / "queries.jsonl", tmp_path / "documents.jsonl", tmp_path / "qrels.txt"
+    for path, text in zip(paths, (QUERIES, DOCUMENTS, "q1 0 d1 1\n2 0 d2 2\nq1 0 d2 0\n"), strict=True):
+        path.write_text(text, encoding="utf-8", newline="")
+    return paths
+
+
+def test_every_bundled_question_meets_the_passages_of_all_questions() -> None:
+    found = bundled_questions()
+    assert len(found.queries) >= 40
+    assert len(found.documents) >= 4 * len(found.queries)
+    assert found.queries[next(iter(found.queries))] == "Hva er hovedstaden i Norge?"
+    assert all(found.documents[right] for (right,) in found.relevant.values())
+
+
+def test_a_right_document_sorts_behind_its_near_misses_so_that_no_tie_helps_it() -> None:
+    found = bundled_questions()
+    for query, (right,) in found.relevant.items():
+        assert right == max(key for key in found.documents if key.startswith(f"{query}/"))
+
+
+def test_files_of_a_user_are_read_with_trec_judgements(files: tuple[Path, Path, Path]) -> None:
+    found = load_evaluation(*files)
+    assert found.queries == {"q1": "Hvem?", "2": "Hva?"}
+    assert found.documents == {"d1": "Kari.", "d2": "Ei\u2028bok."}
+    assert found.relevant == {"q1": ("d1",), "2": ("d2",)}
+    assert not found.bundled
+
+
+def test_judgements_may_be_jsonl_and_a_missing_relevance_means_relevant(files: tuple[Path, Path, Path]) -> None:
+    qrels = files[2].with_suffix(".jsonl")
+    qrels.write_text('{"query": "q1", "document": "d1"}\n{"query": "q1", "document": "d2", "relevance": 0}\n')
+    assert load_evaluation(files[0], files[1], qrels).relevant == {"q1": ("d1",)}
+
+
+def test_rankings_can_be_compared_without_judgements(files: tuple[Path, Path, Path]) -> None:
+    assert not load_evaluation(files[0], files[1], None).judged
+
+
+@pytest.mark.parametrize("missing", [(0,), (1,), (0, 1)])
+def test_queries_and_documents_go_together(files: tuple[Path, Path, Path], missing: tuple[int, ...]) -> None:
+    given = [None if place in missing else path for place, path in enumerate(files)]
+    with pytest.raises(UsageError, match="alone can't be ranked"):
+        load_evaluation(*given)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("queries.jsonl", "", "is empty"),
+        ("queries.jsonl", "Hvem?\n", ":1: is not JSON"),
+        ("queries.jsonl", "[1]\n", ":1: is not a JSON object"),
+        ("queries.jsonl", QUERIES + '{"text": "Når?"}\n', ':3: "id" is missing'),
+        ("queries.jsonl", '{"id": true, "text": "Når?"}\n', ':1: "id" is missing or is no id'),
+        ("documents.jsonl", '{"id": "d1"}\n', ':1: "text" is missing or empty'),
+        ("documents.jsonl", '{"id": "d1", "text": " "}\n', ':1: "text" is missing or empty'),
+        ("documents.jsonl", DOCUMENTS + '{"id": "d1", "text": "Igjen."}\n', "'d1' stands twice"),
+        ("qrels.txt", "", "is empty"),
+        ("qrels.txt", "q1 d1 1\n", ":1: 3 fields instead of 4"),
+        ("qrels.txt", "q1 0 d1 ja\n", "'ja' is not a number"),
+        ("qrels.txt", "q1 0 d9 1\n", "no document with the id 'd9'"),
+        ("qrels.txt", "q9 0 d1 1\n", "no query with the id 'q9'"),
+        ("qrels.txt", "q1 0 d1 0\n", "judges no document relevant"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(
+    files: tuple[Path, Path, Path], name: str, content: str, message: str
+) -> None:
+    (files[0].parent / name).write_text(content, encoding="utf-8", newline="")
+    with pytest.raises(UsageError) as caught:
+        load_evaluation(*files)
+    assert message in caught.value.message
+    assert name in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_file_that_is_missing_or_not_utf_8_is_named(files: tuple[Path, Path, Path]) -> None:
+    files[0].write_bytes(b'{"id": "q1", "text": "bl\xe5"}\n')
+    with pytest.raises(UsageError, match=r"queries.jsonl is not UTF-8"):
+        load_evaluation(*files)
+    files[0].unlink()
+    with pytest.raises(UsageError, match=r"queries.jsonl can't be read"):
+        load_evaluation(*files)
+
+
+def test_more_texts_than_memory_holds_are_refused_before_the_model_runs(
+    files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "MAX_TEXTS", 10)
+    files[1].write_text("".join(json.dumps({"id": i, "text": "x"}) + "\n" for i in range(9)))
+    with pytest.raises(UsageError, match="11 texts are too many"):
+        load_evaluation(files[0], files[1], None)

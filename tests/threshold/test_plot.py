@@ -1,0 +1,77 @@
+"""The curves of a sweep, as a picture and as text."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patcher.codemods import SoftCap
+from patcher.errors import UsageError
+from patcher.snapshot import Source
+from patcher.threshold.evaluation import Evaluation
+from patcher.threshold.plot import check_plot, curve, draw
+from patcher.threshold.report import ThresholdReport
+from patcher.threshold.sweep import Row
+
+ROW = Row(0.0, 0.0, 100, 0.0, 100, 10, 0, 1.0, 1.0, 1.0, 0.9, 0.8)
+ROWS = (
+    ROW,
+    replace(ROW, threshold=0.05, query_sparsity=0.5, document_sparsity=0.25),
+    replace(ROW, threshold=1.0, query_sparsity=1.0, document_sparsity=0.99, ndcg=0.4, tau=-0.3),
+)
+REPORT = ThresholdReport(
+    source=Source(None, None, "model"),
+    code_source=Source(None, None, "model"),
+    soft_cap=SoftCap("Head", "forward", "modeling.py", 1, "30 * sigmoid(x / 7.5)", 30, 7.5),
+    capped=True,
+    threshold=0.05,
+    environment={},
+    checks=(),
+    raw={},
+    rows=ROWS,
+    evaluation=Evaluation({}, {}, {}, True),
+    swept=True,
+    recommended=0.05,
+)
+
+
+@pytest.mark.parametrize(("name", "magic"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.PDF", b"%PDF")])
+def test_the_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, name: str, magic: bytes) -> None:
+    check_plot(tmp_path / name)
+    draw(REPORT, tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(magic)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_sweep_without_judgements_is_drawn_without_ndcg(tmp_path: Path) -> None:
+    draw(replace(REPORT, rows=tuple(replace(row, ndcg=None) for row in ROWS), recommended=None), tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    assert "nDCG" not in text
+    assert "embedding sparsity" in text
+
+
+@pytest.mark.parametrize(("name", "message"), [("a.txt", "no picture"), ("none/a.png", "no folder")])
+def test_a_picture_that_can_not_be_drawn_is_refused_beforehand(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_plot(tmp_path / name)
+
+
+def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: Any = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
+    with pytest.raises(UsageError, match="matplotlib") as caught:
+        check_plot(tmp_path / "a.png")
+    assert "splade-patcher[plot]" in caught.value.hint
+
+
+def test_the_text_has_a_line_for_each_threshold_with_its_marks_in_place() -> None:
+    head, half, full, legend = curve(ROWS[1:])
+    assert half.index("q") < half.index("n")
+    assert half.index("d") < half.index("q")
+    assert full.endswith("*|")  # both kinds of sparsity at the right end
+    assert len(half) == len(full) == len(head) + 1
+    assert "embedding sparsity" in legend
