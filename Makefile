@@ -19,7 +19,7 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch publish train train-demo test lint test-transformers4 test-hub bench snapshot clean
+.PHONY: help install demo patch publish train train-demo threshold-demo test lint test-transformers4 test-hub bench snapshot clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -51,6 +51,10 @@ train: $(STAMP) ## train a SPLADE retriever on a patched base: CONFIG=
 
 train-demo: $(STAMP) ## train the miniature with and without its cap, and fill the table (some minutes)
 	$(BIN)/python -m tests.training.demo $(ARGS)
+
+threshold-demo: $(STAMP) ## check a capped model, whose head was set by hand, with a threshold, and build that in
+	$(BIN)/python -m tests.threshold.models build/hand-made
+	$(PATCHER) threshold build/hand-made --sweep --trust-remote-code --device cpu --save build/hand-made-sparse
 
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
 	$(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest $(ARGS)

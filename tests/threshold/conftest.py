@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
-from patcher.plan import rewrite_code
-from tests.conftest import MINI
-from tests.threshold import hand_made
-
-CODE = "modeling_gptbert.py"
+from tests.threshold.models import CODE, MINI, write_hand_made, write_loading
 
 
 @pytest.fixture(scope="session")
 def loading(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature as a capped SparseEncoder model whose code is repaired. Not to be written to."""
-    from sentence_transformers import SparseEncoder
-
-    torch.set_num_threads(2)
-    base = shutil.copytree(MINI, tmp_path_factory.mktemp("base") / "repaired-base")
-    config = json.loads((base / "config.json").read_text())
-    code, _, _ = rewrite_code({path.name: path.read_bytes() for path in base.glob("*.py")}, config, keep_cap=True)
-    for name, content in code.items():
-        (base / name).write_bytes(content)
-    target = tmp_path_factory.mktemp("loading") / "capped-repaired"
-    SparseEncoder(str(base), trust_remote_code=True, device="cpu").save_pretrained(str(target))
-    return target
+    return write_loading(tmp_path_factory.mktemp("loading"))
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +27,7 @@ def capped_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def hand_made_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The hand-made model (see hand_made.py), with the code as published. Not to be written to."""
-    target = hand_made.build(loading, tmp_path_factory.mktemp("hand") / "hand-made")
-    shutil.copyfile(MINI / CODE, target / CODE)
-    return target
+    return write_hand_made(loading, tmp_path_factory.mktemp("hand") / "hand-made")
 
 
 @pytest.fixture

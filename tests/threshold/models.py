@@ -1,0 +1,55 @@
+"""Makes trained-like models of the miniature, as they come out of `save_pretrained`; `make threshold-demo` starts here.
+
+python -m tests.threshold.models OUT    # writes the hand-made model of hand_made.py
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from patcher.plan import rewrite_code
+from tests.threshold import hand_made
+
+MINI = Path(__file__).parents[1] / "snapshots" / "norbert4-mini"
+CODE = "modeling_gptbert.py"
+
+
+def write_loading(place: Path) -> Path:
+    """The miniature as a capped SparseEncoder model whose code is repaired, in a folder of `place`."""
+    from sentence_transformers import SparseEncoder
+
+    torch.set_num_threads(2)
+    base = shutil.copytree(MINI, place / "repaired-base")
+    config = json.loads((base / "config.json").read_text())
+    code, _, _ = rewrite_code({path.name: path.read_bytes() for path in base.glob("*.py")}, config, keep_cap=True)
+    for name, content in code.items():
+        (base / name).write_bytes(content)
+    target = place / "capped-repaired"
+    SparseEncoder(str(base), trust_remote_code=True, device="cpu").save_pretrained(str(target))
+    return target
+
+
+def write_hand_made(loading: Path, target: Path) -> Path:
+    """The hand-made model, with the code as published."""
+    hand_made.build(loading, target)
+    shutil.copyfile(MINI / CODE, target / CODE)
+    return target
+
+
+def main(out: str) -> None:
+    """Write the hand-made model to `out`, in place of an earlier one."""
+    with tempfile.TemporaryDirectory() as place:
+        made = write_hand_made(write_loading(Path(place)), Path(place) / "hand-made")
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(made, out)
+    print(f"Wrote {out}: a capped model whose head was set by hand, see tests/threshold/hand_made.py.")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
