@@ -1,0 +1,229 @@
+"""Trains the miniature with its cap and without, and fills the table "metric sparsity" with what is measured.
+
+    python -m tests.training.demo [--steps N] [--out DIR]
+
+Both runs get the same script, settings, seed and data; they differ in the base alone. The figures are those of
+`SparseEncoder.sparsity()` and of sentence-transformers' retrieval evaluator. Sparsity and thresholds are measured on
+the bundled Norwegian questions, retrieval on these and on questions of the training's kind about things that it
+never asked about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from patcher.console import percent
+from patcher.snapshot import resolve
+from patcher.threshold.evaluation import load_evaluation
+from patcher.threshold.measure import DEFAULT, Request, measure
+from patcher.threshold.repaired import repair
+from tests.snapshots.corpus.pairs import Split, pairs
+from tests.training.bases import write_bases
+
+ROOT = Path(__file__).parents[2]
+MINI = ROOT / "tests" / "snapshots" / "norbert4-mini"
+SCRIPT = ROOT / "templates" / "train_splade.py"
+NAMES = ("capped", "patched")
+STEPS = 200
+ENOUGH = 0.99
+EVALUATED = 120
+SPLITS: tuple[tuple[str, Split, int | None], ...] = (("train", "train", None), ("eval", "test", EVALUATED))
+TRAINING = {
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "max_seq_length": 64,
+    "query_regularizer_weight": 5e-5,
+    "document_regularizer_weight": 1e-3,
+    "precision": "fp32",
+    "seed": 42,
+    "resume": False,
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of one trained model. Sparsity figures are embedding sparsity, means over texts."""
+
+    evaluation: Mapping[str, Any]
+    report: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def metric(self) -> Mapping[str, Mapping[str, float]]:
+        """`SparseEncoder.sparsity()` of the embeddings as they are, for `query` and for `document`."""
+        found: Mapping[str, Mapping[str, float]] = self.report["raw_metric"]
+        return found
+
+    def row(self, threshold: float) -> Mapping[str, Any]:
+        """The figures at one threshold; a model without a cap was measured at 0 only."""
+        rows = {row["threshold"]: row for row in self.report["rows"]}
+        found: Mapping[str, Any] = rows.get(threshold, rows[0.0])
+        return found
+
+
+def write_data(out: Path) -> dict[str, str]:
+    """The `data` section: all training pairs, and some of the test pairs for the evaluation."""
+    section = {}
+    for key, split, count in SPLITS:
+        path = out / f"{key}.jsonl"
+        lines = [json.dumps(pair, ensure_ascii=False) for pair in islice(pairs(split), count)]
+        path.write_text("\n".join(lines) + "\n", "utf-8")
+        section[key] = str(path)
+    return section
+
+
+def train(name: str, base: Path, data: Mapping[str, str], out: Path, settings: Mapping[str, Any]) -> None:
+    """Run the training script as a user does, in a process of its own that sees no GPU."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    steps = settings["max_steps"]
+    config = {
+        "model": {"base_model": str(base), "trust_remote_code": True},
+        "data": dict(data),
+        "training": {
+            "output_dir": str(out),
+            "logging_steps": max(1, steps // 10),
+            "eval_steps": max(1, steps // 4),
+            "save_steps": steps,
+            **settings,
+        },
+    }
+    path = out / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+    command = [sys.executable, str(SCRIPT), str(path), *(["--allow-capped"] if name == "capped" else [])]
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",  # this family asks torch.cuda.is_available(), not the tensor's device
+        "HF_HUB_OFFLINE": "1",
+        "HF_MODULES_CACHE": str(out / "modules"),
+        "PYTHONPATH": str(ROOT),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    with (out / "log.txt").open("wb") as log:
+        code = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False).returncode
+    if code:
+        raise SystemExit(f"Training the {name} base failed with code {code}.\nRead {out / 'log.txt'}.")
+
+
+def run(base: Path, out: Path, settings: Mapping[str, Any]) -> dict[str, Result]:
+    """Train and measure both models. `out` gets the two bases, the data and a folder for each run."""
+    out.mkdir(parents=True, exist_ok=True)
+    data, bases = write_data(out), write_bases(base, out)
+    found = {}
+    for name in NAMES:
+        say(f"Training the {name} base for {settings['max_steps']} steps ...")
+        start = time.perf_counter()
+        train(name, bases[name], data, out / name, settings)
+        seconds = time.perf_counter() - start
+        say(f"  {seconds:.0f} s; measuring ...")
+        model = repair(resolve(str(out / name / "final")))
+        report = measure(model, load_evaluation(None, None, None), Request(sweep=True, device="cpu"))
+        evaluation = json.loads((out / name / "evaluation.json").read_text("utf-8"))
+        found[name] = Result(evaluation, report.as_json(), seconds)
+    return found
+
+
+def table(found: Mapping[str, Result]) -> list[tuple[str, str, str]]:
+    """The rows of the table, the header first: an aspect, the capped model, the patched one."""
+    capped, patched = (found[name] for name in NAMES)
+
+    def sparsity(result: Result, threshold: float | None) -> str:
+        if threshold is None:
+            figures = [result.metric[kind]["sparsity_ratio"] for kind in ("query", "document")]
+        else:
+            figures = [result.row(threshold)[f"{kind}_embedding_sparsity"] for kind in ("query", "document")]
+        return " / ".join(percent(figure) for figure in figures)
+
+    best = capped.report["recommended"]
+    swept = []
+    if best not in (None, DEFAULT) and _enough(capped, best):
+        swept = [
+            _functional(best, sparsity(capped, best), "not needed"),
+            (f"nDCG@10, bundled questions, threshold {best:g}", _bundled(capped, best), "not needed"),
+        ]
+    return [
+        ("Aspect", "Capped base", "Patched base"),
+        ("Metric sparsity, queries / documents", sparsity(capped, None), sparsity(patched, None)),
+        _functional(DEFAULT, sparsity(capped, DEFAULT), f"{sparsity(patched, None)} without threshold"),
+        ("Inference requirement", _requirement(capped, best), "no threshold"),
+        ("nDCG@10, held-out questions, before training", *(_ndcg(found[name], "before") for name in NAMES)),
+        ("nDCG@10, held-out questions, after training", *(_ndcg(found[name], "after") for name in NAMES)),
+        ("nDCG@10, bundled questions, after training", *(_bundled(found[name], 0.0) for name in NAMES)),
+        *swept,
+    ]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the header."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.training.demo", description=__doc__)
+    parser.add_argument("--base", type=Path, default=MINI, help="the model to start from, with its cap")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "train-demo", help="the folder to write")
+    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each run")
+    parser.add_argument("--seed", type=int, default=TRAINING["seed"])
+    options = parser.parse_args(argv)
+    found = run(options.base, options.out, {**TRAINING, "max_steps": options.steps, "seed": options.seed})
+    rows = table(found)
+    record = {
+        "schema_version": 1,
+        "steps": options.steps,
+        "settings": {**TRAINING, "seed": options.seed},
+        "table": [dict(zip(rows[0], row, strict=True)) for row in rows[1:]],
+        **{name: {"seconds": round(found[name].seconds), "evaluation": found[name].evaluation} for name in NAMES},
+        **{f"{name}_threshold_report": found[name].report for name in NAMES},
+    }
+    (options.out / "table.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (options.out / "table.md").write_text(markdown(rows), "utf-8")
+    print(markdown(rows), end="")
+    return 0
+
+
+def _functional(threshold: float, capped: str, patched: str) -> tuple[str, str, str]:
+    return (f"Functional sparsity with threshold {threshold:g}", capped, patched)
+
+
+def _requirement(capped: Result, best: float | None) -> str:
+    """What the capped model needs at inference, by the sweep: the largest threshold that keeps the rankings."""
+    if best is None:
+        return "a threshold, but each one tried changes the rankings"
+    if not _enough(capped, best):
+        return f"longer training: the largest threshold that keeps the rankings, {best:g}, gives too few zeros"
+    return f"threshold {best:g}"
+
+
+def _enough(result: Result, threshold: float) -> bool:
+    row = result.row(threshold)
+    return bool(min(row["query_embedding_sparsity"], row["document_embedding_sparsity"]) >= ENOUGH)
+
+
+def _ndcg(result: Result, when: str) -> str:
+    return f"{result.evaluation[when]['dot_ndcg@10']:.3f}"
+
+
+def _bundled(result: Result, threshold: float) -> str:
+    return f"{result.row(threshold)['ndcg@10']:.3f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,129 @@
+"""Saving and loading on transformers 5: every embedding stays the same, bit for bit, wherever the model is loaded."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT
+from tests.hub import LocalHub
+from tests.hub.fixtures import OLA, client_env, hub
+from tests.training.conftest import Configure
+from tests.training.test_train import environment
+
+__all__ = ["hub"]
+
+ENCODE = """
+import sys
+import torch
+from safetensors.torch import save_file
+from sentence_transformers import SparseEncoder
+from patcher.verify.texts import load_questions
+
+torch.set_num_threads(1)
+source, target, *more = sys.argv[1:]
+model = SparseEncoder(source, trust_remote_code=True, device="cpu")
+questions = load_questions()[:12]
+options = {"convert_to_sparse_tensor": False, "batch_size": 4}
+save_file(
+    {
+        "queries": model.encode_query([one.query for one in questions], **options).contiguous(),
+        "documents": model.encode_document([one.positive for one in questions], **options).contiguous(),
+    },
+    target,
+)
+if more[:1] == ["save"]:
+    model.save_pretrained(more[1])
+if more[:1] == ["push"]:
+    model.push_to_hub(more[1])
+"""
+
+
+def encode(source: str | Path, target: Path, env: dict[str, str], *more: str | Path) -> dict[str, torch.Tensor]:
+    """Load `source` in a new process, encode some bundled questions, then `save` or `push` the model as told."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENCODE, str(source), str(target), *map(str, more)],
+        env=env | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = load_file(target)
+    assert all(torch.isfinite(tensor).all() and tensor.count_nonzero() for tensor in found.values())
+    return found
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), f"{name} differ by {(tensor - other[name]).abs().max()}"
+
+
+@pytest.mark.parametrize("name", ["patched", pytest.param("capped", marks=pytest.mark.slow)])
+def test_a_saved_model_gives_the_same_embeddings_on_another_machine(
+    bases: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """The other machine has nothing but the saved folder: another home, no cache, no base."""
+    base = shutil.copytree(bases[name], tmp_path / "base")
+    here = encode(base, tmp_path / "here", environment(tmp_path / "home"), "save", tmp_path / "saved")
+    shutil.rmtree(base)
+    shutil.move(tmp_path / "saved", tmp_path / "moved")
+    assert_same(encode(tmp_path / "moved", tmp_path / "there", environment(tmp_path / "elsewhere")), here)
+
+
+def test_a_model_on_the_hub_gives_the_same_embeddings(hub: LocalHub, bases: dict[str, Path], tmp_path: Path) -> None:
+    owner = client_env(hub.endpoint, tmp_path / "owner", OLA)
+    here = encode(bases["patched"], tmp_path / "here", owner, "push", "ola/norbert4-mini-splade")
+    files = hub.files("ola/norbert4-mini-splade")
+    assert {"modeling_gptbert.py", "configuration_gptbert.py", "model.safetensors", "modules.json"} <= set(files)
+    reader = client_env(hub.endpoint, tmp_path / "reader", None)
+    assert_same(encode("ola/norbert4-mini-splade", tmp_path / "there", reader), here)
+
+
+def test_a_base_from_the_hub_is_not_needed_once_trained(
+    hub: LocalHub, bases: dict[str, Path], configure: Configure, tmp_path: Path
+) -> None:
+    """The trained folder brings its code and names no other repository."""
+    hub.seed("ola/base", bases["patched"])
+    path = configure(
+        model__base_model="ola/base",
+        training__max_steps=1,
+        hub__push_to_hub=True,
+        hub__repo_id="ola/trained",
+    )
+    env = client_env(hub.endpoint, tmp_path / "owner", OLA) | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    script = ROOT / "templates" / "train_splade.py"
+    done = subprocess.run([sys.executable, str(script), str(path)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    final = encode(tmp_path / "out" / "final", tmp_path / "here", environment(tmp_path / "elsewhere"))
+
+    assert b"ola/base--" not in hub.read("ola/trained", "config.json")
+    hub.reset_counters()
+    reader = client_env(hub.endpoint, tmp_path / "reader", OLA)
+    assert_same(encode("ola/trained", tmp_path / "there", reader), final)
+    assert not [request for request in hub.requests if "ola/base" in request.path]
+
+
+def test_a_model_with_a_router_is_whole_on_the_hub_too(hub: LocalHub, configure: Configure, tmp_path: Path) -> None:
+    """Its transformer lies in a sub-folder, and transformers looks for the code at the top."""
+    path = configure(
+        model__architecture="inference-free-splade",
+        model__use_router=True,
+        training__max_steps=1,
+        hub__push_to_hub=True,
+        hub__repo_id="ola/router",
+    )
+    env = client_env(hub.endpoint, tmp_path / "owner", OLA) | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    script = ROOT / "templates" / "train_splade.py"
+    done = subprocess.run([sys.executable, str(script), str(path)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    final = encode(tmp_path / "out" / "final", tmp_path / "here", environment(tmp_path / "elsewhere"))
+    reader = client_env(hub.endpoint, tmp_path / "reader", OLA)
+    assert_same(encode("ola/router", tmp_path / "there", reader), final)
