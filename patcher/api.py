@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from patcher import card
-from patcher.patch import PatchedModel, load, staged
-from patcher.plan import CARD, Options, Plan
+from patcher.errors import OutputError
+from patcher.patch import PatchedModel, check_output, load, staged
+from patcher.plan import CARD, SCHEMA_VERSION, Options, Plan
 from patcher.snapshot import Snapshot
 from patcher.verify import MIN_LOGIT_SPARSITY, Report, verify
 from patcher.verify.guard import TIMEOUT
@@ -32,19 +33,34 @@ class Verification:
 
 @dataclass(frozen=True)
 class Patched:
-    """What `patch_model` made: the folder, the plan behind it and the report, if it was verified."""
+    """What `patch_model` made: the folder (None where the source was patched before), the plan, and a report if any."""
 
-    folder: Path
+    folder: Path | None
     plan: Plan
     report: Report | None
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "schema_version": 1,
-            "folder": str(self.folder),
+            "schema_version": SCHEMA_VERSION,
+            "already_patched": self.plan.already_patched,
+            "folder": str(self.folder) if self.folder else None,
             "plan": self.plan.as_json(),
             "report": self.report.as_json() if self.report else None,
         }
+
+
+def check_place(out: Path, snapshot: Snapshot) -> None:
+    """Refuse an output that would cost somebody's work, before anything is done. Raises OutputError."""
+    check_output(out)
+    if out.is_dir() and not card.is_ours(out / CARD):
+        raise OutputError(
+            f"{out / CARD} was edited by hand; the folder was left as it is.",
+            "Move that file elsewhere, or choose another --out.",
+        )
+    if snapshot.source.path is not None:
+        source, place = Path(snapshot.source.path).resolve(), out.resolve()
+        if source == place or source in place.parents or place in source.parents:
+            raise OutputError(f"{out} and the source {source} contain each other.", "Choose another --out.")
 
 
 def patch_model(
@@ -76,4 +92,4 @@ def verify_folder(folder: Path, verification: Verification) -> Report:
     return report
 
 
-__all__ = ["Options", "Patched", "Verification", "patch_model", "verify_folder"]
+__all__ = ["Options", "Patched", "Verification", "check_place", "patch_model", "verify_folder"]

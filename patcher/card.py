@@ -71,7 +71,7 @@ def is_sealed(text: str) -> bool:
 
 def is_ours(path: Path) -> bool:
     """Whether a card may be replaced: it is not there, or it is ours and unedited."""
-    return not path.exists() or is_sealed(path.read_text("utf-8"))
+    return not path.exists() or is_sealed(path.read_text("utf-8", "replace"))
 
 
 def write(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import typer
 from patcher import __version__, api, card
 from patcher.console import Console, plan_line, threshold_lines
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
-from patcher.patch import check_output, load
+from patcher.patch import load
 from patcher.plan import CARD, Options, Plan, make_plan
 from patcher.publish import TIMEOUT as HUB_TIMEOUT
 from patcher.publish import Patience, Wishes, plan_publication
@@ -130,16 +131,16 @@ def patch(
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
     console = Console(as_json, quiet)
-    check_output(out)
     snapshot = resolve(source, revision)
+    api.check_place(out, snapshot)
     made = make_plan(snapshot, Options(also_causal_lm, checkpointing))
     if made.already_patched:
-        nothing = api.Patched(out, made, None)
+        nothing = api.Patched(None, made, None)
         console.result(nothing.as_json(), str(made.source), lambda: console.line(_already(made)))
         return
     verification = None
     if not no_verify:
-        _agree(console, trust_remote_code, made.contents, snapshot.source)
+        _agree(console, trust_remote_code, made.executed, snapshot.source)
         texts = [text.text for text in load_probe_texts()]
         verification = api.Verification(texts, device.value, min_logit_sparsity, timeout, sparse_encoder)
     console.talk(f"Patching {snapshot.source} into {out} ...")
@@ -319,8 +320,12 @@ def use_threshold(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for what went wrong, 2 for wrong usage."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, _interrupt)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still gets the diff
     console = Console()
     try:
         app(args=list(argv) if argv is not None else None, prog_name="patcher")
@@ -340,6 +345,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         where = f" ({error.filename})" if error.filename else ""
         console.error(OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where."))
+        return 1
+    except Exception as error:  # the last resort: a person gets two lines, not a traceback
+        if os.environ.get("HF_DEBUG"):
+            traceback.print_exc()
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        console.error(
+            PatcherError(f"Something went wrong that should not: {what}.", "HF_DEBUG=1 shows where; report it.")
+        )
         return 1
 
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, from_os
-from patcher.plan import RECORD, SCHEMA_VERSION, Options, Plan
+from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, Options, Plan
 from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
 
 TOOL = "splade-patcher"
@@ -106,6 +106,7 @@ def whole(out: Path, record: str = RECORD) -> Iterator[Path]:
         _sweep(out)
         stage.mkdir()
         yield stage
+        check_output(out, record)  # somebody may have put something there meanwhile
         _swap(stage, out)
     except OSError as error:
         raise from_os(error, str(out)) from error
@@ -122,7 +123,7 @@ def load(folder: Path) -> PatchedModel:
         raise OutputError(
             f"{folder} is not a patched folder: it has no {RECORD}.", "Make one with `patcher patch SOURCE --out DIR`."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
             f"{folder / RECORD} is not a record that this version of {TOOL} understands.",
             "Make the folder again with `patcher patch`.",
@@ -135,18 +136,35 @@ def from_record(record: Mapping[str, Any], folder: Path) -> PatchedModel:
 
 
 def check_output(out: Path, record: str = RECORD) -> None:
-    """Refuse an output that is there and that splade-patcher did not write, as `record` tells. Raises OutputError."""
+    """Refuse an output that is there and that is not wholly splade-patcher's, as `record` tells. Raises OutputError."""
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
+    found: Any = None
     try:
-        if json.loads((out / record).read_text("utf-8"))["tool"]["name"] == TOOL and not out.is_symlink():
-            return
+        if not out.is_symlink():
+            found = json.loads((out / record).read_text("utf-8"))
+            ours = found["tool"]["name"] == TOOL
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise OutputError(
-        f"{out} exists and was not written by {TOOL}; it was left as it is.",
-        "Choose another folder, or remove that one yourself.",
-    )
+        found = None
+    if found is None or not ours:
+        raise OutputError(
+            f"{out} exists and was not written by {TOOL}; it was left as it is.",
+            "Choose another folder, or remove that one yourself.",
+        )
+    foreign = _foreign(out, found) if record == RECORD else []
+    if foreign:
+        raise OutputError(
+            f"{out} also holds what {TOOL} did not write ({', '.join(foreign[:3])}); it was left as it is.",
+            "Move that elsewhere, or choose another folder.",
+        )
+
+
+def _foreign(out: Path, record: Mapping[str, Any]) -> list[str]:
+    """Files in a patched folder that its record does not know: notes, checkpoints, somebody's work."""
+    known = {CARD, RECORD, REPORT, *(str(file["path"]) for file in record["files"])}
+    there = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
+    skipped = {".cache", "__pycache__"}
+    return [path.as_posix() for path in there if path.as_posix() not in known and not skipped.intersection(path.parts)]
 
 
 def _write(plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str]) -> PatchedModel:
@@ -198,6 +216,12 @@ def _write(plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str]) -> Pa
 def _from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
     if record["tool"]["name"] != TOOL or record["schema_version"] != SCHEMA_VERSION:
         raise ValueError("another tool or another schema")
+    for path in (*(file["path"] for file in record["files"]), *record["originals"].keys()):
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+            raise ValueError("a path that leads out of the folder")
+    for key, kind in (("diff", str), ("codemods", list), ("base_card", dict)):
+        if not isinstance(record[key], kind):
+            raise TypeError(key)
     cap = dict(record["soft_cap"])
     return PatchedModel(
         folder=folder,

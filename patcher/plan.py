@@ -95,7 +95,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would change. `originals` and `contents` hold the code before and after, by path."""
+    """What would change: `originals` and `contents` are the changed code before and after, `modules` all of it before."""
 
     source: Source
     soft_cap: SoftCap
@@ -104,8 +104,14 @@ class Plan:
     diff: str
     options: Options = Options()
     base_card: Mapping[str, Any] = field(default_factory=dict)
+    modules: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     originals: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def executed(self) -> Mapping[str, bytes]:
+        """The Python files of the patched folder, any of which loading the model may run."""
+        return {**self.modules, **self.contents}
 
     @property
     def already_patched(self) -> bool:
@@ -145,6 +151,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         diff="".join(_diff(path, modules[path], rewritten[path]) for path in changed),
         options=options,
         base_card=_base_card(snapshot),
+        modules=modules,
         originals={path: modules[path] for path in changed},
         contents={path: rewritten[path] for path in changed},
     )
@@ -209,7 +216,7 @@ def _prove(code: Code, outcome: Applied, name: str) -> tuple[Code, tuple[Hunk, .
 
 def _config(snapshot: Snapshot) -> dict[str, Any]:
     try:
-        config = json.loads(snapshot.read("config.json").decode("utf-8-sig"))
+        config = json.loads(snapshot.read("config.json").decode("utf-8"))
     except ValueError as error:
         raise SourceError(f"config.json of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
     if not isinstance(config, dict):
@@ -222,21 +229,31 @@ def _base_card(snapshot: Snapshot) -> dict[str, Any]:
     if CARD not in snapshot.paths:
         return {}
     try:
-        card = ModelCard(snapshot.read(CARD).decode("utf-8", "replace"), ignore_metadata_errors=True)
+        card = ModelCard(snapshot.read(CARD).decode("utf-8-sig", "replace"), ignore_metadata_errors=True)
         data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
-    except (ValueError, YAMLError, SourceError):
+    except (ValueError, TypeError, YAMLError, SourceError):
         return {}
-    languages = data.get("language") or []
-    languages = [languages] if isinstance(languages, (str, bool)) else list(languages)
-    wanted = ("license", "license_name", "license_link", "tags")
-    kept = {key: data[key] for key in wanted if isinstance(data.get(key), (str, list))}
+    kept: dict[str, Any] = {
+        key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)
+    }
     # YAML 1.1 reads an unquoted `no`, the code of Norwegian, as False.
-    return {**kept, "language": ["no" if item is False else str(item) for item in languages]}
+    languages = ["no" if item is False else item for item in _listed(data.get("language"))]
+    kept["language"] = [item for item in languages if isinstance(item, str)]
+    kept["tags"] = [item for item in _listed(data.get("tags")) if isinstance(item, str)]
+    return kept
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
 
 
 def _homes(config: Mapping[str, Any], options: Options) -> dict[str, str]:
     """The classes to uncap and the files they stand in, read from `auto_map`."""
     auto_map = config.get("auto_map") or {}
+    if not isinstance(auto_map, dict):
+        raise SourceError("auto_map in config.json is not an object.", "Mend that file.")
     foreign = [value for value in auto_map.values() if "--" in str(value)]
     if foreign:
         raise SourceError(

@@ -108,6 +108,9 @@ def test_an_already_patched_source_is_said_so_with_exit_0(
     assert "already patched" in capsys.readouterr().err
     assert main(["patch", str(patched), "--out", str(tmp_path / "out")]) == 0
     assert "already patched" in capsys.readouterr().out
+    assert main(["patch", str(patched), "--out", str(tmp_path / "out"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["already_patched"] is True and result["folder"] is None
     assert not (tmp_path / "out").exists()
 
 
@@ -168,6 +171,10 @@ def test_the_prompt_lists_the_files_with_their_hashes(
     stderr = capsys.readouterr().err
     for name in ("modeling_gptbert.py", "configuration_gptbert.py"):
         assert f"{sha256_of(patched / name)}  {name}" in stderr
+    assert main(["patch", str(MINI), "--out", str(patched.parent / "out")]) == 1
+    stderr = capsys.readouterr().err
+    assert f"{sha256_of(patched / 'modeling_gptbert.py')}  modeling_gptbert.py" in stderr, "the code as it will run"
+    assert "configuration_gptbert.py" in stderr
 
 
 # Wrong usage and errors
@@ -217,6 +224,13 @@ def test_a_report_whose_verdict_contradicts_its_checks_is_refused(patched_verifi
     assert main(["card", str(patched_verified)]) == 1
 
 
+def test_a_report_with_an_edited_figure_is_refused(patched_verified: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = patched_verified / "report.json"
+    path.write_text(path.read_text().replace('"logit_sparsity": 0.9', '"logit_sparsity": 0.99', 1))
+    assert main(["card", str(patched_verified)]) == 1
+    assert "can't be read as a report" in capsys.readouterr().err
+
+
 @pytest.fixture
 def patched_verified(verified: dict[str, Any], tmp_path: Path) -> Path:
     return shutil.copytree(verified["out"], tmp_path / "norbert4-mini-splade")
@@ -233,6 +247,23 @@ def test_the_record_survives_a_round_trip(verified: dict[str, Any]) -> None:
     model = load(verified["out"])
     assert model.soft_cap.class_name == "GptBertForMaskedLM"
     assert model.source.path == "tests/snapshots/norbert4-mini"
+
+
+def test_a_terminal_without_utf_8_still_gets_the_diff(cli: Run) -> None:
+    done = cli("plan", MINI, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and "torch.sigmoid" in done.stdout
+
+
+def test_what_nobody_foresaw_is_told_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unforeseen(*_: Any) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(commands, "resolve", unforeseen)
+    assert main(["plan", str(MINI)]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "RuntimeError: unforeseen" in error and "HF_DEBUG=1" in hint
 
 
 def test_every_command_is_listed() -> None:

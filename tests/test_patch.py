@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.api import check_place
 from patcher.errors import OutputError, SourceError
 from patcher.patch import PatchedModel, check_output, load, staged
 from patcher.plan import Plan, make_plan
@@ -80,10 +81,63 @@ def test_the_source_is_left_as_it_was(tmp_path: Path) -> None:
 def test_a_folder_of_ours_is_replaced_whole(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(out)
-    (out / "stale.txt").write_text("from an earlier run")
+    (out / "model.safetensors").write_bytes(b"damaged")
     write(out)
-    assert not (out / "stale.txt").exists() and is_whole(out)
+    assert is_whole(out)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("path", ["NOTES.txt", "checkpoints/step-1/model.safetensors"])
+def test_a_folder_of_ours_with_somebody_s_work_in_it_is_refused(tmp_path: Path, path: str) -> None:
+    out = tmp_path / "out"
+    write(out)
+    (out / path).parent.mkdir(parents=True, exist_ok=True)
+    (out / path).write_text("mine")
+    with pytest.raises(OutputError, match="also holds what splade-patcher did not write"):
+        write(out)
+    assert (out / path).read_text() == "mine"
+
+
+def test_what_somebody_puts_there_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(OutputError), staged(plan_of_mini(), resolve(str(MINI)), out):
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_a_card_edited_by_hand_stops_a_new_patch(patched: Path) -> None:
+    (patched / "README.md").write_text("# Mine\n")
+    with pytest.raises(OutputError, match="edited by hand"):
+        check_place(patched, resolve(str(MINI)))
+
+
+@pytest.mark.parametrize("place", [".", "sub/folder", ".."])
+def test_an_output_and_a_source_that_contain_each_other_are_refused(mini: Path, place: str) -> None:
+    out = (mini / place).resolve()
+    with pytest.raises(OutputError):
+        check_place(out, resolve(str(mini)))
+
+
+@pytest.mark.parametrize("path", ["../evil.py", "/tmp/evil.py", "a/../../evil.py"])
+@pytest.mark.parametrize("key", ["files", "originals"])
+def test_a_record_that_leads_out_of_the_folder_is_refused(patched: Path, key: str, path: str) -> None:
+    record = json.loads((patched / "patch.json").read_text())
+    if key == "files":
+        record["files"][0]["path"] = path
+    else:
+        record["originals"][path] = ""
+    (patched / "patch.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match="not a record"):
+        load(patched)
+
+
+@pytest.mark.parametrize("change", [{"originals": []}, {"codemods": None}, {"base_card": []}, {"diff": 5}])
+def test_a_record_of_another_shape_is_refused(patched: Path, change: dict[str, object]) -> None:
+    path = patched / "patch.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(OutputError, match="not a record"):
+        load(patched)
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

@@ -162,6 +162,37 @@ def test_a_configuration_that_is_none_is_refused(mini: Path, content: str, why: 
     assert why in refusal(mini, SourceError).message
 
 
+@pytest.mark.parametrize("auto_map", ["x.Y", ["a"], 5])
+def test_an_auto_map_that_is_no_object_is_refused(mini: Path, auto_map: Any) -> None:
+    configure(mini, auto_map=auto_map)
+    assert "not an object" in refusal(mini, SourceError).message
+
+
+def test_a_configuration_with_a_byte_order_mark_is_refused_because_transformers_cannot_read_it(mini: Path) -> None:
+    (mini / "config.json").write_bytes(b"\xef\xbb\xbf" + (mini / "config.json").read_bytes())
+    assert "not valid JSON" in refusal(mini, SourceError).message
+
+
+def test_line_ends_that_cannot_be_written_back_are_told(mini: Path) -> None:
+    path = mini / "modeling_gptbert.py"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    assert "byte for byte" in refusal(mini, CodeError).message
+
+
+@pytest.mark.parametrize(
+    ("front_matter", "expected"),
+    [
+        ("language: no\nlicense: mit", {"language": ["no"], "license": "mit", "tags": []}),
+        ("language: [no, nb, 5]\ntags: [a, 3, null, {b: c}]", {"language": ["no", "nb"], "tags": ["a"]}),
+        ("license: [2024-01-01]\ntags: x", {"language": [], "tags": ["x"]}),
+        ("language: [", {}),
+    ],
+)
+def test_odd_front_matter_of_the_source_never_stops_a_plan(mini: Path, front_matter: str, expected: Any) -> None:
+    (mini / "README.md").write_text(f"\ufeff---\n{front_matter}\n---\n# Base\n", "utf-8")
+    assert plan_of(mini).base_card == expected
+
+
 @pytest.mark.parametrize("auto_map", [None, {}, {"AutoModel": "modeling_gptbert.GptBertModel"}])
 def test_a_model_without_masked_lm_code_is_refused(mini: Path, auto_map: Any) -> None:
     configure(mini, auto_map=auto_map)

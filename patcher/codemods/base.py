@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,7 +90,13 @@ class Code:
     def wrapper(self) -> MetadataWrapper:
         """The file as a syntax tree. Raises CodeError for a syntax error or an unreadable encoding."""
         try:
-            return MetadataWrapper(cst.parse_module(self.content), unsafe_skip_copy=True)
+            module = cst.parse_module(self.content)
+            if module.bytes != self.content:
+                raise CodeError(
+                    f"{self.path} can't be written back byte for byte (line ends of old Macs, or a form feed?).",
+                    "Save it with ordinary line ends, or report it to the authors of the model.",
+                )
+            return MetadataWrapper(module, unsafe_skip_copy=True)
         except cst.ParserSyntaxError as error:
             raise CodeError(
                 f"{self.path} is not valid Python: {self._syntax_error(error)}.",
@@ -147,8 +154,12 @@ class Code:
         return self._parents[node]
 
     def source(self, node: cst.CSTNode) -> str:
-        """The node as it is written, on one line."""
-        return " ".join(self.module.code_for_node(node).split())
+        """The node as it is written, on one line and without comments."""
+        text = self.module.code_for_node(node)
+        if "#" in text or "\\" in text:
+            with contextlib.suppress(SyntaxError):
+                return ast.unparse(ast.parse(text.strip()))
+        return " ".join(text.split())
 
     def classes(self) -> dict[str, cst.ClassDef]:
         """The classes at the top level of the file."""

@@ -103,8 +103,8 @@ def _as_cap(code: Code, call: cst.Call) -> _Cap | None:
     product = code.parent(call)
     if not isinstance(product, cst.BinaryOperation) or not isinstance(product.operator, cst.Multiply):
         return None
-    if _line(code, product) is None:
-        return None
+    if _line(code, product) is None or isinstance(code.parent(product), (cst.BinaryOperation, cst.UnaryOperation)):
+        return None  # in `30 * sigmoid(x) - 15` more than the cap would have to go
     factor = product.left if product.right is call else product.right
     scale, operand = _number(code, factor), _operand(call)
     if scale is None or operand is None:
@@ -134,14 +134,23 @@ def _operand(call: cst.Call) -> cst.BaseExpression | None:
 def _number(code: Code, node: cst.BaseExpression) -> float | None:
     """A positive number, written out or named by a constant of the module."""
     if isinstance(node, cst.Name):
-        pattern = m.Assign(targets=[m.AssignTarget(target=m.Name(node.value))], value=m.Integer() | m.Float())
-        lines = [line for line in code.module.body if isinstance(line, cst.SimpleStatementLine)]
-        values = [item for line in lines for item in line.body if m.matches(item, pattern)]
-        return _number(code, cast(cst.Assign, values[0]).value) if len(values) == 1 else None
+        constant = _constants(code).get(node.value)
+        return _number(code, constant) if isinstance(constant, (cst.Integer, cst.Float)) else None
     if isinstance(node, (cst.Integer, cst.Float)):
         value = float(node.evaluated_value)
         return value if value > 0 else None
     return None
+
+
+def _constants(code: Code) -> dict[str, cst.BaseExpression]:
+    """Names that the module binds once, at its top level, and that nothing below hides."""
+    lines = [line for line in code.module.body if isinstance(line, cst.SimpleStatementLine)]
+    pattern = m.Assign(targets=[m.AssignTarget(target=m.Name())])
+    assigned = [cast(cst.Assign, item) for line in lines for item in line.body if m.matches(item, pattern)]
+    bound = [node.target for node in code.nodes(cst.AssignTarget)] + [node.name for node in code.nodes(cst.Param)]
+    names = [last_name(node) for node in bound]
+    found = {str(last_name(item.targets[0].target)): item.value for item in assigned}
+    return {name: value for name, value in found.items() if names.count(name) == 1}
 
 
 def _remove(code: Code, cap: _Cap, replacements: dict[cst.CSTNode, Replacement]) -> Span:
@@ -226,7 +235,8 @@ def _marked(code: Code, node: cst.ClassDef) -> SoftCap | None:
 
 
 def _remembered(code: Code, class_name: str, function: str, statement: str, line: int) -> SoftCap | None:
-    old = Code(code.path, f"{statement}\n".encode(), {})
+    constants = "".join(f"{name} = {code.source(value)}\n" for name, value in _constants(code).items())
+    old = Code(code.path, f"{constants}{statement}\n".encode(), {})
     for call in _sigmoids(old.module):
         cap = _as_cap(old, call)
         if cap:

@@ -108,7 +108,7 @@ def metadata(card: str) -> dict[str, Any]:
         return {}
     try:
         return dict(ModelCard(card, ignore_metadata_errors=True).data.to_dict())  # type: ignore[no-untyped-call]
-    except (ValueError, YAMLError):
+    except (ValueError, TypeError, YAMLError):
         return {}
 
 

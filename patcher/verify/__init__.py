@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -88,6 +89,8 @@ def conclude(
     """Judge what the child measured, together with the hashes of the weight files."""
     cap_error = float("nan") if answer["cap_error"] is None else answer["cap_error"]
     measured = Measured(**{**answer, "cap_error": cap_error})
+    if measured.failure is not None:  # the folder may be one that stands beside its place for the time being
+        measured = replace(measured, failure=measured.failure.replace(f"{model.folder.resolve()}{os.sep}", ""))
     changed = tuple(file.path for file in model.weights if files.get(file.path) != file.before)
     return Report(
         source=model.source,

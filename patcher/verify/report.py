@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ class Report:
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     def as_json(self) -> dict[str, Any]:
+        """The report as report.json holds it. `seal` is the SHA-256 of the rest: it shows an edit, not who made it."""
+        body = self._body()
+        return {**body, "seal": _seal(body)}
+
+    def _body(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
@@ -72,6 +78,10 @@ class Report:
         part = folder / f".{REPORT}.partial"
         part.write_text(json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n", "utf-8")
         part.replace(folder / REPORT)
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def load_report(folder: Path) -> Report | None:
@@ -93,6 +103,8 @@ def load_report(folder: Path) -> Report | None:
         )
         if report.passed is not data["passed"]:
             raise ValueError("the verdict contradicts the checks")
-    except (ValueError, KeyError, TypeError) as error:
+        if _seal({key: value for key, value in data.items() if key != "seal"}) != data["seal"]:
+            raise ValueError("the report was edited")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{path} can't be read as a report.", f"Run `patcher verify {folder}` again.") from error
     return report

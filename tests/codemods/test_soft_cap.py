@@ -55,6 +55,9 @@ def test_two_caps_are_refused_with_both_lines() -> None:
         "x = x * torch.sigmoid(x)",  # SiLU, written out
         "x = 30 * x.sigmoid_()",
         "if (30 * torch.sigmoid(x / 7.5)).sum() > 0: x = -x",
+        "x = 30 * torch.sigmoid(x / 7.5) - 15",  # more than the cap would have to go
+        "x = 2 * (30 * torch.sigmoid(x / 7.5))",
+        "x = -(30 * torch.sigmoid(x / 7.5))",
     ],
 )
 def test_a_sigmoid_that_is_no_cap_is_refused_with_its_line(statement: str) -> None:
@@ -97,11 +100,32 @@ def test_a_returned_cap_returns_what_was_inside() -> None:
     check("soft_cap", head(statement), head(MARK.format(statement), "return self.head(x)"))
 
 
-def test_a_cap_inside_an_expression_keeps_its_meaning() -> None:
-    statement = "return 1 - 30 * torch.sigmoid((a + b) / 7.5)"
-    check("soft_cap", head(statement), head(MARK.format(statement), "return 1 - (a + b)"))
-    statement = "return 2 * (30 * torch.sigmoid(a @ b / 7.5))"
-    check("soft_cap", head(statement), head(MARK.format(statement), "return 2 * (a @ b)"))
+def test_a_cap_inside_a_larger_expression_leaves_what_was_inside() -> None:
+    statement = "return Output(logits=30 * torch.sigmoid(a @ b / 7.5), loss=None)"
+    check("soft_cap", head(statement), head(MARK.format(statement), "return Output(logits=a @ b, loss=None)"))
+    statement = "return (30 * torch.sigmoid((a + b) / 7.5))[0]"
+    check("soft_cap", head(statement), head(MARK.format(statement), "return (a + b)[0]"))
+
+
+def test_a_cap_over_several_lines_with_a_comment_inside_goes_whole() -> None:
+    lines = ("x = 30 * torch.sigmoid(", "    x / 7.5  # the temperature", ")")
+    check("soft_cap", head(*lines, "return x"), head(MARK.format(NORBERT), "return x"))
+
+
+def test_a_cap_named_by_constants_is_recognised_when_it_is_gone() -> None:
+    after = applied("soft_cap", "CAP = 30\nT = 7.5\n" + head("x = CAP * torch.sigmoid(x / T)", "return x"))
+    outcome = run("soft_cap", after)
+    assert isinstance(outcome, NotNeeded) and outcome.soft_cap is not None
+    assert (outcome.soft_cap.scale, outcome.soft_cap.temperature) == (30.0, 7.5)
+
+
+@pytest.mark.parametrize(
+    "hidden", ["    def other(self):\n        CAP = 99\n", "    def other(self, CAP):\n        pass\n"]
+)
+def test_a_constant_that_something_hides_is_not_understood(hidden: str) -> None:
+    code = "CAP = 30\n" + head("x = CAP * torch.sigmoid(x / 7.5)", "return x") + hidden
+    outcome = run("soft_cap", code)
+    assert isinstance(outcome, Refused) and "not understood" in outcome.reason
 
 
 def test_a_cap_that_is_all_of_a_block_leaves_pass() -> None:

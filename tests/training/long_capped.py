@@ -27,7 +27,7 @@ from tests.training.demo import MINI, ROOT, say
 
 RATE = 1e-3
 BIAS_FIRST, BIAS_LATER = 1.0, 0.05
-FIRST_STEPS = 60
+FIRST_STEPS = 110
 WEIGHT = 1e-2
 BATCH_SIZE = 16
 MAX_LENGTH = 64

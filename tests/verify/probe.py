@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(asked: str, answered: str) -> None:
         time.sleep(60)
     if request["do"] == "crash":
         raise ValueError("the model is a teapot")
+    left = subprocess.Popen(["sleep", "97"]).pid if request["do"] == "leave" else None
     reached = []
     for address in ("127.0.0.1", "huggingface.co"):
         try:
@@ -35,6 +37,7 @@ def main(asked: str, answered: str) -> None:
         "token_path": constants.HF_TOKEN_PATH,
         "offline": constants.HF_HUB_OFFLINE,
         "reached": reached,
+        "left": left,
     }
     Path(answered).write_text(json.dumps(answer))
 

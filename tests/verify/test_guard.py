@@ -62,6 +62,13 @@ def test_a_model_that_takes_too_long_is_stopped_with_all_it_started(scratch: Pat
     assert left == ""
 
 
+def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
+    answer = run_child(CHILD, {"do": "leave"}, scratch, "cpu", 60)
+    time.sleep(0.2)
+    stat = Path(f"/proc/{answer['left']}/stat")
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
 def test_a_crash_is_told_in_one_line(scratch: Path) -> None:
     with pytest.raises(VerificationError, match="ValueError: the model is a teapot"):
         run_child(CHILD, {"do": "crash"}, scratch, "cpu", 60)
