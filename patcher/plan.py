@@ -95,7 +95,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would change: `originals` and `contents` are the changed code before and after, `modules` all of it before."""
+    """What would change: `originals` and `contents` are changed code before and after, `modules` all code before."""
 
     source: Source
     soft_cap: SoftCap

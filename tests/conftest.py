@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,13 +24,10 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Remote code is cached by folder name; the tests must not meet what another program left there."""
-    os.environ["HF_MODULES_CACHE"] = str(tmp_path_factory.mktemp("modules"))
-    yield
+# Remote code is cached by folder name: the tests must not meet what another program left there, and all of them share
+# one cache, because a process keeps the package `transformers_modules` at the place where it first found it.
+os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="patcher-tests-")
+atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report as report.json holds it. `seal` is the SHA-256 of the rest: it shows an edit, not who made it."""
         body = self._body()
-        return {**body, "seal": _seal(body)}
+        return {**body, "seal": seal(body)}
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -80,8 +80,14 @@ class Report:
         part.replace(folder / REPORT)
 
 
-def _seal(body: Mapping[str, Any]) -> str:
+def seal(body: Mapping[str, Any]) -> str:
+    """SHA-256 of a report without its seal, whatever the layout of the file."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def is_sealed(data: Mapping[str, Any]) -> bool:
+    """Whether nobody edited a report, as read from its file."""
+    return bool(seal({key: value for key, value in data.items() if key != "seal"}) == data.get("seal"))
 
 
 def load_report(folder: Path) -> Report | None:
@@ -103,7 +109,7 @@ def load_report(folder: Path) -> Report | None:
         )
         if report.passed is not data["passed"]:
             raise ValueError("the verdict contradicts the checks")
-        if _seal({key: value for key, value in data.items() if key != "seal"}) != data["seal"]:
+        if not is_sealed(data):
             raise ValueError("the report was edited")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{path} can't be read as a report.", f"Run `patcher verify {folder}` again.") from error

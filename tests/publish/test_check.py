@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub import LocalHub
-from tests.publish.tools import SOURCE, Patcher, passing_report, source_files, writes
+from tests.publish.tools import SOURCE, Patcher, passing_report, sealed, source_files, writes
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def _no_report(hub: LocalHub, repo_id: str) -> None:
 def _report_of_others(hub: LocalHub, repo_id: str) -> None:
     report = json.loads(hub.read(repo_id, "report.json"))
     report["files"]["model.safetensors"] = "0" * 64
-    hub.commit(repo_id, {"report.json": json.dumps(report).encode()})
+    hub.commit(repo_id, {"report.json": sealed(report).encode()})
 
 
 def _failed_report(hub: LocalHub, repo_id: str) -> None:
     report = json.loads(hub.read(repo_id, "report.json"))
     report["passed"] = report["checks"][0]["passed"] = False
-    hub.commit(repo_id, {"report.json": json.dumps(report).encode()})
+    hub.commit(repo_id, {"report.json": sealed(report).encode()})
 
 
 def _other_hashes(hub: LocalHub, repo_id: str) -> None:

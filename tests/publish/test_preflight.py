@@ -10,7 +10,7 @@ import pytest
 
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER
-from tests.publish.tools import SOURCE, Patcher, writes
+from tests.publish.tools import SOURCE, Patcher, sealed, writes
 
 
 def _edit(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
@@ -27,19 +27,19 @@ def _without_report(folder: Path) -> None:
 def _failed(text: str) -> str:
     report = json.loads(text)
     report["checks"][0]["passed"] = report["passed"] = False
-    return json.dumps(report)
+    return sealed(report)
 
 
 def _about_others(text: str) -> str:
     report = json.loads(text)
     report["files"]["model.safetensors"] = "0" * 64
-    return json.dumps(report)
+    return sealed(report)
 
 
 def _of_another_source(text: str) -> str:
     report = json.loads(text)
     report["source"]["revision"] = "0" * 40
-    return json.dumps(report)
+    return sealed(report)
 
 
 def _flip_weights(folder: Path) -> None:
@@ -123,3 +123,11 @@ def test_an_organisation_of_the_account_is_a_place_to_publish(hub: LocalHub, pat
     done = patcher("publish", folder, "norsk/model", "--yes")
     assert done.code == 0, done.err
     assert "patch.json" in hub.files("norsk/model")
+
+
+def test_a_report_with_an_edited_figure_is_refused(hub: LocalHub, patcher: Patcher, folder: Path) -> None:
+    path = folder / "report.json"
+    path.write_text(path.read_text().replace("-9.5", "-99.5", 1))
+    refused = patcher("publish", folder, "ola/new", "--yes")
+    assert refused.code == 1 and "can't be read as a report" in refused.err
+    assert writes(hub) == []

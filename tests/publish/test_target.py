@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub import LocalHub
-from tests.publish.tools import Patcher, hub_files, passing_report, writes
+from tests.publish.tools import Patcher, hub_files, passing_report, sealed, writes
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_new_report_is_an_update_of_one_file_and_the_card(
 ) -> None:
     report = json.loads((folder / "report.json").read_text())
     report["environment"]["torch"] = "3.0"
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "report.json").write_text(sealed(report))
     plan = patcher("publish", folder, published, "--dry-run", "--json").data
     assert sorted(one["path"] for one in plan["operations"]) == ["README.md", "report.json"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from patcher.patch import load
 from patcher.snapshot import sha256_of
-from patcher.verify.report import Check, Report
+from patcher.verify.report import Check, Report, seal
 
 SOURCE = "ltg/norbert4-tiny"
 # Small, because every patch and every check parses it; what the codemods do to the whole of it is tested elsewhere.
@@ -144,6 +144,12 @@ def passing_report(folder: Path) -> None:
     }
     check = Check("relu_sparsity", True, 0.99, 0.98, "logit sparsity of the patched model")
     Report(model.source, environment, (check,), side, side, files, 10).write(folder)
+
+
+def sealed(report: dict[str, Any]) -> str:
+    """A report that was changed, with the seal that belongs to it: as a verification would have written it."""
+    body = {key: value for key, value in report.items() if key != "seal"}
+    return json.dumps({**body, "seal": seal(body)}, indent=2) + "\n"
 
 
 def writes(hub: Any) -> list[str]:

@@ -6,7 +6,6 @@ import ast
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, dynamic_module_utils
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
 from tests.snapshots import build
 from tests.snapshots.corpus import passages
@@ -58,15 +57,6 @@ ONCE = {
     "classifier.emb2vocab.scale",
     "classifier.emb2vocab.bias",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def modules_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        cache = tmp_path_factory.mktemp("modules")
-        patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(cache))
-        patch.syspath_prepend(str(cache))
-        yield
 
 
 @pytest.fixture(scope="module")
