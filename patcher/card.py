@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from patcher import __version__
 from patcher.console import figures, number, percent, size
@@ -28,11 +28,8 @@ def templates() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[1] / "templates"
 
 
-def render(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> str:
-    """The card as Markdown. `model_id` and `revision` are what its examples load.
-
-    Raises jinja2.UndefinedError where the template names something that does not exist.
-    """
+def template(name: str) -> Template:
+    """A template by its file name; a name that it does not get is an error, never an empty place."""
     environment = Environment(
         loader=FileSystemLoader(templates()),
         undefined=StrictUndefined,
@@ -41,7 +38,15 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         keep_trailing_newline=True,
     )
     environment.filters.update(number=number, percent=percent, size=size)
-    text = environment.get_template(TEMPLATE).render(
+    return environment.get_template(name)
+
+
+def render(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> str:
+    """The card as Markdown. `model_id` and `revision` are what its examples load.
+
+    Raises jinja2.UndefinedError where the template names something that does not exist.
+    """
+    text = template(TEMPLATE).render(
         metadata=_metadata(model, report).to_yaml(),
         model=model,
         model_id=model_id,

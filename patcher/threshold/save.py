@@ -11,11 +11,8 @@ import re
 import shutil
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from patcher import __version__
-from patcher.card import templates
-from patcher.console import number, percent
+from patcher.card import template
 from patcher.errors import OutputError, UsageError
 from patcher.patch import TOOL, check_output, whole
 from patcher.plan import CARD, SCHEMA_VERSION
@@ -83,15 +80,7 @@ def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
         text = fetch(model.snapshot, [CARD]).read(CARD).decode("utf-8-sig", "replace").replace("\r\n", "\n")
     found = _FRONT_MATTER.match(text)
     body = text[found.end() if found else 0 :].strip()
-    environment = Environment(
-        loader=FileSystemLoader(templates()),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(number=number, percent=percent)
-    section = environment.get_template(TEMPLATE).render(
+    section = template(TEMPLATE).render(
         name=name,
         original=bool(body),
         report=report,
