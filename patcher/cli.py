@@ -19,7 +19,7 @@ from patcher import __version__, api, card
 from patcher.console import Console, plan_line, threshold_lines
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.patch import load
-from patcher.plan import CARD, Options, Plan, make_plan
+from patcher.plan import CARD, SCHEMA_VERSION, Options, Plan, make_plan
 from patcher.publish import TIMEOUT as HUB_TIMEOUT
 from patcher.publish import Patience, Wishes, plan_publication
 from patcher.publish import check as check_published
@@ -202,7 +202,9 @@ def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = Fal
     """Write README.md again from the plan and the last report."""
     console = Console(as_json, quiet)
     path = card.write(load(folder), load_report(folder), folder.resolve().name)
-    console.result({"schema_version": 1, "path": str(path)}, str(path), lambda: console.line(f"Wrote {path}"))
+    console.result(
+        {"schema_version": SCHEMA_VERSION, "path": str(path)}, str(path), lambda: console.line(f"Wrote {path}")
+    )
 
 
 @app.command()

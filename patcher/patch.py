@@ -118,21 +118,16 @@ def load(folder: Path) -> PatchedModel:
     """Read the record of a patched folder. Raises OutputError where there is none or it is not one of ours."""
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
-        return _from_record(folder, record)
+        return from_record(folder, record)
     except FileNotFoundError as error:
         raise OutputError(
             f"{folder} is not a patched folder: it has no {RECORD}.", "Make one with `patcher patch SOURCE --out DIR`."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise OutputError(
             f"{folder / RECORD} is not a record that this version of {TOOL} understands.",
             "Make the folder again with `patcher patch`.",
         ) from error
-
-
-def from_record(record: Mapping[str, Any], folder: Path) -> PatchedModel:
-    """The value behind a `patch.json` that was read elsewhere. Raises KeyError, TypeError or ValueError."""
-    return _from_record(folder, record)
 
 
 def check_output(out: Path, record: str = RECORD) -> None:
@@ -210,18 +205,19 @@ def _write(plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str]) -> Pa
         "originals": {path: base64.b64encode(content).decode() for path, content in plan.originals.items()},
     }
     (stage / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return _from_record(stage, record)
+    return from_record(stage, record)
 
 
-def _from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
+def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
+    """The value behind a `patch.json`. Raises KeyError, TypeError or ValueError where it is none."""
     if record["tool"]["name"] != TOOL or record["schema_version"] != SCHEMA_VERSION:
         raise ValueError("another tool or another schema")
-    for path in (*(file["path"] for file in record["files"]), *record["originals"].keys()):
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
-            raise ValueError("a path that leads out of the folder")
-    for key, kind in (("diff", str), ("codemods", list), ("base_card", dict)):
+    for key, kind in (("diff", str), ("codemods", list), ("base_card", dict), ("originals", dict)):
         if not isinstance(record[key], kind):
             raise TypeError(key)
+    for path in (*(file["path"] for file in record["files"]), *record["originals"]):
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+            raise ValueError("a path that leads out of the folder")
     cap = dict(record["soft_cap"])
     return PatchedModel(
         folder=folder,

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
-from patcher.errors import PatcherError, SourceError, UsageError, from_hub, is_unreachable
+from patcher.errors import SourceError, UsageError, from_hub, is_unreachable
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
@@ -202,4 +202,4 @@ def weights(snapshot: Snapshot) -> tuple[str, ...]:
     return found
 
 
-__all__ = ["File", "PatcherError", "Snapshot", "Source", "fetch", "resolve", "sha256_of", "weights"]
+__all__ = ["File", "Snapshot", "Source", "fetch", "resolve", "sha256_of", "weights"]

@@ -17,15 +17,8 @@ from patcher.patch import load
 from patcher.snapshot import sha256_of
 from patcher.verify import load_report
 from tests.conftest import MINI, ROOT, Run, user_environment
+from tests.verify.running import CHECKS
 
-CHECKS = [
-    "weights_unchanged",
-    "buffers_rebuilt",
-    "cap_removed_exactly",
-    "predictions_unchanged",
-    "negative_logits",
-    "relu_sparsity",
-]
 FIGURES = {"min", "max", "negative_fraction", "logit_sparsity", "embedding_sparsity", "active_dims"}
 
 

@@ -72,7 +72,7 @@ def check_model(repo_id: str, revision: str | None) -> Checked:
 def _model(published: Snapshot) -> PatchedModel:
     assert published.root is not None
     try:
-        return from_record(json.loads(published.read(RECORD)), published.root)
+        return from_record(published.root, json.loads(published.read(RECORD)))
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"{RECORD} of {published.source} is not a record that this version understands.",

@@ -106,26 +106,19 @@ KINDS = {"query": "queries", "document": "documents"}
 
 def _compare_loaded(model: Any, request: Mapping[str, Any], answer: dict[str, Any]) -> None:
     """Hold every masked LM of the model against its checkpoint (names) and against a fresh one (buffers)."""
-    import torch
     from safetensors import safe_open
     from transformers import PreTrainedModel
 
-    from patcher.verify.models import fresh_buffers, non_persistent
+    from patcher.verify.models import wrong_buffers
 
     loaded = [part for part in model.modules() if isinstance(part, PreTrainedModel) and hasattr(part, "classifier")]
     folders = [Path(request["model"]) / folder for folder in request["encoders"]]
     if len(loaded) != len(folders):
         raise ValueError(f"{len(loaded)} masked LMs were loaded instead of {len(folders)}")
     for part, folder in zip(loaded, folders, strict=True):
-        fresh = fresh_buffers(str(folder))
-        buffers = dict(part.named_buffers())
-        names = sorted(set(fresh) | non_persistent(part))
-        answer["buffers"] += len(names)
-        answer["buffers_wrong"] += [
-            name
-            for name in names
-            if name not in fresh or name not in buffers or not torch.equal(fresh[name], buffers[name])
-        ]
+        count, wrong = wrong_buffers(part, str(folder))
+        answer["buffers"] += count
+        answer["buffers_wrong"] += wrong
         saved: set[str] = set()
         for path in sorted(folder.glob("*.safetensors")):
             with safe_open(str(path), framework="pt") as tensors:

@@ -65,22 +65,10 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     import torch
 
     from patcher.verify.figures import Figures, real_positions
-    from patcher.verify.models import (
-        changed_tensors,
-        fresh_buffers,
-        load_as_users_do,
-        non_persistent,
-        share_weights,
-    )
+    from patcher.verify.models import changed_tensors, load_as_users_do, share_weights, wrong_buffers
 
     patched, info = load_as_users_do(request["patched"])
-    fresh = fresh_buffers(request["base"])
-    loaded = dict(patched.named_buffers())
-    names = sorted(set(fresh) | non_persistent(patched))
-    answer["buffers"] = len(names)
-    answer["buffers_wrong"] = [
-        name for name in names if name not in fresh or name not in loaded or not torch.equal(fresh[name], loaded[name])
-    ]
+    answer["buffers"], answer["buffers_wrong"] = wrong_buffers(patched, request["base"])
     base = share_weights(request["base"], patched, request["weights"])
     answer["tensors"] = len(patched.state_dict())
     answer["tensors_changed"] = sorted({*info["missing_keys"], *info["unexpected_keys"]})

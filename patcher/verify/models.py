@@ -41,6 +41,19 @@ def non_persistent(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_buffers()} - set(model.state_dict())
 
 
+def wrong_buffers(model: nn.Module, folder: str) -> tuple[int, list[str]]:
+    """How many non-persistent buffers a loaded model has, and which of them differ from freshly computed ones.
+
+    `folder` holds the code and the configuration to build the fresh model from.
+    """
+    fresh, loaded = fresh_buffers(folder), dict(model.named_buffers())
+    names = sorted(set(fresh) | non_persistent(model))
+    wrong = [
+        name for name in names if name not in fresh or name not in loaded or not torch.equal(fresh[name], loaded[name])
+    ]
+    return len(names), wrong
+
+
 def share_weights(folder: str, patched: nn.Module, files: Sequence[str]) -> nn.Module:
     """Build the model of `folder` on the very tensors of `patched`.
 
@@ -122,4 +135,5 @@ __all__ = [
     "marked_memory",
     "non_persistent",
     "share_weights",
+    "wrong_buffers",
 ]

@@ -13,6 +13,14 @@ TEXTS = (
     "Fjorden ligg stille om morgonen, og båtane kviler ved kaia.",
     "Hun leste en bok om fjell og daler mens regnet trommet mot ruten hele den lange kvelden.",
 )
+CHECKS = [
+    "weights_unchanged",
+    "buffers_rebuilt",
+    "cap_removed_exactly",
+    "predictions_unchanged",
+    "negative_logits",
+    "relu_sparsity",
+]
 
 
 def report_on(folder: Path, scratch: Path, model: PatchedModel | None = None) -> Report:

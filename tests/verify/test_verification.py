@@ -15,17 +15,9 @@ from patcher.patch import load
 from patcher.snapshot import sha256_of
 from patcher.verify import base_code
 from tests.conftest import MINI
-from tests.verify.running import failed, report_on
+from tests.verify.running import CHECKS, failed, report_on
 
 CAP = "subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)"
-CHECKS = [
-    "weights_unchanged",
-    "buffers_rebuilt",
-    "cap_removed_exactly",
-    "predictions_unchanged",
-    "negative_logits",
-    "relu_sparsity",
-]
 
 
 def edit(folder: Path, old: str, new: str, count: int = -1) -> None:
