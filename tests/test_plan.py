@@ -16,6 +16,7 @@ from patcher.plan import Options, Plan, file_table, make_plan
 from patcher.snapshot import resolve
 from tests.conftest import MINI
 
+LAW = ("kind", "shift")
 CAP = "        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
 
 
@@ -88,7 +89,7 @@ def test_a_plan_needs_no_weights_and_imports_neither_torch_nor_transformers(mini
 def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
     data = json.loads(json.dumps(plan.as_json()))
     assert set(data) == {"schema_version", "source", "soft_cap", "codemods", "files", "diff"}
-    assert set(data["soft_cap"]) == {"class", "function", "file", "line", "expression", "scale", "temperature"}
+    assert set(data["soft_cap"]) == {"class", "function", "file", "line", "expression", "scale", "temperature", *LAW}
     assert set(data["source"]) == {"repo_id", "revision", "path"}
     assert set(data["files"]) == {"changed", "copied", "dropped"}
     assert all(set(result) == {"name", "status", "file", "edits", "reason"} for result in data["codemods"])

@@ -20,7 +20,10 @@ Node = TypeVar("Node", bound=cst.CSTNode)
 
 @dataclass(frozen=True)
 class SoftCap:
-    """`scale * sigmoid(x / temperature)` as found in the code. `line` counts from 1."""
+    """A cap as found in the code: `scale * kind(x / temperature)` with kind sigmoid or tanh. `line` counts from 1.
+
+    Without the cap the model gives x - shift; `shift` is 0 unless somebody asked for a calibrated one.
+    """
 
     class_name: str
     function: str
@@ -29,6 +32,8 @@ class SoftCap:
     expression: str
     scale: float
     temperature: float
+    kind: str = "sigmoid"
+    shift: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -39,6 +44,8 @@ class SoftCap:
             "expression": self.expression,
             "scale": self.scale,
             "temperature": self.temperature,
+            "kind": self.kind,
+            "shift": self.shift,
         }
 
 

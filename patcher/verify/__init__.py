@@ -76,6 +76,8 @@ def prepare(
         "texts": list(texts),
         "scale": model.soft_cap.scale,
         "temperature": model.soft_cap.temperature,
+        "kind": model.soft_cap.kind,
+        "shift": model.soft_cap.shift,
         "device": device,
         "batch_size": BATCH_SIZE,
         "max_tokens": MAX_TOKENS,
