@@ -10,7 +10,8 @@ from typing import Any
 from patcher import card
 from patcher.errors import OutputError
 from patcher.patch import PatchedModel, check_output, load, staged
-from patcher.plan import CARD, SCHEMA_VERSION, Options, Plan
+from patcher.plan import CARD, SCHEMA_VERSION, Plan
+from patcher.rewriting import Options
 from patcher.snapshot import Snapshot
 from patcher.verify import MIN_LOGIT_SPARSITY, Report, verify
 from patcher.verify.guard import TIMEOUT

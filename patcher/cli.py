@@ -19,11 +19,12 @@ from patcher import __version__, api, card
 from patcher.console import Console, plan_line, threshold_lines
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.patch import load
-from patcher.plan import CARD, SCHEMA_VERSION, Options, Plan, make_plan
+from patcher.plan import CARD, SCHEMA_VERSION, Plan, make_plan
 from patcher.publish import TIMEOUT as HUB_TIMEOUT
 from patcher.publish import Patience, Wishes, plan_publication
 from patcher.publish import check as check_published
 from patcher.publish import publish as publish_plan
+from patcher.rewriting import Options
 from patcher.snapshot import Source, resolve
 from patcher.threshold.evaluation import load_evaluation
 from patcher.threshold.measure import DEFAULT as DEFAULT_THRESHOLD
@@ -73,6 +74,7 @@ Encoder = Annotated[
     bool, typer.Option("--sparse-encoder", help="Also load it with sentence-transformers and compare figures.")
 ]
 AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Take the cap off the causal head as well.")]
+AlsoSigned = Annotated[bool, typer.Option("--also-signed", help="Take a signed cap, c * tanh(x / c), off as well.")]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]
 
 
@@ -96,16 +98,17 @@ def plan(
     source: SourceArgument,
     revision: Revision = None,
     also_causal_lm: AlsoCausal = False,
+    also_signed: AlsoSigned = False,
     checkpointing: Checkpointing = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
     console = Console(as_json, quiet)
-    made = make_plan(resolve(source, revision), Options(also_causal_lm, checkpointing))
+    made = make_plan(resolve(source, revision), Options(also_causal_lm, checkpointing, also_signed))
     console.result(made.as_json(), str(made.source), lambda: console.plan(made))
-    if made.already_patched:
-        console.talk(_already(made))
+    if made.nothing_to_do:
+        console.talk(_nothing(made))
 
 
 @app.command()
@@ -122,6 +125,7 @@ def patch(
     ] = False,
     sparse_encoder: Encoder = False,
     also_causal_lm: AlsoCausal = False,
+    also_signed: AlsoSigned = False,
     checkpointing: Checkpointing = False,
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
@@ -133,10 +137,10 @@ def patch(
     console = Console(as_json, quiet)
     snapshot = resolve(source, revision)
     api.check_place(out, snapshot)
-    made = make_plan(snapshot, Options(also_causal_lm, checkpointing))
-    if made.already_patched:
+    made = make_plan(snapshot, Options(also_causal_lm, checkpointing, also_signed))
+    if made.nothing_to_do:
         nothing = api.Patched(None, made, None)
-        console.result(nothing.as_json(), str(made.source), lambda: console.line(_already(made)))
+        console.result(nothing.as_json(), str(made.source), lambda: console.line(_nothing(made)))
         return
     verification = None
     if not no_verify:
@@ -385,8 +389,10 @@ def _code_files(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.py"))]
 
 
-def _already(made: Plan) -> str:
-    return f"{made.source} is already patched: `{made.soft_cap.expression}` was removed before. Nothing to do."
+def _nothing(made: Plan) -> str:
+    if made.already_patched and made.soft_cap:
+        return f"{made.source} is already patched: `{made.soft_cap.expression}` was removed before. Nothing to do."
+    return f"{made.source}: {made.nothing_to_do}. Nothing to do."
 
 
 def _verdict(folder: Path, report: Report | None) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, from_os
-from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, Options, Plan
+from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, Plan
+from patcher.rewriting import Options
 from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
 
 TOOL = "splade-patcher"

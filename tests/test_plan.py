@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from patcher.errors import CodeError, PatcherError, SourceError
-from patcher.plan import Options, Plan, file_table, make_plan
+from patcher.plan import Plan, file_table, make_plan
+from patcher.rewriting import Options
 from patcher.snapshot import resolve
 from tests.conftest import MINI
 
@@ -133,13 +134,16 @@ def test_repairs_reach_the_files_that_the_model_imports(mini: Path) -> None:
     (mini / "heads.py").write_text(source, "utf-8")
     (mini / "modeling_gptbert.py").write_text("from .heads import GptBertForMaskedLM as Base\n\n\n" + HEAD, "utf-8")
     plan = plan_of(mini)
-    assert plan.files.changed == ("heads.py", "modeling_gptbert.py")
+    assert plan.files.changed == ("heads.py",)
+    applied = {result.name: result.file for result in plan.codemods if result.status == "applied"}
+    assert applied == dict.fromkeys(("soft_cap", "rotary_tables", "tied_weights", "is_decoder"), "heads.py")
+    assert plan.soft_cap and plan.soft_cap.class_name == "GptBertForMaskedLM" and plan.soft_cap.file == "heads.py"
 
 
 HEAD = """\
 class GptBertForMaskedLM(Base):
     def forward(self, **inputs):
-        return 30 * torch.sigmoid(super().forward(**inputs) / 7.5)
+        return super().forward(**inputs)
 """
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from patcher.codemods.base import Applied, Code, Codemod, NotNeeded, Outcome, Refused, SoftCap, Span
+from patcher.codemods.base import Applied, Code, Codemod, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.checkpointing import checkpointing
 from patcher.codemods.is_decoder import is_decoder
+from patcher.codemods.package import Package
 from patcher.codemods.rotary_tables import rotary_tables
-from patcher.codemods.soft_cap import soft_cap
+from patcher.codemods.soft_cap import Target, soft_cap
 from patcher.codemods.tied_weights import tied_weights
 
-# soft_cap stands first, so that its line number is the one of the file as published.
+# Those that look at one file at a time. soft_cap follows the logits through all of them, and runs first, so that its
+# line number is the one of the file as published.
 CODEMODS: Mapping[str, Codemod] = MappingProxyType(
     {
-        "soft_cap": soft_cap,
         "rotary_tables": rotary_tables,
         "tied_weights": tied_weights,
         "is_decoder": is_decoder,
@@ -30,9 +31,13 @@ __all__ = [
     "Applied",
     "Code",
     "Codemod",
+    "LeftAlone",
     "NotNeeded",
     "Outcome",
+    "Package",
     "Refused",
     "SoftCap",
     "Span",
+    "Target",
+    "soft_cap",
 ]

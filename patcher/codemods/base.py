@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, QualifiedNameProvider
 
 from patcher.errors import CodeError
 
@@ -75,13 +75,22 @@ class NotNeeded:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """The place to change is missing, ambiguous or not understood; nothing was changed."""
+class LeftAlone:
+    """Found, and not changed because nobody asked for it; the reason says how to."""
 
+    reason: str
+    soft_cap: SoftCap
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The place to change is missing, ambiguous or not understood; nothing was changed. `name` is stable."""
+
+    name: str
     reason: str
 
 
-Outcome = Applied | NotNeeded | Refused
+Outcome = Applied | NotNeeded | LeftAlone | Refused
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,6 @@ class Code:
     path: str
     content: bytes
     config: Mapping[str, Any]
-    capped_classes: tuple[str, ...] = ()
 
     @cached_property
     def wrapper(self) -> MetadataWrapper:
@@ -137,8 +145,17 @@ class Code:
         return self.wrapper.resolve(PositionProvider)
 
     @cached_property
+    def _names(self) -> Mapping[cst.CSTNode, Any]:
+        return self.wrapper.resolve(QualifiedNameProvider)
+
+    def full_names(self, node: cst.CSTNode) -> set[str]:
+        """What a name or a dotted name in this file may refer to: `torch.sigmoid`, `.heads.Head`, `Head`."""
+        found = self._names.get(node, ())
+        return {item.name for item in (found() if callable(found) else found)}
+
+    @cached_property
     def _parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
-        return {child: node for node in self._nodes for child in _children(node)}
+        return {child: node for node in self._nodes for child in children(node)}
 
     @cached_property
     def _nodes(self) -> tuple[cst.CSTNode, ...]:
@@ -171,6 +188,51 @@ class Code:
     def classes(self) -> dict[str, cst.ClassDef]:
         """The classes at the top level of the file."""
         return {node.name.value: node for node in self.module.body if isinstance(node, cst.ClassDef)}
+
+    def functions(self) -> dict[str, cst.FunctionDef]:
+        """The functions at the top level of the file."""
+        return {node.name.value: node for node in self.module.body if isinstance(node, cst.FunctionDef)}
+
+    def imports(self) -> Mapping[str, str]:
+        """Names that imports at the top level bind, with what they stand for: `.heads.Head`, `torch.nn`."""
+        return self._imports
+
+    @cached_property
+    def _imports(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for line in self.module.body:
+            for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
+                if isinstance(item, cst.Import):
+                    found |= {
+                        alias.evaluated_alias: alias.evaluated_name for alias in item.names if alias.evaluated_alias
+                    }
+                elif isinstance(item, cst.ImportFrom) and not isinstance(item.names, cst.ImportStar):
+                    origin = "." * len(item.relative) + (self.source(item.module) if item.module else "")
+                    joint = "" if not item.module else "."
+                    for alias in item.names:
+                        found[alias.evaluated_alias or alias.evaluated_name] = f"{origin}{joint}{alias.evaluated_name}"
+        return found
+
+    def constants(self) -> Mapping[str, cst.BaseExpression]:
+        """Names that the file binds once, by an assignment at its top level, and that no function declares global."""
+        return self._constants
+
+    @cached_property
+    def _constants(self) -> Mapping[str, cst.BaseExpression]:
+        found: dict[str, list[cst.BaseExpression]] = {}
+        for line in self.module.body:
+            for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
+                targets: list[cst.BaseExpression] = []
+                if isinstance(item, cst.Assign):
+                    targets = [target.target for target in item.targets]
+                elif isinstance(item, (cst.AnnAssign, cst.AugAssign)):
+                    targets = [item.target]
+                for target in targets:
+                    if isinstance(target, cst.Name):
+                        value = item.value if isinstance(item, (cst.Assign, cst.AnnAssign)) else None
+                        found.setdefault(target.value, []).append(value or cst.Ellipsis())
+        rebound = {item.name.value for node in self.nodes(cst.Global) for item in node.names} if found else set()
+        return {name: values[0] for name, values in found.items() if len(values) == 1 and name not in rebound}
 
     def statement(self, text: str) -> cst.SimpleStatementLine | cst.BaseCompoundStatement:
         """Parse one new statement in the manner (indentation, line ends) of this file."""
@@ -206,11 +268,11 @@ def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> byte
 def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """The node and all below it, in the order of the file. Several times faster than a LibCST visitor."""
     yield node
-    for child in _children(node):
+    for child in children(node):
         yield from walk(child)
 
 
-def _children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     for name in node.__dataclass_fields__:
         value = getattr(node, name)
         for item in value if isinstance(value, (list, tuple)) else (value,):
@@ -234,6 +296,16 @@ def last_name(node: cst.CSTNode) -> str | None:
     if isinstance(node, cst.Name):
         return node.value
     return node.attr.value if isinstance(node, cst.Attribute) else None
+
+
+def dotted(node: cst.CSTNode) -> str | None:
+    """`a.b.c` as text; None for anything that isn't made of names alone."""
+    if isinstance(node, cst.Name):
+        return node.value
+    if isinstance(node, cst.Attribute):
+        before = dotted(node.value)
+        return None if before is None else f"{before}.{node.attr.value}"
+    return None
 
 
 def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:

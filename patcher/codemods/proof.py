@@ -50,8 +50,11 @@ def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: s
     changed, meant = hunks(before, after), tuple(spans)
     for hunk in changed:
         first, last = hunk.before[0] + 1, hunk.before[1]
-        if not any(span.first <= first and last <= span.last for span in meant):
-            raise _mistake(path, f"line {first} changed and was not meant to")
+        if last < first and not any(span.first <= first and last <= span.last for span in meant):
+            raise _mistake(path, f"lines were put in before line {first} that were not meant to be")
+        for line in range(first, last + 1):
+            if not any(span.first <= line <= span.last for span in meant):
+                raise _mistake(path, f"line {line} changed and was not meant to")
     old = _without(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
     new = _without(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
     if ast.dump(old) != ast.dump(new):

@@ -52,7 +52,7 @@ def rotary_tables(code: Code) -> Outcome:
     for node in tables:
         problem = _remember_arguments(code, node, replacements, spans)
         if problem:
-            return Refused(problem)
+            return problem
     branch = _branch(names)
     if homes:
         for home in homes:
@@ -60,7 +60,10 @@ def rotary_tables(code: Code) -> Outcome:
     else:
         roots = [node for node in code.classes().values() if "PreTrainedModel" in base_names(node)]
         if not roots:
-            return Refused(f"{', '.join(names)}: this file has no PreTrainedModel that could fill the tables again")
+            return Refused(
+                "rotary-no-home",
+                f"{', '.join(names)}: this file has no PreTrainedModel that could fill the tables again",
+            )
         for root in roots:
             _add_method(code, root, branch, replacements, spans)
     return Applied(rewrite(code, replacements), tuple(spans))
@@ -93,20 +96,31 @@ def _mentions(node: cst.ClassDef, name: str) -> bool:
 
 def _remember_arguments(
     code: Code, node: cst.ClassDef, replacements: dict[cst.CSTNode, Replacement], spans: list[Span]
-) -> str | None:
-    """Plan `self._init_arguments = {...}` behind `super().__init__`; the answer is a reason to refuse, or None."""
+) -> Refused | None:
+    """Plan `self._init_arguments = {...}` behind `super().__init__`; the answer is a refusal, or None."""
     name, init = node.name.value, methods(node)["__init__"]
     if any("PreTrainedModel" in base for base in base_names(node)):
-        return f"{name} computes non-persistent buffers in the model itself, which can't be built a second time"
+        return Refused(
+            "rotary-in-model",
+            f"{name} computes non-persistent buffers in the model itself, which can't be built a second time",
+        )
     params = init.params
     if isinstance(params.star_arg, cst.Param) or params.star_kwarg:
-        return f"{name}.__init__ (line {code.line(init)}) takes *args or **kwargs, so its arguments can't be repeated"
+        return Refused(
+            "rotary-star-arguments",
+            f"{name}.__init__ (line {code.line(init)}) takes *args or **kwargs, so its arguments can't be repeated",
+        )
     arguments = [p.name.value for p in (*params.posonly_params, *params.params, *params.kwonly_params)][1:]
     if params.posonly_params:
-        return f"{name}.__init__ (line {code.line(init)}) takes positional-only arguments"
+        return Refused(
+            "rotary-positional-only", f"{name}.__init__ (line {code.line(init)}) takes positional-only arguments"
+        )
     anchor = next((line for line in init.body.body if any(m.matches(n, _SUPER_INIT) for n in walk(line))), None)
     if anchor is None:
-        return f"{name}.__init__ (line {code.line(init)}) does not call super().__init__ at its top level"
+        return Refused(
+            "rotary-no-super-init",
+            f"{name}.__init__ (line {code.line(init)}) does not call super().__init__ at its top level",
+        )
     repeated = ", ".join(f'"{argument}": {argument}' for argument in arguments)
     line = code.statement(f"self.{_ARGUMENTS} = {{{repeated}}}  # for _init_weights\n")
     replacements[anchor] = lambda updated: cst.FlattenSentinel([updated, line])

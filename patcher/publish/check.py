@@ -10,9 +10,10 @@ from typing import Any
 
 from patcher.errors import PatcherError, SourceError
 from patcher.patch import PatchedModel, from_record
-from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, make_plan, rewrite_code
+from patcher.plan import CARD, CONFIG, RECORD, REPORT, SCHEMA_VERSION, make_plan
 from patcher.publish.operations import NOT_PUBLISHED
 from patcher.publish.readback import Finding, finding
+from patcher.rewriting import rewrite_code
 from patcher.snapshot import File, Snapshot, fetch, resolve
 from patcher.verify.report import load_report
 
@@ -101,7 +102,8 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
     Where the source can't be had, its code as the record holds it takes its place.
     """
     name = "code_equal"
-    here = {path: published.read(path) for path in published.paths if path.endswith(".py")}
+    meant = {path for path in published.paths if path.endswith(".py")} | set(model.originals)
+    here = {path: published.read(path) for path in sorted(meant & set(published.paths))}
     try:
         if source is not None:
             source = fetch(source, [path for path in source.paths if path.endswith(".py")])
@@ -110,7 +112,8 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
             made, whence = {**before, **plan.contents}, f"made again from {source.source}"
         else:
             before = {**here, **model.originals}
-            made = {**before, **rewrite_code(before, json.loads(published.read("config.json")), model.options)[0]}
+            config = model.originals.get(CONFIG) or published.read(CONFIG)
+            made = {**before, **rewrite_code(before, json.loads(config), model.options, config_json=config)[0]}
             whence = f"made again from the originals in {RECORD}, which nobody vouches for"
     except PatcherError as error:
         return Finding(name, False, error.message)

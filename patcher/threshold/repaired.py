@@ -11,7 +11,8 @@ from typing import Any
 
 from patcher.codemods import SoftCap
 from patcher.errors import SourceError, UsageError
-from patcher.plan import CARD, rewrite_code
+from patcher.plan import CARD
+from patcher.rewriting import rewrite_code
 from patcher.snapshot import Snapshot, Source, fetch, resolve, weights
 from patcher.threshold.layout import Layout, join, read_json, read_layout
 
@@ -93,6 +94,11 @@ def repair(snapshot: Snapshot) -> RepairedModel:
             "Only models whose routes share one code can be loaded; transformers looks for it in one place.",
         )
     code, results, cap = rewrite_code(modules, config, keep_cap=True)
+    if cap is None:
+        raise SourceError(
+            f"The cap of {snapshot.source} is a signed one, so its embeddings have zeros without a threshold.",
+            "Use the model as it is.",
+        )
     return RepairedModel(
         snapshot=snapshot,
         layout=layout,

@@ -15,7 +15,8 @@ from huggingface_hub import try_to_load_from_cache
 
 from patcher.errors import VerificationError
 from patcher.patch import PatchedModel
-from patcher.plan import CARD, REPORT, rewrite_code
+from patcher.plan import CARD, CONFIG, REPORT
+from patcher.rewriting import rewrite_code
 from patcher.snapshot import sha256_of
 from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge
 from patcher.verify.guard import TIMEOUT, run_child
@@ -114,8 +115,9 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
         for file in model.files
         if file.path.endswith(".py")
     }
-    config = json.loads((folder / "config.json").read_text("utf-8-sig"))
-    return {**modules, **rewrite_code(modules, config, model.options, keep_cap=True)[0]}
+    config_json = model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()
+    config = json.loads(config_json)
+    return {**modules, **rewrite_code(modules, config, model.options, keep_cap=True, config_json=config_json)[0]}
 
 
 def _base_folder(model: PatchedModel, target: Path) -> Path:

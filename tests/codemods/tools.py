@@ -3,31 +3,68 @@
 from __future__ import annotations
 
 import ast
+import json
+from collections.abc import Mapping
 from textwrap import dedent
 from typing import Any
 
-from patcher.codemods import CODEMODS, Applied, Code, NotNeeded, Outcome
+from patcher.codemods import CODEMODS, Applied, Code, NotNeeded, Outcome, Package, Refused, Target, soft_cap
 from patcher.codemods.proof import assert_only_intended
 
 CONFIG: dict[str, Any] = {}
+HOME = "modeling.py"
+IMPORTS = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 
 
-def run(name: str, code: str | bytes, classes: tuple[str, ...] = ("Head",), config: dict[str, Any] = CONFIG) -> Outcome:
-    """The outcome of a codemod on dedented code; bytes are taken as they are."""
-    content = dedent(code).encode() if isinstance(code, str) else code
-    return CODEMODS[name](Code("modeling.py", content, config, classes))
+def bytes_of(code: str | bytes) -> bytes:
+    """Dedented code as bytes; bytes are taken as they are."""
+    return dedent(code).encode() if isinstance(code, str) else code
 
 
-def applied(name: str, code: str | bytes, classes: tuple[str, ...] = ("Head",)) -> str:
+def package_of(files: Mapping[str, str | bytes], config: Mapping[str, Any] = CONFIG) -> Package:
+    """A package of files by path, with a config.json."""
+    codes = {path: Code(path, bytes_of(code), config) for path, code in files.items()}
+    return Package(codes, config, json.dumps(config, indent=2).encode())
+
+
+def take_off(package: Package, classes: tuple[str, ...] = ("Head",), **options: Any) -> Mapping[str, Outcome] | Refused:
+    """The outcomes of soft_cap by file."""
+    return soft_cap(package, tuple(Target(name, HOME) for name in classes), **options)
+
+
+def run(
+    name: str,
+    code: str | bytes,
+    classes: tuple[str, ...] = ("Head",),
+    config: Mapping[str, Any] = CONFIG,
+    **options: Any,
+) -> Outcome:
+    """The outcome of a codemod on the code of one file."""
+    if name != "soft_cap":
+        return CODEMODS[name](Code(HOME, bytes_of(code), config))
+    outcomes = take_off(package_of({HOME: code}, config), classes, **options)
+    if isinstance(outcomes, Refused):
+        return outcomes
+    applied = [outcome for outcome in outcomes.values() if isinstance(outcome, Applied)]
+    return (applied or list(outcomes.values()))[0]
+
+
+def applied(
+    name: str,
+    code: str | bytes,
+    classes: tuple[str, ...] = ("Head",),
+    config: Mapping[str, Any] = CONFIG,
+    **options: Any,
+) -> str:
     """The new code, after the proof, a second run, and a parse of it."""
-    content = dedent(code).encode() if isinstance(code, str) else code
-    before = Code("modeling.py", content, CONFIG, classes)
-    outcome = CODEMODS[name](before)
+    before = Code(HOME, bytes_of(code), config)
+    outcome = run(name, code, classes, config, **options)
     assert isinstance(outcome, Applied), outcome
-    after = Code("modeling.py", outcome.code, CONFIG, classes)
+    after = Code(HOME, outcome.code, config)
     ast.parse(after.text)
-    assert_only_intended(before.text, after.text, outcome.spans, "modeling.py")
-    assert isinstance(CODEMODS[name](after), NotNeeded), "a second run would change something"
+    assert_only_intended(before.text, after.text, outcome.spans, HOME)
+    again = run(name, outcome.code, classes, config, **options)
+    assert isinstance(again, NotNeeded), f"a second run would change something: {again}"
     return after.text
 
 

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from patcher.api import patch_model
-from patcher.plan import make_plan, rewrite_code
+from patcher.plan import make_plan
+from patcher.rewriting import rewrite_code
 from patcher.snapshot import resolve
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from patcher.api import patch_model
-from patcher.plan import Options, make_plan
+from patcher.plan import make_plan
+from patcher.rewriting import Options
 from patcher.snapshot import resolve
 from tests.training.conftest import Configure
 

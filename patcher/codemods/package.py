@@ -1,0 +1,207 @@
+"""The files of a model that import each other: where a name of one of them is defined, and what a class inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+import libcst as cst
+
+from patcher.codemods.base import Code, dotted, last_name, methods
+from patcher.codemods.reaching import Body
+
+
+@dataclass(frozen=True)
+class Class:
+    """A class at the top level of a file."""
+
+    code: Code
+    node: cst.ClassDef
+
+    @property
+    def name(self) -> str:
+        return self.node.name.value
+
+    @cached_property
+    def methods(self) -> Mapping[str, cst.FunctionDef]:
+        return methods(self.node)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function at the top level of a file, or a method with the class that defines it."""
+
+    code: Code
+    node: cst.FunctionDef
+    owner: Class | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a name is bound to, once, at the top level of a file."""
+
+    code: Code
+    node: cst.BaseExpression
+
+
+@dataclass(frozen=True)
+class External:
+    """Something outside of the package by its full dotted name, such as `torch.sigmoid`."""
+
+    name: str
+
+
+Definition = Class | Function | Value | External
+
+
+@dataclass(frozen=True)
+class Package:
+    """Files by their path, and what config.json says, as an object and as it is written."""
+
+    codes: Mapping[str, Code]
+    config: Mapping[str, Any]
+    config_json: bytes = b"{}"
+
+    @cached_property
+    def _bodies(self) -> dict[cst.FunctionDef, Body]:
+        return {}
+
+    def body(self, function: cst.FunctionDef) -> Body:
+        """A function of one of the files, indexed once."""
+        if function not in self._bodies:
+            self._bodies[function] = Body(function)
+        return self._bodies[function]
+
+    def definition(self, code: Code, name: str) -> Definition | None:
+        """What a full name means, as LibCST's metadata gives it in one file: `torch.sigmoid`, `Head`, `.heads.Head`."""
+        if not name.startswith("."):
+            return External(name) if "." in name else self.top_level(code, name)
+        level = len(name) - len(name.lstrip("."))
+        folder = PurePosixPath(code.path)
+        parents = folder.parents
+        if level > len(parents):
+            return None
+        parts = name[level:].split(".")
+        for cut in range(len(parts) - 1, -1, -1):  # `.a.b.C`: the file is the longest part of it that is one
+            found = self.codes.get(str(parents[level - 1].joinpath(*parts[:cut])) + ".py") if cut else None
+            if found is not None and len(parts) - cut == 1:
+                return self.top_level(found, parts[cut])
+        return None
+
+    def top_level(self, code: Code, name: str) -> Definition | None:
+        """What a file binds a name to, followed through relative imports; None where that is not known for sure."""
+        node = code.classes().get(name)
+        if node is not None:
+            return Class(code, node)
+        function = code.functions().get(name)
+        if function is not None:
+            return Function(code, function)
+        value = code.constants().get(name)
+        if value is not None:
+            return Value(code, value)
+        imported = code.imports().get(name)
+        if imported is None or imported == name:
+            return None if imported is None else External(name)
+        return self.definition(code, imported)
+
+    def lineage(self, cls: Class) -> list[Class]:
+        """The class and those of its bases that the package defines, in the order in which a method is looked for."""
+        found: list[Class] = [cls]
+        for base in cls.node.bases:
+            parent = self.class_of(cls.code, base.value)
+            if parent is not None and all(parent.node is not one.node for one in found):
+                found += [one for one in self.lineage(parent) if all(one.node is not seen.node for seen in found)]
+        return found
+
+    def class_of(self, code: Code, node: cst.BaseExpression) -> Class | None:
+        """The class that a name in a file, outside of any function, stands for."""
+        name = dotted(node)
+        if name is None:
+            return None
+        first, _, rest = name.partition(".")
+        found = self.definition(code, f"{code.imports().get(first, first)}.{rest}" if rest else name)
+        if found is None and not rest:
+            found = self.top_level(code, name)
+        return found if isinstance(found, Class) else None
+
+    def method(self, cls: Class, name: str, after: Class | None = None) -> Function | None:
+        """The method that `self.name` finds in an object of a class; `after`: that `super().name` finds there."""
+        lineage = self.lineage(cls)
+        if after is not None:
+            index = next((i for i, one in enumerate(lineage) if one.node is after.node), -1)
+            lineage = lineage[index + 1 :]
+        for one in lineage:
+            if name in one.methods:
+                return Function(one.code, one.methods[name], one)
+        return None
+
+    def attribute(self, cls: Class, name: str) -> tuple[Function, cst.BaseExpression] | Value | None:
+        """What `self.name` is bound to: once in `__init__` (which, and the value) or once in a class body.
+
+        None where it is bound nowhere, more than once, or in another method.
+        """
+        found: list[tuple[Function, cst.BaseExpression]] = []
+        for one in self.lineage(cls):
+            for function in one.methods.values():
+                found += [(Function(one.code, function, one), value) for value in _bound(function, name)]
+        if found:
+            where, value = found[0]
+            return (where, value) if len(found) == 1 and where.node.name.value == "__init__" else None
+        for one in self.lineage(cls):
+            values = [value for bound, value in assignments(one.node.body.body) if bound == name]
+            if values:
+                return Value(one.code, values[0]) if len(values) == 1 else None
+        return None
+
+
+def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.BaseExpression]]:
+    """Each name that simple statements bind to a value, with the value."""
+    for line in statements:
+        for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
+            if isinstance(item, cst.Assign):
+                for target in item.targets:
+                    if isinstance(target.target, cst.Name):
+                        yield target.target.value, item.value
+            elif isinstance(item, cst.AnnAssign) and isinstance(item.target, cst.Name) and item.value is not None:
+                yield item.target.value, item.value
+
+
+def _bound(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression]:
+    """The values that a method binds to `self.name`; an Ellipsis stands for one that can't be read where it is bound."""
+    me = function.params.params[0].name.value if function.params.params else None
+    for node in _statements(function.body):
+        pairs: list[tuple[cst.BaseExpression, cst.BaseExpression | None]] = []
+        if isinstance(node, cst.Assign):
+            pairs = [pair for target in node.targets for pair in _paired(target.target, node.value)]
+        elif isinstance(node, cst.AnnAssign):
+            pairs = [(node.target, node.value)]
+        elif isinstance(node, cst.AugAssign):
+            pairs = [(node.target, None)]
+        for target, value in pairs:
+            if isinstance(target, cst.Attribute) and target.attr.value == name and last_name(target.value) == me:
+                yield value if value is not None else cst.Ellipsis()
+
+
+def _paired(
+    target: cst.BaseExpression, value: cst.BaseExpression
+) -> list[tuple[cst.BaseExpression, cst.BaseExpression | None]]:
+    """What each target of `a, b = x, y` gets."""
+    if not isinstance(target, (cst.Tuple, cst.List)):
+        return [(target, value)]
+    targets = [element.value for element in target.elements]
+    if isinstance(value, (cst.Tuple, cst.List)) and len(value.elements) == len(targets):
+        return [(one, other.value) for one, other in zip(targets, value.elements, strict=True)]
+    return [(one, None) for one in targets]
+
+
+def _statements(block: cst.CSTNode) -> Iterator[cst.BaseSmallStatement]:
+    """The small statements of a block and of the blocks in it, but not of functions and classes in it."""
+    if isinstance(block, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
+        yield from block.body
+    elif not isinstance(block, (cst.FunctionDef, cst.ClassDef)):
+        for child in block.children:
+            if isinstance(child, (cst.BaseSuite, cst.BaseStatement, cst.Else, cst.Finally, cst.ExceptHandler)):
+                yield from _statements(child)

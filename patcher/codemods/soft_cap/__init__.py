@@ -1,0 +1,182 @@
+"""Removes the soft cap `scale * sigmoid(x / temperature)` from the way of a language-model head's logits.
+
+Every capped logit is positive, so the ReLU in SPLADE's log(1 + ReLU(x)) never gives a zero (Formal et al. 2021,
+https://arxiv.org/abs/2109.10086). The cap is found by its meaning: data flow is followed from what `forward` returns as
+logits back to the vocabulary projection, and a bounded monotone map with numbers that can be read off is the cap,
+however it is written. A signed cap, `c * tanh(x / c)`, keeps the zeros of ReLU and is left alone unless asked for.
+Where a key of config.json alone turns a cap on, that key is changed and not the code.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import libcst as cst
+
+from patcher.codemods.base import Applied, Code, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span, rewrite
+from patcher.codemods.package import Class, Package
+from patcher.codemods.soft_cap.caps import Cap, Doubt, find, used_elsewhere
+from patcher.codemods.soft_cap.flow import Enter, Flow, Op
+from patcher.codemods.soft_cap.frame import Frame
+from patcher.codemods.soft_cap.key import controlling_key, line_of, without_key
+from patcher.codemods.soft_cap.removal import describe, marked, remove
+
+CONFIG = "config.json"
+# A file without any of these can't hold a cap: nothing of it has to be followed.
+_HINT = re.compile(rb"sigmoid|expit|tanh", re.IGNORECASE)
+_CALLS = re.compile(r"\b(\w*[Ss]igmoid_?|expit)\s*\(")
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Target:
+    """A class whose logits are meant: its name, and the file that defines it."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    cap: Cap
+    record: SoftCap
+
+
+def soft_cap(
+    package: Package, targets: Sequence[Target], others: Sequence[Target] = (), also_signed: bool = False
+) -> Mapping[str, Outcome] | Refused:
+    """Take the cap off each target; the first of them is the masked-LM class. `others` must not change with them.
+
+    The answer has an outcome for each file to change, config.json among them where a key does it, and for the file of
+    each target of which nothing is to change.
+    """
+    outcomes: dict[str, Outcome] = {}
+    written: list[_Found] = []
+    for target in targets:
+        found = _only_cap(package, target, also_signed)
+        if isinstance(found, Refused):
+            return found
+        if not isinstance(found, _Found):
+            outcomes.setdefault(target.path, found)
+            continue
+        problem = _spreads(package, target, found.cap, others)
+        if problem is not None:
+            return problem
+        if not controlling_key(found.cap):
+            written.append(found)
+            continue
+        turned_off = _by_key(package, found)
+        if isinstance(turned_off, Refused):
+            return turned_off
+        outcomes.setdefault(CONFIG, turned_off)
+    for path, removal in remove(one.cap for one in written).items():
+        record = next((one.record for one in written if one.record.file == path), written[0].record)
+        outcomes[path] = Applied(rewrite(removal.code, removal.replacements), tuple(removal.spans), record)
+    return outcomes
+
+
+def flow_of(package: Package, target: Target) -> Flow | None:
+    """The ways of a class's logits; None where it has no forward of its own or inherited in the package."""
+    code = package.codes[target.path]
+    cls = Class(code, code.classes()[target.name])
+    forward = package.method(cls, "forward")
+    return Flow(Frame(package, forward.code, forward.node, forward.owner, cls)) if forward is not None else None
+
+
+def _only_cap(package: Package, target: Target, also_signed: bool) -> _Found | NotNeeded | LeftAlone | Refused:
+    """The one cap of a class, or why there is nothing to take out or nothing that may be."""
+    name = target.name
+    if not any(_HINT.search(code.content) for code in package.codes.values()):
+        return Refused("no-cap", f"{name} has no soft cap")
+    flow = flow_of(package, target)
+    if flow is None:
+        return Refused("no-forward", f"{name} has no forward method in these files, so its logits can't be followed")
+    caps, doubts = find(flow)
+    if len(caps) > 1:
+        listed = _listing([cap.bounded for cap in caps])
+        return Refused("several-caps", f"{name} has {len(caps)} soft caps where exactly one was expected: {listed}")
+    if caps:
+        cap = caps[0]
+        record = describe(cap, name)
+        elsewhere = [_quoted(frame.code, frame.body.statement(use)) for frame, use in used_elsewhere(cap)]
+        if cap.law.kind == "tanh" and not also_signed:
+            return LeftAlone(
+                f"line {record.line}: `{record.expression}` is a signed cap; it keeps the sign of a logit, and with it "
+                "the zeros of ReLU (--also-signed takes it off)",
+                record,
+            )
+        if elsewhere:
+            why = f"{name}: what is half capped in `{record.expression}` (line {record.line}) is also read elsewhere"
+            return Refused("used-elsewhere", f"{why}: {'; '.join(elsewhere[:_LISTED])}")
+        return _Found(cap, record)
+    off = next((doubt for doubt in doubts if doubt.name == "switched-off"), None)
+    if off is not None:
+        return NotNeeded(f"{name} has no cap any more: {off.why}")
+    done = marked(flow.frames, name)
+    if done is not None:
+        return NotNeeded(f"{name} is already patched: `{done.expression}` was removed before", done)
+    if doubts:
+        return Refused(doubts[0].name, _doubtful(name, doubts))
+    return Refused("no-cap", f"{name} has no soft cap{_elsewhere(package.codes[target.path])}")
+
+
+def _spreads(package: Package, target: Target, cap: Cap, others: Iterable[Target]) -> Refused | None:
+    """Whether another class of the model would lose the cap as well."""
+    removed = {id(op.node) for op in cap.removed}
+    for other in others:
+        flow = flow_of(package, other)
+        for step in (step for way in flow.ways for step in way) if flow is not None else ():
+            if (isinstance(step, Op) and id(step.node) in removed) or (
+                isinstance(step, Enter) and id(step.call) in removed
+            ):
+                return Refused(
+                    "shared", f"{target.name} shares its soft cap with {other.name}: {_listing([cap.removed[0]])}"
+                )
+    return None
+
+
+def _by_key(package: Package, found: _Found) -> Applied | Refused:
+    key = controlling_key(found.cap)
+    assert key is not None
+    content = without_key(package.config_json, key)
+    name = ".".join(key)
+    if content is None:
+        return Refused("key-not-found", f"the key {name} that turns the cap on does not stand once in {CONFIG}")
+    line = line_of(package.config_json, key)
+    record = replace(found.record, file=CONFIG, line=line, function=name)
+    return Applied(content, (Span(line, line),), record)
+
+
+def _doubtful(name: str, doubts: Sequence[Doubt]) -> str:
+    parts = [f"{_listing([doubt.op])} {doubt.why}" for doubt in doubts[:_LISTED]]
+    return f"{name}: {'; '.join(parts)}"
+
+
+def _listing(ops: Sequence[Op]) -> str:
+    lines = {(op.frame.code.line(op.node), _quoted(op.frame.code, _around(op))): None for op in ops}
+    return "; ".join(text for _, text in list(lines)[:_LISTED])
+
+
+def _around(op: Op) -> cst.CSTNode:
+    """The small statement a step stands in, which is what a reader recognises."""
+    statement = op.frame.body.statement(op.node)
+    return statement if isinstance(statement, cst.BaseSmallStatement) else op.node
+
+
+def _quoted(code: Code, node: cst.CSTNode) -> str:
+    shown = node if isinstance(node, (cst.BaseSmallStatement, cst.BaseExpression, cst.Arg)) else None
+    return f"line {code.line(node)}: {code.source(shown) if shown is not None else '...'}"
+
+
+def _elsewhere(code: Code) -> str:
+    """The lines of a file that call a sigmoid, for a reader who wonders why none of them is the cap."""
+    lines = enumerate(io.StringIO(code.text, newline=None), 1)
+    found = [f"line {number}: {line.strip()}" for number, line in lines if _CALLS.search(line.partition("#")[0])]
+    more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return f" on the way of its logits; elsewhere in the file: {'; '.join(found[:_LISTED])}{more}" if found else ""
+
+
+__all__ = ["CONFIG", "Target", "flow_of", "soft_cap"]

@@ -1,0 +1,323 @@
+"""One function at work: what names mean in it, which numbers they stand for, and what it calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import libcst as cst
+
+from patcher.codemods.base import Code, dotted
+from patcher.codemods.package import Class, Definition, External, Function, Package, Value
+from patcher.codemods.reaching import Body
+
+_DEPTH = 16  # constants named by constants; deeper than anybody writes, and an end to circles
+Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An object that a call of a class makes: `LMHead(hidden, 30.0)`, `nn.Sigmoid()`."""
+
+    cls: Class | External
+    call: cst.Call
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that the code names, and the key of config.json that alone decides it, if one does."""
+
+    value: float
+    key: tuple[str, ...] | None = None
+
+
+Meaning = Class | Function | External | Instance
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A function that is called: its body, the object it belongs to, and what its parameters are bound to."""
+
+    package: Package
+    code: Code
+    function: cst.FunctionDef
+    owner: Class | None = None
+    this: Class | None = None
+    instance: Instance | None = None
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    call: cst.Call | None = None
+    depth: int = 0
+
+    @cached_property
+    def body(self) -> Body:
+        return self.package.body(self.function)
+
+    @property
+    def me(self) -> str | None:
+        """The name of the object itself, `self`."""
+        params = self.function.params
+        first = [*params.posonly_params, *params.params]
+        return first[0].name.value if self.owner is not None and first and not is_static(self.function) else None
+
+    def enter(
+        self, target: Function, call: cst.Call, at: cst.CSTNode, this: Class | None, made: Instance | None
+    ) -> Frame:
+        """The frame of a function that this one calls at a statement."""
+        bound = self._bind(target, call, at)
+        return Frame(self.package, target.code, target.node, target.owner, this, made, bound, call, self.depth + 1)
+
+    def _bind(self, target: Function, call: cst.Call, at: cst.CSTNode) -> dict[str, Argument]:
+        """Which argument each parameter gets; none where the call has stars."""
+        if any(argument.star for argument in call.args):
+            return {}
+        params = target.node.params
+        names = [p.name.value for p in (*params.posonly_params, *params.params)]
+        if target.owner is not None and not is_static(target.node):
+            names = names[1:]
+        bound: dict[str, Argument] = {}
+        for argument in call.args:
+            if argument.keyword is not None:
+                bound[argument.keyword.value] = (argument.value, self, at)
+            elif names:
+                bound[names.pop(0)] = (argument.value, self, at)
+                continue
+            if argument.keyword is not None and argument.keyword.value in names:
+                names.remove(argument.keyword.value)
+        return bound
+
+    def construction(self) -> Frame | None:
+        """The frame in which the object of this one was constructed."""
+        if self.this is None:
+            return None
+        init = self.package.method(self.this, "__init__")
+        if init is None:
+            return None
+        frame = Frame(self.package, init.code, init.node, init.owner, self.this, depth=self.depth + 1)
+        if self.instance is not None:
+            made = self.instance
+            bound = made.frame._bind(init, made.call, made.frame.body.statement(made.call))
+            frame = replace(frame, arguments=bound)
+        return frame
+
+    def in_init(self, init: Function) -> Frame:
+        """The frame of the `__init__` that binds an attribute of this object."""
+        own = self.construction()
+        if own is not None and own.function is init.node:
+            return own
+        return Frame(self.package, init.code, init.node, init.owner, self.this, depth=self.depth + 1)
+
+    def meaning(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Meaning | None:
+        """What a function expression stands for at a statement; None where that is not known for sure."""
+        if depth > _DEPTH:
+            return None
+        if isinstance(node, cst.Call):
+            cls = self.meaning(node.func, at, depth + 1)
+            return Instance(cls, node, self) if isinstance(cls, (Class, External)) else None
+        if isinstance(node, cst.Attribute):
+            if self.is_me(node.value):
+                return self._member(node.attr.value, depth)
+            if isinstance(node.value, cst.Call) and dotted(node.value.func) == "super":
+                if self.this is None or self.owner is None:
+                    return None
+                return self.package.method(self.this, node.attr.value, after=self.owner)
+            name = dotted(node)
+            root = name.partition(".")[0] if name is not None else ""
+            if name is None or root in self.parameters or self.body.reaching(root, at)[0]:
+                return None  # a method of some value
+        if isinstance(node, cst.Name):
+            found, open_ = self.body.reaching(node.value, at)
+            if found:
+                value = found[0].value if len(found) == 1 and not open_ else None
+                return self.meaning(value, found[0].statement, depth + 1) if value is not None else None
+            if node.value in self.parameters:
+                bound = self.arguments.get(node.value)
+                return bound[1].meaning(bound[0], bound[2], depth + 1) if bound else None
+        return self._named(node, depth)
+
+    def is_me(self, node: cst.CSTNode) -> bool:
+        return isinstance(node, cst.Name) and self.me is not None and node.value == self.me
+
+    @cached_property
+    def parameters(self) -> Mapping[str, cst.Param]:
+        params = self.function.params
+        listed = [*params.posonly_params, *params.params, *params.kwonly_params]
+        return {param.name.value: param for param in listed}
+
+    def _member(self, name: str, depth: int) -> Meaning | None:
+        if self.this is None:
+            return None
+        method = self.package.method(self.this, name)
+        if method is not None:
+            return method
+        bound = self.package.attribute(self.this, name)
+        if isinstance(bound, Value):
+            return outside(self.package, bound, depth + 1)
+        if bound is None:
+            return None
+        init, value = bound
+        frame = self.in_init(init)
+        return frame.meaning(value, frame.body.statement(value), depth + 1)
+
+    def _named(self, node: cst.BaseExpression, depth: int) -> Meaning | None:
+        """What a name means outside of the function, by LibCST's metadata."""
+        names = self.code.full_names(node)
+        if not names:  # a star import, or nothing at all: the name as it stands may still be torch's
+            name = dotted(node)
+            return External(name) if name is not None and name.startswith("torch.") else None
+        found = [self.package.definition(self.code, name) for name in names]
+        if any(one != found[0] for one in found[1:]):
+            return None
+        return _means(self.package, found[0], depth)
+
+    # Numbers
+
+    def number(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Number | None:
+        """The number that an expression always gives, from literals, constants, arguments and config.json."""
+        if depth > _DEPTH:
+            return None
+        if isinstance(node, (cst.Integer, cst.Float)):
+            return Number(float(node.evaluated_value))
+        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
+            inner = self.number(node.expression, at, depth + 1)
+            sign = -1 if isinstance(node.operator, cst.Minus) else 1
+            return inner and Number(sign * inner.value)
+        if isinstance(node, cst.BinaryOperation):
+            left, right = self.number(node.left, at, depth + 1), self.number(node.right, at, depth + 1)
+            return _computed(node.operator, left, right) if left is not None and right is not None else None
+        read = self._configured(node, at)
+        if read is not None:
+            return read
+        if isinstance(node, cst.Name):
+            return self._named_number(node, at, depth)
+        if isinstance(node, cst.Attribute):
+            if self.is_me(node.value) and self.this is not None:
+                bound = self.package.attribute(self.this, node.attr.value)
+                if isinstance(bound, Value):
+                    return constant(self.package, bound, depth + 1)
+                if bound is not None:
+                    frame = self.in_init(bound[0])
+                    return frame.number(bound[1], frame.body.statement(bound[1]), depth + 1)
+                return None
+            cls = self.meaning(node.value, at, depth + 1) if isinstance(node.value, cst.Name) else None
+            if isinstance(cls, Class):
+                value = self.package.attribute(cls, node.attr.value)
+                return constant(self.package, value, depth + 1) if isinstance(value, Value) else None
+            for name in self.code.full_names(node):
+                found = self.package.definition(self.code, name)
+                return constant(self.package, found, depth + 1) if isinstance(found, Value) else None
+        return None
+
+    def _named_number(self, node: cst.Name, at: cst.CSTNode, depth: int) -> Number | None:
+        found, open_ = self.body.reaching(node.value, at)
+        if found:
+            one = found[0]
+            if len(found) > 1 or open_ or one.value is None:
+                return None
+            return self.number(one.value, one.statement, depth + 1)
+        if node.value in self.parameters:
+            bound = self.arguments.get(node.value)
+            if bound is not None:
+                return bound[1].number(bound[0], bound[2], depth + 1)
+            default = self.parameters[node.value].default
+            known = self.call is not None or self.instance is not None
+            return self.number(default, at, depth + 1) if default is not None and known else None
+        value = self.package.top_level(self.code, node.value)
+        return constant(self.package, value, depth + 1) if isinstance(value, Value) else None
+
+    def _configured(self, node: cst.BaseExpression, at: cst.CSTNode) -> Number | None:
+        """A number that config.json has: `self.config.scale`, `config.scale`, `getattr(config, "scale", 30)`."""
+        place: tuple[Mapping[str, Any], tuple[str, ...]] | None = None
+        key: str | bytes | None = None
+        if isinstance(node, cst.Attribute):
+            place, key = self.configuration(node.value, at), node.attr.value
+        elif isinstance(node, cst.Call) and dotted(node.func) == "getattr" and 2 <= len(node.args) <= 3:
+            name = node.args[1].value
+            place = self.configuration(node.args[0].value, at)
+            key = name.evaluated_value if isinstance(name, cst.SimpleString) else None
+        if place is None or not isinstance(key, str):
+            return None
+        section, path = place
+        value = section.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return Number(float(value), (*path, key))
+        if key in section and value is None:
+            return Number(math.nan, (*path, key))  # switched off
+        if key not in section and isinstance(node, cst.Call) and len(node.args) == 3:
+            return self.number(node.args[2].value, at, 1)
+        return None
+
+    def configuration(
+        self, node: cst.BaseExpression, at: cst.CSTNode
+    ) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
+        """The part of config.json that an expression stands for, with the keys that lead to it; None if it is none.
+
+        By transformers' convention `config` and `self.config` are the model's configuration.
+        """
+        if isinstance(node, cst.Name) and node.value == "config":
+            return self.package.config, ()
+        if isinstance(node, cst.Attribute) and node.attr.value == "config" and isinstance(node.value, cst.Name):
+            return self.package.config, ()
+        if isinstance(node, cst.Attribute):
+            outer = self.configuration(node.value, at)
+            section = outer[0].get(node.attr.value) if outer else None
+            return (section, (*outer[1], node.attr.value)) if outer and isinstance(section, Mapping) else None
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and not node.args:
+            outer = self.configuration(node.func.value, at)
+            if outer and node.func.attr.value == "get_text_config":
+                section = outer[0].get("text_config")
+                return (section, (*outer[1], "text_config")) if isinstance(section, Mapping) else outer
+        return None
+
+
+def is_static(function: cst.FunctionDef) -> bool:
+    return any(dotted(item.decorator) == "staticmethod" for item in function.decorators)
+
+
+def constant(package: Package, value: Value, depth: int) -> Number | None:
+    """The number that a constant of a file or of a class body is."""
+    if depth > _DEPTH:
+        return None
+    node = value.node
+    if isinstance(node, (cst.Integer, cst.Float)):
+        return Number(float(node.evaluated_value))
+    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
+        inner = constant(package, Value(value.code, node.expression), depth + 1)
+        return inner and Number(inner.value if isinstance(node.operator, cst.Plus) else -inner.value)
+    if isinstance(node, cst.BinaryOperation):
+        left = constant(package, Value(value.code, node.left), depth + 1)
+        right = constant(package, Value(value.code, node.right), depth + 1)
+        return _computed(node.operator, left, right) if left is not None and right is not None else None
+    if isinstance(node, cst.Name):
+        found = package.top_level(value.code, node.value)
+        return constant(package, found, depth + 1) if isinstance(found, Value) else None
+    return None
+
+
+def outside(package: Package, value: Value, depth: int) -> Meaning | None:
+    """What a function bound at the top level of a file or in a class body stands for: `squash = torch.sigmoid`."""
+    if depth > _DEPTH or isinstance(value.node, cst.Call):
+        return None
+    names = value.code.full_names(value.node)
+    found = [package.definition(value.code, name) for name in names]
+    return _means(package, found[0], depth + 1) if len(found) == 1 else None
+
+
+def _means(package: Package, found: Definition | None, depth: int) -> Meaning | None:
+    return outside(package, found, depth + 1) if isinstance(found, Value) else found
+
+
+def _computed(operator: cst.BaseBinaryOp, left: Number, right: Number) -> Number | None:
+    one, other = left.value, right.value
+    if isinstance(operator, cst.Add):
+        return Number(one + other)
+    if isinstance(operator, cst.Subtract):
+        return Number(one - other)
+    if isinstance(operator, cst.Multiply):
+        return Number(one * other)
+    if isinstance(operator, cst.Divide):
+        return Number(one / other) if other else None
+    return None

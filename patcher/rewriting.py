@@ -1,0 +1,235 @@
+"""Runs the codemods over the code of a model, each step proved before the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from patcher.codemods import (
+    CODEMODS,
+    REPAIRS,
+    Applied,
+    Code,
+    LeftAlone,
+    NotNeeded,
+    Outcome,
+    Package,
+    Refused,
+    SoftCap,
+    soft_cap,
+)
+from patcher.codemods.proof import Hunk, assert_only_intended, lines
+from patcher.codemods.soft_cap import CONFIG
+from patcher.errors import CodeError
+from patcher.model_code import ModelCode, find_code
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One changed place: `line` (from 1) in the file as published, and its lines before and after."""
+
+    line: int
+    before: str
+    after: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"line": self.line, "before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True)
+class CodemodResult:
+    """What one codemod did to one file.
+
+    `applied` with its edits; `not_needed`, or `left_alone` for what it found and nobody asked to change, with a reason.
+    """
+
+    name: str
+    status: str
+    file: str
+    edits: tuple[Edit, ...] = ()
+    reason: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "status": self.status,
+            "file": self.file,
+            "edits": [edit.as_json() for edit in self.edits],
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs."""
+
+    also_causal_lm: bool = False
+    checkpointing: bool = False
+    also_signed: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "also_causal_lm": self.also_causal_lm,
+            "checkpointing": self.checkpointing,
+            "also_signed": self.also_signed,
+        }
+
+
+@dataclass
+class _File:
+    """A file on its way through the codemods; `origin[i]` is the line of the published file behind line i."""
+
+    code: Code
+    origin: list[int]
+
+
+def rewrite_code(
+    modules: Mapping[str, bytes],
+    config: Mapping[str, Any],
+    options: Options = Options(),
+    keep_cap: bool = False,
+    config_json: bytes = b"{}",
+) -> tuple[dict[str, bytes], tuple[CodemodResult, ...], SoftCap | None]:
+    """Run the codemods over the files that the model's class needs.
+
+    `keep_cap` leaves the cap in place and makes the base model of the verification: as published, loading right.
+    Returns the files that were looked at, rewritten (config.json among them where a key turns the cap on), one result
+    per codemod and file, and the cap, or None where a signed one was left alone.
+    Raises SourceError where there is no such class, CodeError where a codemod refuses.
+    """
+    found = find_code(modules, config, options.also_causal_lm, config_json)
+    files = {path: _File(code, list(range(1, len(lines(code.text)) + 2))) for path, code in found.package.codes.items()}
+    cap, rewritten, results = _take_off_cap(found, options, keep_cap, files)
+    if not found.in_library:
+        for file in files.values():
+            results += _repair(file, [*REPAIRS, *(["checkpointing"] if options.checkpointing else [])])
+            rewritten[file.code.path] = file.code.content
+    return rewritten, tuple(results), cap
+
+
+def _repair(file: _File, names: Iterable[str]) -> Iterator[CodemodResult]:
+    """The codemods that look at one file at a time."""
+    for name in names:
+        path, outcome = file.code.path, CODEMODS[name](file.code)
+        if isinstance(outcome, Refused):
+            raise refusal(path, outcome)
+        if isinstance(outcome, Applied):
+            yield _apply(file, name, outcome)
+            _assert_settled(name, path, CODEMODS[name](file.code))
+        else:
+            yield CodemodResult(name, "not_needed", path, reason=outcome.reason)
+
+
+def _take_off_cap(
+    found: ModelCode, options: Options, keep_cap: bool, files: Mapping[str, _File]
+) -> tuple[SoftCap | None, dict[str, bytes], list[CodemodResult]]:
+    """The codemod that looks at all files at once: the cap, config.json where that changed, and the results."""
+    outcomes = soft_cap(found.package, found.targets, found.others, options.also_signed)
+    if isinstance(outcomes, Refused):
+        raise refusal(found.targets[0].path, outcomes)
+    cap: SoftCap | None = None
+    rewritten: dict[str, bytes] = {}
+    results: list[CodemodResult] = []
+    for path, outcome in outcomes.items():
+        if isinstance(outcome, Refused):
+            raise refusal(path, outcome)
+        if isinstance(outcome, LeftAlone):
+            results.append(CodemodResult("soft_cap", "left_alone", path, reason=outcome.reason))
+            continue
+        cap = cap or outcome.soft_cap
+        if isinstance(outcome, NotNeeded):
+            results.append(CodemodResult("soft_cap", "not_needed", path, reason=outcome.reason))
+        elif path == CONFIG:
+            rewritten[path] = found.package.config_json if keep_cap else outcome.code
+            if not keep_cap:
+                results.append(CodemodResult("soft_cap", "applied", path, _config_edits(found, outcome)))
+        elif found.in_library:
+            raise refusal(path, Refused("library-code", _in_library(found, outcome)))
+        elif not keep_cap:
+            results.append(_apply(files[path], "soft_cap", outcome))
+    if any(result.status == "applied" for result in results):
+        after = _package_after(found.package, files, rewritten)
+        second = soft_cap(after, found.targets, found.others, options.also_signed)
+        for again in second.values() if isinstance(second, Mapping) else [second]:
+            _assert_settled("soft_cap", found.targets[0].path, again)
+    return cap, rewritten, results
+
+
+def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
+    """Go on with the result of one step, after the proof that only the intended lines and nodes differ."""
+    before, after = file.code, replace(file.code, content=outcome.code)
+    hunks = assert_only_intended(before.text, after.text, outcome.spans, before.path)
+    edits = tuple(_edit(before.text, after.text, hunk, file.origin) for hunk in hunks)
+    file.origin, file.code = _follow(file.origin, hunks), after
+    return CodemodResult(name, "applied", before.path, edits)
+
+
+def _assert_settled(name: str, path: str, second: Outcome) -> None:
+    """A second run must change nothing."""
+    if not isinstance(second, NotNeeded):
+        raise CodeError(
+            f"{name} would change {path} a second time; nothing was written.",
+            "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
+        )
+
+
+def refusal(path: str, refused: Refused) -> CodeError:
+    """What a refusal means to the user; its name stands in brackets and never changes."""
+    return CodeError(f"{path}: {refused.reason} [{refused.name}].", _HINTS.get(refused.name, _HINT))
+
+
+_HINT = "Nothing was changed. If this model should be patched, please report it with these lines."
+_NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
+_HINTS = {
+    "no-cap": "Its logits may be raw already: then train on it as it is. If they are capped, please report it.",
+    "shared": "--also-causal-lm takes it off both where that other class is the causal head; else please report it.",
+    "scale-unknown": _NUMBER,
+    "temperature-unknown": _NUMBER,
+    "several-caps": "Take all but one out by hand, in a copy of the repository, then patch that.",
+    "in-a-container": "Take the layer out by hand, in a copy of the repository, and rename what its checkpoint holds.",
+    "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
+    "library-code": "Only code that a repository brings itself can be rewritten; nothing was changed.",
+}
+
+
+def _in_library(found: ModelCode, outcome: Applied) -> str:
+    assert outcome.soft_cap is not None
+    return (
+        f"{found.targets[0].name} is a class of the transformers package, and no key of config.json turns its cap "
+        f"`{outcome.soft_cap.expression}` (line {outcome.soft_cap.line}) off"
+    )
+
+
+def _package_after(package: Package, files: Mapping[str, _File], rewritten: Mapping[str, bytes]) -> Package:
+    codes = {path: file.code for path, file in files.items()}
+    content = rewritten.get(CONFIG, package.config_json)
+    config = json.loads(content) if CONFIG in rewritten else package.config
+    return replace(package, codes=codes, config=config, config_json=content)
+
+
+def _config_edits(found: ModelCode, outcome: Applied) -> tuple[Edit, ...]:
+    before, after = lines(found.package.config_json.decode("utf-8")), lines(outcome.code.decode("utf-8"))
+    pairs = enumerate(zip(before, after, strict=True), 1)
+    return tuple(Edit(line, old, new) for line, (old, new) in pairs if old != new)
+
+
+def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
+    old, new = lines(before), lines(after)
+    return Edit(
+        line=origin[min(hunk.before[0], len(origin) - 1)],
+        before="".join(old[slice(*hunk.before)]),
+        after="".join(new[slice(*hunk.after)]),
+    )
+
+
+def _follow(origin: list[int], hunks: Iterable[Hunk]) -> list[int]:
+    """Carry the published line numbers over to the new text; an inserted line takes that of the line it precedes."""
+    followed, at = [], 0
+    for hunk in hunks:
+        followed += origin[at : hunk.before[0]]
+        here = origin[min(hunk.before[0], len(origin) - 1)]
+        followed += [here] * (hunk.after[1] - hunk.after[0])
+        at = hunk.before[1]
+    return followed + origin[at:]
