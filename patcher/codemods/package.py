@@ -170,7 +170,7 @@ def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.Ba
 
 
 def _bound(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression]:
-    """The values that a method binds to `self.name`; an Ellipsis stands for one that can't be read where it is bound."""
+    """The values that a method binds to `self.name`; an Ellipsis stands for one that can't be read there."""
     me = function.params.params[0].name.value if function.params.params else None
     for node in _statements(function.body):
         pairs: list[tuple[cst.BaseExpression, cst.BaseExpression | None]] = []

@@ -51,7 +51,7 @@ def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: s
     for hunk in changed:
         first, last = hunk.before[0] + 1, hunk.before[1]
         if last < first and not any(span.first <= first and last <= span.last for span in meant):
-            raise _mistake(path, f"lines were put in before line {first} that were not meant to be")
+            raise _mistake(path, f"line {first} changed and was not meant to")
         for line in range(first, last + 1):
             if not any(span.first <= line <= span.last for span in meant):
                 raise _mistake(path, f"line {line} changed and was not meant to")
