@@ -250,6 +250,18 @@ def test_no_more_is_read_than_up_to_the_bad_line(tmp_path: Path) -> None:
         writer.wait()
 
 
+def test_a_file_that_is_one_huge_line_is_refused_without_holding_it(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.touch()
+    os.truncate(path, 100_000_000)  # bytes, all NUL, in a file that takes no room
+    tracemalloc.start()
+    try:
+        assert "disk.img:1: the line is longer than 1,000,000 characters" in refusal(path)[0]
+        assert tracemalloc.get_traced_memory()[1] < 20e6  # bytes
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_hundred_thousand_lines_cost_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("".join(f"Linje {number} om vær og vind.\n" for number in range(100_000)), encoding="utf-8")
