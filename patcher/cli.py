@@ -168,7 +168,7 @@ def verify(
     trust_remote_code: Trust = False,
     device: DeviceOption = Device.auto,
     texts: Annotated[
-        Path | None, typer.Option(help="Your own probe texts: .jsonl with a `text`, or one text per line.")
+        Path | None, typer.Option(help="Add your own probe texts: .jsonl with a `text`, or one text per line.")
     ] = None,
     min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
     sparse_encoder: Encoder = False,
@@ -179,11 +179,7 @@ def verify(
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     console = Console(as_json, quiet)
     model = load(folder)
-    try:
-        probes = [text.text for text in load_probe_texts(texts)]
-    except ValueError as error:
-        message, _, hint = str(error).partition("\n")
-        raise UsageError(message, hint or "Give a .jsonl file with a `text` in each line, or plain lines.") from error
+    probes = [text.text for text in load_probe_texts(texts)]
     code = {path: (folder / path).read_bytes() for path in _code_files(folder)}
     _agree(console, trust_remote_code, code, model.source)
     verification = api.Verification(probes, device.value, min_logit_sparsity, timeout, sparse_encoder)

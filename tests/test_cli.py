@@ -16,6 +16,7 @@ from patcher.cli import main
 from patcher.patch import load
 from patcher.snapshot import sha256_of
 from patcher.verify import load_report
+from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, Run, user_environment
 from tests.verify.running import CHECKS
 
@@ -126,15 +127,15 @@ def test_a_failed_verification_never_touches_a_card_edited_by_hand_and_says_so(p
     assert "edited by hand" in done.stderr
 
 
-def test_own_texts_are_used(patched: Path, cli: Run, tmp_path: Path) -> None:
+def test_own_texts_are_added_to_the_bundled_ones(patched: Path, cli: Run, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("Bergen ligger ved havet.\nTromsø ligger i nord.\n", "utf-8")
     done = cli("verify", patched, "--trust-remote-code", "--device", "cpu", "--texts", tmp_path / "texts.txt", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["texts"] == 2
+    assert json.loads(done.stdout)["texts"] == len(load_probe_texts()) + 2
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", '{"text": 1}\n'])
-def test_texts_that_are_none_are_wrong_usage(
+@pytest.mark.parametrize("content", ["", '{"text": "god dag"}\n\n', '{"text": 1}\n'])
+def test_texts_that_cannot_be_read_are_wrong_usage(
     patched: Path, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "texts.jsonl").write_text(content)

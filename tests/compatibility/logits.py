@@ -11,14 +11,30 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+BATCH_SIZE = 4  # texts; one long text must not pad all the others
 
-def main(folder: str, texts: str, out: str) -> None:
+
+def main(folder: str, texts: str, max_tokens: str, out: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     model = AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True, torch_dtype=torch.float32).eval()
-    batch = tokenizer(json.loads(Path(texts).read_text()), padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    save_file({"logits": logits.contiguous(), "mask": batch["attention_mask"]}, out)
+    read = json.loads(Path(texts).read_text())
+    rows, synthetic = [], []
+    for start in range(0, len(read), BATCH_SIZE):
+        batch = tokenizer(
+            read[start : start + BATCH_SIZE],
+            padding=True,
+            truncation=True,
+            max_length=int(max_tokens),
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        kept = batch["attention_mask"].bool()
+        first = torch.zeros_like(kept)
+        first[:, 0] = True
+        rows.append(logits[kept])
+        synthetic.append(first[kept])
+    save_file({"logits": torch.cat(rows), "synthetic": torch.cat(synthetic)}, out)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from patcher.patch import load
+from patcher.verify import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, user_environment
 
@@ -24,35 +25,41 @@ pytestmark = pytest.mark.skipif(not PYTHON4, reason="run `make test-transformers
 
 
 def logits(python: str, folder: Path, place: Path) -> tuple[torch.Tensor, torch.Tensor, str]:
-    """Logits [texts, tokens, vocabulary] and mask [texts, tokens] from another Python, and its transformers."""
+    """From another Python: logits [positions, vocabulary] of all texts, which of them are synthetic rows [positions],
+    and its transformers."""
     place.mkdir()
     (place / "texts.json").write_text(json.dumps([text.text for text in load_probe_texts()]))
     environment = {key: value for key, value in user_environment(place).items() if key != "PYTHONPATH"}
     environment |= {"HF_MODULES_CACHE": str(place / "modules"), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     script = Path(__file__).with_name("logits.py")
-    command = [python, str(script), str(folder), str(place / "texts.json"), str(place / "out.safetensors")]
+    command = [
+        python,
+        str(script),
+        str(folder),
+        str(place / "texts.json"),
+        str(MAX_TOKENS),
+        str(place / "out.safetensors"),
+    ]
     subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     version = [python, "-c", "import transformers; print(transformers.__version__)"]
     tensors = load_file(place / "out.safetensors")
     answer = subprocess.run(version, env=environment, check=True, capture_output=True, text=True)
-    return tensors["logits"], tensors["mask"], answer.stdout.strip()
+    return tensors["logits"], tensors["synthetic"], answer.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.Tensor, torch.Tensor]:
-    found, mask, version = logits(PYTHON4, MINI, tmp_path_factory.mktemp("four") / "run")
+    found, synthetic, version = logits(PYTHON4, MINI, tmp_path_factory.mktemp("four") / "run")
     assert version.startswith("4.57")
-    return found, mask
+    return found, synthetic
 
 
 def difference(original: tuple[torch.Tensor, torch.Tensor], patched: torch.Tensor, folder: Path) -> float:
     """Largest difference through the cap over real positions, and of the synthetic row as it is."""
     cap = load(folder).soft_cap
-    base, mask = original
-    real = mask.bool()
-    real[:, 0] = False
-    capped = cap.scale * torch.sigmoid(patched[real] / cap.temperature)
-    return max(float((base[real] - capped).abs().max()), float((base[:, 0] - patched[:, 0]).abs().max()))
+    base, synthetic = original
+    capped = cap.scale * torch.sigmoid(patched / cap.temperature)
+    return float((base - torch.where(synthetic[:, None], patched, capped)).abs().max())
 
 
 def test_the_original_on_4_and_the_patched_on_5_agree_through_the_cap(

@@ -3,31 +3,75 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
-from patcher.verify.texts import load_probe_texts, load_questions
+from patcher.errors import UsageError
+from patcher.verify import MAX_TOKENS
+from patcher.verify.texts import ProbeText, lines, load_probe_texts, load_questions
+from tests.conftest import MINI
+
+NORBERT4_LOCAL_WINDOW = 256  # tokens, in the published models
 
 
 def words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
 
 
-def test_the_bundled_probe_texts_cover_three_languages_short_and_long() -> None:
+def test_the_bundled_probe_texts_cover_three_languages_and_every_kind() -> None:
     texts = load_probe_texts()
-    assert len(texts) >= 20
+    assert 64 <= len(texts) <= 70  # each verification runs them all
     assert len({text.id for text in texts}) == len(texts)
     assert len({text.text for text in texts}) == len(texts)
-    for language in ("nb", "nn", "se"):
-        lengths = [len(text.text.split()) for text in texts if text.language == language]
-        assert min(lengths) <= 8 and max(lengths) >= 60
-    assert sum(len(text.text.split()) >= 60 for text in texts) <= len(texts) / 3
-    assert max(len(text.text.split()) for text in texts) <= 150
+    languages = Counter(text.language for text in texts)
+    assert set(languages) == {"nb", "nn", "se"}
+    assert languages["nb"] >= 24 and languages["nn"] >= 12 and languages["se"] >= 10
+    kinds = {language: Counter(text.kind for text in texts if text.language == language) for language in languages}
+    for language in languages:
+        assert kinds[language]["word"] >= 2 and kinds[language]["question"] >= 3, language
+        assert kinds[language]["sentence"] >= 5 and kinds[language]["passage"] >= 2, language
+    assert {text.kind for text in texts} == {"word", "question", "sentence", "passage", "long"}
+
+
+def test_each_bundled_probe_text_is_of_the_kind_that_it_says() -> None:
+    for text in load_probe_texts():
+        length = len(text.text.split())
+        assert text.id.startswith(f"{text.language}-")
+        assert (text.kind == "word") == (length == 1), text.id
+        assert (text.kind == "question") == text.text.endswith("?"), text.id
+        assert (text.kind == "passage") == (60 <= length <= 150), text.id
+        assert (text.kind == "long") == (length > 150), text.id
+
+
+def test_each_bundled_probe_text_names_its_source_and_its_licence() -> None:
+    for text in load_probe_texts():
+        assert (text.source, text.licence) == ("written for splade-patcher", "CC0-1.0"), text.id
+
+
+def test_the_long_texts_reach_beyond_the_local_window_and_beyond_the_limit_of_the_verification() -> None:
+    tokenizer = Tokenizer.from_file(str(MINI / "tokenizer.json"))
+    config = json.loads((MINI / "config.json").read_text("utf-8"))
+    tokens = {text.id: len(tokenizer.encode(text.text).ids) for text in load_probe_texts() if text.kind == "long"}
+    lengths = sorted(tokens.values())
+    assert lengths[0] > max(NORBERT4_LOCAL_WINDOW, config["local_window_length"])
+    assert lengths[0] < MAX_TOKENS, "one is read whole"
+    assert sum(length > MAX_TOKENS for length in lengths) >= 2, "and some fill all positions and are cut"
+    assert 1000 <= lengths[-1] <= config["max_sequence_length"], "the miniature can read the longest one whole"
+
+
+def test_no_sentence_stands_twice_in_the_long_texts() -> None:
+    for text in load_probe_texts():
+        sentences = re.split(r"[.:?!]\s+", text.text)
+        assert text.kind != "long" or len(set(sentences)) == len(sentences), text.id
 
 
 def test_the_first_question_asks_for_the_capital_of_norway() -> None:
@@ -70,75 +114,180 @@ def test_a_near_miss_shares_a_word_with_its_question() -> None:
     assert sum(shares) / len(shares) > 0.9
 
 
-def test_a_text_file_with_byte_order_mark_and_crlf_gives_one_text_per_line(tmp_path: Path) -> None:
+def own_texts(path: Path) -> tuple[ProbeText, ...]:
+    """What a user's file adds to the bundled texts, which stay in front of it."""
+    bundled, found = load_probe_texts(), load_probe_texts(path)
+    assert found[: len(bundled)] == bundled
+    assert len({text.id for text in found}) == len(found)
+    return found[len(bundled) :]
+
+
+def refusal(path: Path) -> tuple[str, str]:
+    """What is wrong with a user's file, and what to do."""
+    with pytest.raises(UsageError) as caught:
+        load_probe_texts(path)
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value.message, caught.value.hint
+
+
+def test_a_users_text_file_is_added_one_text_per_line_and_names_itself_as_the_source(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
-    path.write_bytes("\ufeffFørste linje\r\n\r\nAndre linje\r\n".encode())
-    texts = load_probe_texts(path)
-    assert [text.text for text in texts] == ["Første linje", "Andre linje"]
-    assert [text.id for text in texts] == ["line-1", "line-3"]
-    assert {text.language for text in texts} == {"und"}
+    path.write_bytes("\ufeffFørste linje\r\n  Andre linje \r\n".encode())
+    assert own_texts(path) == (
+        ProbeText("own:line-1", "und", "Første linje", "own", "mine.txt", "unknown"),
+        ProbeText("own:line-2", "und", "Andre linje", "own", "mine.txt", "unknown"),
+    )
 
 
-def test_a_jsonl_file_may_leave_out_id_and_language(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mine.jsonl", "mine.NDJSON", "mine.json"])
+def test_a_users_json_lines_may_leave_out_everything_but_the_text(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    written = [
+        '{"text": "Ei linje"}',
+        '{"id": 7, "language": null, "text": "To", "label": []}',
+        '{"id": "b", "language": "nn", "text": "Tre", "kind": "sentence", "source": "avisa", "licence": "CC-BY-4.0"}',
+    ]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(written).encode())
+    assert own_texts(path) == (
+        ProbeText("own:line-1", "und", "Ei linje", "own", name, "unknown"),
+        ProbeText("own:7", "und", "To", "own", name, "unknown"),
+        ProbeText("own:b", "nn", "Tre", "sentence", "avisa", "CC-BY-4.0"),
+    )
+
+
+def test_an_id_of_a_bundled_text_may_be_used_again(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"text": "Ei linje"}\r\n{"id": "b", "language": "nn", "text": "To"}\r\n')
-    first, second = load_probe_texts(path)
-    assert (first.id, first.language, first.text) == ("line-1", "und", "Ei linje")
-    assert (second.id, second.language, second.text) == ("b", "nn", "To")
+    path.write_text('{"id": "nb-01", "text": "Ei linje"}\n', encoding="utf-8")
+    assert [text.id for text in own_texts(path)] == ["own:nb-01"]
 
 
 def test_a_line_separator_inside_a_text_does_not_split_it(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("en\u2028linje\n", encoding="utf-8")
-    assert len(load_probe_texts(path)) == 1
+    assert [text.text for text in own_texts(path)] == ["en\u2028linje"]
 
 
 @pytest.mark.parametrize(
     ("content", "place", "problem"),
     [
-        ('{"text": "a"}\nno json\n', ":2:", "is not JSON"),
-        ('{"text": "a"}\n\n["b"]\n', ":3:", "is a JSON list, not an object"),
-        ('{"txt": "a"}\n', ":1:", '"text" is missing'),
-        ('{"text": 7}\n', ":1:", '"text" is not a text'),
-        ('{"text": " "}\n', ":1:", '"text" is not a text, or is empty'),
-        ("\n \n", ":1:", "holds no text"),
-        ("", ":1:", "holds no text"),
+        (b"", "", "holds no text"),
+        (b"\xef\xbb\xbf", "", "holds no text"),
+        (b"\n", ":1", "the line is empty"),
+        (b"god dag\n \t\r\nkveld\n", ":2", "the line is empty"),
+        (b"god dag\n\n", ":2", "the line is empty"),
+        ("god dag\nblåbær\nkveld".encode("latin-1"), ":2", "is not UTF-8"),
+        (b"god dag\ncut off \xc3", ":2", "is not UTF-8"),
+        ("god dag".encode("utf-16"), ":1", "is not UTF-8"),
+        (b"god dag\nni\0l\n", ":2", "holds a NUL character"),
+        (b"god dag\n" + b"x" * 1_000_001, ":2", "longer than 1,000,000 characters"),
     ],
 )
-def test_a_bad_jsonl_line_is_named_with_its_number_and_a_remedy(
+def test_a_bad_line_is_named_with_its_number_and_a_remedy(
+    tmp_path: Path, content: bytes, place: str, problem: str
+) -> None:
+    for name in ("bad.txt", "bad.jsonl"):
+        path = tmp_path / name
+        path.write_bytes(content.replace(b"god dag", b'{"text": "god dag"}'))
+        message, hint = refusal(path)
+        assert message.startswith(f"{path}{place}: ") and problem in message
+        assert hint.startswith(("Write", "Take", "Save", "Split"))
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "problem"),
+    [
+        ('{"text": "a"}\nno json\n', ":2", "is not JSON (Expecting value, column 1)"),
+        ('{"text": "a"}\n["b"]\n', ":2", "is a JSON list, not an object"),
+        ("[" * 100_000, ":1", "is not JSON that can be read"),
+        ("9" * 5_000, ":1", "is not JSON that can be read"),
+        ('{"txt": "a"}\n', ":1", '"text" is missing'),
+        ('{"text": 7}\n', ":1", '"text" is not a text'),
+        ('{"text": null}\n', ":1", '"text" is not a text'),
+        ('{"text": " "}\n', ":1", '"text" is not a text, or is empty'),
+        ('{"text": "a\\u0000b"}\n', ":1", "holds a NUL character"),
+        ('{"text": "a\\ud800b"}\n', ":1", '"text" holds half a surrogate pair'),
+        ('{"text": "a", "language": ["nb"]}\n', ":1", '"language" is not a text'),
+        ('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n', ":2", "the id 'x' stands twice"),
+        ('{"id": "line-2", "text": "a"}\n{"text": "b"}\n', ":2", "the id 'line-2' stands twice"),
+    ],
+)
+def test_a_bad_json_line_is_named_with_its_number_and_a_remedy(
     tmp_path: Path, content: str, place: str, problem: str
 ) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError) as caught:
-        load_probe_texts(path)
-    what, remedy = str(caught.value).split("\n")
-    assert what.startswith(f"{path}{place}") and problem in what
-    assert remedy.startswith(("Give", "Write"))
+    message, hint = refusal(path)
+    assert message.startswith(f"{path}{place}: ") and problem in message
+    assert hint.startswith(("Give", "Write", "Take"))
+
+
+def test_a_line_of_just_the_largest_length_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_bytes(b"x" * 1_000_000 + b"\r\n" + "ø".encode() * 1_000_000)
+    assert [len(text.text) for text in own_texts(path)] == [1_000_000, 1_000_000]
+
+
+def test_a_file_of_more_characters_than_are_to_be_held_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "MAX_CHARACTERS_IN_ALL", 10)
+    path = tmp_path / "mine.txt"
+    path.write_text("fire\nfem\nseks\n", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        list(lines.read_lines(path))
+    assert caught.value.message == f"{path}:3: the file is longer than 10 characters."
+
+
+def test_no_more_is_read_than_up_to_the_bad_line(tmp_path: Path) -> None:
+    fifo = tmp_path / "endless"
+    os.mkfifo(fifo)
+    writer = subprocess.Popen(["sh", "-c", f"{{ echo god dag; echo; exec sleep 60; }} > '{fifo}'"])
+    try:
+        assert "endless:2: the line is empty" in refusal(fifo)[0]
+        assert writer.poll() is None, "the writer is still busy"
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_a_file_that_is_one_huge_line_is_refused_without_holding_it(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.touch()
+    os.truncate(path, 100_000_000)  # bytes, all NUL, in a file that takes no room
+    tracemalloc.start()
+    try:
+        assert "disk.img:1: the line is longer than 1,000,000 characters" in refusal(path)[0]
+        assert tracemalloc.get_traced_memory()[1] < 20e6  # bytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_hundred_thousand_lines_cost_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("".join(f"Linje {number} om vær og vind.\n" for number in range(100_000)), encoding="utf-8")
+    tracemalloc.start()
+    try:
+        assert len(own_texts(path)) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 60e6  # bytes
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("load", [load_probe_texts, load_questions])
 def test_a_file_that_cannot_be_read_is_refused_by_name(
     tmp_path: Path, load: Callable[[Path], tuple[object, ...]]
 ) -> None:
-    with pytest.raises(ValueError, match=r"none\.jsonl.*cannot be read"):
+    with pytest.raises(UsageError, match=r"none\.jsonl: can't be read \(No such file"):
         load(tmp_path / "none.jsonl")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(UsageError, match=r"can't be read \(Is a directory"):
         load(tmp_path)
-
-
-def test_a_file_that_is_not_utf8_is_refused_with_the_line(tmp_path: Path) -> None:
-    path = tmp_path / "old.txt"
-    path.write_bytes("god dag\nblåbær\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"old\.txt:2: is not UTF-8"):
-        load_probe_texts(path)
 
 
 @pytest.mark.parametrize("negatives", [None, [], ["a", 3], "a", [""]])
 def test_a_question_without_a_list_of_near_misses_is_refused(tmp_path: Path, negatives: object) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"query": "q", "positive": "p", "negatives": negatives}), encoding="utf-8")
-    with pytest.raises(ValueError, match=r'q\.jsonl:1: "negatives" is not a list of texts'):
+    with pytest.raises(UsageError, match=r'q\.jsonl:1: "negatives" is not a list of texts'):
         load_questions(path)
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
+from patcher.errors import UsageError
+from patcher.verify.texts.lines import is_text, read_lines, read_objects, string
 
-@dataclass(frozen=True)
+_PROBE_TEXTS = Path(__file__).with_name("probe.jsonl")
+_QUESTIONS = Path(__file__).with_name("questions.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeText:
-    """One text that both models read. `language` is nb, nn or se, or "und" where a user's file has none."""
+    """One text that both models read.
+
+    `language` is nb, nn or se, or "und" where a user's file has none; `kind` is word, question, sentence, passage or
+    long (more tokens than NorBERT4's local window of 256), or "own"; `source` and `licence` say where it is from.
+    """
 
     id: str
     language: str
     text: str
+    kind: str
+    source: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -29,101 +40,65 @@ class Question:
     negatives: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One non-empty line of a file, with the place that an error names."""
+def load_probe_texts(own: Path | None = None) -> tuple[ProbeText, ...]:
+    """The bundled probe texts, then those of a user's file.
 
-    place: str
-    number: int
-    text: str
+    A `.jsonl`, `.ndjson` or `.json` file holds one object with a "text" per line, in which the other fields of
+    ProbeText may be left out; every other file holds one text per line. The ids of a user's texts begin with "own:".
 
-
-def load_probe_texts(path: Path | None = None) -> tuple[ProbeText, ...]:
-    """Read probe texts: the bundled ones, or a user's file.
-
-    A `.jsonl` file holds one object with "text" per line ("id" and "language" may be left out); every
-    other file holds one text per line. A byte order mark and CRLF line ends are accepted.
-
-    Raises ValueError, naming file and line, for a file that cannot be read, is empty, or has a bad line.
+    Raises UsageError, naming file and line, for a file that can't be read or holds no text, and for its first bad line.
     """
-    lines = _read_lines(path, "probe.jsonl")
-    if path is not None and path.suffix.lower() != ".jsonl":
-        return tuple(ProbeText(f"line-{line.number}", "und", line.text) for line in lines)
-    found = []
-    for line, record in _objects(lines, 'give each line as {"text": "..."}, or name the file .txt'):
-        found.append(
-            ProbeText(
-                _string(line, record, "id", f"line-{line.number}"),
-                _string(line, record, "language", "und"),
-                _string(line, record, "text"),
-            )
+    bundled = tuple(
+        ProbeText(*(string(line, record, name) for name in ProbeText.__slots__))
+        for line, record in read_objects(_PROBE_TEXTS, "Restore the bundled file.")
+    )
+    return bundled if own is None else (*bundled, *_own_texts(own))
+
+
+def _own_texts(path: Path) -> Iterator[ProbeText]:
+    if path.suffix.lower() not in {".jsonl", ".ndjson", ".json"}:
+        for line in read_lines(path):
+            yield ProbeText(f"own:line-{line.number}", "und", line.text, "own", path.name, "unknown")
+        return
+    seen = set()
+    for line, record in read_objects(path, 'Give each line as {"text": "..."}, or name the file .txt.'):
+        given = record.get("id")
+        named = {**record, "id": str(given)} if type(given) is int else record
+        one = ProbeText(
+            id=f"own:{string(line, named, 'id', f'line-{line.number}')}",
+            language=string(line, record, "language", "und"),
+            text=string(line, record, "text"),
+            kind=string(line, record, "kind", "own"),
+            source=string(line, record, "source", path.name),
+            licence=string(line, record, "licence", "unknown"),
         )
-    return tuple(found)
+        if one.id in seen:
+            raise UsageError(
+                f"{line.place}: the id {one.id.removeprefix('own:')!r} stands twice in this file.",
+                "Give each text an id of its own, or leave the ids out.",
+            )
+        seen.add(one.id)
+        yield one
 
 
 def load_questions(path: Path | None = None) -> tuple[Question, ...]:
     """Read evaluation questions: the bundled ones, or a user's `.jsonl` file of the same form.
 
-    Raises ValueError, naming file and line, for a file that cannot be read, is empty, or has a bad line.
+    Raises UsageError, naming file and line, for a file that can't be read or holds none, and for its first bad line.
     """
-    lines = _read_lines(path, "questions.jsonl")
+    advice = 'Give each line as {"query": "...", "positive": "...", "negatives": ["..."]}.'
     found = []
-    advice = 'give each line as {"query": "...", "positive": "...", "negatives": ["..."]}'
-    for line, record in _objects(lines, advice):
+    for line, record in read_objects(path or _QUESTIONS, advice):
         negatives = record.get("negatives")
-        if not isinstance(negatives, list) or not negatives or not all(_is_text(one) for one in negatives):
-            raise ValueError(f'{line.place}: "negatives" is not a list of texts.\n{advice[0].upper()}{advice[1:]}.')
+        if not isinstance(negatives, list) or not negatives or not all(is_text(one) for one in negatives):
+            raise UsageError(f'{line.place}: "negatives" is not a list of texts.', advice)
         found.append(
             Question(
-                _string(line, record, "id", f"line-{line.number}"),
-                _string(line, record, "language", "und"),
-                _string(line, record, "query"),
-                _string(line, record, "positive"),
+                string(line, record, "id", f"line-{line.number}"),
+                string(line, record, "language", "und"),
+                string(line, record, "query"),
+                string(line, record, "positive"),
                 tuple(negatives),
             )
         )
     return tuple(found)
-
-
-def _read_lines(path: Path | None, bundled: str) -> list[_Line]:
-    source = resources.files(__name__).joinpath(bundled) if path is None else path
-    name = bundled if path is None else str(path)
-    try:
-        # utf-8-sig drops a byte order mark; splitlines() would also split at U+2028 inside a text.
-        raw = source.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ValueError(
-            f"{name}: cannot be read ({error.strerror or error}).\nGive the path of a readable text file."
-        ) from error
-    except UnicodeDecodeError as error:
-        number = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"{name}:{number}: is not UTF-8 text.\nSave the file as UTF-8 and try again.") from error
-    texts = [text.strip() for text in raw.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
-    lines = [_Line(f"{name}:{number}", number, text) for number, text in enumerate(texts, 1) if text]
-    if not lines:
-        raise ValueError(f"{name}:1: the file holds no text.\nWrite one text per line.")
-    return lines
-
-
-def _objects(lines: list[_Line], advice: str) -> Iterator[tuple[_Line, Mapping[str, object]]]:
-    hint = f"{advice[0].upper()}{advice[1:]}."
-    for line in lines:
-        try:
-            record = json.loads(line.text)
-        except ValueError as error:
-            raise ValueError(f"{line.place}: is not JSON ({error}).\n{hint}") from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{line.place}: is a JSON {type(record).__name__}, not an object.\n{hint}")
-        yield line, record
-
-
-def _string(line: _Line, record: Mapping[str, object], key: str, default: str | None = None) -> str:
-    value = record.get(key, default)
-    if isinstance(value, str) and value.strip():
-        return value
-    problem = f'"{key}" is missing' if key not in record else f'"{key}" is not a text, or is empty'
-    raise ValueError(f'{line.place}: {problem}.\nGive every line a "{key}" that is a non-empty string.')
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
