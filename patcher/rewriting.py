@@ -20,7 +20,7 @@ from patcher.codemods import (
     SoftCap,
     soft_cap,
 )
-from patcher.codemods.proof import Hunk, assert_only_intended, lines
+from patcher.codemods.proof import Hunk, assert_only_intended, hunks, lines
 from patcher.codemods.soft_cap import CONFIG
 from patcher.errors import CodeError
 from patcher.model_code import ModelCode, find_code
@@ -63,17 +63,22 @@ class CodemodResult:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs."""
+    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs.
+
+    `shift` is a constant to subtract from the raw logits, found by a calibration.
+    """
 
     also_causal_lm: bool = False
     checkpointing: bool = False
     also_signed: bool = False
+    shift: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         return {
             "also_causal_lm": self.also_causal_lm,
             "checkpointing": self.checkpointing,
             "also_signed": self.also_signed,
+            "shift": self.shift,
         }
 
 
@@ -126,7 +131,7 @@ def _take_off_cap(
     found: ModelCode, options: Options, keep_cap: bool, files: Mapping[str, _File]
 ) -> tuple[SoftCap | None, dict[str, bytes], list[CodemodResult]]:
     """The codemod that looks at all files at once: the cap, config.json where that changed, and the results."""
-    outcomes = soft_cap(found.package, found.targets, found.others, options.also_signed)
+    outcomes = soft_cap(found.package, found.targets, found.others, options.also_signed, options.shift)
     if isinstance(outcomes, Refused):
         raise refusal(found.targets[0].path, outcomes)
     cap: SoftCap | None = None
@@ -151,7 +156,7 @@ def _take_off_cap(
             results.append(_apply(files[path], "soft_cap", outcome))
     if any(result.status == "applied" for result in results):
         after = _package_after(found.package, files, rewritten)
-        second = soft_cap(after, found.targets, found.others, options.also_signed)
+        second = soft_cap(after, found.targets, found.others, options.also_signed, options.shift)
         for again in second.values() if isinstance(second, Mapping) else [second]:
             _assert_settled("soft_cap", found.targets[0].path, again)
     return cap, rewritten, results
@@ -160,9 +165,9 @@ def _take_off_cap(
 def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
     """Go on with the result of one step, after the proof that only the intended lines and nodes differ."""
     before, after = file.code, replace(file.code, content=outcome.code)
-    hunks = assert_only_intended(before.text, after.text, outcome.spans, before.path)
-    edits = tuple(_edit(before.text, after.text, hunk, file.origin) for hunk in hunks)
-    file.origin, file.code = _follow(file.origin, hunks), after
+    changed = assert_only_intended(before.text, after.text, outcome.spans, before.path)
+    edits = tuple(_edit(before.text, after.text, hunk, file.origin) for hunk in changed)
+    file.origin, file.code = _follow(file.origin, changed), after
     return CodemodResult(name, "applied", before.path, edits)
 
 
@@ -190,6 +195,7 @@ _HINTS = {
     "several-caps": "Take all but one out by hand, in a copy of the repository, then patch that.",
     "in-a-container": "Take the layer out by hand, in a copy of the repository, and rename what its checkpoint holds.",
     "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
+    "shift-needs-code": "Patch it without --calibrate, and lower the gate with --min-logit-sparsity.",
     "library-code": "Only code that a repository brings itself can be rewritten; nothing was changed.",
 }
 
@@ -210,9 +216,9 @@ def _package_after(package: Package, files: Mapping[str, _File], rewritten: Mapp
 
 
 def _config_edits(found: ModelCode, outcome: Applied) -> tuple[Edit, ...]:
-    before, after = lines(found.package.config_json.decode("utf-8")), lines(outcome.code.decode("utf-8"))
-    pairs = enumerate(zip(before, after, strict=True), 1)
-    return tuple(Edit(line, old, new) for line, (old, new) in pairs if old != new)
+    before, after = found.package.config_json.decode("utf-8"), outcome.code.decode("utf-8")
+    origin = list(range(1, len(lines(before)) + 2))
+    return tuple(_edit(before, after, hunk, origin) for hunk in hunks(before, after))
 
 
 def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:

@@ -21,10 +21,11 @@ from patcher.codemods.package import Class, Package
 from patcher.codemods.soft_cap.caps import Cap, Doubt, find, used_elsewhere
 from patcher.codemods.soft_cap.flow import Enter, Flow, Op
 from patcher.codemods.soft_cap.frame import Frame
-from patcher.codemods.soft_cap.key import controlling_key, line_of, without_key
+from patcher.codemods.soft_cap.key import controlling_key, line_of, with_key, without_key
 from patcher.codemods.soft_cap.removal import describe, marked, remove
 
 CONFIG = "config.json"
+SHIFT_KEY = "splade_logit_shift"
 # A file without any of these can't hold a cap: nothing of it has to be followed.
 _HINT = re.compile(rb"sigmoid|expit|tanh", re.IGNORECASE)
 _CALLS = re.compile(r"\b(\w*[Ss]igmoid_?|expit)\s*\(")
@@ -46,9 +47,15 @@ class _Found:
 
 
 def soft_cap(
-    package: Package, targets: Sequence[Target], others: Sequence[Target] = (), also_signed: bool = False
+    package: Package,
+    targets: Sequence[Target],
+    others: Sequence[Target] = (),
+    also_signed: bool = False,
+    shift: float = 0.0,
 ) -> Mapping[str, Outcome] | Refused:
     """Take the cap off each target; the first of them is the masked-LM class. `others` must not change with them.
+
+    With a `shift`, the logits that are left are lowered by it, in the code and as a key of config.json.
 
     The answer has an outcome for each file to change, config.json among them where a key does it, and for the file of
     each target of which nothing is to change.
@@ -56,7 +63,7 @@ def soft_cap(
     outcomes: dict[str, Outcome] = {}
     written: list[_Found] = []
     for target in targets:
-        found = _only_cap(package, target, also_signed)
+        found = _only_cap(package, target, also_signed, shift)
         if isinstance(found, Refused):
             return found
         if not isinstance(found, _Found):
@@ -68,11 +75,17 @@ def soft_cap(
         if not controlling_key(found.cap):
             written.append(found)
             continue
+        if shift:
+            why = f"a key of {CONFIG} turns the cap of {target.name} off, which leaves no statement for a shift"
+            return Refused("shift-needs-code", why)
         turned_off = _by_key(package, found)
         if isinstance(turned_off, Refused):
             return turned_off
         outcomes.setdefault(CONFIG, turned_off)
-    for path, removal in remove(one.cap for one in written).items():
+    if written and shift:
+        content = with_key(package.config_json, SHIFT_KEY, shift)
+        outcomes[CONFIG] = Applied(content, (), written[0].record)
+    for path, removal in remove((one.cap for one in written), shift).items():
         record = next((one.record for one in written if one.record.file == path), written[0].record)
         outcomes[path] = Applied(rewrite(removal.code, removal.replacements), tuple(removal.spans), record)
     return outcomes
@@ -86,7 +99,9 @@ def flow_of(package: Package, target: Target) -> Flow | None:
     return Flow(Frame(package, forward.code, forward.node, forward.owner, cls)) if forward is not None else None
 
 
-def _only_cap(package: Package, target: Target, also_signed: bool) -> _Found | NotNeeded | LeftAlone | Refused:
+def _only_cap(
+    package: Package, target: Target, also_signed: bool, shift: float
+) -> _Found | NotNeeded | LeftAlone | Refused:
     """The one cap of a class, or why there is nothing to take out or nothing that may be."""
     name = target.name
     if not any(_HINT.search(code.content) for code in package.codes.values()):
@@ -100,7 +115,7 @@ def _only_cap(package: Package, target: Target, also_signed: bool) -> _Found | N
         return Refused("several-caps", f"{name} has {len(caps)} soft caps where exactly one was expected: {listed}")
     if caps:
         cap = caps[0]
-        record = describe(cap, name)
+        record = describe(cap, name, shift)
         elsewhere = [_quoted(frame.code, frame.body.statement(use)) for frame, use in used_elsewhere(cap)]
         if cap.law.kind == "tanh" and not also_signed:
             return LeftAlone(

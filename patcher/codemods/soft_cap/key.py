@@ -67,6 +67,25 @@ def without_key(content: bytes, key: Key) -> bytes | None:
     return changed if json.loads(changed) == wanted else None
 
 
+def with_key(content: bytes, name: str, value: float) -> bytes:
+    """config.json with one more key at its end, or a new value where it has it, and every other byte as it was."""
+    config = json.loads(content)
+    if name in config:
+        pattern = re.compile(rb'("' + re.escape(name.encode()) + rb'"\s*:\s*)-?[0-9][0-9.eE+-]*')
+        changed = pattern.sub(lambda found: found[1] + json.dumps(value).encode(), content, count=1)
+    else:
+        end = content.rindex(b"}")
+        body = content[:end].rstrip()
+        indent = re.search(rb"\{(\s*)", content)
+        assert indent is not None
+        comma = b"," if config else b""
+        changed = body + comma + indent[1] + json.dumps(name).encode() + b": " + json.dumps(value).encode()
+        changed += content[len(body) :]
+    if json.loads(changed) != {**config, name: value}:
+        raise ValueError(f"{name} can't be written into config.json")
+    return changed
+
+
 def line_of(content: bytes, key: Key) -> int:
     """The line of config.json, from 1, on which the key stands."""
     return content[: content.index(b'"' + key[-1].encode() + b'"')].count(b"\n") + 1

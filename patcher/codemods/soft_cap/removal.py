@@ -19,7 +19,11 @@ _WHY = {
     "sigmoid": "a sigmoid is never negative, so ReLU in SPLADE gave no zeros.",
     "tanh": "raw logits were asked for; a signed cap keeps the zeros of ReLU.",
 }
-_MARKED = re.compile(rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)\); ")
+_MARKED = re.compile(
+    rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "
+)
+# What a calibrated patch subtracts from every logit: a constant in front of the patched statement.
+SHIFT = "SPLADE_LOGIT_SHIFT"
 # Where an expression may stand without parentheses whatever it is, but for line breaks.
 _ROOMY = (cst.Assign, cst.AnnAssign, cst.Return, cst.Arg, cst.Expr, cst.AugAssign, cst.Index)
 _ATOMS = (cst.Name, cst.Attribute, cst.Call, cst.Subscript, cst.List, cst.Integer, cst.Float)
@@ -29,19 +33,25 @@ _Line = cst.SimpleStatementLine | cst.BaseCompoundStatement
 class Removal:
     """The changes to one file: which node becomes what, and which lines that touches."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, shift: float = 0.0) -> None:
         self.code = code
+        self.shift = shift
         self.replacements: dict[cst.CSTNode, Replacement] = {}
         self.spans: list[Span] = []
         self._gone: dict[cst.CSTNode, list[cst.EmptyLine]] = {}  # lines that go, with the comment to leave there
+        self._before: dict[cst.CSTNode, cst.BaseStatement] = {}  # what goes in front of a line
         self._blocks: dict[cst.CSTNode, None] = {}
 
     def take_out(self, ops: Iterable[Op], body: Body, comment: cst.EmptyLine | None, last: Op | None) -> None:
         """Plan the removal of steps that stand in one function; the comment goes where the step `last` stood."""
         ops = list(ops)
         nodes = {op.node: op for op in ops}
+        shifted = last.node if last is not None and self.shift else None
         for op in ops:
-            if op.take is not None:
+            if op.node is shifted:
+                self.replacements[op.node] = partial(_shifted, op, isinstance(body.parent(op.node), _ROOMY))
+                self._name_shift(op, body)
+            elif op.take is not None:
                 self.replacements[op.node] = self._left_of(op, nodes, body)
         for statement in dict.fromkeys(body.statement(op.node) for op in ops):
             line = _line(statement, body)
@@ -52,7 +62,9 @@ class Removal:
             else:  # the head of a compound statement
                 inside = [self.code.span(op.node) for op in ops if body.statement(op.node) is statement]
                 self.spans.append(Span(self.code.line(line), max(span.last for span in inside)))
-            if isinstance(statement, cst.BaseSmallStatement) and _goes(statement, nodes):
+            goes = isinstance(statement, cst.BaseSmallStatement) and _goes(statement, nodes)
+            if goes and not (shifted is not None and body.statement(shifted) is statement):
+                assert isinstance(statement, cst.BaseSmallStatement)
                 self._remove(statement, line, note, body)
             elif note:
                 self._note(line, note)
@@ -73,6 +85,16 @@ class Removal:
             return _parenthesised(inner, roomy) if outermost else inner
 
         return left
+
+    def _name_shift(self, op: Op, body: Body) -> None:
+        """Put the constant into the block of the patched statement, where a reader sees it."""
+        line: cst.CSTNode = op.node
+        while not isinstance(body.parent(line), cst.IndentedBlock):
+            line = body.parent(line)
+        self._before[line] = cast(
+            cst.BaseStatement, self.code.statement(f"{SHIFT} = {number(self.shift)}  # config.json has it as well\n")
+        )
+        self._blocks[body.parent(line)] = None
 
     def _remove(self, statement: cst.BaseSmallStatement, line: _Line, note: list[cst.EmptyLine], body: Body) -> None:
         holder = body.parent(statement)
@@ -98,9 +120,14 @@ class Removal:
         for before, after in zip(block.body, updated.body, strict=True):
             if before in self._gone:
                 waiting += [*cast(_Line, before).leading_lines, *self._gone[before]]
-            else:
-                kept.append(after.with_changes(leading_lines=[*waiting, *after.leading_lines]) if waiting else after)
-                waiting = []
+                continue
+            if waiting:
+                after = after.with_changes(leading_lines=[*waiting, *after.leading_lines])
+            if before in self._before:
+                kept.append(cast(Any, self._before[before]).with_changes(leading_lines=after.leading_lines))
+                after = after.with_changes(leading_lines=[])
+            kept.append(after)
+            waiting = []
         if kept:
             footer = [*waiting, *updated.footer] if waiting else updated.footer
             return updated.with_changes(body=kept, footer=footer)
@@ -111,29 +138,45 @@ class Removal:
         return updated.with_changes(body=[empty])
 
 
-def describe(cap: Cap, class_name: str) -> SoftCap:
+def _shifted(op: Op, roomy: bool, updated: Any) -> Any:
+    """What stays of the outermost step where a shift takes its place."""
+    shift = cst.Name(SHIFT)
+    if isinstance(updated, cst.AugAssign):
+        return updated.with_changes(operator=cst.SubtractAssign(), value=shift)
+    assert op.take is not None
+    inner = _parenthesised(op.take(updated), roomy=False)
+    if op.in_place:
+        return cst.Call(cst.Attribute(inner, cst.Name("sub_")), [cst.Arg(shift)])
+    return _parenthesised(cst.BinaryOperation(inner, cst.Subtract(), shift), roomy)
+
+
+def describe(cap: Cap, class_name: str, shift: float = 0.0) -> SoftCap:
     """The record of a cap; the place is that of its outermost step."""
     first = _outermost(cap)
     code, law = first.frame.code, cap.law
     where = first.frame.function.name.value
     return SoftCap(
-        class_name, where, code.path, code.line(first.node), _text(cap), law.scale, law.temperature, law.kind
+        class_name, where, code.path, code.line(first.node), _text(cap), law.scale, law.temperature, law.kind, shift
     )
 
 
-def remove(caps: Iterable[Cap]) -> dict[str, Removal]:
-    """Plan the removal of caps, by the path of the file. A step that two caps share goes once."""
+def remove(caps: Iterable[Cap], shift: float = 0.0) -> dict[str, Removal]:
+    """Plan the removal of caps, by the path of the file. A step that two caps share goes once.
+
+    With a `shift`, that constant is subtracted where the outermost step stood.
+    """
     found: dict[str, Removal] = {}
     seen: set[int] = set()
     for cap in caps:
         law, last = cap.law, _outermost(cap)
-        numbers = f"{law.kind}, scale {_number(law.scale)}, temperature {_number(law.temperature)}"
+        numbers = f"{law.kind}, scale {number(law.scale)}, temperature {number(law.temperature)}"
+        numbers += f", shift {number(shift)}" if shift else ""
         text = f"{MARK} removed `{_text(cap)}` ({numbers}); {_WHY[law.kind]}"
         for body in dict.fromkeys(op.frame.body for op in cap.removed):
             ops = [op for op in cap.removed if op.frame.body is body and id(op.node) not in seen]
             seen |= {id(op.node) for op in ops}
             if ops:
-                removal = found.setdefault(ops[0].frame.code.path, Removal(ops[0].frame.code))
+                removal = found.setdefault(ops[0].frame.code.path, Removal(ops[0].frame.code, shift))
                 here = last.frame.body is body
                 note = comment_line(text, _newline(_line(body.statement(last.node), body))) if here else None
                 removal.take_out(ops, body, note, last if here else None)
@@ -150,7 +193,8 @@ def marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
             if found:
                 law = Law(found[2], float(found[3]), float(found[4]))
                 line, where = frame.code.line(node), frame.function.name.value
-                return SoftCap(class_name, where, frame.code.path, line, found[1], law.scale, law.temperature, law.kind)
+                path, shift = frame.code.path, float(found[5] or 0)
+                return SoftCap(class_name, where, path, line, found[1], law.scale, law.temperature, law.kind, shift)
     return None
 
 
@@ -168,7 +212,8 @@ def _text(cap: Cap) -> str:
     return "; ".join(dict.fromkeys(texts))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A number as Python code: whole ones without a point."""
     return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
