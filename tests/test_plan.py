@@ -240,7 +240,7 @@ def test_an_encoding_that_does_not_exist_is_told(mini: Path) -> None:
 
 def test_a_model_without_a_cap_is_refused_and_the_other_head_is_named(mini: Path) -> None:
     edit(mini, CAP, "", 1)
-    assert "has no soft cap; the file has a sigmoid elsewhere: line" in refusal(mini, CodeError).message
+    assert "has no soft cap on the way of its logits; elsewhere in the file: line" in refusal(mini, CodeError).message
 
 
 def test_two_caps_are_refused_with_their_lines(mini: Path) -> None:
