@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patcher import card
 from patcher.errors import OutputError
-from patcher.patch import PatchedModel, check_output, load, staged
+from patcher.patch import check_output, load, staged
 from patcher.plan import CARD, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot
-from patcher.verify import MIN_LOGIT_SPARSITY, Report, verify
-from patcher.verify.guard import TIMEOUT
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How a folder is to be verified. `timeout` in seconds."""
-
-    texts: Sequence[str]
-    device: str = "auto"
-    min_logit_sparsity: float = MIN_LOGIT_SPARSITY
-    timeout: float = TIMEOUT
-    sparse_encoder: bool = False
-
-    def run(self, model: PatchedModel) -> Report:
-        """Executes the model's code, in a guarded child process."""
-        return verify(model, self.texts, self.device, self.min_logit_sparsity, self.timeout, self.sparse_encoder)
+from patcher.verify.guard import Child, started
+from patcher.verify.report import Report
+from patcher.verify.verification import CHILD, Progress, Verification
 
 
 @dataclass(frozen=True)
@@ -71,22 +58,27 @@ def patch_model(
     verification: Verification | None,
     code_only: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Patched:
     """Write the patched folder, verify it where it stands, write its card, then move it to `out` in one step."""
-    with staged(plan, snapshot, out, code_only) as model:
+    # The child imports its libraries while the folder is written.
+    waiting = started(CHILD, verification.devices[0]) if verification is not None else nullcontext()
+    with waiting as child, staged(plan, snapshot, out, code_only) as model:
         report = None
         if verification is not None:
             say(f"Running the base and the patched model on {len(verification.texts)} texts ...")
-            report = verification.run(model)
+            report = verification.run(model, child, progress)
             report.write(model.folder)
         card.write(model, report, out.name)
     return Patched(out, plan, report)
 
 
-def verify_folder(folder: Path, verification: Verification) -> Report:
+def verify_folder(
+    folder: Path, verification: Verification, child: Child | None = None, progress: Progress = lambda *_: None
+) -> Report:
     """Verify a patched folder again: its report is replaced, and its card unless somebody edited that by hand."""
     model = load(folder)
-    report = verification.run(model)
+    report = verification.run(model, child, progress)
     report.write(folder)
     if card.is_ours(folder / CARD):
         card.write(model, report, folder.resolve().name)
