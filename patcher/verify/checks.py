@@ -39,6 +39,7 @@ class Measured:
     coarsest_dtype: str = "float32"
     roundings: int = 0
     disagreement: Mapping[str, Any] | None = None
+    rankings_changed: int = 0
     failure: str | None = None
 
 
@@ -47,11 +48,12 @@ def judge(
     files_changed: tuple[str, ...] = (),
     min_logit_sparsity: float = MIN_LOGIT_SPARSITY,
     cap_tolerance: float = 0.0,
+    shifted: bool = False,
 ) -> tuple[Check, ...]:
     """The checks, in the order in which a failure of one explains a failure of the next.
 
     `files_changed` are weight files whose SHA-256 is not that of the source; `cap_tolerance` is that of
-    `tolerances.law_tolerance`.
+    `tolerances.law_tolerance`; `shifted` logits must keep their order.
     """
     after = measured.after
     weights = (*files_changed, *measured.tensors_changed)
@@ -93,6 +95,9 @@ def judge(
             measured,
         ),
     ]
+    if shifted:
+        wrong, detail = measured.rankings_changed, f"of {measured.positions} positions rank their best tokens otherwise"
+        checks.append(_check("rankings_kept", wrong, 0, wrong == 0, detail, measured))
     if measured.sparse_encoder is not None:
         found = measured.sparse_encoder
         right = found["pooling"] == "SpladePooling" and found["disagreements"] == 0

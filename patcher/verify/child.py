@@ -140,7 +140,8 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     answer["predictions_changed"] = total.predictions_changed
     answer["not_finite"] = total.before.not_finite + total.after.not_finite
     answer["positions"] = total.after.positions
-    answer["before"], answer["after"] = total.before.as_json(), total.after.as_json()
+    answer["rankings_changed"] = total.rankings_changed
+    answer["before"], answer["after"] = total.before.as_json(), total.after.as_json(request["gate"])
     answer["environment"]["batch_size"] = runner.size
     if runner.precision is not None:
         answer["environment"]["dtype"] = str(runner.precision)

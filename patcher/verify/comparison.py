@@ -14,6 +14,7 @@ from patcher.verify.figures import Figures
 _CHUNK = {"cpu": 1 << 19}
 _CHUNK_ELSEWHERE = 1 << 24
 _BEYOND = 1e30
+_RANKED = 100  # best tokens of a position whose order has to stay
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Vectors:
 class Comparison:
     """Everything that is counted over texts: the figures of both models and how they agree.
 
-    `cap_error` is the largest deviation from the law, `predictions_changed` counts positions.
+    `cap_error` is the largest deviation from the law, `predictions_changed` counts positions; so does
+    `rankings_changed`, for the order of the best tokens, which only a shift could disturb.
     """
 
     law: Law
@@ -62,6 +64,7 @@ class Comparison:
     after: Figures = field(default_factory=Figures)
     cap_error: float = 0.0
     predictions_changed: int = 0
+    rankings_changed: int = 0
 
     def add(self, base: torch.Tensor, patched: torch.Tensor) -> Vectors:
         """Take in the logits [tokens, vocabulary] of one text, without padding. Row 0 comes first."""
@@ -80,6 +83,7 @@ class Comparison:
         rows = max(1, size // base.shape[-1])
         error = torch.zeros((), device=base.device)
         changed = torch.zeros((), device=base.device, dtype=torch.int64)
+        reordered = torch.zeros((), device=base.device, dtype=torch.int64)
         for capped, raw in zip(torch.split(base, rows), torch.split(patched, rows), strict=True):
             if not len(raw):
                 continue
@@ -89,8 +93,12 @@ class Comparison:
             # Equal values under the cap are a tie, no change.
             chosen = capped.gather(-1, raw.argmax(-1, keepdim=True)).squeeze(-1)
             changed += torch.count_nonzero(chosen != capped.amax(-1))
+            if self.law.shift:
+                best = raw.topk(min(_RANKED, raw.shape[-1]), dim=-1).indices
+                reordered += torch.count_nonzero((capped.gather(-1, best).diff(dim=-1) > 0).any(-1))
         self.cap_error = _larger(self.cap_error, float(error))
         self.predictions_changed += int(changed)
+        self.rankings_changed += int(reordered)
 
     def _add_vectors(self, base: torch.Tensor, patched: torch.Tensor) -> Vectors:
         first_base, first = base[0].float(), patched[0].float()
@@ -117,6 +125,7 @@ class Comparison:
         self.after.merge(other.after)
         self.cap_error = _larger(self.cap_error, other.cap_error)
         self.predictions_changed += other.predictions_changed
+        self.rankings_changed += other.rankings_changed
 
 
 def _larger(one: float, other: float) -> float:

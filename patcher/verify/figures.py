@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from patcher.verify.histogram import Histogram, curve
+from patcher.verify.histogram import Histogram, curve, shift_beyond
 
 _PERCENTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 _SHORTEST = 16  # tokens; bins of length double from here
@@ -73,8 +73,11 @@ class Figures:
         for longest, counts in other._active.items():
             self._active[longest] = self._active[longest] + counts if longest in self._active else counts
 
-    def as_json(self) -> dict[str, Any]:
-        """The figures as the report holds them; null where there was nothing finite to take them over."""
+    def as_json(self, gate: float | None = None) -> dict[str, Any]:
+        """The figures as the report holds them; null where there was nothing finite to take them over.
+
+        With a `gate`, `shift_to_gate` is what has to be subtracted from the logits for a logit sparsity above it.
+        """
         count = self.positions * self.dims
         if not count:
             return {}
@@ -98,6 +101,7 @@ class Figures:
                 for longest in sorted(self._active)
             ],
             **({"curve": curve(self.logits, self.pooled)} if self.pooled.count else {}),
+            **({"shift_to_gate": shift_beyond(self.logits, gate)} if gate is not None else {}),
         }
 
     def _mean_active(self, active: torch.Tensor) -> float:

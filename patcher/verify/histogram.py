@@ -56,6 +56,16 @@ class Histogram:
         }
 
 
+def shift_beyond(logits: Histogram, target: float) -> float | None:
+    """The smallest multiple of 1/64 that, subtracted from every value, leaves more than `target` of them without a
+    positive rest; None where no shift on the grid does."""
+    reached = logits.cells[: _ZERO + 1].sum() + logits.cells[_ZERO + 1 :].cumsum(0)[1::2]
+    if logits.up_to(0) > target * logits.count:
+        return 0.0
+    enough = (reached > target * logits.count).nonzero().flatten()
+    return (int(enough[0]) + 1) / FINE if len(enough) else None
+
+
 def curve(logits: Histogram, pooled: Histogram, target: float = 0.9999, points: int = 40) -> list[dict[str, float]]:
     """Both sparsities as they would be with `shift` subtracted from every logit.
 

@@ -135,6 +135,7 @@ def prepare(
         "max_batch_tokens": MAX_BATCH_TOKENS,
         "max_tokens": MAX_TOKENS,
         "sparse_encoder": wanted.sparse_encoder,
+        "gate": wanted.min_logit_sparsity,
         "progress": str(scratch / "progress"),
         "digest": str(scratch / "digest") if several and reference is None else None,
         "reference": str(reference) if reference is not None else None,
@@ -159,7 +160,13 @@ def conclude(
     parts = [
         DeviceReport(
             environment=one.environment,
-            checks=judge(one, changed, wanted.min_logit_sparsity, law_tolerance(model.soft_cap.scale, one.head_dtype)),
+            checks=judge(
+                one,
+                changed,
+                wanted.min_logit_sparsity,
+                law_tolerance(model.soft_cap.scale, one.head_dtype, model.soft_cap.shift),
+                shifted=bool(model.soft_cap.shift),
+            ),
             before=one.before,
             after=one.after,
             sparse_encoder=one.sparse_encoder,
