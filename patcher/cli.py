@@ -16,15 +16,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from patcher import __version__, api, card
-from patcher.console import Console, plan_line, threshold_lines
+from patcher.console import Console, family_line, plan_line, threshold_lines
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
+from patcher.family import look, patch_all, read_list
 from patcher.patch import load
 from patcher.plan import CARD, SCHEMA_VERSION, Options, Plan, make_plan
 from patcher.publish import TIMEOUT as HUB_TIMEOUT
 from patcher.publish import Patience, Wishes, plan_publication
 from patcher.publish import check as check_published
 from patcher.publish import publish as publish_plan
-from patcher.snapshot import Source, resolve
+from patcher.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
 from patcher.threshold.measure import DEFAULT as DEFAULT_THRESHOLD
 from patcher.threshold.measure import Request, measure
@@ -35,6 +36,7 @@ from patcher.threshold.save import save as save_with_threshold
 from patcher.verify import MIN_LOGIT_SPARSITY, Report, load_report
 from patcher.verify.guard import TIMEOUT
 from patcher.verify.texts import load_probe_texts
+from patcher.verify.zygote import imported_once
 
 app = typer.Typer(
     name="patcher",
@@ -57,9 +59,8 @@ class Device(str, Enum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print one line on stdout and nothing on stderr.")]
-SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="Hub id, id@revision, hf:// URI or a folder.", show_default=False)
-]
+SOURCE_HELP = "Hub id, id@revision, hf:// URI or a folder."
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder that `patcher patch` wrote.", show_default=False)
 ]
@@ -71,6 +72,10 @@ HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each answer
 MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
 Encoder = Annotated[
     bool, typer.Option("--sparse-encoder", help="Also load it with sentence-transformers and compare figures.")
+]
+Codemods = Annotated[
+    list[str],
+    typer.Option("--codemod", metavar="NAME", help="Apply this one alone; repeat it for more. `repairs` means three."),
 ]
 AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Take the cap off the causal head as well.")]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]
@@ -97,12 +102,14 @@ def plan(
     revision: Revision = None,
     also_causal_lm: AlsoCausal = False,
     checkpointing: Checkpointing = False,
+    codemod: Codemods = [],  # noqa: B006 - typer reads it
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
     console = Console(as_json, quiet)
-    made = make_plan(resolve(source, revision), Options(also_causal_lm, checkpointing))
+    options = Options.choose(codemod, also_causal_lm, checkpointing)
+    made = make_plan(resolve(source, revision), options)
     console.result(made.as_json(), str(made.source), lambda: console.plan(made))
     if made.already_patched:
         console.talk(_already(made))
@@ -110,8 +117,11 @@ def plan(
 
 @app.command()
 def patch(
-    source: SourceArgument,
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write; with --all, the folder to write them in.")],
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)] = None,
+    every: Annotated[
+        Path | None, typer.Option("--all", metavar="FILE", help="Patch each model of this list, or of `family`.")
+    ] = None,
     revision: Revision = None,
     trust_remote_code: Trust = False,
     device: DeviceOption = Device.auto,
@@ -123,6 +133,7 @@ def patch(
     sparse_encoder: Encoder = False,
     also_causal_lm: AlsoCausal = False,
     checkpointing: Checkpointing = False,
+    codemod: Codemods = [],  # noqa: B006
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -131,18 +142,30 @@ def patch(
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
     console = Console(as_json, quiet)
+    options = Options.choose(codemod, also_causal_lm, checkpointing)
+    verification = None
+    if not no_verify:
+        texts = [text.text for text in load_probe_texts()]
+        verification = api.Verification(texts, device.value, min_logit_sparsity, timeout, sparse_encoder)
+    if every is not None:
+        if source is not None or revision is not None or code_only:
+            raise UsageError(
+                "--all takes its sources from the list.",
+                "Leave out SOURCE, --revision and --code-only; a line may be id@revision.",
+            )
+        _patch_all(console, every, out, options, verification, trust_remote_code)
+        return
+    if source is None:
+        raise UsageError("Nothing says what to patch.", "Give a SOURCE, or a list of them with --all FILE.")
     snapshot = resolve(source, revision)
     api.check_place(out, snapshot)
-    made = make_plan(snapshot, Options(also_causal_lm, checkpointing))
+    made = make_plan(snapshot, options)
     if made.already_patched:
         nothing = api.Patched(None, made, None)
         console.result(nothing.as_json(), str(made.source), lambda: console.line(_already(made)))
         return
-    verification = None
-    if not no_verify:
-        _agree(console, trust_remote_code, made.executed, snapshot.source)
-        texts = [text.text for text in load_probe_texts()]
-        verification = api.Verification(texts, device.value, min_logit_sparsity, timeout, sparse_encoder)
+    if verification is not None:
+        _agree(console, trust_remote_code, made.executed, str(snapshot.source))
     console.talk(f"Patching {snapshot.source} into {out} ...")
     done = api.patch_model(made, snapshot, out, verification, code_only, console.talk)
 
@@ -156,6 +179,30 @@ def patch(
 
     console.result(done.as_json(), str(out), human)
     _leave(done.report)
+
+
+def _patch_all(
+    console: Console, path: Path, out: Path, options: Options, verification: api.Verification | None, trusted: bool
+) -> None:
+    """Patch a list: one look at all of them, one question, then one after another."""
+    members = look(read_list(path, out), options, console.talk)
+    if verification is None:
+        done = patch_all(members, None, say=console.talk)
+    else:
+        code = {
+            f"{member.plan.source}: {path}": content
+            for member in members
+            if member.runs and member.plan is not None
+            for path, content in member.plan.executed.items()
+        }
+        if code:
+            _agree(console, trusted, code, f"{sum(member.runs for member in members)} models")
+        with imported_once(verification.device, verification.sparse_encoder) as run:
+            done = patch_all(members, verification, run, console.talk)
+    lines = "\n".join(family_line(outcome) for outcome in done.all)
+    console.result(done.as_json(), lines, lambda: console.family(done))
+    if not done.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -181,9 +228,9 @@ def verify(
         message, _, hint = str(error).partition("\n")
         raise UsageError(message, hint or "Give a .jsonl file with a `text` in each line, or plain lines.") from error
     code = {path: (folder / path).read_bytes() for path in _code_files(folder)}
-    _agree(console, trust_remote_code, code, model.source)
+    _agree(console, trust_remote_code, code, str(model.source))
     verification = api.Verification(probes, device.value, min_logit_sparsity, timeout, sparse_encoder)
-    console.talk(f"Running the base and the patched model on {len(probes)} texts ...")
+    console.talk(f"Running {model.what_runs} on {len(probes)} texts ...")
     report = api.verify_folder(folder, verification)
     if not card.is_ours(folder / CARD):
         console.talk(f"{folder / CARD} was edited by hand and was left as it is; `patcher card` writes it anew.")
@@ -299,7 +346,7 @@ def use_threshold(
     trained = repair(resolve(model, revision))
     if save is not None:
         check_save(trained, save)
-    _agree(console, trust_remote_code, trained.executed(), trained.snapshot.source)
+    _agree(console, trust_remote_code, trained.executed(), str(trained.snapshot.source))
     console.talk(
         f"Encoding {len(evaluation.queries)} queries and {len(evaluation.documents)} documents with {model} ..."
     )
@@ -366,7 +413,7 @@ def _interrupt(*_: Any) -> NoReturn:
     raise _Interrupted
 
 
-def _agree(console: Console, trusted: bool, code: Mapping[str, bytes], source: Source) -> None:
+def _agree(console: Console, trusted: bool, code: Mapping[str, bytes], source: str) -> None:
     """Get a yes to running the model's code: by the flag, or at the prompt that lists the files and their SHA-256."""
     if trusted:
         return
@@ -386,6 +433,8 @@ def _code_files(folder: Path) -> list[str]:
 
 
 def _already(made: Plan) -> str:
+    if made.soft_cap is None:
+        return f"{made.source} needs none of {', '.join(made.options.names)}. Nothing to do."
     return f"{made.source} is already patched: `{made.soft_cap.expression}` was removed before. Nothing to do."
 
 

@@ -21,6 +21,7 @@ from patcher.threshold.plot import curve
 from patcher.verify.report import Check, Report
 
 if TYPE_CHECKING:
+    from patcher.family import Outcome, Outcomes
     from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.threshold.sweep import Row
@@ -100,7 +101,10 @@ class Console:
         """The checks and the figures before and after."""
         self.checks(report.checks)
         self.line("")
-        self.table(("figure", "base model", "patched"), figures(report), right=(1, 2))
+        if report.before:
+            self.table(("figure", "base model", "patched"), figures(report), right=(1, 2))
+        else:  # the cap stays: there is one model, and nothing to hold it against
+            self.table(("figure", "this model"), [(name, after) for name, _, after in figures(report)], right=(1,))
 
     def checks(self, checks: Sequence[Check]) -> None:
         """One line per check, its value beside its limit."""
@@ -109,6 +113,17 @@ class Console:
             for check in checks
         ]
         self.table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
+
+    def family(self, outcomes: Outcomes) -> None:
+        """One line per model of a list, and the hints of those that failed."""
+        rows = [
+            (one.source, one.status, percent(one.logit_sparsity), one.checks, f"{one.seconds:.1f}", one.reason)
+            for one in outcomes.all
+        ]
+        self.table(("repository", "status", "logit sparsity", "checks", "seconds", "reason"), rows, right=(2, 3, 4))
+        for one in outcomes.all:
+            if one.hint:
+                self.talk(f"Hint for {one.source}: {one.hint}")
 
     def threshold(self, report: ThresholdReport) -> None:
         """The checks, the figures without and with the threshold, and the sweep where there was one."""
@@ -296,6 +311,11 @@ def threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> l
     return lines
 
 
+def family_line(outcome: Outcome) -> str:
+    """One model of a list in one line: how it ended, which it is, and its folder or why not."""
+    return "\t".join((outcome.status, outcome.source, outcome.reason or str(outcome.entry.out)))
+
+
 def plan_line(plan: PublishPlan) -> str:
     """A publication in one line: what it moves and where to."""
     target = plan.target
@@ -354,5 +374,7 @@ def _files(plan: Plan) -> list[tuple[str, str, str]]:
     return [
         *((path, "rewritten", "") for path in plan.files.changed),
         *((path, "copied", "byte for byte") for path in plan.files.copied),
+        *((path, "added", f"a copy of {origin}, where it is looked for") for path, origin in plan.files.added.items()),
+        *((origin, "converted", f"to {path}, tensor by tensor") for path, origin in plan.files.converted.items()),
         *((path, "left out", reason) for path, reason in plan.files.dropped.items()),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
@@ -16,22 +15,13 @@ from yaml import YAMLError
 
 from patcher.codemods import CODEMODS, REPAIRS, Applied, Code, NotNeeded, Refused, SoftCap
 from patcher.codemods.proof import Hunk, assert_only_intended, lines
-from patcher.errors import CodeError, SourceError
+from patcher.errors import CodeError, SourceError, UsageError
+from patcher.files import CARD, RECORD, REPORT, FileTable, dropped_because, file_table, join
 from patcher.snapshot import Snapshot, Source, fetch
+from patcher.threshold.layout import find_layout
 
 SCHEMA_VERSION = 1
-CARD, RECORD, REPORT = "README.md", "patch.json", "report.json"
-
-# First match wins. What is left of a pattern's last slash is a folder.
-_DROPPED = (
-    (r".*\.onnx(_data|\.data)?|(.*/)?onnx/.*", "exported graph: it still contains the sigmoid"),
-    (r"(.*/)?openvino/.*|.*openvino.*\.(xml|bin)", "exported graph: it still contains the sigmoid"),
-    (r"(.*/)?coreml/.*|.*\.(tflite|gguf|mlmodel|mlpackage|pb)", "exported graph: it still contains the sigmoid"),
-    (r".*\.(bin|pt|pth|ckpt|pkl|pickle)(\.index\.json)?", "pickled weights: loading them can execute code"),
-    (r".*\.(h5|msgpack|ot)(\.index\.json)?", "weights of another framework: safetensors are carried over"),
-    (re.escape(CARD), "replaced by the generated model card"),
-    (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", "replaced by the record of this patch"),
-)
+_REPAIRS = ", ".join(REPAIRS)
 
 
 @dataclass(frozen=True)
@@ -67,38 +57,59 @@ class CodemodResult:
 
 
 @dataclass(frozen=True)
-class FileTable:
-    """Every file of the source: rewritten, carried over byte for byte, or left out with a reason."""
+class Options:
+    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs, or instead of them.
 
-    changed: tuple[str, ...]
-    copied: tuple[str, ...]
-    dropped: Mapping[str, str]
+    `codemods` are those to run alone. Raises UsageError for one that does not exist.
+    """
+
+    also_causal_lm: bool = False
+    checkpointing: bool = False
+    codemods: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.codemods if name not in CODEMODS]
+        if unknown:
+            raise UsageError(
+                f"There is no codemod {unknown[0]!r}.", f"Give one of {', '.join(CODEMODS)}, or repairs for {_REPAIRS}."
+            )
+
+    @classmethod
+    def choose(cls, codemods: Iterable[str], also_causal_lm: bool = False, checkpointing: bool = False) -> Options:
+        """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
+        names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
+        return cls(also_causal_lm, checkpointing, tuple(dict.fromkeys(names)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Options:
+        """The value behind `as_json`. Raises TypeError for anything else."""
+        return cls(**{**data, "codemods": tuple(data.get("codemods", ()))})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The codemods to run, in their order: those that were chosen, or else the cap and the repairs."""
+        wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
+        return tuple(name for name in CODEMODS if name in wanted)
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "changed": list(self.changed),
-            "copied": list(self.copied),
-            "dropped": [{"path": path, "reason": reason} for path, reason in self.dropped.items()],
+            "also_causal_lm": self.also_causal_lm,
+            "checkpointing": self.checkpointing,
+            "codemods": list(self.codemods),
         }
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs."""
-
-    also_causal_lm: bool = False
-    checkpointing: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        return {"also_causal_lm": self.also_causal_lm, "checkpointing": self.checkpointing}
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What would change: `originals` and `contents` are changed code before and after, `modules` all code before."""
+    """What would change: `originals` and `contents` are changed code before and after, `modules` all code before.
+
+    `soft_cap` is None where other codemods were chosen; `kept_cap` is the cap that stays then, if there is one.
+    `encoders` are the folders of the masked LMs of a trained SparseEncoder model ("" is the model's own folder); a base
+    model has none.
+    """
 
     source: Source
-    soft_cap: SoftCap
+    soft_cap: SoftCap | None
     codemods: tuple[CodemodResult, ...]
     files: FileTable
     diff: str
@@ -107,6 +118,8 @@ class Plan:
     modules: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     originals: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    encoders: tuple[str, ...] = ()
+    kept_cap: SoftCap | None = None
 
     @property
     def executed(self) -> Mapping[str, bytes]:
@@ -115,14 +128,18 @@ class Plan:
 
     @property
     def already_patched(self) -> bool:
-        """Whether an earlier run removed the cap."""
+        """Whether an earlier run removed the cap, or did all that was chosen instead."""
+        if self.soft_cap is None:
+            return not self.files.converted and not self.files.added and not self.contents
         return all(result.status != "applied" for result in self.codemods if result.name == "soft_cap")
 
     def as_json(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
             "source": self.source.as_json(),
-            "soft_cap": self.soft_cap.as_json(),
+            "soft_cap": self.soft_cap.as_json() if self.soft_cap else None,
+            "kept_cap": self.kept_cap.as_json() if self.kept_cap else None,
+            "encoders": list(self.encoders),
             "codemods": [result.as_json() for result in self.codemods],
             "files": self.files.as_json(),
             "diff": self.diff,
@@ -135,26 +152,63 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is no model
     with its own masked-LM code, and CodeError when the code can't be read or the cap is missing or ambiguous.
     """
-    if "config.json" not in snapshot.paths:
+    layout = find_layout(snapshot)
+    configs = {folder: join(folder, "config.json") for folder in (layout.encoders if layout else ("",))}
+    if any(path not in snapshot.paths for path in configs.values()):
         raise SourceError(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
-    snapshot = fetch(snapshot, ["config.json", *python, *([CARD] if CARD in snapshot.paths else [])])
-    config = _config(snapshot)
+    snapshot = fetch(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
     modules = {path: snapshot.read(path) for path in python}
-    rewritten, results, soft_cap = rewrite_code(modules, config, options)
-    changed = tuple(path for path in sorted(rewritten) if rewritten[path] != modules[path])
+    read = {folder: _config(snapshot, path) for folder, path in configs.items()}
+    rewritten, results, soft_cap = rewrite_folders(modules, read, options)
+    if layout and soft_cap and any(result.name == "soft_cap" and result.status == "applied" for result in results):
+        raise _trained_through(soft_cap, snapshot.source)
+    changed = tuple(path for path in sorted(modules) if rewritten.get(path, modules[path]) != modules[path])
+    added = _code_on_top(rewritten, modules, layout.encoders if layout else ())
     return Plan(
         source=snapshot.source,
         soft_cap=soft_cap,
         codemods=results,
-        files=file_table(snapshot.paths, changed),
+        files=file_table(snapshot.paths, changed, layout.folders if layout else ("",), added),
         diff="".join(_diff(path, modules[path], rewritten[path]) for path in changed),
         options=options,
         base_card=_base_card(snapshot),
         modules=modules,
         originals={path: modules[path] for path in changed},
-        contents={path: rewritten[path] for path in changed},
+        contents={
+            **{path: rewritten[path] for path in changed},
+            **{path: rewritten[origin] for path, origin in added.items()},
+        },
+        encoders=layout.encoders if layout else (),
+        kept_cap=_kept_cap(modules, read) if soft_cap is None else None,
     )
+
+
+def rewrite_folders(
+    modules: Mapping[str, bytes], configs: Mapping[str, Mapping[str, Any]], options: Options = Options()
+) -> tuple[dict[str, bytes], tuple[CodemodResult, ...], SoftCap | None]:
+    """`rewrite_code` for each folder that has a configuration, on the code beside it and on that in the model's folder.
+
+    transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
+    configuration: either may be there, or both. Paths are those of the whole model.
+    """
+    rewritten: dict[str, bytes] = {}
+    results: list[CodemodResult] = []
+    soft_cap: SoftCap | None = None
+    done: set[str] = set()
+    for folder, config in configs.items():
+        places = [place for place in dict.fromkeys((folder, "")) if _brings_code(modules, place, config)]
+        for place in places or [folder]:
+            if place in done:
+                continue
+            done.add(place)
+            prefix = join(place, "")
+            own = {path[len(prefix) :]: content for path, content in modules.items() if path.startswith(prefix)}
+            code, found, cap = rewrite_code(own, config, options)
+            rewritten |= {join(place, path): content for path, content in code.items()}
+            results += [replace(result, file=join(place, result.file)) for result in found]
+            soft_cap = soft_cap or (cap and replace(cap, file=join(place, cap.file)))
+    return rewritten, tuple(results), soft_cap
 
 
 def rewrite_code(
@@ -162,14 +216,13 @@ def rewrite_code(
     config: Mapping[str, Any],
     options: Options = Options(),
     keep_cap: bool = False,
-) -> tuple[dict[str, bytes], tuple[CodemodResult, ...], SoftCap]:
+) -> tuple[dict[str, bytes], tuple[CodemodResult, ...], SoftCap | None]:
     """Run the codemods over the files that `auto_map` reaches, each step proved before the next.
 
     `keep_cap` leaves the cap in place and makes the base model of the verification: as published, loading right.
-    Returns the reachable files rewritten, one result per codemod and file, and the cap.
+    Returns the reachable files rewritten, one result per codemod and file, and the cap (None: it was not asked for).
     Raises CodeError as `make_plan` does.
     """
-    names = ["soft_cap", *REPAIRS, *(["checkpointing"] if options.checkpointing else [])]
     homes = _homes(config, options)
     rewritten: dict[str, bytes] = {}
     results: list[CodemodResult] = []
@@ -177,7 +230,7 @@ def rewrite_code(
     for start in _reachable(modules, homes, config):
         code, path = start, start.path
         origin = list(range(1, len(lines(start.text)) + 2))  # origin[i]: line of the published file behind line i
-        for name in names:
+        for name in options.names:
             if name == "soft_cap" and not code.capped_classes:
                 continue
             outcome = CODEMODS[name](code)
@@ -198,7 +251,6 @@ def rewrite_code(
             results.append(CodemodResult(name, "applied", path, edits))
             origin, code = _follow(origin, hunks), after
         rewritten[path] = code.content
-    assert soft_cap is not None  # the codemod refuses where it finds none
     return rewritten, tuple(results), soft_cap
 
 
@@ -214,13 +266,51 @@ def _prove(code: Code, outcome: Applied, name: str) -> tuple[Code, tuple[Hunk, .
     return after, hunks
 
 
-def _config(snapshot: Snapshot) -> dict[str, Any]:
+def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str, Any]) -> bool:
+    """Whether the file that `auto_map` names for the masked LM lies in that folder."""
+    auto_map = config.get("auto_map")
+    target = auto_map.get("AutoModelForMaskedLM") if isinstance(auto_map, Mapping) else None
+    return isinstance(target, str) and join(folder, target.rpartition(".")[0].replace(".", "/") + ".py") in modules
+
+
+def _code_on_top(
+    rewritten: Mapping[str, bytes], modules: Mapping[str, bytes], encoders: tuple[str, ...]
+) -> dict[str, str]:
+    """Code of a sub-folder that the model's own folder lacks, where transformers looks for it; by path, its origin."""
+    added: dict[str, str] = {}
+    for folder in encoders:
+        prefix = join(folder, "")
+        for path in rewritten:
+            if folder and path.startswith(prefix) and (name := path[len(prefix) :]) not in modules:
+                added.setdefault(name, path)
+    return added
+
+
+def _kept_cap(modules: Mapping[str, bytes], configs: Mapping[str, Mapping[str, Any]]) -> SoftCap | None:
+    """The cap that other codemods leave in place, None where there is none or it is not understood."""
     try:
-        config = json.loads(snapshot.read("config.json").decode("utf-8"))
+        _, results, cap = rewrite_folders(modules, configs, Options(codemods=("soft_cap",)))
+    except CodeError:
+        return None
+    return cap if any(result.status == "applied" for result in results) else None
+
+
+def _trained_through(cap: SoftCap, source: Source) -> SourceError:
+    return SourceError(
+        f"{source} is a trained SPLADE model: its weights were trained through the cap "
+        f"(`{cap.expression}`, line {cap.line} of {cap.file}), and without it they mean something else.",
+        f"`patcher threshold {source}` gives it true zeros; "
+        f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, cap and all.",
+    )
+
+
+def _config(snapshot: Snapshot, path: str) -> dict[str, Any]:
+    try:
+        config = json.loads(snapshot.read(path).decode("utf-8"))
     except ValueError as error:
-        raise SourceError(f"config.json of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
+        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
     if not isinstance(config, dict):
-        raise SourceError(f"config.json of {snapshot.source} is not an object.", "Mend that file.")
+        raise SourceError(f"{path} of {snapshot.source} is not an object.", "Mend that file.")
     return config
 
 
@@ -303,17 +393,6 @@ def _imported(path: str, statement: cst.ImportFrom) -> Iterable[str]:
             yield str(folder / f"{alias.evaluated_name}.py")
 
 
-def file_table(paths: Iterable[str], changed: tuple[str, ...]) -> FileTable:
-    """What becomes of each file: `changed` is rewritten, graphs and pickles are left out, the rest is carried over."""
-    dropped = {path: reason for path in paths if (reason := dropped_because(path))}
-    copied = tuple(path for path in paths if path not in dropped and path not in changed)
-    return FileTable(changed, copied, dropped)
-
-
-def dropped_because(path: str) -> str | None:
-    return next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, path, re.IGNORECASE)), None)
-
-
 def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
     old, new = lines(before), lines(after)
     return Edit(
@@ -339,3 +418,21 @@ def _diff(path: str, before: bytes, after: bytes) -> str:
     old, new = lines(before.decode(encoding)), lines(after.decode(encoding))
     found = unified_diff(old, new, f"a/{path}", f"b/{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
+
+
+__all__ = [
+    "CARD",
+    "RECORD",
+    "REPORT",
+    "SCHEMA_VERSION",
+    "CodemodResult",
+    "Edit",
+    "FileTable",
+    "Options",
+    "Plan",
+    "dropped_because",
+    "file_table",
+    "make_plan",
+    "rewrite_code",
+    "rewrite_folders",
+]

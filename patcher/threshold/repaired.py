@@ -93,6 +93,7 @@ def repair(snapshot: Snapshot) -> RepairedModel:
             "Only models whose routes share one code can be loaded; transformers looks for it in one place.",
         )
     code, results, cap = rewrite_code(modules, config, keep_cap=True)
+    assert cap is not None  # the codemod refuses where it finds none
     return RepairedModel(
         snapshot=snapshot,
         layout=layout,

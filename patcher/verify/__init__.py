@@ -11,14 +11,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-
 from patcher.errors import VerificationError
 from patcher.patch import PatchedModel
 from patcher.plan import CARD, REPORT, rewrite_code
 from patcher.snapshot import sha256_of
-from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge
-from patcher.verify.guard import TIMEOUT, run_child
+from patcher.verify.capped import verify_capped
+from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, weights_converted
+from patcher.verify.guard import TIMEOUT, Runner, run_child
 from patcher.verify.report import Check, Report, load_report
 
 MAX_TOKENS = 512
@@ -32,11 +31,14 @@ def verify(
     min_logit_sparsity: float = MIN_LOGIT_SPARSITY,
     timeout: float = TIMEOUT,
     sparse_encoder: bool = False,
+    run: Runner = run_child,
 ) -> Report:
     """Run the base and the patched model on the texts and judge what comes out. Executes the model's code.
 
     The base model is the code as published, with the loading repairs and with the cap. Its weights are those of the
     source where they are still on this machine, otherwise the folder's own; both are held against the hashes on record.
+
+    A folder whose cap stays has no such base: see `verify_capped`. `run` starts the child process.
 
     Raises VerificationError where it could not run to its end; a check that fails is in the report.
     """
@@ -46,10 +48,12 @@ def verify(
             "Run `patcher patch` again without --code-only.",
         )
     files = hash_folder(model.folder)
+    if model.soft_cap is None:
+        return verify_capped(model, texts, device, timeout, sparse_encoder, files, run)
     with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
         scratch = Path(name)
         request = prepare(model, scratch, texts, device, sparse_encoder)
-        answer = run_child("patcher.verify.child", request, scratch, device, timeout)
+        answer = run("patcher.verify.child", request, scratch, device, timeout)
     return conclude(model, answer, files, len(texts), min_logit_sparsity)
 
 
@@ -68,11 +72,12 @@ def prepare(
     model: PatchedModel, scratch: Path, texts: Sequence[str], device: str, sparse_encoder: bool = False
 ) -> dict[str, Any]:
     """Lay out the base model in `scratch` and say what the child shall do (see `child.measure`)."""
+    assert model.soft_cap is not None
     return {
         "patched": str(model.folder.resolve()),
         # transformers keeps remote code by the folder's name: the two must never have the same one.
         "base": str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
-        "weights": [str(_source_file(model, file.path, file.before)) for file in model.weights],
+        "weights": [str(model.source_weights(file)) for file in model.weights],
         "texts": list(texts),
         "scale": model.soft_cap.scale,
         "temperature": model.soft_cap.temperature,
@@ -93,11 +98,11 @@ def conclude(
     measured = Measured(**{**answer, "cap_error": cap_error})
     if measured.failure is not None:  # the folder may be one that stands beside its place for the time being
         measured = replace(measured, failure=measured.failure.replace(f"{model.folder.resolve()}{os.sep}", ""))
-    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.before)
+    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.carried)
     return Report(
         source=model.source,
         environment=measured.environment,
-        checks=judge(measured, changed, min_logit_sparsity),
+        checks=(*judge(measured, changed, min_logit_sparsity), *weights_converted(model, files)),
         before=measured.before,
         after=measured.after,
         files=files,
@@ -129,20 +134,6 @@ def _base_folder(model: PatchedModel, target: Path) -> Path:
         else:
             os.symlink((model.folder / file.path).resolve(), place)
     return target
-
-
-def _source_file(model: PatchedModel, path: str, sha256: str) -> Path:
-    """The source's own copy of a weight file where this machine has it unchanged, else the folder's."""
-    source = model.source
-    found: Path | None = None
-    if source.path is not None:
-        found = Path(source.path) / path
-    elif source.repo_id is not None:
-        cached = try_to_load_from_cache(source.repo_id, path, revision=source.revision)
-        found = Path(cached) if isinstance(cached, str) else None
-    if found is not None and found.is_file() and sha256_of(found) == sha256:
-        return found.resolve()
-    return (model.folder / path).resolve()
 
 
 __all__ = [

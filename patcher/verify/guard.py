@@ -8,11 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 from patcher.errors import VerificationError
+
+# What runs a child: module, request, scratch folder, device and seconds, as in `run_child`.
+Runner = Callable[[str, Mapping[str, Any], Path, str, float], dict[str, Any]]
 
 TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
 
@@ -30,34 +33,61 @@ _PASSED_ON = {
 }
 
 
-def run_child(module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float) -> dict[str, Any]:
-    """Run `python -m module REQUEST ANSWER` in the guard and return the answer, a JSON object.
+class Process(Protocol):
+    """What the guard needs of a child process, a part of subprocess.Popen."""
 
-    `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds.
-    Raises VerificationError where the child fails, gives no answer or takes too long.
-    """
-    asked, answered, log = scratch / "request.json", scratch / "answer.json", scratch / "log.txt"
-    asked.write_text(json.dumps(request), "utf-8")
-    command = [sys.executable, "-m", module, str(asked), str(answered)]
-    with log.open("wb") as talk:
-        child = subprocess.Popen(
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+def popen(module: str, scratch: Path, device: str) -> Process:
+    """Start `python -m module REQUEST ANSWER` in a session and an environment of its own."""
+    command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
+    with (scratch / "log.txt").open("wb") as talk:
+        return subprocess.Popen(
             command,
             env=environment(scratch, device),
             cwd=scratch,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=talk,
             stderr=talk,
             start_new_session=True,
         )
-        try:
-            code = child.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise VerificationError(
-                f"The model did not finish within {timeout:.0f} seconds and was stopped.",
-                "Give it longer with --timeout, or use a device that is faster.",
-            ) from error
-        finally:
-            _stop(child)
+
+
+def run_child(
+    module: str,
+    request: Mapping[str, Any],
+    scratch: Path,
+    device: str,
+    timeout: float,
+    start: Callable[[str, Path, str], Process] = popen,
+) -> dict[str, Any]:
+    """Run `python -m module REQUEST ANSWER` in the guard and return the answer, a JSON object.
+
+    `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds; `start`
+    starts the process.
+    Raises VerificationError where the child fails, gives no answer or takes too long.
+    """
+    asked, answered, log = scratch / "request.json", scratch / "answer.json", scratch / "log.txt"
+    asked.write_text(json.dumps(request), "utf-8")
+    child = start(module, scratch, device)
+    try:
+        if child.stdin is not None:
+            child.stdin.close()
+        code = child.wait(timeout)
+    except subprocess.TimeoutExpired as error:
+        raise VerificationError(
+            f"The model did not finish within {timeout:.0f} seconds and was stopped.",
+            "Give it longer with --timeout, or use a device that is faster.",
+        ) from error
+    finally:
+        _stop(child)
     if code == 0 and answered.is_file():
         answer: dict[str, Any] = json.loads(answered.read_text("utf-8"))
         return answer
@@ -96,7 +126,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     }
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
+def _stop(child: Process) -> None:
     """End the child and whatever it started in its session, also when it ended by itself."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)

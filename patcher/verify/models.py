@@ -12,6 +12,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+from patcher.verify.conversion import read_pickle
+
 
 def load_as_users_do(folder: str) -> tuple[nn.Module, dict[str, Any]]:
     """The model of a folder through `from_pretrained`, in fp32 on the CPU, and what the loader says of its keys.
@@ -92,6 +94,9 @@ def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
 def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
     """Each tensor of the files, one at a time: a file is opened anew for each, so that its pages are let go between."""
     for path in files:
+        if not path.endswith(".safetensors"):  # pickled in the source, converted in the folder
+            yield from read_pickle(path).items()
+            continue
         with safe_open(path, framework="pt") as tensors:
             names = list(tensors.keys())
         for name in names:
