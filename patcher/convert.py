@@ -38,6 +38,8 @@ class Converter:
         read back differs.
         """
         weights = {target: origin for target, origin in files.items() if not target.endswith(".json")}
+        renamed = {origin: target for target, origin in weights.items()}
+        indexes = {t: _index(snapshot, origin, renamed) for t, origin in files.items() if t not in weights}
         scratch = folder / SCRATCH
         scratch.mkdir()
         try:
@@ -62,9 +64,8 @@ class Converter:
                 os.replace(scratch / f"{number}.safetensors", place)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        for target, origin in files.items():
-            if target not in weights:
-                (folder / target).write_bytes(_index(snapshot, origin, {v: k for k, v in weights.items()}))
+        for target, content in indexes.items():
+            (folder / target).write_bytes(content)
         return tuple(made)
 
     def _take(self, snapshot: Snapshot, target: str, origin: str, found: Mapping[str, Any]) -> Converted:
