@@ -1,6 +1,40 @@
-"""`python -m patcher` is the `patcher` command."""
+"""The `patcher` command: the process that will run a model imports its libraries while this one does its own work."""
 
-from patcher.cli import main
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from patcher.verify.guard import started
+
+CHILD = "patcher.verify.child"
+
+
+def main() -> int:
+    """Run the command line and return its exit code. Nothing of a model is read before somebody agreed to that."""
+    device = waited_for(sys.argv[1:])
+    with started(CHILD, device) if device is not None else nullcontext() as child:
+        from patcher.cli import main as run
+
+        return run(child=child)
+
+
+def waited_for(arguments: Sequence[str]) -> str | None:
+    """The first device of a `patcher verify`, None for any other command.
+
+    A guess from the words alone: where it is wrong, the verification starts another process.
+    """
+    if list(arguments[:1]) != ["verify"] or {"-h", "--help"}.intersection(arguments):
+        return None
+    words = "auto"
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--device":
+            words = following
+        elif word.startswith("--device="):
+            words = word.partition("=")[2]
+    return words.split(",")[0]
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

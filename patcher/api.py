@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,40 +11,12 @@ from typing import Any
 from patcher import card
 from patcher.convert import Converter
 from patcher.errors import OutputError
-from patcher.patch import Convert, PatchedModel, check_output, load, staged
+from patcher.patch import Convert, check_output, load, staged
 from patcher.plan import CARD, SCHEMA_VERSION, Options, Plan
 from patcher.snapshot import Snapshot
-from patcher.verify import MIN_LOGIT_SPARSITY, Report, verify
-from patcher.verify.guard import TIMEOUT, Runner, run_child
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How a folder is to be verified. `timeout` in seconds; `start` starts the child process."""
-
-    texts: Sequence[str]
-    device: str = "auto"
-    min_logit_sparsity: float = MIN_LOGIT_SPARSITY
-    timeout: float = TIMEOUT
-    sparse_encoder: bool = False
-    start: Runner = run_child
-
-    def covers(self, report: Report) -> bool:
-        """Whether a report passed and says what this verification would find out, on whatever device."""
-        limits = [check.limit for check in report.checks if check.name == "relu_sparsity"]
-        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & {check.name for check in report.checks}
-        return (
-            report.passed
-            and all(limit >= self.min_logit_sparsity for limit in limits)
-            and report.texts == len(self.texts)
-            and (not self.sparse_encoder or bool(theirs))
-        )
-
-    def run(self, model: PatchedModel) -> Report:
-        """Executes the model's code, in a guarded child process."""
-        return verify(
-            model, self.texts, self.device, self.min_logit_sparsity, self.timeout, self.sparse_encoder, self.start
-        )
+from patcher.verify.guard import Child, popen, started
+from patcher.verify.report import Report
+from patcher.verify.verification import CHILD, Progress, Verification
 
 
 @dataclass(frozen=True)
@@ -85,28 +58,34 @@ def patch_model(
     verification: Verification | None,
     code_only: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
     convert: Convert = Converter(),
 ) -> Patched:
     """Write the patched folder, verify it where it stands, write its card, then move it to `out` in one step.
 
     Pickled weights are converted where there are no others.
     """
+    # The child imports its libraries while the folder is written; a fork has them already.
+    early = verification is not None and verification.start is popen and plan.soft_cap is not None
+    waiting = started(CHILD, verification.devices[0]) if verification is not None and early else nullcontext()
     if plan.files.converted:
         say(f"Converting {', '.join(list(plan.files.converted.values())[:3])} to safetensors ...")
-    with staged(plan, snapshot, out, code_only, convert) as model:
+    with waiting as child, staged(plan, snapshot, out, code_only, convert) as model:
         report = None
         if verification is not None:
             say(f"Running {model.what_runs} on {len(verification.texts)} texts ...")
-            report = verification.run(model)
+            report = verification.run(model, child, progress)
             report.write(model.folder)
         card.write(model, report, out.name)
     return Patched(out, plan, report)
 
 
-def verify_folder(folder: Path, verification: Verification) -> Report:
+def verify_folder(
+    folder: Path, verification: Verification, child: Child | None = None, progress: Progress = lambda *_: None
+) -> Report:
     """Verify a patched folder again: its report is replaced, and its card unless somebody edited that by hand."""
     model = load(folder)
-    report = verification.run(model)
+    report = verification.run(model, child, progress)
     report.write(folder)
     if card.is_ours(folder / CARD):
         card.write(model, report, folder.resolve().name)

@@ -34,7 +34,8 @@ from patcher.threshold.repaired import repair
 from patcher.threshold.save import check_save
 from patcher.threshold.save import save as save_with_threshold
 from patcher.verify import MIN_LOGIT_SPARSITY, Report, load_report
-from patcher.verify.guard import TIMEOUT
+from patcher.verify.devices import parse_devices, parse_dtype
+from patcher.verify.guard import TIMEOUT, Child
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.zygote import imported_once
 
@@ -67,6 +68,13 @@ FolderArgument = Annotated[
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub source.")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Agree to run the model's own code.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
+DevicesOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or mps; several with commas are compared: cpu,cuda.")
+]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16: what the weights are loaded as.")]
+Attention = Annotated[
+    str | None, typer.Option("--attn", help="sdpa, eager, flash_attention_2 ...: where the code offers a choice.")
+]
 Timeout = Annotated[float, typer.Option(help="Seconds after which the model is stopped.", min=1)]
 HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each answer of the Hub.", min=0.1)]
 MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
@@ -124,7 +132,9 @@ def patch(
     ] = None,
     revision: Revision = None,
     trust_remote_code: Trust = False,
-    device: DeviceOption = Device.auto,
+    device: DevicesOption = "auto",
+    dtype: Dtype = "float32",
+    attn: Attention = None,
     min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Write the folder without running it.")] = False,
     code_only: Annotated[
@@ -141,12 +151,14 @@ def patch(
     """Write the patched folder, run it against the base model, and write its report and card."""
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
+    devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
     options = Options.choose(codemod, also_causal_lm, checkpointing)
     verification = None
     if not no_verify:
-        texts = [text.text for text in load_probe_texts()]
-        verification = api.Verification(texts, device.value, min_logit_sparsity, timeout, sparse_encoder)
+        verification = api.Verification(
+            load_probe_texts(), devices, dtype, attn, min_logit_sparsity, timeout, sparse_encoder
+        )
     if every is not None:
         if source is not None or revision is not None or code_only:
             raise UsageError(
@@ -167,7 +179,8 @@ def patch(
     if verification is not None:
         _agree(console, trust_remote_code, made.executed, str(snapshot.source))
     console.talk(f"Patching {snapshot.source} into {out} ...")
-    done = api.patch_model(made, snapshot, out, verification, code_only, console.talk)
+    with console.progress() as progress:
+        done = api.patch_model(made, snapshot, out, verification, code_only, console.talk, progress)
 
     def human() -> None:
         console.diff(made.diff)
@@ -197,8 +210,8 @@ def _patch_all(
         }
         if code:
             _agree(console, trusted, code, f"{sum(member.runs for member in members)} models")
-        with imported_once(verification.device, verification.sparse_encoder) as run:
-            done = patch_all(members, verification, run, console.talk)
+        with imported_once(verification.sparse_encoder) as start:
+            done = patch_all(members, verification, start, console.talk)
     lines = "\n".join(family_line(outcome) for outcome in done.all)
     console.result(done.as_json(), lines, lambda: console.family(done))
     if not done.passed:
@@ -207,9 +220,12 @@ def _patch_all(
 
 @app.command()
 def verify(
+    context: typer.Context,
     folder: FolderArgument,
     trust_remote_code: Trust = False,
-    device: DeviceOption = Device.auto,
+    device: DevicesOption = "auto",
+    dtype: Dtype = "float32",
+    attn: Attention = None,
     texts: Annotated[
         Path | None, typer.Option(help="Your own probe texts: .jsonl with a `text`, or one text per line.")
     ] = None,
@@ -220,18 +236,20 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
+    devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
     model = load(folder)
     try:
-        probes = [text.text for text in load_probe_texts(texts)]
+        probes = load_probe_texts(texts)
     except ValueError as error:
         message, _, hint = str(error).partition("\n")
         raise UsageError(message, hint or "Give a .jsonl file with a `text` in each line, or plain lines.") from error
     code = {path: (folder / path).read_bytes() for path in _code_files(folder)}
     _agree(console, trust_remote_code, code, str(model.source))
-    verification = api.Verification(probes, device.value, min_logit_sparsity, timeout, sparse_encoder)
+    verification = api.Verification(probes, devices, dtype, attn, min_logit_sparsity, timeout, sparse_encoder)
     console.talk(f"Running {model.what_runs} on {len(probes)} texts ...")
-    report = api.verify_folder(folder, verification)
+    with console.progress() as progress:
+        report = api.verify_folder(folder, verification, context.obj, progress)
     if not card.is_ours(folder / CARD):
         console.talk(f"{folder / CARD} was edited by hand and was left as it is; `patcher card` writes it anew.")
 
@@ -367,8 +385,11 @@ def use_threshold(
         raise typer.Exit(1)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for what went wrong, 2 for wrong usage."""
+def main(argv: Sequence[str] | None = None, child: Child | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for what went wrong, 2 for wrong usage.
+
+    `child` is a process that already imports what a verification needs (see `patcher.__main__`).
+    """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
@@ -377,7 +398,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still gets the diff
     console = Console()
     try:
-        app(args=list(argv) if argv is not None else None, prog_name="patcher")
+        app(args=list(argv) if argv is not None else None, prog_name="patcher", obj=child)
         return 0
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 1
@@ -442,8 +463,8 @@ def _verdict(folder: Path, report: Report | None) -> str:
     if report is None:
         return f"Written: {folder} (not verified; run `patcher verify {folder}` before you use it)"
     if report.passed:
-        return f"Verified: {folder} passed all {len(report.checks)} checks."
-    failed = ", ".join(check.name for check in report.checks if not check.passed)
+        return f"Verified: {folder} passed all {len(report.all_checks)} checks."
+    failed = ", ".join(dict.fromkeys(check.name for check in report.all_checks if not check.passed))
     return f"FAILED: {folder} did not pass {failed}."
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,11 @@ from rich.text import Text
 from patcher.errors import PatcherError
 from patcher.plan import Plan
 from patcher.threshold.plot import curve
-from patcher.verify.report import Check, Report
+from patcher.verify.report import Check, DeviceReport, Report
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from patcher.family import Outcome, Outcomes
     from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
@@ -98,13 +102,54 @@ class Console:
         self.table(("file", "becomes", "why"), _files(plan))
 
     def report(self, report: Report) -> None:
-        """The checks and the figures before and after."""
-        self.checks(report.checks)
-        self.line("")
-        if report.before:
-            self.table(("figure", "base model", "patched"), figures(report), right=(1, 2))
-        else:  # the cap stays: there is one model, and nothing to hold it against
-            self.table(("figure", "this model"), [(name, after) for name, _, after in figures(report)], right=(1,))
+        """One table: every figure and every check, base beside patched, against its limit. A column per device."""
+        several = [str(device.environment["device"]) for device in _devices(report)]
+        patched = ["patched"] if len(several) == 1 else [f"patched, {device}" for device in several]
+        headers, rows = ("", "base", *patched, "limit", "verdict"), verdicts(report)
+        if not report.before:  # the cap stays: there is one model, and nothing to hold it against
+            headers, rows = ("", "this model", "limit", "verdict"), [(row[0], *row[2:]) for row in rows]
+        self.table(headers, rows, right=range(1, len(headers) - 1))
+        failed = [f"{check.name}: {check.detail}" for check in report.all_checks if not check.passed]
+        if failed:
+            self.line("")
+        for line in dict.fromkeys(failed):
+            self.line(line)
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A bar on stderr for what takes over a second; only where a person looks at a terminal.
+
+        Gives a function of device, texts done and texts in all.
+        """
+        if self.quiet or not self._err.is_terminal:
+            yield lambda *_: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        begun = time.monotonic()
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("texts"),
+            TimeRemainingColumn(),
+            console=self._err,
+            transient=True,
+        )
+        tasks: dict[str, TaskID] = {}
+
+        def show(device: str, done: int, total: int) -> None:
+            if device not in tasks:
+                if time.monotonic() - begun < 1:
+                    return
+                bar.start()
+                tasks[device] = bar.add_task(device, total=total)
+            bar.update(tasks[device], completed=done)
+
+        try:
+            yield show
+        finally:
+            bar.stop()
 
     def checks(self, checks: Sequence[Check]) -> None:
         """One line per check, its value beside its limit."""
@@ -212,7 +257,50 @@ def size(count: int) -> str:
     return f"{amount:.1f} GB"
 
 
-def figures(report: Report) -> list[tuple[str, str, str]]:
+# What a check's value counts, for somebody who has never seen one; the figure's own row takes its limit and verdict.
+_COUNTED = {
+    "weights_unchanged": "weight tensors that differ from the source",
+    "buffers_rebuilt": "computed tables that differ from fresh ones",
+    "cap_removed_exactly": "largest |base - cap(patched)|",
+    "predictions_unchanged": "positions that predict another token",
+    "logits_finite": "logits that are not finite",
+    "sparse_encoder_loads": "embedding values of SparseEncoder that are not finite",
+    "weights_converted": "converted files that are not as they were read back",
+    "sparse_encoder_agrees": "texts whose active dims SparseEncoder counts otherwise",
+    "devices_agree": "largest difference of a logit between devices",
+}
+_FIGURES = {"negative logits": "negative_logits", "logit sparsity": "relu_sparsity"}
+
+
+def verdicts(report: Report) -> list[tuple[str, ...]]:
+    """The table of a verification, row by row: what it is, base, patched (per device), limit, verdict."""
+    devices = _devices(report)
+    checks = [{check.name: check for check in device.checks} for device in devices]
+
+    def verdict(name: str) -> str:
+        found = [one[name] for one in checks if name in one]
+        return f"{'passed' if all(check.passed for check in found) else 'FAILED'}  {name}"
+
+    rows: list[tuple[str, ...]] = []
+    for lines in zip(*(figures(device) for device in devices), strict=True):
+        name, base = lines[0][:2]
+        check = checks[0].get(_FIGURES.get(name, ""))
+        limit = f"> {percent(check.limit)}" if check else ""
+        rows.append((name, base, *(line[2] for line in lines), limit, verdict(check.name) if check else ""))
+    for name, words in _COUNTED.items():
+        if name not in checks[0]:
+            continue
+        values = [number(one[name].value) if name in one else "" for one in checks]
+        limit = number(checks[0][name].limit)
+        rows.append((words, "", *values, f"<= {limit}" if limit != "0" else limit, verdict(name)))
+    return rows
+
+
+def _devices(report: Report) -> list[Report | DeviceReport]:
+    return [report, *report.more_devices]
+
+
+def figures(report: Report | DeviceReport) -> list[tuple[str, str, str]]:
     """The table before and after, row by row, as the terminal and the card show it."""
 
     def row(name: str, show: Callable[[Any], str], *keys: str) -> tuple[str, str, str]:

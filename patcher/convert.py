@@ -14,7 +14,7 @@ from typing import Any
 from patcher.errors import PatcherError, SourceError, VerificationError
 from patcher.patch import Converted
 from patcher.snapshot import Snapshot
-from patcher.verify.guard import TIMEOUT, Runner, run_child
+from patcher.verify.guard import TIMEOUT, Start, popen, run_child
 
 CHILD = "patcher.verify.conversion"
 SCRATCH = ".converting"
@@ -22,9 +22,10 @@ SCRATCH = ".converting"
 
 @dataclass(frozen=True)
 class Converter:
-    """Converts the weights of a snapshot into a folder; `run` starts the child, `timeout` is in seconds."""
+    """Converts the weights of a snapshot into a folder; `start` starts the child, `timeout` is in seconds."""
 
-    run: Runner = run_child
+    start: Start = popen
+    device: str = "cpu"
     timeout: float = TIMEOUT
 
     def __call__(self, snapshot: Snapshot, files: Mapping[str, str], folder: Path) -> tuple[Converted, ...]:
@@ -44,14 +45,13 @@ class Converter:
         scratch.mkdir()
         try:
             request = {
-                "device": "cpu",
                 "files": [
                     [str(snapshot.local(origin).resolve()), str(scratch / f"{number}.safetensors")]
                     for number, origin in enumerate(weights.values())
                 ],
             }
             try:
-                answer = self.run(CHILD, request, scratch, "cpu", self.timeout)
+                answer = run_child(CHILD, request, scratch, self.device, self.timeout, self.start)
             except VerificationError as error:
                 raise SourceError(
                     f"The weights of {snapshot.source} could not be converted: {error.message}", error.hint

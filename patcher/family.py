@@ -20,7 +20,7 @@ from patcher.patch import PatchedModel, load
 from patcher.plan import SCHEMA_VERSION, Options, Plan, make_plan
 from patcher.snapshot import Snapshot, resolve, sha256_of
 from patcher.verify import Report, hash_folder, load_report
-from patcher.verify.guard import Runner, run_child
+from patcher.verify.guard import Start, popen
 
 OURS = "family"  # names the list that comes with the package
 PATCHED, SKIPPED, NOTHING, FAILED = "patched", "skipped", "nothing to do", "failed"
@@ -162,20 +162,21 @@ def look(entries: Sequence[Entry], options: Options, say: Callable[[str], None] 
 def patch_all(
     members: Sequence[Member],
     verification: Verification | None,
-    run: Runner = run_child,
+    start: Start = popen,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcomes:
     """Patch each member, and verify it where `verification` says how. Executes the models' code then.
 
-    A folder that already is a complete result of the same source, options and limits is left as it is. `run` runs the
-    child processes.
+    A folder that already is a complete result of the same source, options and limits is left as it is. `start` starts
+    the child processes.
     """
     if verification is not None:
-        verification = replace(verification, start=run)
+        verification = replace(verification, start=start)
+    convert = Converter(start, verification.devices[0] if verification else "cpu")
     outcomes = []
     for number, member in enumerate(members, 1):
         begun = time.monotonic()
-        outcome = _patch(member, verification, Converter(run), partial(_numbered, say, f"[{number}/{len(members)}]"))
+        outcome = _patch(member, verification, convert, partial(_numbered, say, f"[{number}/{len(members)}]"))
         outcomes.append(replace(outcome, seconds=time.monotonic() - begun))
     return Outcomes(tuple(outcomes))
 

@@ -20,6 +20,7 @@ from tests.conftest import MINI, ROOT, Run, user_environment
 from tests.verify.running import CHECKS
 
 FIGURES = {"min", "max", "negative_fraction", "logit_sparsity", "embedding_sparsity", "active_dims"}
+FIGURES |= {"histogram", "by_length"}
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,11 @@ def test_the_metric_of_sentence_transformers_goes_from_zero_to_above_098(verifie
 def test_the_report_has_the_documented_keys(verified: dict[str, Any]) -> None:
     report = verified["result"]["report"]
     assert {"schema_version", "passed", "source", "environment", "checks", "before", "after"} <= set(report)
-    assert set(report["environment"]) == {"python", "torch", "transformers", "device", "dtype"}
+    versions = {"python", "torch", "transformers", "flash_attn"}
+    assert set(report["environment"]) == {*versions, "device", "dtype", "attention", "batch_size"}
     assert all(set(check) == {"name", "passed", "value", "limit", "detail"} for check in report["checks"])
     for side in ("before", "after"):
-        assert set(report[side]) == FIGURES
+        assert set(report[side]) - {"curve"} == FIGURES
         assert set(report[side]["embedding_sparsity"]) == {"mean", "min"}
         assert set(report[side]["active_dims"]) == {"mean", "max"}
     assert json.loads((verified["out"] / "report.json").read_text()) == report

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patcher.threshold.sweep import TOP
-from patcher.verify.child import choose_device, environment
 from patcher.verify.guard import close_network
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     The request: `model` (folder), `encoders` (its sub-folders with a masked LM), `queries` and `documents` (texts by
     id), `relevant` (ids by query), `thresholds` (0 first), `uncapped_tasks`, `device`, `batch_size`.
     """
+    from patcher.verify.hardware import choose_device, environment
+
     device = choose_device(request["device"])
     answer: dict[str, Any] = {
         "tensors": 0,
@@ -109,14 +110,14 @@ def _compare_loaded(model: Any, request: Mapping[str, Any], answer: dict[str, An
     from safetensors import safe_open
     from transformers import PreTrainedModel
 
-    from patcher.verify.models import wrong_buffers
+    from patcher.verify.models import fresh_model, wrong_buffers
 
     loaded = [part for part in model.modules() if isinstance(part, PreTrainedModel) and hasattr(part, "classifier")]
     folders = [Path(request["model"]) / folder for folder in request["encoders"]]
     if len(loaded) != len(folders):
         raise ValueError(f"{len(loaded)} masked LMs were loaded instead of {len(folders)}")
     for part, folder in zip(loaded, folders, strict=True):
-        count, wrong = wrong_buffers(part, str(folder))
+        count, wrong = wrong_buffers(part, fresh_model(str(folder)))
         answer["buffers"] += count
         answer["buffers_wrong"] += wrong
         saved: set[str] = set()

@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from patcher.patch import PatchedModel
 from patcher.verify.checks import weights_converted
-from patcher.verify.guard import Runner
+from patcher.verify.devices import missing_device
+from patcher.verify.guard import run_child
 from patcher.verify.report import Check, Report
+from patcher.verify.texts import ProbeText
+
+if TYPE_CHECKING:
+    from patcher.verify.verification import Verification
 
 CHILD = "patcher.verify.capped_child"
-BATCH_SIZE, MAX_TOKENS = 4, 512
+MAX_BATCH_TOKENS, MAX_TOKENS = 2048, 512
 
 
-def verify_capped(
-    model: PatchedModel,
-    texts: Sequence[str],
-    device: str,
-    timeout: float,
-    sparse_encoder: bool,
-    files: Mapping[str, str],
-    run: Runner,
-) -> Report:
+def verify_capped(model: PatchedModel, wanted: Verification, files: Mapping[str, str]) -> Report:
     """Load the masked LMs of the folder, run the texts through them and judge. Executes the model's code.
 
-    `files` are the SHA-256 of the folder's files. There is no base model to compare with: the code as published does
-    not load on transformers 5. Raises VerificationError where the child could not run to its end.
+    `files` are the SHA-256 of the folder's files. There is no base model to compare with, as the code as published does
+    not load on transformers 5; so the first device that was asked for is the only one, in fp32.
+    Raises VerificationError where the child could not run to its end.
     """
-    encoders = model.encoders or ("",)
+    device = wanted.devices[0]
     with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name)
-        request = {
-            "encoders": [
-                {
-                    "folder": str(_encoder_folder(model, encoder, scratch / f"encoder-{number}-{token_hex(4)}")),
-                    "weights": [str(model.source_weights(file)) for file in model.weights_of(encoder)],
-                }
-                for number, encoder in enumerate(encoders)
-            ],
-            "sparse_encoder": str(model.folder.resolve()) if sparse_encoder else None,
-            "texts": list(texts),
-            "device": device,
-            "batch_size": BATCH_SIZE,
-            "max_tokens": MAX_TOKENS,
-        }
-        answer = run(CHILD, request, scratch, device, timeout)
+        request = prepare_capped(model, wanted, Path(name))
+        answer = run_child(CHILD, request, Path(name), device, wanted.timeout, wanted.start)
+    if "missing_device" in answer:
+        raise missing_device(device, answer["missing_device"])
     return Report(
         source=model.source,
         environment=answer["environment"],
@@ -57,9 +44,29 @@ def verify_capped(
         before={},
         after=answer["after"],
         files=files,
-        texts=len(texts),
-        sparse_encoder=None,
+        texts=len(wanted.texts),
     )
+
+
+def prepare_capped(model: PatchedModel, wanted: Verification, scratch: Path) -> dict[str, Any]:
+    """Lay out the masked LMs and the texts in `scratch` and say what the child shall do."""
+    encoders = [
+        {
+            "folder": str(_encoder_folder(model, encoder, scratch / f"encoder-{number}-{token_hex(4)}")),
+            "weights": [str(model.source_weights(file)) for file in model.weights_of(encoder)],
+        }
+        for number, encoder in enumerate(model.encoders or ("",))
+    ]
+    write_texts(wanted.texts, scratch / "texts.jsonl")
+    return {
+        "encoders": encoders,
+        "sparse_encoder": str(model.folder.resolve()) if wanted.sparse_encoder else None,
+        "texts": str(scratch / "texts.jsonl"),
+        "device": wanted.devices[0],
+        "batch_size": wanted.batch_size,
+        "max_batch_tokens": MAX_BATCH_TOKENS,
+        "max_tokens": MAX_TOKENS,
+    }
 
 
 def judge(model: PatchedModel, answer: Mapping[str, Any], files: Mapping[str, str]) -> tuple[Check, ...]:
@@ -106,3 +113,13 @@ def _encoder_folder(model: PatchedModel, encoder: str, target: Path) -> Path:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         os.symlink((model.folder / path).resolve(), target / name)
     return target
+
+
+def write_texts(texts: Iterable[ProbeText], path: Path) -> int:
+    """One JSON object per line with id, language and text; returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for one in texts:
+            file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
+            count += 1
+    return count

@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from patcher.verify.child import choose_device, environment
-from patcher.verify.guard import close_network
+from patcher.verify.guard import await_request, close_network
 
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     close_network()
-    request = json.loads(Path(asked).read_text("utf-8"))
-    Path(answered).write_text(json.dumps(measure(request)), "utf-8")
+    Path(answered).write_text(json.dumps(measure(await_request(asked))), "utf-8")
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Load each masked LM, run the texts through it, and return what `capped.judge` reads.
 
     The request: `encoders` (each a `folder` and the files of its `weights` in the source), `sparse_encoder` (a folder
-    to load as a whole, or None), `texts`, `device`, `batch_size`, `max_tokens`.
+    to load as a whole, or None), `texts` (a file), `device`, `batch_size`, `max_batch_tokens`, `max_tokens`. An answer
+    with `missing_device` instead says which devices there are.
     """
     import torch
 
+    from patcher.verify.hardware import available_devices, choose_device, environment
+
+    if request["device"] not in {"auto", *(found := available_devices())}:
+        return {"missing_device": found}
     device = choose_device(request["device"])
     answer: dict[str, Any] = {
         "tensors": 0,
@@ -56,20 +58,29 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
 
 def _measure(encoder: dict[str, Any], request: dict[str, Any], answer: dict[str, Any], device: str) -> None:
     """Add what one masked LM shows; the figures are those of the first."""
+    from transformers import AutoTokenizer
+
+    from patcher.verify.batches import batches, collate, windows
     from patcher.verify.figures import Figures
-    from patcher.verify.models import changed_tensors, load_as_users_do, wrong_buffers
+    from patcher.verify.models import changed_tensors, fresh_model, load_as_users_do, wrong_buffers
 
     folder = encoder["folder"]
     model, info = load_as_users_do(folder)
-    buffers, wrong = wrong_buffers(model, folder)
+    buffers, wrong = wrong_buffers(model, fresh_model(folder))
     answer["buffers"] += buffers
     answer["buffers_wrong"] += wrong
     answer["tensors"] += len(model.state_dict())
     model.to(device)
     figures = Figures()
-    for encoded in _batches(folder, request):
-        inputs = {name: tensor.to(device) for name, tensor in encoded.items()}
-        figures.add(model(**inputs).logits, inputs["attention_mask"])
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    for window in windows(request["texts"], tokenizer, request["max_tokens"]):
+        for batch in batches(window, request["batch_size"], request["max_batch_tokens"]):
+            logits = model(**collate(batch, tokenizer.pad_token_id, device)).logits
+            for text, encoded in zip(logits, batch, strict=True):
+                real = text[1 : len(encoded.ids)]  # the first row is synthetic, the last ones are padding
+                if figures.add_extremes(real):
+                    figures.logits.add(real.float())
+                figures.add_vector(text[: len(encoded.ids)].amax(0), len(encoded.ids))
     # After the run: a forward pass that writes into its weights shows only now.
     changed = {*info["missing_keys"], *info["unexpected_keys"], *changed_tensors(model, encoder["weights"])}
     answer["tensors_changed"] += sorted(changed)
@@ -78,27 +89,12 @@ def _measure(encoder: dict[str, Any], request: dict[str, Any], answer: dict[str,
     answer["after"] = answer["after"] or figures.as_json()
 
 
-def _batches(folder: str, request: dict[str, Any]) -> Iterator[Any]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True, padding_side="right")
-    texts, size = request["texts"], request["batch_size"]
-    for start in range(0, len(texts), size):
-        yield tokenizer(
-            texts[start : start + size],
-            padding=True,
-            truncation=True,
-            max_length=request["max_tokens"],
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
-
-
 def _as_sparse_encoder(request: dict[str, Any], device: str) -> dict[str, Any]:
     """Load the folder as a user of sentence-transformers would, and look at its embeddings of the texts."""
     import torch
     from sentence_transformers import SparseEncoder, __version__
 
+    from patcher.verify.batches import read_texts
     from patcher.verify.models import marked_memory
 
     with marked_memory():
@@ -106,7 +102,10 @@ def _as_sparse_encoder(request: dict[str, Any], device: str) -> dict[str, Any]:
     model.to(device)
     model.max_seq_length = request["max_tokens"]
     embeddings = model.encode_document(
-        request["texts"], batch_size=request["batch_size"], convert_to_sparse_tensor=False, show_progress_bar=False
+        [record["text"] for record in read_texts(request["texts"])],
+        batch_size=request["batch_size"],
+        convert_to_sparse_tensor=False,
+        show_progress_bar=False,
     )
     return {
         "version": __version__,

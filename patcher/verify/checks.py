@@ -10,8 +10,6 @@ from typing import Any
 from patcher.patch import PatchedModel
 from patcher.verify.report import Check
 
-# fp32 has a spacing of 1.9e-6 just below 30, the largest value under the cap; five of those.
-CAP_TOLERANCE = 1e-5
 MIN_LOGIT_SPARSITY = 0.98
 
 
@@ -19,8 +17,10 @@ MIN_LOGIT_SPARSITY = 0.98
 class Measured:
     """What the child process measured; counts unless said otherwise.
 
-    `cap_error` is max |base - scale * sigmoid(patched / temperature)| over real positions, `figures` are those of the
-    report. A position is real when it is neither padding nor the synthetic first row.
+    `cap_error` is max |base - scale * kind((patched + shift) / temperature)|, `before` and `after` are the figures of
+    the report. A position is real when it is neither padding nor the synthetic first row. `head_dtype`,
+    `coarsest_dtype` and `roundings` are those of `hardware.Precision`; `disagreement` is the largest difference to the
+    first device's logits and the number of texts that it was taken over.
     """
 
     not_finite: int
@@ -29,12 +29,17 @@ class Measured:
     tensors_changed: tuple[str, ...]
     buffers: int
     buffers_wrong: tuple[str, ...]
-    cap_error: float
+    cap_error: float | None
     predictions_changed: int
     before: Mapping[str, Any]
     after: Mapping[str, Any]
-    environment: Mapping[str, str]
+    environment: Mapping[str, Any]
     sparse_encoder: Mapping[str, Any] | None = None
+    probe_texts: tuple[Mapping[str, Any], ...] = ()
+    head_dtype: str = "float32"
+    coarsest_dtype: str = "float32"
+    roundings: int = 0
+    disagreement: Mapping[str, Any] | None = None
     failure: str | None = None
 
 
@@ -42,10 +47,12 @@ def judge(
     measured: Measured,
     files_changed: tuple[str, ...] = (),
     min_logit_sparsity: float = MIN_LOGIT_SPARSITY,
+    cap_tolerance: float = 0.0,
 ) -> tuple[Check, ...]:
     """The checks, in the order in which a failure of one explains a failure of the next.
 
-    `files_changed` are weight files whose SHA-256 is not that of the source.
+    `files_changed` are weight files whose SHA-256 is not that of the source; `cap_tolerance` is that of
+    `tolerances.law_tolerance`.
     """
     after = measured.after
     weights = (*files_changed, *measured.tensors_changed)
@@ -57,9 +64,9 @@ def judge(
         _check(
             "cap_removed_exactly",
             measured.cap_error,
-            CAP_TOLERANCE,
-            measured.cap_error <= CAP_TOLERANCE,
-            "largest |base - scale * sigmoid(patched / temperature)|",
+            cap_tolerance,
+            _number(measured.cap_error) <= cap_tolerance,
+            f"largest |base - cap(patched)|; at most 5 spacings of {measured.head_dtype} at the cap's scale",
             measured,
         ),
         _check(
@@ -93,6 +100,19 @@ def judge(
         detail = f"texts whose active dims differ from ours; SparseEncoder pools with {found['pooling']}"
         checks.append(_check("sparse_encoder_agrees", found["disagreements"], 0, right, detail, measured))
     return tuple(checks)
+
+
+def judge_agreement(found: Mapping[str, Any]) -> Check:
+    """The check `devices_agree` on the disagreement of a report (see `tolerances.device_tolerance`)."""
+    detail = (
+        f"largest difference of a logit between {' and '.join(found['between'])}, over {found['texts']} texts; at most "
+        f"eps / 2 of {found['dtype']} * sqrt({found['roundings']} roundings) * {found['largest_logit']:.4g}, the "
+        "largest logit"
+    )
+    value, limit = found["largest"], found["tolerance"]
+    if value is None:
+        return Check("devices_agree", False, None, limit, "the logits could not be compared")
+    return Check("devices_agree", bool(value <= limit and found["texts"]), value, limit, detail)
 
 
 def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Check, ...]:

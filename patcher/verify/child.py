@@ -1,33 +1,50 @@
 """The child process of a verification: runs the base and the patched model and writes down what it measured.
 
-Started by `guard.run_child` as `python -m patcher.verify.child REQUEST ANSWER`, both JSON files.
+Started by `guard.started` as `python -m patcher.verify.child REQUEST ANSWER`, both JSON files. It imports the libraries
+at once and waits; nothing of a model is read before its request is there.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
+from array import array
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import close_network
+from patcher.verify.guard import await_request, close_network
+
+if TYPE_CHECKING:
+    from patcher.verify.batches import Encoded
+    from patcher.verify.comparison import Comparison, Vectors
+    from patcher.verify.hardware import Precision
 
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     close_network()
-    request = json.loads(Path(asked).read_text("utf-8"))
-    Path(answered).write_text(json.dumps(measure(request)), "utf-8")
+    import_libraries()
+    Path(answered).write_text(json.dumps(measure(await_request(asked))), "utf-8")
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Load both models, run the texts through them and return the fields of `checks.Measured`.
 
-    The request: `patched` and `base` (folders), `weights` (safetensors files of the source), `texts`, `scale`,
-    `temperature`, `device`, `batch_size`, `max_tokens`, `sparse_encoder`.
+    The request is what `verification.prepare` makes. An answer with `missing_device` or `no_choice` instead says why
+    what was asked for can't be run here at all.
     """
     import torch
 
+    from patcher.verify.hardware import available_devices, choose_device, environment
+    from patcher.verify.models import NoChoice
+
+    found = available_devices()
+    if request["device"] not in {"auto", *found}:
+        return {"missing_device": found}
     device = choose_device(request["device"])
     answer: dict[str, Any] = {
         "not_finite": 0,
@@ -40,108 +57,175 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         "predictions_changed": 0,
         "before": {},
         "after": {},
-        "environment": environment(device),
+        "environment": {**environment(device), "attention": request["attention"], "batch_size": request["batch_size"]},
     }
     try:
         with torch.inference_mode():
             _measure(request, answer, device)
+    except NoChoice as error:
+        return {"no_choice": str(error)}
     except Exception as error:  # whatever remote code raises is a finding about the model
         answer["failure"] = f"{type(error).__name__}: {error}".splitlines()[0]
+        for folder in (request["base"], request["patched"]):  # names that are others the next time
+            answer["failure"] = answer["failure"].replace(f"{folder}{os.sep}", "")
     return answer
 
 
-def choose_device(wanted: str) -> str:
-    """`auto` is cuda where there is one, then mps, then cpu."""
-    import torch
-
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def import_libraries() -> None:
+    """What every model needs: imported while the parent still does its own work."""
+    for module in (
+        "transformers.modeling_utils",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.auto.tokenization_auto",
+        "transformers.tokenization_utils_tokenizers",
+        "patcher.verify.agreement",
+        "patcher.verify.comparison",
+        "patcher.verify.models",
+        "patcher.verify.terms",
+    ):
+        import_module(module)
 
 
 def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> None:
     import torch
+    from transformers import AutoTokenizer
 
-    from patcher.verify.figures import Figures, real_positions
-    from patcher.verify.models import changed_tensors, load_as_users_do, share_weights, wrong_buffers
+    from patcher.verify.agreement import Agreement
+    from patcher.verify.batches import read_texts
+    from patcher.verify.comparison import Comparison, Law
+    from patcher.verify.models import (
+        NoChoice,
+        Recipe,
+        changed_tensors,
+        fresh_model,
+        load_as_users_do,
+        share_weights,
+        wrong_buffers,
+    )
+    from patcher.verify.terms import PROBE_TEXTS, Terms
 
-    patched, info = load_as_users_do(request["patched"])
-    answer["buffers"], answer["buffers_wrong"] = wrong_buffers(patched, request["base"])
-    base = share_weights(request["base"], patched, request["weights"])
+    recipe = Recipe(request["auto_class"], getattr(torch, request["dtype"]), request["attention"])
+    try:
+        patched, info = load_as_users_do(request["patched"], recipe)
+    except (ValueError, ImportError) as error:
+        if recipe.attention and recipe.attention in str(error):
+            raise NoChoice(str(error).splitlines()[0]) from error
+        raise
+    base = fresh_model(request["base"], recipe)
+    answer["buffers"], answer["buffers_wrong"] = wrong_buffers(patched, base)
+    base = share_weights(base, patched, request["weights"])
     answer["tensors"] = len(patched.state_dict())
     answer["tensors_changed"] = sorted({*info["missing_keys"], *info["unexpected_keys"]})
-
     patched.to(device)
     base.to(device)
-    scale, temperature = request["scale"], request["temperature"]
-    before, after = Figures(), Figures()
-    error, changed = 0.0, 0
-    for encoded in _batches(request):
-        inputs = {name: tensor.to(device) for name, tensor in encoded.items()}
-        mask = inputs["attention_mask"]
-        capped, raw = base(**inputs).logits, patched(**inputs).logits
-        before.add(capped, mask)
-        after.add(raw, mask)
-        for one, other, real in zip(capped, raw, real_positions(mask), strict=True):  # a text at a time, to save memory
-            # Row 0 is synthetic and untouched by the cap, so it has to be the same; padding says nothing.
-            law = scale * torch.sigmoid(other[real] / temperature) - one[real]
-            first = one[0] - other[0]
-            error = max([error, *(float(part.abs().max()) for part in (law, first) if part.numel())])
-            changed += _changed(one[real], other[real])
+
+    tokenizer = AutoTokenizer.from_pretrained(request["patched"], trust_remote_code=True)
+    total = Comparison(Law.of(request))
+    terms = Terms(tokenizer)
+    agreement = Agreement(request["digest"], request["reference"])
+    active = array("i", [0]) * (request["count"] if request["sparse_encoder"] else 0)
+
+    def take(one: Encoded, vectors: Vectors) -> None:
+        terms.add(one.index, vectors.tokens, vectors.base, vectors.patched, vectors.active)
+        agreement.add(one.index, vectors.raw)
+        if active:
+            active[one.index] = vectors.active[1]
+
+    runner = _Runner(request, base, patched, device, tokenizer)
+    runner.run(total, take)
     # Both models hold the same tensors: a forward pass that writes into them shows only now.
     wrong = changed_tensors(patched, request["weights"])
     answer["tensors_changed"] = sorted({*answer["tensors_changed"], *wrong})
-    answer["cap_error"] = error
-    answer["predictions_changed"] = changed
-    answer["not_finite"] = before.not_finite + after.not_finite
-    answer["positions"] = after.positions
-    answer["before"], answer["after"] = before.as_json(), after.as_json()
+    answer["cap_error"] = total.cap_error
+    answer["predictions_changed"] = total.predictions_changed
+    answer["not_finite"] = total.before.not_finite + total.after.not_finite
+    answer["positions"] = total.after.positions
+    answer["before"], answer["after"] = total.before.as_json(), total.after.as_json()
+    answer["environment"]["batch_size"] = runner.size
+    if runner.precision is not None:
+        answer["environment"]["dtype"] = str(runner.precision)
+        answer |= runner.precision.as_json()
+    if request["reference"]:
+        answer["disagreement"] = {"largest": agreement.largest, "texts": agreement.texts}
+    shown = [text for text, _ in zip(read_texts(request["texts"]), range(PROBE_TEXTS), strict=False)]
+    answer["probe_texts"] = terms.as_json(shown)
     if request["sparse_encoder"]:
         from patcher.verify.sparse_encoder import compare
 
-        del patched, base
-        answer["sparse_encoder"] = compare(request, after.active, device)
+        del patched, base, runner
+        answer["sparse_encoder"] = compare(request, active, device)
 
 
-def _changed(capped: Any, raw: Any) -> int:
-    """Positions whose best token under the cap is not the best without it; equal capped values are a tie, no change."""
-    chosen = capped.gather(-1, raw.argmax(-1, keepdim=True)).squeeze(-1)
-    return int((chosen != capped.amax(-1)).sum())
+class _Runner:
+    """Runs all texts through both models, in batches that become smaller where memory does not suffice."""
 
+    def __init__(self, request: dict[str, Any], base: Any, patched: Any, device: str, tokenizer: Any) -> None:
+        self.request, self.base, self.patched, self.device = request, base, patched, device
+        self.tokenizer = tokenizer
+        self.size: int = request["batch_size"]
+        self.precision: Precision | None = None
+        self._progress = Path(request["progress"])
+        self._done = 0
+        self._told = 0.0
 
-def _batches(request: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
+    def run(self, total: Comparison, take: Callable[[Encoded, Vectors], None]) -> None:
+        """Add every text to `total` and hand its vectors to `take`."""
+        from patcher.verify.batches import batches, windows
 
-    tokenizer = AutoTokenizer.from_pretrained(request["patched"], trust_remote_code=True, padding_side="right")
-    texts, size = request["texts"], request["batch_size"]
-    for start in range(0, len(texts), size):
-        yield tokenizer(
-            texts[start : start + size],
-            padding=True,
-            truncation=True,
-            max_length=request["max_tokens"],
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
+        for window in windows(self.request["texts"], self.tokenizer, self.request["max_tokens"]):
+            for batch in batches(window, self.size, self.request["max_batch_tokens"]):
+                self._add(batch, total, take)
 
+    def _add(self, batch: list[Encoded], total: Comparison, take: Callable[[Encoded, Vectors], None]) -> None:
+        """One batch: counted when it is through as a whole, else halved."""
+        from patcher.verify.hardware import free_memory, is_out_of_memory
 
-def environment(device: str) -> dict[str, str]:
-    """The versions and the device that the figures come from."""
-    import platform
+        if len(batch) > self.size:
+            for start in range(0, len(batch), self.size):
+                self._add(batch[start : start + self.size], total, take)
+            return
+        try:
+            part, vectors = self._forward(batch, total)
+        except Exception as error:
+            if not is_out_of_memory(error) or len(batch) == 1:
+                raise
+            part = None
+        if part is None:  # out of the handler: its traceback holds the tensors
+            self.size = (len(batch) + 1) // 2
+            free_memory(self.device)
+            self._add(batch, total, take)
+            return
+        total.merge(part)
+        for one, found in zip(batch, vectors, strict=True):
+            take(one, found)
+        self._tell(len(batch))
 
-    import torch
-    import transformers
+    def _forward(self, batch: list[Encoded], total: Comparison) -> tuple[Comparison, list[Vectors]]:
+        from patcher.verify.batches import collate
+        from patcher.verify.comparison import Comparison
+        from patcher.verify.hardware import Precision
 
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        # The family casts its encoder to bf16 where CUDA is; everything else runs in fp32.
-        "dtype": "bfloat16 encoder, float32 head" if torch.cuda.is_available() else "float32",
-    }
+        inputs = collate(batch, self.tokenizer.pad_token_id or 0, self.device)
+        # The base first: its cap needs the most memory, while nothing else of the batch is held.
+        if self.precision is None:
+            seen = Precision()
+            with seen.watch(self.base):
+                capped = self.base(**inputs).logits
+            seen.look_at_head(capped[0])
+            self.precision = seen
+        else:
+            capped = self.base(**inputs).logits
+        raw = self.patched(**inputs).logits
+        part = Comparison(total.law)
+        lengths = [len(one.ids) for one in batch]
+        return part, [part.add(capped[row, :length], raw[row, :length]) for row, length in enumerate(lengths)]
+
+    def _tell(self, texts: int) -> None:
+        """Say how many texts are done, some times in a second, where the parent looks for it."""
+        self._done += texts
+        if time.monotonic() - self._told > 0.2:
+            self._told = time.monotonic()
+            self._progress.write_text(str(self._done), "utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import close_network
+from patcher.verify.guard import await_request, close_network
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def main(asked: str, answered: str) -> None:
     """Convert what the request asks for: `files`, pairs of a pickle and the safetensors file to write."""
     close_network()
-    request = json.loads(Path(asked).read_text("utf-8"))
+    request = await_request(asked)
     answer = {"files": [convert(origin, target) for origin, target in request["files"]]}
     Path(answered).write_text(json.dumps(answer), "utf-8")
 

@@ -1,4 +1,4 @@
-"""Figures over logits, added up batch by batch so that memory does not grow with the number of texts."""
+"""Figures over one model's logits, added up text by text so that memory does not grow with the number of texts."""
 
 from __future__ import annotations
 
@@ -6,62 +6,110 @@ from typing import Any
 
 import torch
 
+from patcher.verify.histogram import Histogram, curve
+
+_PERCENTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
+_SHORTEST = 16  # tokens; bins of length double from here
+
 
 class Figures:
     """Running figures of one model's logits.
 
-    `min`, `max`, `negative_fraction` and `logit_sparsity` are taken over real positions: neither padding nor the
-    synthetic first row, which would inflate them. `embedding_sparsity` and `active_dims` are taken over SPLADE vectors,
-    max over the text's tokens of log(1 + ReLU(logit)) (Formal et al. 2021, https://arxiv.org/abs/2109.10086), in which
-    the first row counts as it does for a user: its one positive entry makes the bos token active.
+    `min`, `max`, `negative_fraction`, `logit_sparsity` and `histogram` are taken over real positions: neither padding
+    nor the synthetic first row, which would inflate them. `embedding_sparsity`, `active_dims` and `by_length` are taken
+    over SPLADE vectors, max over the text's tokens of log(1 + ReLU(logit)) (Formal et al. 2021,
+    https://arxiv.org/abs/2109.10086), in which the first row counts as it does for a user: its one positive entry makes
+    the bos token active.
     """
 
     def __init__(self) -> None:
-        self.count = self.negative = self.zero = self.positions = self.not_finite = 0
+        self.positions = self.not_finite = self.dims = 0
         self.low, self.high = float("inf"), float("-inf")
-        self.active: list[int] = []
-        self.dims = 0
+        self.logits, self.pooled = Histogram(), Histogram()
+        self._active: dict[int, torch.Tensor] = {}  # by longest length of the bin: texts with 0, 1, 2 ... active dims
 
-    def add(self, logits: torch.Tensor, mask: torch.Tensor) -> None:
-        """Take in logits [batch, tokens, vocabulary] and the attention mask [batch, tokens]."""
-        self.dims = logits.shape[-1]
-        for row, kept, mask_of_real in zip(logits, mask.bool(), real_positions(mask), strict=True):
-            self.active.append(int((_pooled(row[kept]) > 0).sum()))
-            self._add_real(row[mask_of_real])
-
-    def _add_real(self, real: torch.Tensor) -> None:
-        """Take in the logits [positions, vocabulary] of one text."""
-        finite = torch.isfinite(real)
+    def add_extremes(self, real: torch.Tensor) -> bool:
+        """Take in the extremes of the logits [positions, vocabulary] of one text; say whether all are finite."""
         self.positions += real.shape[0]
-        self.count += real.numel()
-        self.not_finite += int((~finite).sum())
-        self.negative += int((real < 0).sum())
-        self.zero += int((torch.relu(real) == 0).sum())
-        if finite.any():
-            kept = real if finite.all() else real[finite]
-            self.low, self.high = min(self.low, float(kept.min())), max(self.high, float(kept.max()))
+        if not real.numel():
+            return True
+        low, high = (float(value) for value in real.aminmax())
+        if low > float("-inf") and high < float("inf"):  # neither holds for NaN
+            self.low, self.high = min(self.low, low), max(self.high, high)
+            return True
+        finite = real[torch.isfinite(real)]
+        self.not_finite += real.numel() - finite.numel()
+        if finite.numel():
+            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+            self.logits.add(finite.float())
+        return False
+
+    def add_vector(self, pooled: torch.Tensor, tokens: int, shifted: torch.Tensor | None = None) -> int:
+        """Take in one text's largest logit [vocabulary] per dimension; return the active dims of its SPLADE vector.
+
+        `shifted` is the same with dimensions that no shift of the logits can reach set beyond all bounds; the curve is
+        taken from it, where one is wanted.
+        """
+        self.dims = pooled.shape[-1]
+        active = int(torch.count_nonzero(pooled > 0))
+        longest = _SHORTEST
+        while longest < tokens:
+            longest *= 2
+        if longest not in self._active:
+            self._active[longest] = torch.zeros(self.dims + 1, dtype=torch.int64)
+        self._active[longest][active] += 1
+        if shifted is not None:
+            self.pooled.add(torch.nan_to_num(shifted.float()))
+        return active
+
+    def merge(self, other: Figures) -> None:
+        """Add what another one has taken in."""
+        self.positions += other.positions
+        self.not_finite += other.not_finite
+        self.dims = other.dims or self.dims
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.logits.merge(other.logits)
+        self.pooled.merge(other.pooled)
+        for longest, counts in other._active.items():
+            self._active[longest] = self._active[longest] + counts if longest in self._active else counts
 
     def as_json(self) -> dict[str, Any]:
         """The figures as the report holds them; null where there was nothing finite to take them over."""
-        if not self.count:
+        count = self.positions * self.dims
+        if not count:
             return {}
-        sparsity = [1 - active / self.dims for active in self.active]
+        active = torch.stack(list(self._active.values())).sum(0)
+        whole = self._distribution(active)
+        most = int(active.nonzero().max())
         return {
             "min": self.low if self.low < float("inf") else None,
             "max": self.high if self.high > float("-inf") else None,
-            "negative_fraction": self.negative / self.count,
-            "logit_sparsity": self.zero / self.count,
-            "embedding_sparsity": {"mean": sum(sparsity) / len(sparsity), "min": min(sparsity)},
-            "active_dims": {"mean": sum(self.active) / len(self.active), "max": max(self.active)},
+            "negative_fraction": self.logits.negative / count,
+            "logit_sparsity": self.logits.up_to(0) / count,
+            "embedding_sparsity": {"mean": whole["mean"], "min": whole["min"]},
+            "active_dims": {"mean": self._mean_active(active), "max": most},
+            "histogram": self.logits.as_json(),
+            "by_length": [
+                {
+                    "tokens": [1 if longest == _SHORTEST else longest // 2 + 1, longest],
+                    "texts": int(self._active[longest].sum()),
+                    **self._distribution(self._active[longest]),
+                }
+                for longest in sorted(self._active)
+            ],
+            **({"curve": curve(self.logits, self.pooled)} if self.pooled.count else {}),
         }
 
+    def _mean_active(self, active: torch.Tensor) -> float:
+        return int((active * torch.arange(len(active))).sum()) / int(active.sum())
 
-def _pooled(logits: torch.Tensor) -> torch.Tensor:
-    return torch.log1p(torch.relu(logits)).amax(dim=0)
-
-
-def real_positions(mask: torch.Tensor) -> torch.Tensor:
-    """Mask [batch, tokens] of the positions that the model computed: no padding, no synthetic first row."""
-    real = mask.bool().clone()
-    real[:, 0] = False
-    return real
+    def _distribution(self, active: torch.Tensor) -> dict[str, float]:
+        """Mean, least and percentiles (nearest rank) of embedding sparsity, from counts by active dims."""
+        texts = int(active.sum())
+        sparsest_first = active.cumsum(0)
+        found = {"mean": 1 - self._mean_active(active) / self.dims, "min": 1 - int(active.nonzero().max()) / self.dims}
+        for name, share in _PERCENTILES.items():
+            # The p-th percentile of sparsity is the text that (1 - p) of all texts are at least as sparse as.
+            rank = texts - max(1, -(-int(share * 100) * texts // 100)) + 1
+            found[name] = 1 - int((sparsest_first < rank).sum()) / self.dims
+        return found

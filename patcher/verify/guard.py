@@ -8,14 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from patcher.errors import VerificationError
-
-# What runs a child: module, request, scratch folder, device and seconds, as in `run_child`.
-Runner = Callable[[str, Mapping[str, Any], Path, str, float], dict[str, Any]]
 
 TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
 
@@ -45,7 +45,33 @@ class Process(Protocol):
     def wait(self, timeout: float | None = None) -> int: ...
 
 
-def popen(module: str, scratch: Path, device: str) -> Process:
+# What starts a child: module, device and scratch folder.
+Start = Callable[[str, str, Path], Process]
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that has begun to import its libraries and waits for its request. Nothing of a model runs before."""
+
+    module: str
+    device: str
+    scratch: Path
+    process: Process
+
+    @property
+    def request(self) -> Path:
+        return self.scratch / "request.json"
+
+    @property
+    def answer(self) -> Path:
+        return self.scratch / "answer.json"
+
+    @property
+    def log(self) -> Path:
+        return self.scratch / "log.txt"
+
+
+def popen(module: str, device: str, scratch: Path) -> Process:
     """Start `python -m module REQUEST ANSWER` in a session and an environment of its own."""
     command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
     with (scratch / "log.txt").open("wb") as talk:
@@ -60,44 +86,89 @@ def popen(module: str, scratch: Path, device: str) -> Process:
         )
 
 
+@contextlib.contextmanager
+def started(module: str, device: str, start: Start = popen) -> Iterator[Child]:
+    """Start `python -m module REQUEST ANSWER` in the guard, in a temporary folder of its own.
+
+    Its imports take seconds, in which the caller can do its own work. It is ended with all that it started, and its
+    folder is removed, when the caller is done.
+    """
+    with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
+        child = Child(module, device, Path(name), start(module, device, Path(name)))
+        try:
+            yield child
+        finally:
+            _stop(child.process)
+
+
 def run_child(
-    module: str,
-    request: Mapping[str, Any],
-    scratch: Path,
-    device: str,
-    timeout: float,
-    start: Callable[[str, Path, str], Process] = popen,
+    module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float, start: Start = popen
 ) -> dict[str, Any]:
     """Run `python -m module REQUEST ANSWER` in the guard and return the answer, a JSON object.
 
-    `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds; `start`
-    starts the process.
+    `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds.
     Raises VerificationError where the child fails, gives no answer or takes too long.
     """
-    asked, answered, log = scratch / "request.json", scratch / "answer.json", scratch / "log.txt"
-    asked.write_text(json.dumps(request), "utf-8")
-    child = start(module, scratch, device)
+    (scratch / "request.json").write_text(json.dumps(request), "utf-8")
+    return _answer(Child(module, device, scratch, start(module, device, scratch)), timeout, lambda: None)
+
+
+def ask(
+    child: Child, request: Mapping[str, Any], timeout: float, watch: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Give a waiting child its request and return its answer; the time limit, in seconds, counts from here.
+
+    `watch` is called some times in a second meanwhile. Raises VerificationError as `run_child` does.
+    """
+    child.request.write_text(json.dumps(request), "utf-8")
+    return _answer(child, timeout, watch)
+
+
+def _answer(child: Child, timeout: float, watch: Callable[[], None]) -> dict[str, Any]:
     try:
-        if child.stdin is not None:
-            child.stdin.close()
-        code = child.wait(timeout)
+        assert child.process.stdin is not None
+        child.process.stdin.close()  # the end of its input is what the child waits for
+        code = _wait(child.process, timeout, watch)
     except subprocess.TimeoutExpired as error:
         raise VerificationError(
             f"The model did not finish within {timeout:.0f} seconds and was stopped.",
             "Give it longer with --timeout, or use a device that is faster.",
         ) from error
     finally:
-        _stop(child)
-    if code == 0 and answered.is_file():
-        answer: dict[str, Any] = json.loads(answered.read_text("utf-8"))
+        _stop(child.process)
+    if code == 0 and child.answer.is_file():
+        answer: dict[str, Any] = json.loads(child.answer.read_text("utf-8"))
         return answer
-    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    lines = [line for line in child.log.read_text("utf-8", "replace").splitlines() if line.strip()]
     if os.environ.get("HF_DEBUG"):
         print("\n".join(lines), file=sys.stderr)
     reason = lines[-1] if lines else f"it ended with code {code}"
     if code == -signal.SIGKILL:
         reason = "the system ended it, most likely for want of memory"
     raise VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows everything that it said.")
+
+
+def await_request(asked: str) -> dict[str, Any]:
+    """In the child: wait for the request. Leaves where the parent went away without one."""
+    sys.stdin.buffer.read()
+    path = Path(asked)
+    if not path.is_file():
+        raise SystemExit(0)
+    request: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return request
+
+
+def _wait(process: Process, timeout: float, watch: Callable[[], None]) -> int:
+    """The exit code. Raises subprocess.TimeoutExpired."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return process.wait(min(left, 0.2))
+        except subprocess.TimeoutExpired:
+            if left <= 0.2:
+                raise
+            watch()
 
 
 def environment(scratch: Path, device: str) -> dict[str, str]:
@@ -128,6 +199,8 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
 
 def _stop(child: Process) -> None:
     """End the child and whatever it started in its session, also when it ended by itself."""
+    if child.stdin is not None:
+        child.stdin.close()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

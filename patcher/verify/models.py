@@ -4,38 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from patcher.verify.conversion import read_pickle
 
 
-def load_as_users_do(folder: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of a folder through `from_pretrained`, in fp32 on the CPU, and what the loader says of its keys.
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is loaded: by which Auto class, in which dtype, and with which attention where one was chosen."""
+
+    auto_class: str = "AutoModelForMaskedLM"
+    dtype: torch.dtype = torch.float32
+    attention: str | None = None
+
+
+class NoChoice(ValueError):
+    """The model's code can't run with the attention that was asked for."""
+
+
+def load_as_users_do(folder: str, recipe: Recipe = Recipe()) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a folder through `from_pretrained`, on the CPU, and what the loader says of its keys.
 
     Memory that nobody initialises is filled with NaN meanwhile: by chance it could hold the very tables that belong
     there, left by a model of the same kind, and a broken loader would pass.
+    Raises NoChoice for an attention that the model's code does not offer.
     """
+    chosen = {"attn_implementation": recipe.attention} if recipe.attention else {}
+    if recipe.attention:
+        _check_attention(folder, recipe)
     with marked_memory():
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            folder, trust_remote_code=True, dtype=torch.float32, output_loading_info=True
+        model, info = getattr(transformers, recipe.auto_class).from_pretrained(
+            folder, trust_remote_code=True, dtype=recipe.dtype, output_loading_info=True, **chosen
         )
     return model.eval(), info
 
 
-def fresh_buffers(folder: str) -> dict[str, torch.Tensor]:
-    """Every non-persistent buffer as the constructor computes it, from a model that is built and thrown away.
+def fresh_model(folder: str, recipe: Recipe = Recipe()) -> nn.Module:
+    """A model as its constructor leaves it, all buffers computed, on the CPU.
 
     Parameters are not initialised, so their memory is never touched and costs nothing.
     """
-    with _no_initialisation():
-        model = _model_class(folder)(_config(folder))
-    return {name: buffer.clone() for name, buffer in model.named_buffers() if name in non_persistent(model)}
+    config = _config(folder)
+    if recipe.attention:
+        config._attn_implementation = recipe.attention
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(recipe.dtype)
+    try:
+        with _no_initialisation():
+            model: nn.Module = _model_class(folder, config, recipe.auto_class)(config)
+    finally:
+        torch.set_default_dtype(before)
+    return model.eval()
 
 
 def non_persistent(model: nn.Module) -> set[str]:
@@ -43,37 +69,32 @@ def non_persistent(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_buffers()} - set(model.state_dict())
 
 
-def wrong_buffers(model: nn.Module, folder: str) -> tuple[int, list[str]]:
-    """How many non-persistent buffers a loaded model has, and which of them differ from freshly computed ones.
-
-    `folder` holds the code and the configuration to build the fresh model from.
-    """
-    fresh, loaded = fresh_buffers(folder), dict(model.named_buffers())
-    names = sorted(set(fresh) | non_persistent(model))
+def wrong_buffers(model: nn.Module, fresh: nn.Module) -> tuple[int, list[str]]:
+    """How many non-persistent buffers a loaded model has, and which of them differ from freshly computed ones."""
+    right, loaded = dict(fresh.named_buffers()), dict(model.named_buffers())
+    names = sorted(non_persistent(fresh) | non_persistent(model))
     wrong = [
-        name for name in names if name not in fresh or name not in loaded or not torch.equal(fresh[name], loaded[name])
+        name for name in names if name not in right or name not in loaded or not torch.equal(right[name], loaded[name])
     ]
     return len(names), wrong
 
 
-def share_weights(folder: str, patched: nn.Module, files: Sequence[str]) -> nn.Module:
-    """Build the model of `folder` on the very tensors of `patched`.
+def share_weights(base: nn.Module, patched: nn.Module, files: Sequence[str]) -> nn.Module:
+    """Put the very tensors of `patched` into `base`, a fresh model, and return it.
 
     Only where one differs from the source's checkpoint files does the base get the file's, so that a weight that was
     altered on the way shows in the logits too.
     """
-    with torch.device("meta"):
-        base: nn.Module = _model_class(folder)(_config(folder))
     shared: dict[str, torch.Tensor] = dict(patched.state_dict(keep_vars=True))
     for name, tensor in _tensors(files):
         if name in shared and not _equal(shared[name], tensor):
-            shared[name] = nn.Parameter(tensor.to(torch.float32).clone(), requires_grad=False)
+            shared[name] = nn.Parameter(tensor.to(shared[name].dtype).clone(), requires_grad=False)
     base.load_state_dict(shared, strict=False, assign=True)
     buffers = dict(patched.named_buffers())
-    for name in non_persistent(base):
+    for name in non_persistent(base) & set(buffers):
         owner, _, leaf = name.rpartition(".")
         base.get_submodule(owner)._buffers[leaf] = buffers[name]
-    return base.eval()
+    return base
 
 
 def changed_tensors(model: nn.Module, files: Sequence[str]) -> list[str]:
@@ -105,23 +126,34 @@ def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _config(folder: str) -> Any:
-    return AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
 
 
-def _model_class(folder: str) -> Any:
-    reference = _config(folder).auto_map["AutoModelForMaskedLM"]
-    return get_class_from_dynamic_module(reference, folder)
+def _model_class(folder: str, config: Any, auto_class: str) -> Any:
+    """The class that an Auto class stands for: in the folder's own code, else in the library."""
+    reference = (getattr(config, "auto_map", None) or {}).get(auto_class)
+    if reference is not None:
+        return get_class_from_dynamic_module(reference, folder)
+    return getattr(transformers, auto_class)._model_mapping[type(config)]
+
+
+def _check_attention(folder: str, recipe: Recipe) -> None:
+    """transformers takes `eager` from any model, also where the code knows one attention and no word for it."""
+    offered = ("_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn", "_supports_attention_backend")
+    kind = _model_class(folder, _config(folder), recipe.auto_class)
+    if not any(getattr(kind, name, False) for name in offered):
+        raise NoChoice(f"The code of {kind.__name__} has one attention and offers no choice of another.")
 
 
 @contextmanager
 def marked_memory() -> Iterator[None]:
     """Let torch.empty give NaN instead of whatever was in memory."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")  # unlike use_deterministic_algorithms, without the import of a compiler
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_deterministic_debug_mode(before)
 
 
 @contextmanager
@@ -134,8 +166,10 @@ def _no_initialisation() -> Iterator[None]:
 
 
 __all__ = [
+    "NoChoice",
+    "Recipe",
     "changed_tensors",
-    "fresh_buffers",
+    "fresh_model",
     "load_as_users_do",
     "marked_memory",
     "non_persistent",

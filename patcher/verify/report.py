@@ -35,24 +35,54 @@ class Check:
 
 
 @dataclass(frozen=True)
+class DeviceReport:
+    """What was found on a second or further device; the fields are those of `Report`."""
+
+    environment: Mapping[str, Any]
+    checks: tuple[Check, ...]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    sparse_encoder: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "environment": dict(self.environment),
+            "checks": [check.as_json() for check in self.checks],
+            "before": self.before,
+            "after": self.after,
+            "sparse_encoder": self.sparse_encoder,
+        }
+
+
+@dataclass(frozen=True)
 class Report:
     """A verification. `before` and `after` are figures of the capped and of the patched model (see `Figures`).
 
     `files` maps each file of the folder to its SHA-256 at the time, so that the report can't be shown for other bytes.
+    `probe_texts` are the first texts with their strongest terms. Where several devices were asked for, the first one
+    stands here, the others in `more_devices`, and `disagreement` says how far their logits lie apart.
     """
 
     source: Source
-    environment: Mapping[str, str]
+    environment: Mapping[str, Any]
     checks: tuple[Check, ...]
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     files: Mapping[str, str]
     texts: int
     sparse_encoder: Mapping[str, Any] | None = None
+    probe_texts: tuple[Mapping[str, Any], ...] = ()
+    more_devices: tuple[DeviceReport, ...] = ()
+    disagreement: Mapping[str, Any] | None = None
+
+    @property
+    def all_checks(self) -> tuple[Check, ...]:
+        """The checks of every device."""
+        return (*self.checks, *(check for device in self.more_devices for check in device.checks))
 
     @property
     def passed(self) -> bool:
-        return bool(self.checks) and all(check.passed for check in self.checks)
+        return bool(self.checks) and all(check.passed for check in self.all_checks)
 
     def as_json(self) -> dict[str, Any]:
         """The report as report.json holds it. `seal` is the SHA-256 of the rest: it shows an edit, not who made it."""
@@ -70,6 +100,9 @@ class Report:
             "after": self.after,
             "texts": self.texts,
             "sparse_encoder": self.sparse_encoder,
+            "probe_texts": list(self.probe_texts),
+            "more_devices": [device.as_json() for device in self.more_devices],
+            "disagreement": self.disagreement,
             "files": dict(self.files),
         }
 
@@ -106,6 +139,12 @@ def load_report(folder: Path) -> Report | None:
             files=data["files"],
             texts=data["texts"],
             sparse_encoder=data.get("sparse_encoder"),
+            probe_texts=tuple(data.get("probe_texts", ())),
+            more_devices=tuple(
+                DeviceReport(**{**device, "checks": tuple(Check(**check) for check in device["checks"])})
+                for device in data.get("more_devices", ())
+            ),
+            disagreement=data.get("disagreement"),
         )
         if report.passed is not data["passed"]:
             raise ValueError("the verdict contradicts the checks")

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
+from patcher.verify.batches import read_texts
 
-def compare(request: dict[str, Any], active: list[int], device: str) -> dict[str, Any]:
+_WINDOW = 256  # texts whose embeddings are held together, dense
+
+
+def compare(request: dict[str, Any], active: Sequence[int], device: str) -> dict[str, Any]:
     """Figures of `SparseEncoder.sparsity()` before and after, its pooling, and how many texts disagree with `active`.
 
     `active` are the active dims that we counted for each text. Runs in the guarded child.
     """
+    import torch
     from sentence_transformers import SparseEncoder, __version__
 
+    chosen: dict[str, Any] = {"attn_implementation": request["attention"]} if request["attention"] else {}
+    if request["dtype"] != "float32":
+        chosen["dtype"] = getattr(torch, request["dtype"])
     found: dict[str, Any] = {"version": __version__}
     for name, folder in (("before", request["base"]), ("after", request["patched"])):
-        model = SparseEncoder(folder, trust_remote_code=True, device=device)
+        model = SparseEncoder(folder, trust_remote_code=True, device=device, model_kwargs=chosen)
         model.max_seq_length = request["max_tokens"]
-        embeddings = model.encode(
-            request["texts"], batch_size=request["batch_size"], convert_to_sparse_tensor=False, show_progress_bar=False
-        )
-        found[name] = {key: float(value) for key, value in model.sparsity(embeddings).items()}
-        if name == "after":
+        texts = (record["text"] for record in read_texts(request["texts"]))
+        sums: dict[str, float] = {}
+        seen = disagreements = 0
+        while window := list(islice(texts, _WINDOW)):
+            embeddings = model.encode(
+                window, batch_size=request["batch_size"], convert_to_sparse_tensor=False, show_progress_bar=False
+            )
+            for key, value in model.sparsity(embeddings).items():
+                sums[key] = sums.get(key, 0.0) + float(value) * len(window)
             theirs = [int(count) for count in (embeddings > 0).sum(dim=1)]
-            found["disagreements"] = sum(a != b for a, b in zip(active, theirs, strict=True))
+            disagreements += sum(a != b for a, b in zip(active[seen : seen + len(window)], theirs, strict=True))
+            seen += len(window)
+        found[name] = {key: value / seen for key, value in sums.items()}
+        if name == "after":
+            found["disagreements"] = disagreements
             found["pooling"] = type(model[-1]).__name__
     return found

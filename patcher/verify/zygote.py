@@ -21,33 +21,41 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from patcher.errors import VerificationError
-from patcher.verify.guard import Runner, close_network, environment, run_child
+from patcher.verify.child import import_libraries
+from patcher.verify.guard import Process, Start, close_network, environment, popen
 
 _LIBRARIES = ("torch", "safetensors.torch", "patcher.verify.conversion", "patcher.verify.capped_child")
-_MODELS = ("patcher.verify.models", "patcher.verify.figures", "transformers.models.auto.tokenization_auto")
 _START = 120.0  # seconds in which the imports have to be done, on a slow disk
 
 
 @contextlib.contextmanager
-def imported_once(device: str, sparse_encoder: bool = False) -> Iterator[Runner]:
-    """What runs children for many models: forks of one process where the system can do that, else a process for each.
+def imported_once(sparse_encoder: bool = False) -> Iterator[Start]:
+    """What starts children for many models: forks of one process per device where the system can do that.
 
-    macOS has fork, but its libraries are not fit for it once they are loaded.
+    Elsewhere it starts a process for each. macOS has fork, but its libraries are not fit for it once they are loaded.
     """
     if not hasattr(os, "fork") or sys.platform == "darwin":
-        yield run_child
+        yield popen
         return
+    zygotes: dict[str, Zygote] = {}
     with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        zygote = Zygote(Path(name), device, sparse_encoder)
+
+        def start(module: str, device: str, scratch: Path) -> Process:
+            if device not in zygotes:
+                place = Path(name) / device
+                place.mkdir()
+                zygotes[device] = Zygote(place, device, sparse_encoder)
+            return zygotes[device].start(module, device, scratch)
+
         try:
-            yield partial(run_child, start=zygote.start)
+            yield start
         finally:
-            zygote.stop()
+            for zygote in zygotes.values():
+                zygote.stop()
 
 
 @dataclass
@@ -81,9 +89,9 @@ class Zygote:
     running: Forked | None = None
     _buffer: bytes = field(default=b"", repr=False)
 
-    def start(self, module: str, scratch: Path, device: str) -> Forked:
+    def start(self, module: str, device: str, scratch: Path) -> Forked:
         """Fork a child that runs `module.main(request.json, answer.json)` in `scratch`. Raises VerificationError."""
-        assert device == self.device or device == "cpu"
+        assert device == self.device
         assert self.running is None or self.running.code is not None, "one child at a time"
         here = self.scratch / "here"
         here.unlink(missing_ok=True)
@@ -189,6 +197,7 @@ def serve(libraries: tuple[str, ...]) -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for name in libraries:
         importlib.import_module(name)
+    import_libraries()
     answers.write(b"{}\n")
     for line in iter(orders.readline, b""):
         order = json.loads(line)
@@ -237,4 +246,4 @@ def _run(order: Mapping[str, str], stdin: int) -> None:
 
 
 if __name__ == "__main__":
-    serve((*_LIBRARIES, *_MODELS, *sys.argv[1:]))
+    serve((*_LIBRARIES, *sys.argv[1:]))

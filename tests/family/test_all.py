@@ -159,14 +159,14 @@ def test_a_second_run_skips_what_is_complete_and_does_the_rest_again(done: dict[
 def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **wishes: Any) -> list[str]:
     """How each line would end now, with a child that refuses to run: what is not skipped fails."""
 
-    def refuse(*_: object) -> dict[str, Any]:
+    def refuse(*_: object) -> Any:
         raise PatcherError("would run", "")
 
-    texts = [text.text for text in load_probe_texts()]
+    verification = Verification(load_probe_texts(), ("cpu",), **wishes)
     members = [replace(member, entry=replace(member.entry, out=out / member.entry.out.name)) for member in done["seen"]]
     if options is not None:
         members = list(look([member.entry for member in members], options))
-    return [one.status for one in patch_all(members, Verification(texts, "cpu", **wishes), refuse).all]
+    return [one.status for one in patch_all(members, verification, refuse).all]
 
 
 def test_what_would_give_another_result_is_done_again(done: dict[str, Any], tmp_path: Path) -> None:

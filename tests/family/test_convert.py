@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -234,12 +235,15 @@ def test_a_tensor_that_reads_back_otherwise_is_found(tmp_path: Path) -> None:
 
 
 def test_a_conversion_that_differs_writes_nothing(pickled: Pickled, tmp_path: Path) -> None:
-    def answer(*_: object) -> dict[str, object]:
-        return {"files": [{"tensors": 1, "differing": ["a"], "tied": [], "refused": None}]}
+    def answer(module: str, device: str, scratch: Path) -> subprocess.Popen[bytes]:
+        found = {"files": [{"tensors": 1, "differing": ["a"], "tied": [], "refused": None}]}
+        (scratch / "answer.json").write_text(json.dumps(found))
+        (scratch / "log.txt").touch()
+        return subprocess.Popen(["true"], stdin=subprocess.PIPE, start_new_session=True)
 
     snapshot = resolve(str(pickled()))
     with pytest.raises(PatcherError, match="is not equal to"):
-        patch_model(make_plan(snapshot), snapshot, tmp_path / "out", None, convert=Converter(answer))  # type: ignore[arg-type]
+        patch_model(make_plan(snapshot), snapshot, tmp_path / "out", None, convert=Converter(answer))
     assert not (tmp_path / "out").exists()
 
 

@@ -12,14 +12,14 @@ import pytest
 from patcher.api import patch_model
 from patcher.cli import main
 from patcher.errors import SourceError, UsageError
-from patcher.patch import PatchedModel, load
+from patcher.patch import load
 from patcher.plan import Options, Plan, make_plan
 from patcher.snapshot import resolve, sha256_of
 from patcher.verify import Report, hash_folder
-from patcher.verify.capped import judge, verify_capped
+from patcher.verify.capped import judge, prepare_capped
 from patcher.verify.capped_child import measure
 from tests.conftest import MINI, Run
-from tests.verify.running import TEXTS
+from tests.verify.running import wanted
 
 CODE = "modeling_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
@@ -37,17 +37,12 @@ def repaired(folder: Path, out: Path, options: Options = REPAIRS) -> Path:
     return made
 
 
-def report_on(folder: Path, sparse_encoder: bool = False, model: PatchedModel | None = None) -> Report:
+def report_on(folder: Path, scratch: Path, sparse_encoder: bool = False) -> Report:
     """Verify inside the test's process."""
-    return verify_capped(
-        model or load(folder),
-        TEXTS,
-        "cpu",
-        60,
-        sparse_encoder,
-        hash_folder(folder),
-        lambda _, request, *__: measure(dict(request)),
-    )
+    model, asked, files = load(folder), wanted(sparse_encoder=sparse_encoder), hash_folder(folder)
+    (scratch / folder.name).mkdir(parents=True)
+    answer = measure(prepare_capped(model, asked, scratch / folder.name))
+    return Report(model.source, answer["environment"], judge(model, answer, files), {}, answer["after"], files, 3)
 
 
 def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
@@ -95,7 +90,7 @@ def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: P
 
 def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path, tmp_path: Path) -> None:
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
-    report = report_on(out, sparse_encoder=True)
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
     names = ["weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"]
     assert [check.name for check in report.checks] == names
     assert report.passed, report.checks
@@ -103,14 +98,14 @@ def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path,
 
     broken = shutil.copytree(out, tmp_path / f"broken-{tmp_path.name}")
     shutil.copy(MINI / CODE, broken / CODE)
-    found = report_on(broken, sparse_encoder=True)
+    found = report_on(broken, tmp_path / "scratch", sparse_encoder=True)
     assert not any(check.passed for check in found.checks) and "is_decoder" in found.checks[0].detail
 
 
 def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, tmp_path: Path) -> None:
     """The published code with nothing but the first obstacle out of its way: it loads, and computes with garbage."""
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}", Options.choose(["is_decoder", "tied_weights"]))
-    checks = {check.name: check for check in report_on(out).checks}
+    checks = {check.name: check for check in report_on(out, tmp_path / "scratch").checks}
     assert not checks["buffers_rebuilt"].passed and checks["buffers_rebuilt"].value == 8
     assert not checks["logits_finite"].passed
     assert checks["weights_unchanged"].passed
@@ -166,7 +161,7 @@ def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked
     assert set(plan.files.added) == {CODE, "configuration_gptbert.py"}
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     assert (out / CODE).read_bytes() == (out / sub.name / CODE).read_bytes() != (MINI / CODE).read_bytes()
-    report = report_on(out, sparse_encoder=True)
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
     assert report.passed, report.checks
     assert plan_of(out, "repairs").already_patched
 

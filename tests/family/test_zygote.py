@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from patcher.errors import VerificationError
 from patcher.verify import zygote
-from patcher.verify.guard import Runner, run_child
+from patcher.verify.guard import popen, run_child
 from patcher.verify.zygote import imported_once
 
 CHILD = "tests.family.probe"
+Runner = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Runner]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", "hf_recognisableFakeToken0123456789")
-        with imported_once("cpu") as run:
-            yield run
+        with imported_once() as start:
+            yield partial(run_child, start=start)
 
 
 @pytest.fixture
@@ -82,5 +85,5 @@ def test_a_model_that_takes_the_process_down_fails_alone(run: Runner, scratch: I
 
 def test_where_nothing_can_be_forked_each_model_gets_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zygote.sys, "platform", "darwin")
-    with imported_once("cpu") as run:
-        assert run is run_child
+    with imported_once() as start:
+        assert start is popen

@@ -12,7 +12,7 @@ from pathlib import Path
 from patcher.patch import load
 from patcher.verify import prepare
 from patcher.verify.child import measure
-from tests.verify.running import TEXTS
+from tests.verify.running import wanted
 
 
 def status(name: str) -> int:
@@ -24,7 +24,7 @@ def status(name: str) -> int:
 def main(warm_up: str, large: str, scratch: str) -> None:
     """The first model loads every library and fills every cache, so that the second shows its own price."""
     requests = [
-        prepare(load(Path(folder)), Path(scratch) / name, TEXTS, "cpu")
+        prepare(load(Path(folder)), Path(scratch) / name, wanted(), "cpu")
         for name, folder in (("small", warm_up), ("large", large))
     ]
     assert measure(requests[0]).get("failure") is None

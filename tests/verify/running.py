@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from patcher.patch import PatchedModel, load
-from patcher.verify import MIN_LOGIT_SPARSITY, Report, conclude, hash_folder, prepare
+from patcher.verify import Report, Verification, conclude, hash_folder, prepare
 from patcher.verify.child import measure
+from patcher.verify.texts import ProbeText
 
 TEXTS = (
     "Oslo er hovedstaden i Norge.",
@@ -23,11 +25,21 @@ CHECKS = [
 ]
 
 
-def report_on(folder: Path, scratch: Path, model: PatchedModel | None = None) -> Report:
-    """Verify a patched folder; `model` stands in for the record in it."""
-    model = model or load(folder)
-    answer = measure(prepare(model, scratch, TEXTS, "cpu"))
-    return conclude(model, answer, hash_folder(folder), len(TEXTS), MIN_LOGIT_SPARSITY)
+def wanted(*texts: str, **keywords: Any) -> Verification:
+    """A verification on the CPU, of `TEXTS` where no others are given."""
+    fields = {"id": "", "language": "nb", "text": "", "kind": "own", "source": "", "licence": ""}
+    known = {name: value for name, value in fields.items() if name in ProbeText.__dataclass_fields__}
+    probes = tuple(
+        ProbeText(**{**known, "id": f"text-{number}", "text": text}) for number, text in enumerate(texts or TEXTS, 1)
+    )
+    return Verification(probes, **{"devices": ("cpu",), **keywords})
+
+
+def report_on(folder: Path, scratch: Path, model: PatchedModel | None = None, **keywords: Any) -> Report:
+    """Verify a patched folder; `model` stands in for the record in it, `keywords` are those of `wanted`."""
+    model, asked = model or load(folder), wanted(**keywords)
+    answer = measure(prepare(model, scratch, asked, "cpu"))
+    return conclude(model, [answer], hash_folder(folder), asked)
 
 
 def failed(report: Report) -> set[str]:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from patcher.verify.figures import Figures
+from patcher.verify.comparison import Comparison, Law
 
 
 def hand_made() -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,11 +20,25 @@ def hand_made() -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.tensor([[1, 1, 1], [1, 1, 0]])
 
 
+LAW = Law("sigmoid", 30.0, 7.5)
+
+
+def compared(logits: torch.Tensor, mask: torch.Tensor, law: Law = LAW) -> Comparison:
+    """Everything counted over patched logits [batch, tokens, vocabulary] and what the cap makes of them."""
+    found = Comparison(law)
+    for row, real in zip(logits, mask.bool(), strict=True):
+        raw = row[real]
+        capped = law.scale * torch.sigmoid(raw / law.temperature)
+        capped[0] = raw[0]
+        found.add(capped, raw)
+    return found
+
+
 def test_figures_leave_out_padding_and_the_synthetic_row() -> None:
-    figures = Figures()
-    figures.add(*hand_made())
+    figures = compared(*hand_made()).after
     assert figures.positions == 3
-    assert figures.as_json() == {
+    found = figures.as_json()
+    assert {key: found[key] for key in list(found)[:6]} == {
         "min": -4.0,
         "max": 5.0,
         "negative_fraction": 9 / 12,
@@ -35,23 +49,22 @@ def test_figures_leave_out_padding_and_the_synthetic_row() -> None:
 
 
 def test_the_synthetic_row_makes_the_bos_token_active_in_a_vector() -> None:
-    figures = Figures()
-    figures.add(torch.tensor([[[0.0, 1.0], [-1.0, -1.0]]]), torch.ones(1, 2))
-    assert figures.active == [1]
+    figures = compared(torch.tensor([[[0.0, 1.0], [-1.0, -1.0]]]), torch.ones(1, 2)).after
+    assert figures.as_json()["active_dims"] == {"mean": 1.0, "max": 1}
 
 
-def test_batches_add_up_to_one_pass() -> None:
+def test_texts_merged_in_parts_add_up_to_one_pass() -> None:
     torch.manual_seed(0)
-    logits, mask = torch.randn(6, 5, 11), torch.ones(6, 5)
-    whole, parts = Figures(), Figures()
-    whole.add(logits, mask)
+    logits, mask = torch.randn(6, 5, 11) * 9, torch.ones(6, 5)
+    whole, parts = compared(logits, mask), Comparison(LAW)
     for start in range(0, 6, 2):
-        parts.add(logits[start : start + 2], mask[start : start + 2])
-    assert whole.as_json() == parts.as_json()
+        parts.merge(compared(logits[start : start + 2], mask[start : start + 2]))
+    for side in ("before", "after"):
+        assert getattr(whole, side).as_json() == getattr(parts, side).as_json()
+    assert (whole.cap_error, whole.predictions_changed) == (parts.cap_error, parts.predictions_changed)
 
 
 def test_values_that_are_not_finite_are_counted_and_kept_out_of_the_extremes() -> None:
-    figures = Figures()
-    figures.add(torch.tensor([[[0.0, 1.0], [math.nan, -2.0], [math.inf, 3.0]]]), torch.ones(1, 3))
+    figures = compared(torch.tensor([[[0.0, 1.0], [math.nan, -2.0], [math.inf, 3.0]]]), torch.ones(1, 3)).after
     assert figures.not_finite == 2
     assert (figures.as_json()["min"], figures.as_json()["max"]) == (-2.0, 3.0)

@@ -15,7 +15,7 @@ from patcher.patch import load
 from patcher.snapshot import sha256_of
 from patcher.verify import base_code
 from tests.conftest import MINI
-from tests.verify.running import CHECKS, failed, report_on
+from tests.verify.running import CHECKS, failed, report_on, wanted
 
 CAP = "subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)"
 
@@ -134,11 +134,11 @@ def test_the_base_model_of_the_proof_runs_the_published_constructor(patched: Pat
 
 def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) -> None:
     from patcher.verify import prepare
-    from patcher.verify.models import load_as_users_do, share_weights
+    from patcher.verify.models import fresh_model, load_as_users_do, share_weights
 
-    request = prepare(load(patched), tmp_path / "scratch", ["a"], "cpu")
+    request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
     model, _ = load_as_users_do(request["patched"])
-    base = share_weights(request["base"], model, request["weights"])
+    base = share_weights(fresh_model(request["base"]), model, request["weights"])
     places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
     assert {name: tensor.data_ptr() for name, tensor in base.state_dict().items()} == places
     assert not any(parameter.is_meta for parameter in (*base.parameters(), *base.buffers()))

@@ -1,0 +1,106 @@
+"""In the child: which device there is, what runs on it in which precision, and when its memory is spent."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+_FULL = ("not enough memory", "out of memory", "can't allocate memory")
+
+
+def available_devices() -> list[str]:
+    """The kinds of device that torch can use in this process, the fastest first."""
+    found = ["cuda"] if torch.cuda.is_available() else []
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    return [*found, "cpu"]
+
+
+def choose_device(wanted: str) -> str:
+    """`auto` is cuda where there is one, then mps, then cpu."""
+    return available_devices()[0] if wanted == "auto" else wanted
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The versions and the device that figures come from. `dtype` is put in once a batch has shown it."""
+    import transformers
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "dtype": "float32",
+        "flash_attn": "installed" if importlib.util.find_spec("flash_attn") else "not installed",
+    }
+
+
+@dataclass
+class Precision:
+    """What a forward pass computed in: seen, not assumed, for remote code casts as it likes.
+
+    `coarsest` is the floating dtype with the largest eps that a module of the model gave back, `head` the one in which
+    the logits were made. `roundings` counts the modules without parts of their own that the first batch went through:
+    each rounds its output once, so it is the length of the longest way that an error can take.
+    """
+
+    coarsest: torch.dtype = torch.float32
+    head: torch.dtype = torch.float32
+    roundings: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        coarsest, head = (str(dtype).removeprefix("torch.") for dtype in (self.coarsest, self.head))
+        return {"coarsest_dtype": coarsest, "head_dtype": head, "roundings": self.roundings}
+
+    def __str__(self) -> str:
+        names = [self.as_json()[key] for key in ("coarsest_dtype", "head_dtype")]
+        return names[0] if self.coarsest == self.head else f"{names[0]} encoder, {names[1]} head"
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        """Look at every output of the model's innermost modules while it runs."""
+
+        def look(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point():
+                self.roundings += 1
+                self.coarsest = max(self.coarsest, output.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+
+        hooks = [part.register_forward_hook(look) for part in model.modules() if not any(part.children())]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def look_at_head(self, logits: torch.Tensor) -> None:
+        """Take the dtype of the logits; where all of them fit into a coarser one, they were made in that and cast."""
+        self.head = logits.dtype
+        for dtype in (torch.bfloat16, torch.float16):
+            if torch.finfo(dtype).eps > torch.finfo(self.head).eps and torch.equal(
+                logits.to(dtype).to(self.head), logits
+            ):
+                self.head = dtype
+        self.coarsest = max(self.coarsest, self.head, key=lambda dtype: torch.finfo(dtype).eps)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left; MPS and the CPU allocator say so in words only."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _FULL)
+
+
+def free_memory(device: str) -> None:
+    """Give back what a failed batch left behind."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,282 @@
+"""Verifies a patched folder: lays out the base model, runs a child process per device, and judges what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from patcher.errors import UsageError, VerificationError
+from patcher.patch import PatchedModel
+from patcher.plan import CARD, REPORT, rewrite_code
+from patcher.snapshot import sha256_of
+from patcher.verify.capped import verify_capped, write_texts
+from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, judge_agreement, weights_converted
+from patcher.verify.devices import missing_device
+from patcher.verify.guard import TIMEOUT, Child, Start, ask, popen, started
+from patcher.verify.report import DeviceReport, Report
+from patcher.verify.texts import ProbeText
+from patcher.verify.tolerances import device_tolerance, law_tolerance
+
+CHILD = "patcher.verify.child"
+MAX_TOKENS = 512
+BATCH_SIZE = 32
+MAX_BATCH_TOKENS = 2048  # with padding; the logits of a batch are what takes memory
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a folder is to be verified. `timeout` is in seconds, for each device.
+
+    The first of `devices` is the one whose figures lead the report; `attention` is a value for transformers'
+    `attn_implementation`; `start` starts the child processes.
+    """
+
+    texts: tuple[ProbeText, ...]
+    devices: tuple[str, ...] = ("auto",)
+    dtype: str = "float32"
+    attention: str | None = None
+    min_logit_sparsity: float = MIN_LOGIT_SPARSITY
+    timeout: float = TIMEOUT
+    sparse_encoder: bool = False
+    batch_size: int = BATCH_SIZE
+    start: Start = popen
+
+    def covers(self, report: Report) -> bool:
+        """Whether a report passed and says what this verification would find out, on whatever device."""
+        limits = [check.limit for check in report.checks if check.name == "relu_sparsity"]
+        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & {check.name for check in report.checks}
+        return (
+            report.passed
+            and all(limit >= self.min_logit_sparsity for limit in limits)
+            and report.texts == len(self.texts)
+            and (not self.sparse_encoder or bool(theirs))
+        )
+
+    def run(self, model: PatchedModel, child: Child | None = None, progress: Progress = lambda *_: None) -> Report:
+        """Executes the model's code, in a guarded child process (see `verify`)."""
+        return verify(model, self, child, progress)
+
+
+def verify(
+    model: PatchedModel,
+    wanted: Verification,
+    child: Child | None = None,
+    progress: Progress = lambda *_: None,
+) -> Report:
+    """Run the base and the patched model on the texts and judge what comes out. Executes the model's code.
+
+    The base model is the code as published, with the loading repairs and with the cap. Its weights are those of the
+    source where they are still on this machine, otherwise the folder's own; both are held against the hashes on record.
+    A folder whose cap stays has no such base (see `verify_capped`).
+    `child` is one that waits already; it serves the first device. `progress` hears device, texts done and texts in all.
+
+    Raises VerificationError where it could not run to its end and UsageError where this machine or the model's code
+    does not have what was asked for; a check that fails is in the report.
+    """
+    if model.code_only:
+        raise VerificationError(
+            f"{model.folder} holds no weights, so there is nothing to run.",
+            "Run `patcher patch` again without --code-only.",
+        )
+    if model.soft_cap is None:
+        return verify_capped(model, wanted, hash_folder(model.folder))
+    answers: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(1) as pool:  # hashes while the child imports its libraries
+        hashing = pool.submit(hash_folder, model.folder)
+        with ExitStack() as running:
+            reference: Path | None = None
+            for device in wanted.devices:
+                if child is None or child.device != device:
+                    child = running.enter_context(started(CHILD, device, wanted.start))
+                request = prepare(model, child.scratch, wanted, device, reference)
+                files = hashing.result()
+                answer = ask(child, request, wanted.timeout, _watch(request, device, progress))
+                _refuse(answer, device, wanted)
+                progress(device, request["count"], request["count"])
+                answers.append(answer)
+                # The first child's folder stays until the last one has compared itself with what it holds.
+                reference = reference or (Path(request["digest"]) if request["digest"] else None)
+    return conclude(model, answers, files, wanted)
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a patched folder, except the card and the report, which are about the others."""
+    root = folder.resolve()
+    found = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        name: sha256_of(path)
+        for name, path in found.items()
+        if name not in {CARD, REPORT} and not {".cache", "__pycache__"}.intersection(Path(name).parts)
+    }
+
+
+def prepare(
+    model: PatchedModel, scratch: Path, wanted: Verification, device: str, reference: Path | None = None
+) -> dict[str, Any]:
+    """Lay out the base model and the texts in `scratch` and say what the child shall do (see `child.measure`).
+
+    `reference` is the file that the child of the first device left behind.
+    """
+    assert model.soft_cap is not None
+    scratch.mkdir(parents=True, exist_ok=True)
+    texts = scratch / "texts.jsonl"
+    several = len(wanted.devices) > 1
+    return {
+        "patched": str(model.folder.resolve()),
+        # transformers keeps remote code by the folder's name: the two must never have the same one.
+        "base": str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
+        "weights": [str(model.source_weights(file)) for file in model.weights],
+        "auto_class": auto_class(json.loads((model.folder / "config.json").read_text("utf-8-sig"))),
+        "texts": str(texts),
+        "count": write_texts(wanted.texts, texts),
+        "scale": model.soft_cap.scale,
+        "temperature": model.soft_cap.temperature,
+        "kind": model.soft_cap.kind,
+        "shift": model.soft_cap.shift,
+        "device": device,
+        "dtype": wanted.dtype,
+        "attention": wanted.attention,
+        "batch_size": wanted.batch_size,
+        "max_batch_tokens": MAX_BATCH_TOKENS,
+        "max_tokens": MAX_TOKENS,
+        "sparse_encoder": wanted.sparse_encoder,
+        "progress": str(scratch / "progress"),
+        "digest": str(scratch / "digest") if several and reference is None else None,
+        "reference": str(reference) if reference is not None else None,
+    }
+
+
+def auto_class(config: Mapping[str, Any]) -> str:
+    """The Auto class that gives a model its vocabulary head: the masked one where there is one, else the causal one."""
+    masked = "AutoModelForMaskedLM"
+    named = str((config.get("architectures") or [""])[0])
+    if masked in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM"):
+        return masked
+    return "AutoModelForCausalLM"
+
+
+def conclude(
+    model: PatchedModel, answers: list[dict[str, Any]], files: Mapping[str, str], wanted: Verification
+) -> Report:
+    """Judge what the children measured, one answer per device, together with the hashes of the weight files."""
+    assert model.soft_cap is not None
+    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.carried)
+    measured = [Measured(**answer) for answer in answers]
+    parts = [
+        DeviceReport(
+            environment=one.environment,
+            checks=judge(one, changed, wanted.min_logit_sparsity, law_tolerance(model.soft_cap.scale, one.head_dtype)),
+            before=one.before,
+            after=one.after,
+            sparse_encoder=one.sparse_encoder,
+        )
+        for one in measured
+    ]
+    disagreement = _disagreement(measured, wanted.devices) if len(measured) > 1 else None
+    first = parts[0]
+    return Report(
+        source=model.source,
+        environment=first.environment,
+        checks=(
+            *first.checks,
+            *([judge_agreement(disagreement)] if disagreement else []),
+            *weights_converted(model, files),
+        ),
+        before=first.before,
+        after=first.after,
+        files=files,
+        texts=len(wanted.texts),
+        sparse_encoder=first.sparse_encoder,
+        probe_texts=measured[0].probe_texts,
+        more_devices=tuple(parts[1:]),
+        disagreement=disagreement,
+    )
+
+
+def _disagreement(measured: list[Measured], devices: tuple[str, ...]) -> dict[str, Any]:
+    """The device that lies farthest from the first one, measured in what rounding allows it."""
+    first = measured[0]
+    found = []
+    for device, one in zip(devices[1:], measured[1:], strict=True):
+        pair = (first, one)
+        extremes = [abs(side.after.get(key) or 0.0) for side in pair for key in ("min", "max")]
+        dtypes = [side.coarsest_dtype for side in pair]
+        tolerances = [device_tolerance(max(extremes), dtype, one.roundings) for dtype in dtypes]
+        ran = one.disagreement is not None and first.failure is None and one.failure is None
+        found.append(
+            {
+                "largest": one.disagreement["largest"] if ran and one.disagreement else None,
+                "tolerance": max(tolerances),
+                "between": [devices[0], device],
+                "texts": one.disagreement["texts"] if ran and one.disagreement else 0,
+                "dtype": dtypes[tolerances.index(max(tolerances))],
+                "roundings": one.roundings,
+                "largest_logit": max(extremes),
+            }
+        )
+
+    def excess(one: Mapping[str, Any]) -> float:
+        value = one["largest"]
+        return float("inf") if value is None or value != value else value / (one["tolerance"] or float("inf"))
+
+    worst = max(found, key=excess)
+    finite = worst["largest"] is not None and worst["largest"] == worst["largest"]
+    return {**worst, "largest": worst["largest"] if finite else None}
+
+
+def _refuse(answer: Mapping[str, Any], device: str, wanted: Verification) -> None:
+    """Raise what the child says about a wish that can't be met here."""
+    if "missing_device" in answer:
+        raise missing_device(device, answer["missing_device"])
+    if "no_choice" in answer:
+        raise UsageError(
+            answer["no_choice"], f"Leave out --attn {wanted.attention}: the code's own attention runs then."
+        )
+
+
+def _watch(request: Mapping[str, Any], device: str, progress: Progress) -> Callable[[], None]:
+    path = Path(request["progress"])
+
+    def watch() -> None:
+        try:
+            done = int(path.read_text("utf-8")[:20])
+        except (OSError, ValueError):  # not there yet, or half written
+            return
+        progress(device, max(0, min(done, request["count"])), request["count"])
+
+    return watch
+
+
+def base_code(model: PatchedModel) -> dict[str, bytes]:
+    """The code and the configuration of the base model: as published, with the loading repairs and with the cap."""
+    folder = model.folder
+    modules = {
+        file.path: model.originals.get(file.path) or (folder / file.path).read_bytes()
+        for file in model.files
+        if file.path.endswith(".py")
+    }
+    published = model.originals.get("config.json") or (folder / "config.json").read_bytes()
+    rewritten = rewrite_code(modules, json.loads(published.decode("utf-8-sig")), model.options, keep_cap=True)[0]
+    return {**modules, **rewritten, "config.json": published}
+
+
+def _base_folder(model: PatchedModel, target: Path) -> Path:
+    """A folder of the base model for the child: its code, and links to everything else."""
+    code = base_code(model)
+    for file in model.files:
+        place = target / file.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.path in code:
+            place.write_bytes(code[file.path])
+        else:
+            os.symlink((model.folder / file.path).resolve(), place)
+    return target
