@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from patcher import card
+from patcher.convert import Converter
 from patcher.errors import OutputError
-from patcher.patch import check_output, load, staged
+from patcher.patch import Convert, check_output, load, staged
 from patcher.plan import CARD, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot
-from patcher.verify.guard import Child, started
+from patcher.verify.guard import Child, popen, started
 from patcher.verify.report import Report
 from patcher.verify.verification import CHILD, Progress, Verification
 
@@ -59,14 +60,21 @@ def patch_model(
     code_only: bool = False,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
+    convert: Convert = Converter(),
 ) -> Patched:
-    """Write the patched folder, verify it where it stands, write its card, then move it to `out` in one step."""
-    # The child imports its libraries while the folder is written.
-    waiting = started(CHILD, verification.devices[0]) if verification is not None else nullcontext()
-    with waiting as child, staged(plan, snapshot, out, code_only) as model:
+    """Write the patched folder, verify it where it stands, write its card, then move it to `out` in one step.
+
+    Pickled weights are converted where there are no others.
+    """
+    # The child imports its libraries while the folder is written; a fork has them already.
+    early = verification is not None and verification.start is popen and plan.soft_cap is not None
+    waiting = started(CHILD, verification.devices[0]) if verification is not None and early else nullcontext()
+    if plan.files.converted:
+        say(f"Converting {', '.join(list(plan.files.converted.values())[:3])} to safetensors ...")
+    with waiting as child, staged(plan, snapshot, out, code_only, convert) as model:
         report = None
         if verification is not None:
-            say(f"Running the base and the patched model on {len(verification.texts)} texts ...")
+            say(f"Running {model.what_runs} on {len(verification.texts)} texts ...")
             report = verification.run(model, child, progress)
             report.write(model.folder)
         card.write(model, report, out.name)

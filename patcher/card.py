@@ -18,7 +18,7 @@ from patcher.patch import PatchedModel
 from patcher.plan import CARD
 from patcher.verify.report import Report
 
-TEMPLATE = "model_card.md.jinja"
+TEMPLATE, REPAIRED = "model_card.md.jinja", "repaired_card.md.jinja"
 _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
 
 
@@ -46,7 +46,7 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
 
     Raises jinja2.UndefinedError where the template names something that does not exist.
     """
-    text = template(TEMPLATE).render(
+    text = template(TEMPLATE if model.soft_cap else REPAIRED).render(
         metadata=_metadata(model, report).to_yaml(),
         model=model,
         model_id=model_id,
@@ -90,7 +90,10 @@ def write(model: PatchedModel, report: Report | None, model_id: str, revision: s
 
 def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     base: Mapping[str, Any] = model.record["base_card"]
-    tags = ["splade", "sparse-retrieval", "raw-logits", "custom_code", *base.get("tags", [])]
+    ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
+    tags = [*(ours if model.soft_cap or model.encoders else ["custom_code"]), *base.get("tags", [])]
+    trained = ("sentence-transformers", "feature-extraction")
+    library, task = trained if model.encoders else ("transformers", "fill-mask")
     return ModelCardData(
         language=base.get("language"),
         license=base.get("license"),
@@ -98,8 +101,8 @@ def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
         license_link=base.get("license_link"),
         base_model=model.source.repo_id,
         base_model_relation="finetune" if model.source.repo_id else None,
-        library_name="transformers",
-        pipeline_tag="fill-mask",
+        library_name=library,
+        pipeline_tag=task,
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )
 

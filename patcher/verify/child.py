@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     close_network()
-    _import_libraries()
+    import_libraries()
     Path(answered).write_text(json.dumps(measure(await_request(asked))), "utf-8")
 
 
@@ -71,7 +71,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _import_libraries() -> None:
+def import_libraries() -> None:
     """What every model needs: imported while the parent still does its own work."""
     for module in (
         "transformers.modeling_utils",
