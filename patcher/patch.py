@@ -19,7 +19,7 @@ from typing import Any
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, from_os
-from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, Options, Plan
+from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Options, Plan
 from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
 
 TOOL = "splade-patcher"
@@ -156,7 +156,7 @@ def check_output(out: Path, record: str = RECORD) -> None:
 
 def _foreign(out: Path, record: Mapping[str, Any]) -> list[str]:
     """Files in a patched folder that its record does not know: notes, checkpoints, somebody's work."""
-    known = {CARD, RECORD, REPORT, *(str(file["path"]) for file in record["files"])}
+    known = {CARD, RECORD, REPORT, *DRAWN, *(str(file["path"]) for file in record["files"])}
     there = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
     skipped = {".cache", "__pycache__"}
     return [path.as_posix() for path in there if path.as_posix() not in known and not skipped.intersection(path.parts)]
