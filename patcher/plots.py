@@ -19,7 +19,7 @@ from patcher.verify.report import Check, Report
 # Mid-tones: each has a contrast of at least 3.7 on white and on the dark grounds of GitHub and the Hub.
 # Orange and blue stay apart for every kind of colour blindness.
 INK, BASE, PATCHED, POOLED = "#747b85", "#c2701d", "#2f81d6", "#23907a"
-SIZE, DPI = (5.6, 3.5), 200  # inches, and dots per inch of the PNG
+SIZE, DPI = (5.6, 3.5), 160  # inches, and dots per inch of the PNG
 _FINEST = 1e-6  # what is still told from 100 % on a curve of shifts
 _FRAME = (0.145, 0.145, 0.835, 0.68)  # left, bottom, width and height of the axes, as shares of the picture
 _SHAPES = (("nb", "o"), ("nn", "s"), ("se", "^"), ("", "D"))

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,12 +15,17 @@ from typing import Any
 import pytest
 
 from patcher import page, plots
+from patcher.advice import advise
 from patcher.api import describe
-from patcher.patch import PatchedModel, load
-from patcher.plan import CARD, PAGE, REPORT
+from patcher.errors import OutputError
+from patcher.patch import PatchedModel, check_output, load
+from patcher.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
 from patcher.publish.operations import pieces
+from patcher.publish.preflight import unrecorded
 from patcher.snapshot import Source
-from patcher.verify import Check, Report, hash_folder
+from patcher.verify import Check, Report, hash_folder, load_report
+from tests.conftest import Run
+from tests.page.conftest import TOO_HIGH
 
 Verified = tuple[Path, Report]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028--><!--"
@@ -83,6 +89,23 @@ def test_the_page_is_about_the_other_files_and_no_report_hashes_it(verified: Ver
     assert set(hash_folder(verified[0])) == set(verified[1].files)
     assert not {PAGE, REPORT, CARD} & set(verified[1].files)
     assert not any(path.startswith("plots/") for path in verified[1].files)
+
+
+def test_a_verified_folder_may_be_replaced_and_one_with_somebody_elses_picture_may_not(
+    verified: Verified, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(verified[0], tmp_path / "model"))
+    check_output(folder)
+    assert unrecorded(load(folder)) == ()
+    (folder / "plots" / "mine.png").write_bytes(b"somebody's work")
+    with pytest.raises(OutputError, match=r"plots/mine\.png"):
+        check_output(folder)
+
+
+@pytest.mark.parametrize("path", ["report.html", "report.html/index.html", "plots", *PLOTS])
+def test_a_source_that_has_such_a_file_itself_leaves_the_place_to_ours(path: str) -> None:
+    assert dropped_because(path) == "replaced by what is drawn from the report"
+    assert dropped_because("plots/loss.png") is None and dropped_because("docs/report.html") is None
 
 
 def test_the_same_report_gives_the_same_page(verified: Verified, model: PatchedModel) -> None:
@@ -157,6 +180,18 @@ def test_a_failed_gate_leads_to_a_decision_on_the_page_and_in_the_card(failed: V
     for told in (text, card):
         assert "has to exceed 99.985 %" in told and "--min-logit-sparsity 0.99" in told
         assert "--calibrate 0.99985" in told and "shift" in told
+
+
+def test_the_terminal_says_what_can_be_done(cli: Run, patched: Path) -> None:
+    arguments = ("verify", patched, "--trust-remote-code", "--device", "cpu", "--min-logit-sparsity", str(TOO_HIGH))
+    done = cli(*arguments)
+    assert done.returncode == 1, done.stderr
+    advice = advise(load_report(patched), str(patched))
+    assert advice is not None and "FAILED:" in done.stdout
+    said = " ".join(done.stdout.split())
+    for part in (advice.verdict, *advice.where, *(choice.command for choice in advice.choices)):
+        assert " ".join(part.split()) in said
+    assert done.stdout.index("FAILED:") < done.stdout.index(advice.verdict)
 
 
 def test_a_shift_is_said_on_the_page_and_in_the_card(verified: Verified, model: PatchedModel) -> None:

@@ -77,7 +77,7 @@ def test_the_ground_is_transparent(drawn: dict[str, bytes]) -> None:
     for path, data in drawn.items():
         if path.endswith(".png"):
             picture = Image.open(io.BytesIO(data)).convert("RGBA")
-            assert picture.getpixel((2, 2))[3] == 0 and picture.width > 1000
+            assert picture.getpixel((2, 2))[3] == 0 and picture.width > 850
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#0d1117", "#0b0f19"])

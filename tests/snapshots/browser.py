@@ -38,5 +38,8 @@ def screenshot(page: Path, selector: str, out: Path) -> None:
     with started() as browser:
         opened = browser.new_page(viewport={"width": 1100, "height": 900})
         opened.goto(page.resolve().as_uri())
-        opened.locator(selector).screenshot(path=out)
+        box = opened.locator(selector).bounding_box()
+        edge = 24
+        clip = {"x": box["x"] - edge, "y": box["y"], "width": box["width"] + 2 * edge, "height": box["height"] + edge}
+        opened.screenshot(path=out, clip=clip, full_page=True)
     Image.open(out).convert("RGB").quantize(256).save(out, optimize=True)
