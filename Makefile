@@ -19,7 +19,7 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub bench snapshot clean
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub bench snapshot pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -79,6 +79,9 @@ bench: $(STAMP) ## bytes and time of publish against upload_folder, as ratios (s
 
 snapshot: $(STAMP) ## train the bundled miniature again (some minutes)
 	$(BIN)/python -m tests.snapshots.build --out $(MINI)
+
+pictures: $(STAMP) ## draw the README's pictures again, from a verification of the miniature
+	$(BIN)/python -m tests.snapshots.pictures
 
 clean: ## remove what the targets made, the environments too
 	rm -rf build .venv .venv4

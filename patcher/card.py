@@ -12,9 +12,10 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from patcher import __version__
+from patcher import __version__, advice
 from patcher.console import figures, number, percent, size
 from patcher.patch import PatchedModel
+from patcher.pictures import pictures
 from patcher.plan import CARD
 from patcher.verify.report import Report
 
@@ -54,6 +55,9 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         revision=revision,
         report=report,
         figures=figures(report) if report else [],
+        # Only what lies beside the card: an image that is not there is worse than none.
+        pictures=[one for one in pictures(report) if (model.folder / one.png).is_file()] if report else [],
+        advice=advice.advise(report) if report else None,
         version=__version__,
         cap=model.soft_cap,
         repairs=_applied(model),

@@ -16,6 +16,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from patcher import __version__, api, card
+from patcher.advice import advise
+from patcher.advice import lines as advice_lines
 from patcher.console import Console, family_line, plan_line, threshold_lines
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.family import look, patch_all, read_list
@@ -192,7 +194,7 @@ def patch(
         if done.report:
             console.report(done.report)
             console.line("")
-        console.line(_verdict(out, done.report))
+        _conclude(console, out, done.report)
 
     console.result(done.as_json(), str(out), human)
     _leave(done.report)
@@ -256,7 +258,7 @@ def verify(
     def human() -> None:
         console.report(report)
         console.line("")
-        console.line(_verdict(folder, report))
+        _conclude(console, folder, report)
 
     console.result(report.as_json(), "passed" if report.passed else "failed", human)
     _leave(report)
@@ -264,9 +266,9 @@ def verify(
 
 @app.command(name="card")
 def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Write README.md again from the plan and the last report."""
+    """Write README.md again from the plan and the last report, with the report's pictures and its page."""
     console = Console(as_json, quiet)
-    path = card.write(load(folder), load_report(folder), folder.resolve().name)
+    path = api.describe(load(folder), load_report(folder), folder.resolve().name)
     console.result(
         {"schema_version": SCHEMA_VERSION, "path": str(path)}, str(path), lambda: console.line(f"Wrote {path}")
     )
@@ -457,6 +459,13 @@ def _nothing(made: Plan) -> str:
     if made.already_patched and made.soft_cap:
         return f"{made.source} is already patched: `{made.soft_cap.expression}` was removed before. Nothing to do."
     return f"{made.source}: {made.nothing_to_do}. Nothing to do."
+
+
+def _conclude(console: Console, folder: Path, report: Report | None) -> None:
+    console.line(_verdict(folder, report))
+    advice = advise(report, str(folder)) if report is not None else None
+    for line in advice_lines(advice) if advice is not None else ():
+        console.line(line)
 
 
 def _verdict(folder: Path, report: Report | None) -> str:

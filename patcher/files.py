@@ -7,7 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-CARD, CONFIG, RECORD, REPORT = "README.md", "config.json", "patch.json", "report.json"
+CARD, CONFIG, RECORD, REPORT, PAGE = "README.md", "config.json", "patch.json", "report.json", "report.html"
+PLOTS = tuple(
+    f"plots/{name}.{kind}" for name in ("logits", "sparsity", "active_dims", "shift") for kind in ("png", "svg")
+)
+# Drawn from the report: about the other files, so that no report hashes them and no record lists them.
+DRAWN = frozenset({PAGE, *PLOTS})
 
 # First match wins. What is left of a pattern's last slash is a folder.
 _DROPPED = (
@@ -18,6 +23,7 @@ _DROPPED = (
     (r".*\.(h5|msgpack|ot)(\.index\.json)?", "weights of another framework: safetensors are carried over"),
     (re.escape(CARD), "replaced by the generated model card"),
     (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", "replaced by the record of this patch"),
+    (rf"{re.escape(PAGE)}(/.*)?|plots|{'|'.join(map(re.escape, PLOTS))}", "replaced by what is drawn from the report"),
 )
 _WHOLE, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _SHARD = re.compile(r"pytorch_model(-\d+-of-\d+)\.bin")

@@ -21,7 +21,7 @@ from huggingface_hub import try_to_load_from_cache
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, UsageError, from_os
-from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, Plan
+from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
 
@@ -240,7 +240,7 @@ def check_output(out: Path, record: str = RECORD) -> None:
 
 def _foreign(out: Path, record: Mapping[str, Any]) -> list[str]:
     """Files in a patched folder that its record does not know: notes, checkpoints, somebody's work."""
-    known = {CARD, RECORD, REPORT, *(str(file["path"]) for file in record["files"])}
+    known = {CARD, RECORD, REPORT, *DRAWN, *(str(file["path"]) for file in record["files"])}
     there = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
     skipped = {".cache", "__pycache__"}
     return [path.as_posix() for path in there if path.as_posix() not in known and not skipped.intersection(path.parts)]

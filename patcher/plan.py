@@ -14,7 +14,19 @@ from yaml import YAMLError
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.proof import lines
 from patcher.errors import CodeError, SourceError
-from patcher.files import CARD, CONFIG, RECORD, REPORT, FileTable, dropped_because, file_table, join
+from patcher.files import (
+    CARD,
+    CONFIG,
+    DRAWN,
+    PAGE,
+    PLOTS,
+    RECORD,
+    REPORT,
+    FileTable,
+    dropped_because,
+    file_table,
+    join,
+)
 from patcher.rewriting import CodemodResult, Edit, Options, rewrite_code
 from patcher.snapshot import Snapshot, Source, fetch
 from patcher.threshold.layout import find_layout
@@ -232,6 +244,9 @@ def _diff(path: str, before: bytes, after: bytes) -> str:
 __all__ = [
     "CARD",
     "CONFIG",
+    "DRAWN",
+    "PAGE",
+    "PLOTS",
     "RECORD",
     "REPORT",
     "SCHEMA_VERSION",

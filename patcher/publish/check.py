@@ -12,7 +12,7 @@ from typing import Any
 from patcher.errors import PatcherError, SourceError
 from patcher.files import CONFIG, join
 from patcher.patch import FileRecord, PatchedModel, from_record
-from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, make_plan, rewrite_folders
+from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, make_plan, rewrite_folders
 from patcher.publish.operations import NOT_PUBLISHED
 from patcher.publish.readback import Finding, finding
 from patcher.snapshot import File, Snapshot, fetch, resolve
@@ -159,7 +159,7 @@ def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Findin
     }
     found = {path: _sha256(published.local(path)) if path in small else listed.get(path) for path in expected}
     wrong = [path for path in expected if found[path] != expected[path]]
-    more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - NOT_PUBLISHED)
+    more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - DRAWN - NOT_PUBLISHED)
     detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
     return finding("files_equal", wrong, detail)
 

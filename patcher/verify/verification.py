@@ -14,7 +14,7 @@ from typing import Any
 
 from patcher.errors import UsageError, VerificationError
 from patcher.patch import PatchedModel
-from patcher.plan import CARD, CONFIG, REPORT
+from patcher.plan import CARD, CONFIG, DRAWN, REPORT
 from patcher.rewriting import rewrite_code
 from patcher.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
@@ -110,13 +110,13 @@ def verify(
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a patched folder, except the card and the report, which are about the others."""
+    """SHA-256 of each file of a patched folder, except the card, the report and what is drawn from it."""
     root = folder.resolve()
     found = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
     return {
         name: sha256_of(path)
         for name, path in found.items()
-        if name not in {CARD, REPORT} and not {".cache", "__pycache__"}.intersection(Path(name).parts)
+        if name not in {CARD, REPORT, *DRAWN} and not {".cache", "__pycache__"}.intersection(Path(name).parts)
     }
 
 
