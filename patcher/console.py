@@ -268,6 +268,7 @@ _COUNTED = {
     "weights_converted": "converted files that are not as they were read back",
     "sparse_encoder_agrees": "texts whose active dims SparseEncoder counts otherwise",
     "devices_agree": "largest difference of a logit between devices",
+    "rankings_kept": "positions that rank their best tokens otherwise",
 }
 _FIGURES = {"negative logits": "negative_logits", "logit sparsity": "relu_sparsity"}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -281,6 +282,24 @@ def _write(
                     f"{path} can't be left on the Hub: the source does not tell its SHA-256.", "Leave out --code-only."
                 )
             records.append(FileRecord(path, "copied", known, known, listed[path].size or 0))
+    return _record(plan, stage, records, converted)
+
+
+def rewrite(plan: Plan, model: PatchedModel) -> PatchedModel:
+    """Put the code of another plan of the same source into a staged folder; everything else stays as it is there."""
+    records = []
+    for file in model.files:
+        if file.path in plan.contents:
+            content = plan.contents[file.path]
+            (model.folder / file.path).write_bytes(content)
+            action = "added" if file.path in plan.files.added else "changed"
+            file = replace(file, action=action, after=hashlib.sha256(content).hexdigest(), size=len(content))
+        records.append(file)
+    return _record(plan, model.folder, records, model.converted)
+
+
+def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple[Converted, ...]) -> PatchedModel:
+    """Write patch.json."""
     record = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": TOOL, "version": __version__},
