@@ -171,7 +171,9 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
-        "MALLOC_MMAP_THRESHOLD_": "1000000",  # glibc gives the memory of a freed tensor back at once
+        # glibc gives the memory of a freed batch of logits back at once, and keeps that of small tensors for the next.
+        "MALLOC_MMAP_THRESHOLD_": "8000000",
+        "MALLOC_TRIM_THRESHOLD_": "16000000",
         "PYTHONPATH": here,
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",

@@ -28,7 +28,7 @@ from patcher.verify.tolerances import device_tolerance, law_tolerance
 CHILD = "patcher.verify.child"
 MAX_TOKENS = 512
 BATCH_SIZE = 32
-MAX_BATCH_TOKENS = 2048  # with padding; the logits of a batch are what takes memory
+MAX_BATCH_TOKENS = 1024  # with padding; the logits of a batch are what takes memory
 
 Progress = Callable[[str, int, int], None]
 
@@ -166,7 +166,7 @@ def conclude(
         for one in measured
     ]
     disagreement = _disagreement(measured, wanted.devices) if len(measured) > 1 else None
-    first = parts[0]
+    first, first_measured = parts[0], measured[0]
     return Report(
         source=model.source,
         environment=first.environment,
@@ -176,7 +176,7 @@ def conclude(
         files=files,
         texts=len(wanted.texts),
         sparse_encoder=first.sparse_encoder,
-        probe_texts=measured[0].probe_texts,
+        probe_texts=tuple(first_measured.probe_texts),
         more_devices=tuple(parts[1:]),
         disagreement=disagreement,
     )
@@ -190,7 +190,8 @@ def _disagreement(measured: list[Measured], devices: tuple[str, ...]) -> dict[st
         pair = (first, one)
         extremes = [abs(side.after.get(key) or 0.0) for side in pair for key in ("min", "max")]
         dtypes = [side.coarsest_dtype for side in pair]
-        tolerances = [device_tolerance(max(extremes), dtype, one.roundings) for dtype in dtypes]
+        roundings = max(side.roundings for side in pair)
+        tolerances = [device_tolerance(max(extremes), dtype, roundings) for dtype in dtypes]
         ran = one.disagreement is not None and first.failure is None and one.failure is None
         found.append(
             {
@@ -199,7 +200,7 @@ def _disagreement(measured: list[Measured], devices: tuple[str, ...]) -> dict[st
                 "between": [devices[0], device],
                 "texts": one.disagreement["texts"] if ran and one.disagreement else 0,
                 "dtype": dtypes[tolerances.index(max(tolerances))],
-                "roundings": one.roundings,
+                "roundings": roundings,
                 "largest_logit": max(extremes),
             }
         )
