@@ -86,6 +86,11 @@ def patched(shape: Shape, root: Path) -> Pair:
     return _patch(source, root, shape.name)
 
 
+def parameters(shape: Shape) -> int:
+    """Numbers in the file of a shape; the published sizes count one of its two vocabulary matrices."""
+    return sum(math.prod(size) for _, size in _tensors(shape))
+
+
 def _patch(source: Path, root: Path, name: str) -> Pair:
     out = root / f"patched-{name}"
     run(python("-m", "patcher", "patch", source, "--out", out, "--no-verify", "--quiet"), root / "home-of-patch")
