@@ -62,7 +62,9 @@ def main() -> int:
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
-                rows += benchmark(workshop)
+                for row in benchmark(workshop):
+                    rows.append(row)
+                    print("  ".join(row.cells()), file=sys.stderr, flush=True)
             except RuntimeError as error:  # the others took their time too
                 print(f"{name} could not be measured: {error}", file=sys.stderr, flush=True)
                 failed = True

@@ -56,9 +56,13 @@ def run(command: Sequence[str | Path], home: Path) -> Run:
         )
         watch = _Watch(process.pid)
         watch.start()
-        code = process.wait()
-        seconds = time.perf_counter() - start
-        watch.finish()
+        try:
+            code = process.wait()
+        finally:
+            if process.returncode is None:  # Ctrl-C: what was started ends with us
+                process.terminate()
+            seconds = time.perf_counter() - start
+            watch.finish()
         out.seek(0)
         err.seek(0)
         if code:
