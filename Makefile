@@ -74,8 +74,8 @@ test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is r
 	@test -n "$(TO)" || { echo "Error: TO is not set." >&2; echo "Hint: make test-hub TO=user/name" >&2; exit 2; }
 	PATCHER_TEST_HUB_TO=$(TO) $(BIN)/python -m pytest tests/publish/test_any_hub.py $(ARGS)
 
-bench: $(STAMP) ## bytes and time of publish against upload_folder, as ratios (some minutes)
-	$(BIN)/python -m tests.benchmarks.publish $(ARGS)
+bench: $(STAMP) ## ratios of time, memory and bytes against their floors (half an hour): ARGS="--only verify --pairs 3 --markdown --all"
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 snapshot: $(STAMP) ## train the bundled miniature again (some minutes)
 	$(BIN)/python -m tests.snapshots.build --out $(MINI)
