@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, from_os
+from patcher.names import is_repository, why_unsafe
 from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
@@ -217,8 +218,11 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
         if not isinstance(record[key], kind):
             raise TypeError(key)
     for path in (*(file["path"] for file in record["files"]), *record["originals"]):
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+        if why_unsafe(path) is not None:
             raise ValueError("a path that leads out of the folder")
+    repo_id = record["source"]["repo_id"]
+    if repo_id is not None and not is_repository(repo_id):
+        raise ValueError("a source that is no repository")
     cap = dict(record["soft_cap"])
     return PatchedModel(
         folder=folder,

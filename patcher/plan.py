@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from difflib import unified_diff
 from typing import Any
 
-from huggingface_hub import ModelCard
-from yaml import YAMLError
-
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.proof import lines
 from patcher.errors import SourceError
+from patcher.metadata import read_metadata
 from patcher.rewriting import CodemodResult, Options, rewrite_code
-from patcher.snapshot import Snapshot, Source, fetch
+from patcher.snapshot import Snapshot, Source, fetch_texts
 
 SCHEMA_VERSION = 1
 CARD, CONFIG, RECORD, REPORT = "README.md", "config.json", "patch.json", "report.json"
@@ -102,7 +100,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     if CONFIG not in snapshot.paths:
         raise SourceError(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
-    snapshot = fetch(snapshot, [CONFIG, *python, *([CARD] if CARD in snapshot.paths else [])])
+    snapshot = fetch_texts(snapshot, [CONFIG, *python, *([CARD] if CARD in snapshot.paths else [])])
     config = _config(snapshot)
     modules = {path: snapshot.read(path) for path in python}
     config_json = snapshot.read(CONFIG)
@@ -126,7 +124,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
 def _config(snapshot: Snapshot) -> dict[str, Any]:
     try:
         config = json.loads(snapshot.read("config.json").decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"config.json of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
     if not isinstance(config, dict):
         raise SourceError(f"config.json of {snapshot.source} is not an object.", "Mend that file.")
@@ -137,10 +135,8 @@ def _base_card(snapshot: Snapshot) -> dict[str, Any]:
     """What the source's card says of licence, languages and tags; nothing where it has none that can be read."""
     if CARD not in snapshot.paths:
         return {}
-    try:
-        card = ModelCard(snapshot.read(CARD).decode("utf-8-sig", "replace"), ignore_metadata_errors=True)
-        data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, YAMLError, SourceError):
+    data = read_metadata(snapshot.read(CARD).decode("utf-8-sig", "replace"))
+    if not data:
         return {}
     kept: dict[str, Any] = {
         key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)
