@@ -12,12 +12,15 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from patcher import __version__
+from patcher import __version__, markdown
 from patcher.console import figures, number, percent, size
 from patcher.patch import PatchedModel
 from patcher.plan import CARD
 from patcher.verify.report import Report
 
+_SAFE = {name: getattr(markdown, name) for name in ("code", "fence", "literal", "printable", "text")}
+_LINK = re.compile(r"https://[^\s<>\"']+|[\w./-]+")  # an address or a file; no javascript:, no data:
+_TAG = re.compile(r"(?!(?:base_model|license|dataset|region):)[\w][\w.:/+ -]{0,99}")
 TEMPLATE = "model_card.md.jinja"
 _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
 
@@ -37,7 +40,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(number=number, percent=percent, size=size)
+    environment.filters.update(number=number, percent=percent, size=size, **_SAFE)
     return environment.get_template(name)
 
 
@@ -90,12 +93,14 @@ def write(model: PatchedModel, report: Report | None, model_id: str, revision: s
 
 def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     base: Mapping[str, Any] = model.record["base_card"]
-    tags = ["splade", "sparse-retrieval", "raw-logits", "custom_code", *base.get("tags", [])]
+    link = base.get("license_link")
+    own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
+    tags = ["splade", "sparse-retrieval", "raw-logits", "custom_code", *own]
     return ModelCardData(
         language=base.get("language"),
         license=base.get("license"),
         license_name=base.get("license_name"),
-        license_link=base.get("license_link"),
+        license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
         base_model=model.source.repo_id,
         base_model_relation="finetune" if model.source.repo_id else None,
         library_name="transformers",

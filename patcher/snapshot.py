@@ -181,7 +181,8 @@ def _from_folder(folder: Path) -> Snapshot:
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
             target = Path(os.path.realpath(path))
-            if path.is_dir() or not any(target.is_relative_to(place) for place in inside):
+            lost = not path.is_file() and len(inside) == 1  # the Hub's cache may hold a part of a model
+            if path.is_dir() or lost or not any(target.is_relative_to(place) for place in inside):
                 raise SourceError(
                     f"{name!r} in {folder} is a link to {str(target)!r}, which is not a file of that folder.",
                     "Put the file itself there; links could carry private files into a model that is published.",
