@@ -97,9 +97,9 @@ def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     tags = ["splade", "sparse-retrieval", "raw-logits", "custom_code", *own]
     return ModelCardData(
-        language=base.get("language"),
-        license=base.get("license"),
-        license_name=base.get("license_name"),
+        language=[_plain(one) for one in base["language"]] if base.get("language") else None,
+        license=_plain(base.get("license")),
+        license_name=_plain(base.get("license_name")),
         license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
         base_model=model.source.repo_id,
         base_model_relation="finetune" if model.source.repo_id else None,
@@ -107,6 +107,11 @@ def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
         pipeline_tag="fill-mask",
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )
+
+
+def _plain(value: Any) -> str | None:
+    """A word of the upstream card on one line, so that it can't end the block of metadata."""
+    return " ".join(value.split())[:200] if isinstance(value, str) else None
 
 
 def _applied(model: PatchedModel) -> list[dict[str, str]]:

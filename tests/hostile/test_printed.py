@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What models and Hubs say reaches a terminal, JSON and a card as text, and acts on none of them."""
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
     text = render(replace(model, record=record, diff=diff, source=replace(model.source, path=hostile)), None, hostile)
     _, front, body = text.split("---\n", 2)
     data = yaml.safe_load(front)
-    assert data["license"] == card["license"] and data["license_name"] == card["license_name"]
+    assert data["license"] == "{{ 7*7 }} extra: 1" and data["license_name"] == "a: b --- <b>"
     assert data["tags"] == ["splade", "sparse-retrieval", "raw-logits", "custom_code", "norsk"]
     assert "license_link" not in data and set(data) <= {
         "base_model_relation", "language", "library_name", "license", "license_name", "pipeline_tag", "tags"
@@ -77,7 +76,7 @@ def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
 
 def test_markdown_is_escaped_and_code_stays_code() -> None:
     assert markdown.text("<a> [b](c) `d` |e| $f$ &lt; g_h _i_\nj") == (
-        r"\<a\> \[b\](c) \`d\` \|e\| \$f\$ \&lt; g_h \_i\_\\nj".replace(r"\\nj", r"\nj")
+        r"\<a\> \[b\](c) \`d\` \|e\| \$f\$ \&lt; g_h \_i\_\\nj"
     )
     assert markdown.code("a`b") == "``a`b``" and markdown.code("`") == "`` ` ``" and markdown.code("a") == "`a`"
     assert markdown.text("norbert4-mini_x.y") == "norbert4-mini_x.y"
