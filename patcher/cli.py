@@ -23,6 +23,7 @@ from patcher.errors import OutputError, PatcherError, PublishError, TrustRequire
 from patcher.family import look, patch_all, read_list
 from patcher.patch import load
 from patcher.plan import CARD, SCHEMA_VERSION, Plan, make_plan
+from patcher.printable import printable
 from patcher.publish import TIMEOUT as HUB_TIMEOUT
 from patcher.publish import Patience, Wishes, plan_publication
 from patcher.publish import check as check_published
@@ -418,18 +419,18 @@ def main(argv: Sequence[str] | None = None, child: Child | None = None) -> int:
         return 130
     except PatcherError as error:
         if os.environ.get("HF_DEBUG"):
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), file=sys.stderr)
         console.error(error)
         return error.exit_code
     except OSError as error:
         if os.environ.get("HF_DEBUG"):
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), file=sys.stderr)
         where = f" ({error.filename})" if error.filename else ""
         console.error(OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where."))
         return 1
     except Exception as error:  # the last resort: a person gets two lines, not a traceback
         if os.environ.get("HF_DEBUG"):
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), file=sys.stderr)
         what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         console.error(
             PatcherError(f"Something went wrong that should not: {what}.", "HF_DEBUG=1 shows where; report it.")

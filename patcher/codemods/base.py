@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, QualifiedNameProvider
 
+from patcher.codemods.shape import check_shape
 from patcher.errors import CodeError
 
 MARK = "splade-patcher:"
@@ -104,6 +105,7 @@ class Code:
     @cached_property
     def wrapper(self) -> MetadataWrapper:
         """The file as a syntax tree. Raises CodeError for a syntax error or an unreadable encoding."""
+        self._check()
         try:
             module = cst.parse_module(self.content)
             if module.bytes != self.content:
@@ -114,7 +116,7 @@ class Code:
             return MetadataWrapper(module, unsafe_skip_copy=True)
         except cst.ParserSyntaxError as error:
             raise CodeError(
-                f"{self.path} is not valid Python: {self._syntax_error(error)}.",
+                f"{self.path} is not valid Python: line {error.raw_line}.",
                 "Report it to the authors of the model, or give a revision whose code parses.",
             ) from error
         except (UnicodeDecodeError, LookupError, SyntaxError) as error:
@@ -123,13 +125,16 @@ class Code:
                 "Save the file as UTF-8, or declare its encoding in the first line.",
             ) from error
 
-    def _syntax_error(self, error: cst.ParserSyntaxError) -> str:
-        """Line and reason in Python's own words, which are better than the parser's."""
+    def _check(self) -> None:
+        """Refuse what Python itself does not accept, in its own words, which are better than the other parser's."""
         try:
-            ast.parse(self.content)
-        except SyntaxError as ours:
-            return f"line {ours.lineno}: {ours.msg}"
-        return f"line {error.raw_line}"
+            check_shape(self.content, self.path)
+        except (SyntaxError, ValueError) as error:
+            where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) and error.lineno else error
+            raise CodeError(
+                f"{self.path} is not valid Python: {where}.",
+                "Report it to the authors of the model, or give a revision whose code parses.",
+            ) from error
 
     @property
     def module(self) -> cst.Module:
