@@ -97,7 +97,7 @@ def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     tags = ["splade", "sparse-retrieval", "raw-logits", "custom_code", *own]
     return ModelCardData(
-        language=[_plain(one) for one in base["language"]] if base.get("language") else None,
+        language=[one for one in map(_plain, base.get("language") or []) if one] or None,
         license=_plain(base.get("license")),
         license_name=_plain(base.get("license_name")),
         license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
