@@ -104,7 +104,7 @@ def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     trained = ("sentence-transformers", "feature-extraction")
     library, task = trained if model.encoders else ("transformers", "fill-mask")
     return ModelCardData(
-        language=[plain for one in base.get("language") or [] if (plain := _plain(one))] or None,
+        language=[one for one in map(_plain, base.get("language") or []) if one] or None,
         license=_plain(base.get("license")),
         license_name=_plain(base.get("license_name")),
         license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,

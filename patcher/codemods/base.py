@@ -130,7 +130,12 @@ class Code:
         try:
             check_shape(self.content, self.path)
         except (SyntaxError, ValueError) as error:
-            where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) and error.lineno else error
+            if isinstance(error, SyntaxError) and not error.lineno:  # no line: it did not get as far as that
+                raise CodeError(
+                    f"{self.path} can't be decoded: {error.msg}.",
+                    "Save the file as UTF-8, or declare its encoding in the first line.",
+                ) from error
+            where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
             raise CodeError(
                 f"{self.path} is not valid Python: {where}.",
                 "Report it to the authors of the model, or give a revision whose code parses.",
