@@ -236,7 +236,7 @@ class _Runner:
         raw = self.patched(**inputs).logits
         part = Comparison(total.law)
         lengths = [len(one.ids) for one in batch]
-        return part, [part.add(capped[row, :length], raw[row, :length]) for row, length in enumerate(lengths)]
+        return part, part.add((capped[row, :length], raw[row, :length]) for row, length in enumerate(lengths))
 
     def _tell(self, texts: int) -> None:
         """Say how many texts are done, some times in a second, where the parent looks for it."""

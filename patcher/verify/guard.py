@@ -228,7 +228,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
         # glibc gives the memory of a freed batch of logits back at once, and keeps that of small tensors for the next.
-        "MALLOC_MMAP_THRESHOLD_": "8000000",
+        "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
         "PYTHONPATH": here,
         "PYTHONIOENCODING": "utf-8",
