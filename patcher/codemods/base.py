@@ -22,8 +22,7 @@ from patcher.codemods.pieces import walk as walk
 from patcher.errors import CodeError
 
 MARK = "splade-patcher:"
-_GLOBAL = re.compile(r"^[ \t]*global[ \t]+(.+)", re.MULTILINE)
-_WORD = re.compile(r"\w+")
+_GLOBAL = re.compile(r"\bglobal\s")
 Node = TypeVar("Node", bound=cst.CSTNode)
 
 
@@ -203,9 +202,16 @@ class Code:
         for other in self.pieces:
             if other is not piece and not piece.words.isdisjoint(other.words):
                 found.append(other.text if other.bound is None else other.bound)
-        rebound = {name for names in _GLOBAL.findall(self.text) for name in _WORD.findall(names)}
-        found += [f"{name} = None" for name in sorted(rebound & piece.words)]
+        found += [f"{name} = None" for name in sorted(self._rebound & piece.words)]
         return "\n".join(found) + "\n"
+
+    @cached_property
+    def _rebound(self) -> frozenset[str]:
+        """The names that some function declares global."""
+        tops = [top for piece in self.pieces if _GLOBAL.search(piece.text) for top in piece.statements]
+        return frozenset(
+            name for top in tops for node in ast.walk(top) if isinstance(node, ast.Global) for name in node.names
+        )
 
     def import_statements(self) -> list[ast.ImportFrom]:
         """Every `from ... import`, wherever it stands."""
@@ -297,8 +303,7 @@ class Code:
                 for target in targets if isinstance(top, (ast.Assign, ast.AnnAssign, ast.AugAssign)) else ():
                     if isinstance(target, ast.Name):
                         found.setdefault(target.id, []).append(piece)
-        rebound = {name for names in _GLOBAL.findall(self.text) for name in _WORD.findall(names)}
-        return Constants(self, {name: p[0] for name, p in found.items() if len(p) == 1 and name not in rebound})
+        return Constants(self, {name: p[0] for name, p in found.items() if len(p) == 1 and name not in self._rebound})
 
     @cached_property
     def indent(self) -> str:
