@@ -19,7 +19,7 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch publish train train-demo threshold-demo test lint test-transformers4 test-hub bench snapshot clean
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub bench snapshot pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -39,6 +39,9 @@ demo: $(STAMP) ## patch the bundled miniature NorBERT4, verify it, write its car
 
 patch: $(STAMP) ## the same on a model of the Hub: MODEL= REVISION= OUT= DEVICE=
 	$(PATCHER) patch $(MODEL) --out $(OUT) --device $(DEVICE) $(if $(REVISION),--revision $(REVISION)) $(ARGS)
+
+patch-family: $(STAMP) ## the same on a list of models: ALL=list.txt (the NorBERT4 family without it) OUT= (a folder for all of them)
+	$(PATCHER) patch --all $(or $(ALL),templates/family.txt) --out $(if $(filter file default,$(origin OUT)),build,$(OUT)) --device $(DEVICE) $(ARGS)
 
 publish: $(STAMP) ## push the result: TO=user/name PRIVATE=1 DRY_RUN=1
 	@test -n "$(TO)" || { echo "Error: TO is not set." >&2; echo "Hint: make publish TO=user/name" >&2; exit 2; }
@@ -76,6 +79,9 @@ bench: $(STAMP) ## bytes and time of publish against upload_folder, as ratios (s
 
 snapshot: $(STAMP) ## train the bundled miniature again (some minutes)
 	$(BIN)/python -m tests.snapshots.build --out $(MINI)
+
+pictures: $(STAMP) ## draw the README's pictures again, from a verification of the miniature
+	$(BIN)/python -m tests.snapshots.pictures
 
 clean: ## remove what the targets made, the environments too
 	rm -rf build .venv .venv4

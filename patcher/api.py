@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patcher import card
+from patcher import card, page, plots
+from patcher.convert import Converter
 from patcher.errors import OutputError
-from patcher.patch import check_output, load, staged
-from patcher.plan import CARD, SCHEMA_VERSION, Plan
+from patcher.patch import Convert, PatchedModel, check_output, load, staged
+from patcher.plan import CARD, PAGE, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot
-from patcher.verify.guard import Child, started
+from patcher.verify.guard import Child, popen, started
 from patcher.verify.report import Report
 from patcher.verify.verification import CHILD, Progress, Verification
 
@@ -59,17 +60,23 @@ def patch_model(
     code_only: bool = False,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
+    convert: Convert = Converter(),
 ) -> Patched:
-    """Write the patched folder, verify it where it stands, write its card, then move it to `out` in one step."""
-    # The child imports its libraries while the folder is written.
-    waiting = started(CHILD, verification.devices[0]) if verification is not None else nullcontext()
-    with waiting as child, staged(plan, snapshot, out, code_only) as model:
+    """Write the patched folder, verify it where it stands, write its card, then move it to `out` in one step.
+
+    Pickled weights are converted where there are no others.
+    """
+    # The child imports its libraries while the folder is written; a fork has them already.
+    early = verification is not None and verification.start is popen and plan.soft_cap is not None
+    waiting = started(CHILD, verification.devices[0]) if verification is not None and early else nullcontext()
+    if plan.files.converted:
+        say(f"Converting {', '.join(list(plan.files.converted.values())[:3])} to safetensors ...")
+    with waiting as child, staged(plan, snapshot, out, code_only, convert) as model:
         report = None
         if verification is not None:
-            say(f"Running the base and the patched model on {len(verification.texts)} texts ...")
-            report = verification.run(model, child, progress)
-            report.write(model.folder)
-        card.write(model, report, out.name)
+            say(f"Running {model.what_runs} on {len(verification.texts)} texts ...")
+            report = _run(verification, model, child, progress)
+        describe(model, report, out.name)
     return Patched(out, plan, report)
 
 
@@ -78,11 +85,36 @@ def verify_folder(
 ) -> Report:
     """Verify a patched folder again: its report is replaced, and its card unless somebody edited that by hand."""
     model = load(folder)
-    report = verification.run(model, child, progress)
-    report.write(folder)
+    report = _run(verification, model, child, progress)
     if card.is_ours(folder / CARD):
-        card.write(model, report, folder.resolve().name)
+        describe(model, report, folder.resolve().name)
+    else:
+        _draw(model, report, folder.resolve().name)
     return report
 
 
-__all__ = ["Options", "Patched", "Verification", "check_place", "patch_model", "verify_folder"]
+def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
+    """Write what people read: the pictures and the page of the report, and the card, whose path is returned."""
+    _draw(model, report, name)
+    return card.write(model, report, name)
+
+
+def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
+    """Verify and write the report; matplotlib is loaded meanwhile, so that drawing need not wait for it."""
+    loading = plots.warm_up()
+    report = verification.run(model, child, progress)
+    report.write(model.folder)
+    loading.join()
+    return report
+
+
+def _draw(model: PatchedModel, report: Report | None, name: str) -> None:
+    drawn = plots.draw(report) if report is not None else {}
+    plots.write(drawn, model.folder)
+    if report is not None:
+        page.write(model, report, drawn, name)
+    else:
+        (model.folder / PAGE).unlink(missing_ok=True)
+
+
+__all__ = ["Options", "Patched", "Verification", "check_place", "describe", "patch_model", "verify_folder"]

@@ -12,13 +12,14 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from patcher import __version__
+from patcher import __version__, advice
 from patcher.console import figures, number, percent, size
 from patcher.patch import PatchedModel
+from patcher.pictures import pictures
 from patcher.plan import CARD
 from patcher.verify.report import Report
 
-TEMPLATE = "model_card.md.jinja"
+TEMPLATE, REPAIRED = "model_card.md.jinja", "repaired_card.md.jinja"
 _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
 
 
@@ -46,7 +47,7 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
 
     Raises jinja2.UndefinedError where the template names something that does not exist.
     """
-    text = template(TEMPLATE).render(
+    text = template(TEMPLATE if model.soft_cap else REPAIRED).render(
         metadata=_metadata(model, report).to_yaml(),
         model=model,
         model_id=model_id,
@@ -54,6 +55,9 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         revision=revision,
         report=report,
         figures=figures(report) if report else [],
+        # Only what lies beside the card: an image that is not there is worse than none.
+        pictures=[one for one in pictures(report) if (model.folder / one.png).is_file()] if report else [],
+        advice=advice.advise(report) if report else None,
         version=__version__,
         cap=model.soft_cap,
         repairs=_applied(model),
@@ -90,7 +94,10 @@ def write(model: PatchedModel, report: Report | None, model_id: str, revision: s
 
 def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     base: Mapping[str, Any] = model.record["base_card"]
-    tags = ["splade", "sparse-retrieval", "raw-logits", "custom_code", *base.get("tags", [])]
+    ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
+    tags = [*(ours if model.soft_cap or model.encoders else ["custom_code"]), *base.get("tags", [])]
+    trained = ("sentence-transformers", "feature-extraction")
+    library, task = trained if model.encoders else ("transformers", "fill-mask")
     return ModelCardData(
         language=base.get("language"),
         license=base.get("license"),
@@ -98,8 +105,8 @@ def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
         license_link=base.get("license_link"),
         base_model=model.source.repo_id,
         base_model_relation="finetune" if model.source.repo_id else None,
-        library_name="transformers",
-        pipeline_tag="fill-mask",
+        library_name=library,
+        pipeline_tag=task,
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )
 

@@ -16,8 +16,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from patcher import __version__, api, card
-from patcher.console import Console, plan_line, threshold_lines
+from patcher.advice import advise
+from patcher.advice import lines as advice_lines
+from patcher.console import Console, family_line, plan_line, threshold_lines
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
+from patcher.family import look, patch_all, read_list
 from patcher.patch import load
 from patcher.plan import CARD, SCHEMA_VERSION, Plan, make_plan
 from patcher.publish import TIMEOUT as HUB_TIMEOUT
@@ -25,7 +28,7 @@ from patcher.publish import Patience, Wishes, plan_publication
 from patcher.publish import check as check_published
 from patcher.publish import publish as publish_plan
 from patcher.rewriting import Options
-from patcher.snapshot import Source, resolve
+from patcher.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
 from patcher.threshold.measure import DEFAULT as DEFAULT_THRESHOLD
 from patcher.threshold.measure import Request, measure
@@ -37,6 +40,7 @@ from patcher.verify import MIN_LOGIT_SPARSITY, Report, load_report
 from patcher.verify.devices import parse_devices, parse_dtype
 from patcher.verify.guard import TIMEOUT, Child
 from patcher.verify.texts import load_probe_texts
+from patcher.verify.zygote import imported_once
 
 app = typer.Typer(
     name="patcher",
@@ -59,9 +63,8 @@ class Device(str, Enum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print one line on stdout and nothing on stderr.")]
-SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="Hub id, id@revision, hf:// URI or a folder.", show_default=False)
-]
+SOURCE_HELP = "Hub id, id@revision, hf:// URI or a folder."
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder that `patcher patch` wrote.", show_default=False)
 ]
@@ -80,6 +83,10 @@ HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each answer
 MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
 Encoder = Annotated[
     bool, typer.Option("--sparse-encoder", help="Also load it with sentence-transformers and compare figures.")
+]
+Codemods = Annotated[
+    list[str],
+    typer.Option("--codemod", metavar="NAME", help="Apply this one alone; repeat it for more. `repairs` means three."),
 ]
 AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Take the cap off the causal head as well.")]
 AlsoSigned = Annotated[bool, typer.Option("--also-signed", help="Take a signed cap, c * tanh(x / c), off as well.")]
@@ -108,12 +115,14 @@ def plan(
     also_causal_lm: AlsoCausal = False,
     also_signed: AlsoSigned = False,
     checkpointing: Checkpointing = False,
+    codemod: Codemods = [],  # noqa: B006 - typer reads it
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
     console = Console(as_json, quiet)
-    made = make_plan(resolve(source, revision), Options(also_causal_lm, checkpointing, also_signed))
+    options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
+    made = make_plan(resolve(source, revision), options)
     console.result(made.as_json(), str(made.source), lambda: console.plan(made))
     if made.nothing_to_do:
         console.talk(_nothing(made))
@@ -121,8 +130,11 @@ def plan(
 
 @app.command()
 def patch(
-    source: SourceArgument,
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write; with --all, the folder to write them in.")],
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)] = None,
+    every: Annotated[
+        Path | None, typer.Option("--all", metavar="FILE", help="Patch each model of this list, or of `family`.")
+    ] = None,
     revision: Revision = None,
     trust_remote_code: Trust = False,
     device: DevicesOption = "auto",
@@ -137,6 +149,7 @@ def patch(
     also_causal_lm: AlsoCausal = False,
     also_signed: AlsoSigned = False,
     checkpointing: Checkpointing = False,
+    codemod: Codemods = [],  # noqa: B006
     timeout: Timeout = TIMEOUT,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -146,19 +159,31 @@ def patch(
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
+    options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
+    verification = None
+    if not no_verify:
+        verification = api.Verification(
+            load_probe_texts(), devices, dtype, attn, min_logit_sparsity, timeout, sparse_encoder
+        )
+    if every is not None:
+        if source is not None or revision is not None or code_only:
+            raise UsageError(
+                "--all takes its sources from the list.",
+                "Leave out SOURCE, --revision and --code-only; a line may be id@revision.",
+            )
+        _patch_all(console, every, out, options, verification, trust_remote_code)
+        return
+    if source is None:
+        raise UsageError("Nothing says what to patch.", "Give a SOURCE, or a list of them with --all FILE.")
     snapshot = resolve(source, revision)
     api.check_place(out, snapshot)
-    made = make_plan(snapshot, Options(also_causal_lm, checkpointing, also_signed))
+    made = make_plan(snapshot, options)
     if made.nothing_to_do:
         nothing = api.Patched(None, made, None)
         console.result(nothing.as_json(), str(made.source), lambda: console.line(_nothing(made)))
         return
-    verification = None
-    if not no_verify:
-        _agree(console, trust_remote_code, made.executed, snapshot.source)
-        verification = api.Verification(
-            load_probe_texts(), devices, dtype, attn, min_logit_sparsity, timeout, sparse_encoder
-        )
+    if verification is not None:
+        _agree(console, trust_remote_code, made.executed, str(snapshot.source))
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress() as progress:
         done = api.patch_model(made, snapshot, out, verification, code_only, console.talk, progress)
@@ -169,10 +194,34 @@ def patch(
         if done.report:
             console.report(done.report)
             console.line("")
-        console.line(_verdict(out, done.report))
+        _conclude(console, out, done.report)
 
     console.result(done.as_json(), str(out), human)
     _leave(done.report)
+
+
+def _patch_all(
+    console: Console, path: Path, out: Path, options: Options, verification: api.Verification | None, trusted: bool
+) -> None:
+    """Patch a list: one look at all of them, one question, then one after another."""
+    members = look(read_list(path, out), options, console.talk)
+    if verification is None:
+        done = patch_all(members, None, say=console.talk)
+    else:
+        code = {
+            f"{member.plan.source}: {path}": content
+            for member in members
+            if member.runs and member.plan is not None
+            for path, content in member.plan.executed.items()
+        }
+        if code:
+            _agree(console, trusted, code, f"{sum(member.runs for member in members)} models")
+        with imported_once(verification.sparse_encoder) as start:
+            done = patch_all(members, verification, start, console.talk)
+    lines = "\n".join(family_line(outcome) for outcome in done.all)
+    console.result(done.as_json(), lines, lambda: console.family(done))
+    if not done.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -198,9 +247,9 @@ def verify(
     model = load(folder)
     probes = load_probe_texts(texts)
     code = {path: (folder / path).read_bytes() for path in _code_files(folder)}
-    _agree(console, trust_remote_code, code, model.source)
+    _agree(console, trust_remote_code, code, str(model.source))
     verification = api.Verification(probes, devices, dtype, attn, min_logit_sparsity, timeout, sparse_encoder)
-    console.talk(f"Running the base and the patched model on {len(probes)} texts ...")
+    console.talk(f"Running {model.what_runs} on {len(probes)} texts ...")
     with console.progress() as progress:
         report = api.verify_folder(folder, verification, context.obj, progress)
     if not card.is_ours(folder / CARD):
@@ -209,7 +258,7 @@ def verify(
     def human() -> None:
         console.report(report)
         console.line("")
-        console.line(_verdict(folder, report))
+        _conclude(console, folder, report)
 
     console.result(report.as_json(), "passed" if report.passed else "failed", human)
     _leave(report)
@@ -217,9 +266,9 @@ def verify(
 
 @app.command(name="card")
 def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Write README.md again from the plan and the last report."""
+    """Write README.md again from the plan and the last report, with the report's pictures and its page."""
     console = Console(as_json, quiet)
-    path = card.write(load(folder), load_report(folder), folder.resolve().name)
+    path = api.describe(load(folder), load_report(folder), folder.resolve().name)
     console.result(
         {"schema_version": SCHEMA_VERSION, "path": str(path)}, str(path), lambda: console.line(f"Wrote {path}")
     )
@@ -317,7 +366,7 @@ def use_threshold(
     trained = repair(resolve(model, revision))
     if save is not None:
         check_save(trained, save)
-    _agree(console, trust_remote_code, trained.executed(), trained.snapshot.source)
+    _agree(console, trust_remote_code, trained.executed(), str(trained.snapshot.source))
     console.talk(
         f"Encoding {len(evaluation.queries)} queries and {len(evaluation.documents)} documents with {model} ..."
     )
@@ -387,7 +436,7 @@ def _interrupt(*_: Any) -> NoReturn:
     raise _Interrupted
 
 
-def _agree(console: Console, trusted: bool, code: Mapping[str, bytes], source: Source) -> None:
+def _agree(console: Console, trusted: bool, code: Mapping[str, bytes], source: str) -> None:
     """Get a yes to running the model's code: by the flag, or at the prompt that lists the files and their SHA-256."""
     if trusted:
         return
@@ -410,6 +459,13 @@ def _nothing(made: Plan) -> str:
     if made.already_patched and made.soft_cap:
         return f"{made.source} is already patched: `{made.soft_cap.expression}` was removed before. Nothing to do."
     return f"{made.source}: {made.nothing_to_do}. Nothing to do."
+
+
+def _conclude(console: Console, folder: Path, report: Report | None) -> None:
+    console.line(_verdict(folder, report))
+    advice = advise(report, str(folder)) if report is not None else None
+    for line in advice_lines(advice) if advice is not None else ():
+        console.line(line)
 
 
 def _verdict(folder: Path, report: Report | None) -> str:

@@ -25,6 +25,7 @@ from patcher.verify.report import Check, DeviceReport, Report
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from patcher.family import Outcome, Outcomes
     from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.threshold.sweep import Row
@@ -104,8 +105,10 @@ class Console:
         """One table: every figure and every check, base beside patched, against its limit. A column per device."""
         several = [str(device.environment["device"]) for device in _devices(report)]
         patched = ["patched"] if len(several) == 1 else [f"patched, {device}" for device in several]
-        headers = ("", "base", *patched, "limit", "verdict")
-        self.table(headers, verdicts(report), right=range(1, len(headers) - 1))
+        headers, rows = ("", "base", *patched, "limit", "verdict"), verdicts(report)
+        if not report.before:  # the cap stays: there is one model, and nothing to hold it against
+            headers, rows = ("", "this model", "limit", "verdict"), [(row[0], *row[2:]) for row in rows]
+        self.table(headers, rows, right=range(1, len(headers) - 1))
         failed = [f"{check.name}: {check.detail}" for check in report.all_checks if not check.passed]
         if failed:
             self.line("")
@@ -155,6 +158,17 @@ class Console:
             for check in checks
         ]
         self.table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
+
+    def family(self, outcomes: Outcomes) -> None:
+        """One line per model of a list, and the hints of those that failed."""
+        rows = [
+            (one.source, one.status, percent(one.logit_sparsity), one.checks, f"{one.seconds:.1f}", one.reason)
+            for one in outcomes.all
+        ]
+        self.table(("repository", "status", "logit sparsity", "checks", "seconds", "reason"), rows, right=(2, 3, 4))
+        for one in outcomes.all:
+            if one.hint:
+                self.talk(f"Hint for {one.source}: {one.hint}")
 
     def threshold(self, report: ThresholdReport) -> None:
         """The checks, the figures without and with the threshold, and the sweep where there was one."""
@@ -249,6 +263,9 @@ _COUNTED = {
     "buffers_rebuilt": "computed tables that differ from fresh ones",
     "cap_removed_exactly": "largest |base - cap(patched)|",
     "predictions_unchanged": "positions that predict another token",
+    "logits_finite": "logits that are not finite",
+    "sparse_encoder_loads": "embedding values of SparseEncoder that are not finite",
+    "weights_converted": "converted files that are not as they were read back",
     "sparse_encoder_agrees": "texts whose active dims SparseEncoder counts otherwise",
     "devices_agree": "largest difference of a logit between devices",
 }
@@ -382,6 +399,11 @@ def threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> l
     return lines
 
 
+def family_line(outcome: Outcome) -> str:
+    """One model of a list in one line: how it ended, which it is, and its folder or why not."""
+    return "\t".join((outcome.status, outcome.source, outcome.reason or str(outcome.entry.out)))
+
+
 def plan_line(plan: PublishPlan) -> str:
     """A publication in one line: what it moves and where to."""
     target = plan.target
@@ -440,5 +462,7 @@ def _files(plan: Plan) -> list[tuple[str, str, str]]:
     return [
         *((path, "rewritten", "") for path in plan.files.changed),
         *((path, "copied", "byte for byte") for path in plan.files.copied),
+        *((path, "added", f"a copy of {origin}, where it is looked for") for path, origin in plan.files.added.items()),
+        *((origin, "converted", f"to {path}, tensor by tensor") for path, origin in plan.files.converted.items()),
         *((path, "left out", reason) for path, reason in plan.files.dropped.items()),
     ]

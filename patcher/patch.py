@@ -9,32 +9,50 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
+
 from patcher import __version__
 from patcher.codemods import SoftCap
-from patcher.errors import OutputError, PatcherError, from_os
-from patcher.plan import CARD, RECORD, REPORT, SCHEMA_VERSION, Plan
+from patcher.errors import OutputError, PatcherError, UsageError, from_os
+from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
 
 TOOL = "splade-patcher"
+_RECORDED = {"source", "soft_cap", "kept_cap", "encoders", "codemods", "diff"}  # what patch.json repeats of the plan
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file of the patched folder: its SHA-256 in the source and here, its size here in bytes."""
+    """One file of the patched folder: its SHA-256 in the source and here, its size here in bytes.
+
+    `origin` is the path of the source's file where that is another one: a pickle that was converted, or code of which
+    this is one more copy.
+    """
 
     path: str
-    action: str  # "changed" or "copied"
+    action: str  # "changed", "copied", "converted" or "added"
     before: str
     after: str
     size: int
+    origin: str | None = None
+
+    @property
+    def source_path(self) -> str:
+        """Where the source has what this file was made of."""
+        return self.origin or self.path
+
+    @property
+    def carried(self) -> str:
+        """SHA-256 that the file must have to hold what the source holds: converted weights have one of their own."""
+        return self.after if self.action == "converted" else self.before
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -43,30 +61,85 @@ class FileRecord:
             "sha256_before": self.before,
             "sha256_after": self.after,
             "size": self.size,
+            "origin": self.origin,
         }
 
 
 @dataclass(frozen=True)
+class Converted:
+    """Weights that were pickled in `origin` and are safetensors in `path`: every tensor equal, byte by byte.
+
+    `tied` are groups of names that shared one memory in the pickle and have equal values here.
+    """
+
+    path: str
+    origin: str
+    tensors: int
+    tied: tuple[tuple[str, ...], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "origin": self.origin,
+            "tensors": self.tensors,
+            "tied": [list(names) for names in self.tied],
+        }
+
+
+Convert = Callable[[Snapshot, Mapping[str, str], Path], tuple[Converted, ...]]
+
+
+@dataclass(frozen=True)
 class PatchedModel:
-    """A patched folder and its record of where every file came from (`patch.json`)."""
+    """A patched folder and its record of where every file came from (`patch.json`).
+
+    `soft_cap`, `kept_cap` and `encoders` are those of the plan.
+    """
 
     folder: Path
     source: Source
     options: Options
-    soft_cap: SoftCap
+    soft_cap: SoftCap | None
     files: tuple[FileRecord, ...]
     originals: Mapping[str, bytes]
     diff: str
     record: Mapping[str, Any]
+    encoders: tuple[str, ...] = ()
+    converted: tuple[Converted, ...] = ()
+    kept_cap: SoftCap | None = None
 
     def file(self, path: str) -> FileRecord | None:
         """The record of one file, or None."""
         return next((file for file in self.files if file.path == path), None)
 
     @property
+    def what_runs(self) -> str:
+        """What a verification of this folder runs, for people."""
+        return "the base and the patched model" if self.soft_cap else "the repaired model"
+
+    @property
     def weights(self) -> tuple[FileRecord, ...]:
         """The records of the safetensors files."""
         return tuple(file for file in self.files if file.path.endswith(".safetensors"))
+
+    def weights_of(self, folder: str) -> tuple[FileRecord, ...]:
+        """The records of the safetensors files that lie in one folder of the model."""
+        return tuple(file for file in self.weights if file.path.rpartition("/")[0] == folder)
+
+    def source_weights(self, file: FileRecord) -> Path:
+        """The source's own copy of a weight file where this machine has it unchanged, else the folder's.
+
+        Of converted weights the source's copy is the pickle that they were made of.
+        """
+        found: Path | None = None
+        if self.source.path is not None:
+            found = Path(self.source.path) / file.source_path
+        elif self.source.repo_id is not None:
+            cached = try_to_load_from_cache(self.source.repo_id, file.source_path, revision=self.source.revision)
+            found = Path(cached) if isinstance(cached, str) else None
+        if found is not None and found.is_file() and sha256_of(found) == file.before:
+            return found.absolute()
+        return (self.folder / file.path).resolve()
 
     @property
     def code_only(self) -> bool:
@@ -75,21 +148,31 @@ class PatchedModel:
 
 
 @contextmanager
-def staged(plan: Plan, snapshot: Snapshot, out: Path, code_only: bool = False) -> Iterator[PatchedModel]:
+def staged(
+    plan: Plan, snapshot: Snapshot, out: Path, code_only: bool = False, convert: Convert | None = None
+) -> Iterator[PatchedModel]:
     """Write the patched folder beside `out`, let the caller add to it, and move it in when the caller is done.
 
     Whatever interrupts this, `out` is the old folder or the new one, whole. An `out` that splade-patcher wrote is
     replaced; any other is refused. `code_only` leaves the safetensors where they are and records their hashes.
+    `convert` makes safetensors of pickled weights.
 
-    Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors.
+    Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors and
+    nothing to make them of.
     """
     check_output(out)
-    heavy = weights(snapshot)
+    pickles = tuple(plan.files.converted.values()) if convert else ()
+    if pickles and code_only:
+        raise UsageError(
+            f"{plan.source} has pickled weights, which have to be converted here.", "Leave out --code-only."
+        )
+    heavy = pickles or weights(snapshot)
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
-    snapshot = fetch(snapshot, wanted)
+    snapshot = fetch(snapshot, [*wanted, *pickles])
     with whole(out) as stage:
-        _check_room(snapshot, [path for path in wanted if path in heavy], stage.parent)
-        yield _write(plan, snapshot, stage, wanted)
+        _check_room(snapshot, [path for path in (*wanted, *pickles) if path in heavy], stage.parent)
+        converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()
+        yield _write(plan, snapshot, stage, wanted, converted)
 
 
 @contextmanager
@@ -157,20 +240,28 @@ def check_output(out: Path, record: str = RECORD) -> None:
 
 def _foreign(out: Path, record: Mapping[str, Any]) -> list[str]:
     """Files in a patched folder that its record does not know: notes, checkpoints, somebody's work."""
-    known = {CARD, RECORD, REPORT, *(str(file["path"]) for file in record["files"])}
+    known = {CARD, RECORD, REPORT, *DRAWN, *(str(file["path"]) for file in record["files"])}
     there = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
     skipped = {".cache", "__pycache__"}
     return [path.as_posix() for path in there if path.as_posix() not in known and not skipped.intersection(path.parts)]
 
 
-def _write(plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str]) -> PatchedModel:
-    """Fill the staging folder: code rewritten, the rest byte for byte, the record last."""
+def _write(
+    plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str], converted: tuple[Converted, ...]
+) -> PatchedModel:
+    """Fill the staging folder: code rewritten, the rest byte for byte, the record last. Converted weights lie there."""
     listed = {file.path: file for file in snapshot.files}
     records = []
-    for path in sorted((*plan.files.changed, *plan.files.copied)):
+    origins = {**plan.files.added, **(plan.files.converted if converted else {})}
+    for path in sorted((*plan.files.changed, *plan.files.copied, *origins)):
         target = stage / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path in plan.contents:
+        if path in origins:
+            if path in plan.contents:
+                target.write_bytes(plan.contents[path])
+            action, before = "added" if path in plan.contents else "converted", sha256_of(snapshot.local(origins[path]))
+            records.append(FileRecord(path, action, before, sha256_of(target), target.stat().st_size, origins[path]))
+        elif path in plan.contents:
             target.write_bytes(plan.contents[path])
             before = sha256_of(snapshot.local(path))
             records.append(FileRecord(path, "changed", before, sha256_of(target), target.stat().st_size))
@@ -198,10 +289,11 @@ def _write(plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str]) -> Pa
             "libcst": version("libcst"),
             "huggingface_hub": version("huggingface_hub"),
         },
-        **{key: value for key, value in plan.as_json().items() if key in {"source", "soft_cap", "codemods", "diff"}},
+        **{key: value for key, value in plan.as_json().items() if key in _RECORDED},
         "options": plan.options.as_json(),
         "base_card": dict(plan.base_card),
         "files": [file.as_json() for file in records],
+        "converted": [weights.as_json() for weights in converted],
         "dropped": plan.files.as_json()["dropped"],
         "originals": {path: base64.b64encode(content).decode() for path, content in plan.originals.items()},
     }
@@ -216,23 +308,36 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
     for key, kind in (("diff", str), ("codemods", list), ("base_card", dict), ("originals", dict)):
         if not isinstance(record[key], kind):
             raise TypeError(key)
-    for path in (*(file["path"] for file in record["files"]), *record["originals"]):
+    named = [path for file in record["files"] for path in (file["path"], file.get("origin")) if path is not None]
+    for path in (*named, *record["originals"], *record.get("encoders", ())):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
             raise ValueError("a path that leads out of the folder")
-    cap = dict(record["soft_cap"])
     return PatchedModel(
         folder=folder,
         source=Source(**record["source"]),
-        options=Options(**record["options"]),
-        soft_cap=SoftCap(class_name=cap.pop("class"), **cap),
+        options=Options.from_json(record["options"]),
+        soft_cap=_cap(record["soft_cap"]),
+        kept_cap=_cap(record.get("kept_cap")),
         files=tuple(
-            FileRecord(f["path"], f["action"], f["sha256_before"], f["sha256_after"], f["size"])
+            FileRecord(f["path"], f["action"], f["sha256_before"], f["sha256_after"], f["size"], f.get("origin"))
             for f in record["files"]
         ),
         originals={path: base64.b64decode(text) for path, text in record["originals"].items()},
         diff=record["diff"],
         record=record,
+        encoders=tuple(record.get("encoders", ())),
+        converted=tuple(
+            Converted(w["path"], w["origin"], w["tensors"], tuple(tuple(names) for names in w["tied"]))
+            for w in record.get("converted", ())
+        ),
     )
+
+
+def _cap(data: Mapping[str, Any] | None) -> SoftCap | None:
+    if data is None:
+        return None
+    cap = dict(data)
+    return SoftCap(class_name=cap.pop("class"), **cap)
 
 
 def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:

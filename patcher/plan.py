@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from typing import Any
 
@@ -14,44 +13,35 @@ from yaml import YAMLError
 
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.proof import lines
-from patcher.errors import SourceError
-from patcher.rewriting import CodemodResult, Options, rewrite_code
+from patcher.errors import CodeError, SourceError
+from patcher.files import (
+    CARD,
+    CONFIG,
+    DRAWN,
+    PAGE,
+    PLOTS,
+    RECORD,
+    REPORT,
+    FileTable,
+    dropped_because,
+    file_table,
+    join,
+)
+from patcher.rewriting import CodemodResult, Edit, Options, rewrite_code
 from patcher.snapshot import Snapshot, Source, fetch
+from patcher.threshold.layout import find_layout
 
 SCHEMA_VERSION = 1
-CARD, CONFIG, RECORD, REPORT = "README.md", "config.json", "patch.json", "report.json"
-
-# First match wins. What is left of a pattern's last slash is a folder.
-_DROPPED = (
-    (r".*\.onnx(_data|\.data)?|(.*/)?onnx/.*", "exported graph: it still contains the sigmoid"),
-    (r"(.*/)?openvino/.*|.*openvino.*\.(xml|bin)", "exported graph: it still contains the sigmoid"),
-    (r"(.*/)?coreml/.*|.*\.(tflite|gguf|mlmodel|mlpackage|pb)", "exported graph: it still contains the sigmoid"),
-    (r".*\.(bin|pt|pth|ckpt|pkl|pickle)(\.index\.json)?", "pickled weights: loading them can execute code"),
-    (r".*\.(h5|msgpack|ot)(\.index\.json)?", "weights of another framework: safetensors are carried over"),
-    (re.escape(CARD), "replaced by the generated model card"),
-    (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", "replaced by the record of this patch"),
-)
-
-
-@dataclass(frozen=True)
-class FileTable:
-    """Every file of the source: rewritten, carried over byte for byte, or left out with a reason."""
-
-    changed: tuple[str, ...]
-    copied: tuple[str, ...]
-    dropped: Mapping[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "changed": list(self.changed),
-            "copied": list(self.copied),
-            "dropped": [{"path": path, "reason": reason} for path, reason in self.dropped.items()],
-        }
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would change: `originals` and `contents` are changed code before and after, `modules` all code before."""
+    """What would change: `originals` and `contents` are changed code before and after, `modules` all code before.
+
+    `soft_cap` is None where other codemods were chosen; `kept_cap` is the cap that stays then, if there is one.
+    `encoders` are the folders of the masked LMs of a trained SparseEncoder model ("" is the model's own folder); a base
+    model has none.
+    """
 
     source: Source
     soft_cap: SoftCap | None
@@ -63,6 +53,8 @@ class Plan:
     modules: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     originals: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    encoders: tuple[str, ...] = ()
+    kept_cap: SoftCap | None = None
 
     @property
     def executed(self) -> Mapping[str, bytes]:
@@ -71,22 +63,29 @@ class Plan:
 
     @property
     def already_patched(self) -> bool:
-        """Whether an earlier run removed the cap."""
+        """Whether an earlier run removed the cap, or did all that was chosen instead."""
         found = [result.status for result in self.codemods if result.name == "soft_cap"]
-        return bool(found) and all(status == "not_needed" for status in found)
+        return all(status == "not_needed" for status in found) if found else not self._writes
 
     @property
     def nothing_to_do(self) -> str | None:
         """Why there is nothing to write, or None."""
-        if self.files.changed and not self.already_patched:
+        if self._writes and not self.already_patched:
             return None
-        return next((result.reason for result in self.codemods if result.name == "soft_cap"), None)
+        reasons = (result.reason for result in self.codemods if result.name == "soft_cap")
+        return next(reasons, "the code is as the chosen codemods would leave it")
+
+    @property
+    def _writes(self) -> bool:
+        return bool(self.files.changed or self.files.converted or self.files.added)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
             "source": self.source.as_json(),
             "soft_cap": self.soft_cap.as_json() if self.soft_cap else None,
+            "kept_cap": self.kept_cap.as_json() if self.kept_cap else None,
+            "encoders": list(self.encoders),
             "codemods": [result.as_json() for result in self.codemods],
             "files": self.files.as_json(),
             "diff": self.diff,
@@ -99,38 +98,115 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is no model
     with its own masked-LM code, and CodeError when the code can't be read or the cap is missing or ambiguous.
     """
-    if CONFIG not in snapshot.paths:
+    layout = find_layout(snapshot)
+    configs = {folder: join(folder, CONFIG) for folder in (layout.encoders if layout else ("",))}
+    if any(path not in snapshot.paths for path in configs.values()):
         raise SourceError(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
-    snapshot = fetch(snapshot, [CONFIG, *python, *([CARD] if CARD in snapshot.paths else [])])
-    config = _config(snapshot)
+    snapshot = fetch(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
     modules = {path: snapshot.read(path) for path in python}
-    config_json = snapshot.read(CONFIG)
-    rewritten, results, soft_cap = rewrite_code(modules, config, options, config_json=config_json)
-    read = {**modules, CONFIG: config_json}
-    changed = tuple(path for path in sorted(rewritten) if rewritten[path] != read[path])
+    for path in configs.values():
+        _check_config(snapshot, path)
+    read = {folder: snapshot.read(path) for folder, path in configs.items()}
+    rewritten, results, soft_cap = rewrite_folders(modules, read, options)
+    if layout and soft_cap and any(result.name == "soft_cap" and result.status == "applied" for result in results):
+        raise _trained_through(soft_cap, snapshot.source)
+    before = {**modules, **{configs[folder]: content for folder, content in read.items()}}
+    changed = tuple(path for path in sorted(before) if rewritten.get(path, before[path]) != before[path])
+    added = _code_on_top(rewritten, modules, layout.encoders if layout else ())
     return Plan(
         source=snapshot.source,
         soft_cap=soft_cap,
         codemods=results,
-        files=file_table(snapshot.paths, changed),
-        diff="".join(_diff(path, read[path], rewritten[path]) for path in changed),
+        files=file_table(snapshot.paths, changed, layout.folders if layout else ("",), added),
+        diff="".join(_diff(path, before[path], rewritten[path]) for path in changed),
         options=options,
         base_card=_base_card(snapshot),
         modules=modules,
-        originals={path: read[path] for path in changed},
-        contents={path: rewritten[path] for path in changed},
+        originals={path: before[path] for path in changed},
+        contents={
+            **{path: rewritten[path] for path in changed},
+            **{path: rewritten[origin] for path, origin in added.items()},
+        },
+        encoders=layout.encoders if layout else (),
+        kept_cap=_kept_cap(modules, read) if soft_cap is None else None,
     )
 
 
-def _config(snapshot: Snapshot) -> dict[str, Any]:
+def rewrite_folders(
+    modules: Mapping[str, bytes], configs: Mapping[str, bytes], options: Options = Options()
+) -> tuple[dict[str, bytes], tuple[CodemodResult, ...], SoftCap | None]:
+    """`rewrite_code` for each folder that has a config.json, on the code beside it and on that in the model's folder.
+
+    transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
+    configuration: either may be there, or both. Paths are those of the whole model.
+    """
+    rewritten: dict[str, bytes] = {}
+    results: list[CodemodResult] = []
+    soft_cap: SoftCap | None = None
+    done: set[str] = set()
+    for folder, content in configs.items():
+        config = json.loads(content)
+        places = [place for place in dict.fromkeys((folder, "")) if _brings_code(modules, place, config)]
+        for place in places or [folder]:
+            if place in done:
+                continue
+            done.add(place)
+            prefix = join(place, "")
+            own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
+            code, found, cap = rewrite_code(own, config, options, config_json=content)
+            homes = {path: join(folder if path == CONFIG else place, path) for path in (*own, CONFIG)}
+            rewritten |= {homes.get(path, path): new for path, new in code.items()}
+            results += [replace(result, file=homes.get(result.file, result.file)) for result in found]
+            soft_cap = soft_cap or (cap and replace(cap, file=homes.get(cap.file, cap.file)))
+    return rewritten, tuple(results), soft_cap
+
+
+def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str, Any]) -> bool:
+    """Whether the file that `auto_map` names for the masked LM lies in that folder."""
+    auto_map = config.get("auto_map")
+    target = auto_map.get("AutoModelForMaskedLM") if isinstance(auto_map, Mapping) else None
+    return isinstance(target, str) and join(folder, target.rpartition(".")[0].replace(".", "/") + ".py") in modules
+
+
+def _code_on_top(
+    rewritten: Mapping[str, bytes], modules: Mapping[str, bytes], encoders: tuple[str, ...]
+) -> dict[str, str]:
+    """Code of a sub-folder that the model's own folder lacks, where transformers looks for it; by path, its origin."""
+    added: dict[str, str] = {}
+    for folder in encoders:
+        prefix = join(folder, "")
+        for path in rewritten:
+            if folder and path.startswith(prefix) and (name := path[len(prefix) :]) not in modules:
+                added.setdefault(name, path)
+    return added
+
+
+def _kept_cap(modules: Mapping[str, bytes], configs: Mapping[str, bytes]) -> SoftCap | None:
+    """The cap that other codemods leave in place, None where there is none or it is not understood."""
     try:
-        config = json.loads(snapshot.read("config.json").decode("utf-8"))
+        _, results, cap = rewrite_folders(modules, configs, Options(codemods=("soft_cap",)))
+    except CodeError:
+        return None
+    return cap if any(result.status == "applied" for result in results) else None
+
+
+def _trained_through(cap: SoftCap, source: Source) -> SourceError:
+    return SourceError(
+        f"{source} is a trained SPLADE model: its weights were trained through the cap "
+        f"(`{cap.expression}`, line {cap.line} of {cap.file}), and without it they mean something else.",
+        f"`patcher threshold {source}` gives it true zeros; "
+        f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, cap and all.",
+    )
+
+
+def _check_config(snapshot: Snapshot, path: str) -> None:
+    try:
+        config = json.loads(snapshot.read(path).decode("utf-8"))
     except ValueError as error:
-        raise SourceError(f"config.json of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
+        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
     if not isinstance(config, dict):
-        raise SourceError(f"config.json of {snapshot.source} is not an object.", "Mend that file.")
-    return config
+        raise SourceError(f"{path} of {snapshot.source} is not an object.", "Mend that file.")
 
 
 def _base_card(snapshot: Snapshot) -> dict[str, Any]:
@@ -158,19 +234,30 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else [value]
 
 
-def file_table(paths: Iterable[str], changed: tuple[str, ...]) -> FileTable:
-    """What becomes of each file: `changed` is rewritten, graphs and pickles are left out, the rest is carried over."""
-    dropped = {path: reason for path in paths if (reason := dropped_because(path))}
-    copied = tuple(path for path in paths if path not in dropped and path not in changed)
-    return FileTable(changed, copied, dropped)
-
-
-def dropped_because(path: str) -> str | None:
-    return next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, path, re.IGNORECASE)), None)
-
-
 def _diff(path: str, before: bytes, after: bytes) -> str:
     encoding = Code(path, before, {}).encoding if path.endswith(".py") else "utf-8"
     old, new = lines(before.decode(encoding)), lines(after.decode(encoding))
     found = unified_diff(old, new, f"a/{path}", f"b/{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
+
+
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "DRAWN",
+    "PAGE",
+    "PLOTS",
+    "RECORD",
+    "REPORT",
+    "SCHEMA_VERSION",
+    "CodemodResult",
+    "Edit",
+    "FileTable",
+    "Options",
+    "Plan",
+    "dropped_because",
+    "file_table",
+    "make_plan",
+    "rewrite_code",
+    "rewrite_folders",
+]

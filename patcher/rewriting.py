@@ -22,7 +22,7 @@ from patcher.codemods import (
 )
 from patcher.codemods.proof import Hunk, hunks, lines, prove
 from patcher.codemods.soft_cap import CONFIG
-from patcher.errors import CodeError
+from patcher.errors import CodeError, UsageError
 from patcher.model_code import ModelCode, find_code
 
 
@@ -61,23 +61,60 @@ class CodemodResult:
         }
 
 
+NAMES = ("soft_cap", *CODEMODS)
+
+
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs.
+    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs, or instead of them.
 
-    `shift` is a constant to subtract from the raw logits, found by a calibration.
+    `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are those to run alone.
+    Raises UsageError for one that does not exist.
     """
 
     also_causal_lm: bool = False
     checkpointing: bool = False
     also_signed: bool = False
+    codemods: tuple[str, ...] = ()
     shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.codemods if name not in NAMES]
+        if unknown:
+            raise UsageError(
+                f"There is no codemod {unknown[0]!r}.",
+                f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.",
+            )
+
+    @classmethod
+    def choose(
+        cls,
+        codemods: Iterable[str],
+        also_causal_lm: bool = False,
+        checkpointing: bool = False,
+        also_signed: bool = False,
+    ) -> Options:
+        """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
+        names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
+        return cls(also_causal_lm, checkpointing, also_signed, tuple(dict.fromkeys(names)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Options:
+        """The value behind `as_json`. Raises TypeError for anything else."""
+        return cls(**{**data, "codemods": tuple(data.get("codemods", ()))})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The codemods to run, in their order: those that were chosen, or else the cap and the repairs."""
+        wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
+        return tuple(name for name in NAMES if name in wanted)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "also_causal_lm": self.also_causal_lm,
             "checkpointing": self.checkpointing,
             "also_signed": self.also_signed,
+            "codemods": list(self.codemods),
             "shift": self.shift,
         }
 
@@ -101,15 +138,17 @@ def rewrite_code(
 
     `keep_cap` leaves the cap in place and makes the base model of the verification: as published, loading right.
     Returns the files that were looked at, rewritten (config.json among them where a key turns the cap on), one result
-    per codemod and file, and the cap, or None where a signed one was left alone.
+    per codemod and file, and the cap, or None where it was not asked for or a signed one was left alone.
     Raises SourceError where there is no such class, CodeError where a codemod refuses.
     """
     found = find_code(modules, config, options.also_causal_lm, config_json)
     files = {path: _File(code, list(range(1, len(lines(code.text)) + 2))) for path, code in found.package.codes.items()}
-    cap, rewritten, results = _take_off_cap(found, options, keep_cap, files)
+    cap, rewritten, results = None, dict[str, bytes](), list[CodemodResult]()
+    if "soft_cap" in options.names:
+        cap, rewritten, results = _take_off_cap(found, options, keep_cap, files)
     if not found.in_library:
         for file in files.values():
-            results += _repair(file, [*REPAIRS, *(["checkpointing"] if options.checkpointing else [])])
+            results += _repair(file, [name for name in options.names if name in CODEMODS])
             rewritten[file.code.path] = file.code.content
     return rewritten, tuple(results), cap
 

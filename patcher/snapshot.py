@@ -197,7 +197,7 @@ def weights(snapshot: Snapshot) -> tuple[str, ...]:
     if not any(path.endswith(".safetensors") for path in found):
         raise SourceError(
             f"{snapshot.source} has no safetensors weights.",
-            "Convert them first: torch.load(..., weights_only=True), then safetensors.torch.save_file.",
+            "A repository with pytorch_model.bin is converted: `patcher patch SOURCE --out DIR`, then give DIR.",
         )
     return found
 

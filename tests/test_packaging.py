@@ -25,6 +25,8 @@ def test_the_wheel_holds_the_package_its_data_and_the_templates_and_nothing_else
         "patcher/cli.py",
         "patcher/py.typed",
         "patcher/templates/model_card.md.jinja",
+        "patcher/templates/repaired_card.md.jinja",
+        "patcher/templates/family.txt",
         "patcher/verify/texts/probe.jsonl",
         "patcher/verify/texts/questions.jsonl",
     ):

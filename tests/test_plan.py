@@ -89,10 +89,10 @@ def test_a_plan_needs_no_weights_and_imports_neither_torch_nor_transformers(mini
 
 def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
     data = json.loads(json.dumps(plan.as_json()))
-    assert set(data) == {"schema_version", "source", "soft_cap", "codemods", "files", "diff"}
+    assert set(data) == {"schema_version", "source", "soft_cap", "kept_cap", "encoders", "codemods", "files", "diff"}
     assert set(data["soft_cap"]) == {"class", "function", "file", "line", "expression", "scale", "temperature", *LAW}
     assert set(data["source"]) == {"repo_id", "revision", "path"}
-    assert set(data["files"]) == {"changed", "copied", "dropped"}
+    assert set(data["files"]) == {"changed", "copied", "converted", "added", "dropped"}
     assert all(set(result) == {"name", "status", "file", "edits", "reason"} for result in data["codemods"])
     assert all(set(item) == {"path", "reason"} for item in data["files"]["dropped"])
     assert {"line", "before", "after"} == set(data["codemods"][0]["edits"][0])
@@ -116,7 +116,7 @@ def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
     ],
 )
 def test_exported_graphs_and_other_weights_are_left_out_with_a_reason(path: str) -> None:
-    assert file_table([path], ()).dropped[path]
+    assert file_table([path, "model.safetensors"], ()).dropped[path]
 
 
 @pytest.mark.parametrize("path", ["vocab.txt", "LICENSE", "assets/onnx.png", "1_Pooling/config.json", "binary.py"])

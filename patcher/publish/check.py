@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patcher.errors import PatcherError, SourceError
-from patcher.patch import PatchedModel, from_record
-from patcher.plan import CARD, CONFIG, RECORD, REPORT, SCHEMA_VERSION, make_plan
+from patcher.files import CONFIG, join
+from patcher.patch import FileRecord, PatchedModel, from_record
+from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, make_plan, rewrite_folders
 from patcher.publish.operations import NOT_PUBLISHED
 from patcher.publish.readback import Finding, finding
-from patcher.rewriting import rewrite_code
 from patcher.snapshot import File, Snapshot, fetch, resolve
 from patcher.verify.report import load_report
 
@@ -112,8 +113,9 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
             made, whence = {**before, **plan.contents}, f"made again from {source.source}"
         else:
             before = {**here, **model.originals}
-            config = model.originals.get(CONFIG) or published.read(CONFIG)
-            made = {**before, **rewrite_code(before, json.loads(config), model.options, config_json=config)[0]}
+            places = {folder: join(folder, CONFIG) for folder in model.encoders or ("",)}
+            configs = {folder: model.originals.get(path) or published.read(path) for folder, path in places.items()}
+            made = {**before, **rewrite_folders(before, configs, model.options)[0]}
             whence = f"made again from the originals in {RECORD}, which nobody vouches for"
     except PatcherError as error:
         return Finding(name, False, error.message)
@@ -127,10 +129,20 @@ def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) 
     recorded = {file.path: file.after for file in model.weights}
     wrong = {path for path in {*here, *recorded} if here.get(path) != recorded.get(path)}
     if source is not None:
-        there = {file.path: file.sha256 for file in source.files if _is_weights(file)}
-        wrong |= {path for path in here if here[path] != there.get(path)}
+        there = {file.path: file.sha256 for file in source.files}
+        made = {file.path: file for file in model.weights}
+        # Converted weights have a hash of their own; the source has to hold the pickle that they were made of.
+        wrong |= {path for path in here if not _carried(made.get(path), here[path], there)}
     against = "the record" if source is None else "the record and the source"
-    return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}")
+    how = "; converted from pickles, whose hashes were compared" if model.converted else ""
+    return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
+
+
+def _carried(record: FileRecord | None, sha256: str, there: Mapping[str, str | None]) -> bool:
+    """Whether a file of weights is one of the source, or was made of a pickle that the source holds instead of it."""
+    if record is not None and record.action == "converted" and record.path not in there:
+        return there.get(record.source_path) == record.before
+    return record is not None and there.get(record.path) == sha256
 
 
 def _is_weights(file: File) -> bool:
@@ -147,7 +159,7 @@ def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Findin
     }
     found = {path: _sha256(published.local(path)) if path in small else listed.get(path) for path in expected}
     wrong = [path for path in expected if found[path] != expected[path]]
-    more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - NOT_PUBLISHED)
+    more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - DRAWN - NOT_PUBLISHED)
     detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
     return finding("files_equal", wrong, detail)
 

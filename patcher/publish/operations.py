@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from patcher import page
 from patcher.errors import PublishError
 from patcher.patch import PatchedModel
-from patcher.plan import CARD, RECORD, REPORT
+from patcher.plan import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.publish.hub import Entry
 from patcher.verify.report import Report
 
@@ -80,7 +81,7 @@ def public(model: PatchedModel) -> PatchedModel:
 
 
 def pieces(model: PatchedModel, report: Report | None, card: str) -> tuple[Piece, ...]:
-    """Every file that is to stand on the Hub: those of the record, then the card, the record and the report."""
+    """Every file that is to stand on the Hub: those of the record, the card, the record, the report, its drawings."""
     kept = [file for file in model.files if file.path not in NOT_PUBLISHED]
     files = [
         Piece(file.path, file.size, file.after, path if (path := model.folder / file.path).is_file() else None)
@@ -90,6 +91,7 @@ def pieces(model: PatchedModel, report: Report | None, card: str) -> tuple[Piece
     made = {CARD: card.encode(), RECORD: record}
     if report is not None:
         made[REPORT] = _report(model, report, record)
+        made |= _drawn(model, report, record)
     return (*files, *(Piece(path, len(text), _sha256(text), text) for path, text in made.items()))
 
 
@@ -156,8 +158,24 @@ def _record(model: PatchedModel) -> bytes:
 def _report(model: PatchedModel, report: Report, record: bytes) -> bytes:
     if model.source.path is None:
         return (model.folder / REPORT).read_bytes()
+    return _json(_public(model, report, record).as_json())
+
+
+def _drawn(model: PatchedModel, report: Report, record: bytes) -> dict[str, bytes]:
+    """The pictures and the page of the folder; a page that names a folder as its source is written without its path."""
+    found = {path: (model.folder / path).read_bytes() for path in PLOTS if (model.folder / path).is_file()}
+    if (model.folder / PAGE).is_file():
+        found[PAGE] = (model.folder / PAGE).read_bytes()
+        if model.source.path is not None:
+            name = model.folder.resolve().name
+            found[PAGE] = page.render(public(model), _public(model, report, record), found, name).encode()
+    return found
+
+
+def _public(model: PatchedModel, report: Report, record: bytes) -> Report:
+    """The report as strangers may see it, about the record as they see it."""
     files = {**report.files, **({RECORD: _sha256(record)} if RECORD in report.files else {})}
-    return _json(replace(report, source=public(model).source, files=files).as_json())
+    return replace(report, source=public(model).source, files=files)
 
 
 def _json(data: Mapping[str, Any]) -> bytes:

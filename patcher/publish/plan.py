@@ -140,6 +140,8 @@ def make_plan(model: PatchedModel, report: Report | None, repo_id: str, wishes: 
     notes = [f"{path} is not in {RECORD} and is not published" for path in unrecorded(model)]
     if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
         notes.append(f"the weights are uploaded: {origin.refusal}")
+    elif any(op.op == "upload" and (file := model.file(op.path)) and file.action == "converted" for op in operations):
+        notes.append("the weights are uploaded: they were converted here, so the source has no such file to copy")
     plan = PublishPlan(
         target=target,
         account=account,
@@ -210,16 +212,16 @@ def _diff(target: Target, wanted: tuple[Piece, ...], kept: frozenset[str]) -> st
 
 def _message(model: PatchedModel, case: str) -> str:
     what = model.source.repo_id or public(model).source.path
-    return f"Update {what} without the logit cap" if case == UPDATE else f"Publish {what} without the logit cap"
+    how = "without the logit cap" if model.soft_cap else "repaired for transformers 5"
+    return f"Update {what} {how}" if case == UPDATE else f"Publish {what} {how}"
 
 
 def _description(model: PatchedModel, report: Report | None) -> str:
     """The body of the commit, and of a pull request: the way from the source, the checks and the diff."""
-    lines = [
-        f"Source: {model.source}. Removed: `{model.soft_cap.expression}` at line {model.soft_cap.line} of "
-        f"`{model.soft_cap.file}`. The weights are those of the source, byte for byte.",
-        "",
-    ]
+    cap = model.soft_cap
+    what = f"Removed: `{cap.expression}` at line {cap.line} of `{cap.file}`." if cap else "The cap stays."
+    how = "converted from pickles, tensor by tensor" if model.converted else "byte for byte"
+    lines = [f"Source: {model.source}. {what} The weights are those of the source, {how}.", ""]
     if report is None:
         lines += ["Not verified: the model was not run.", ""]
     else:

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from patcher.errors import AccessDenied, PublishError, UsageError, from_hub, from_publishing, status_of
 from patcher.patch import PatchedModel
-from patcher.plan import RECORD, REPORT
+from patcher.plan import DRAWN, RECORD, REPORT
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target
@@ -85,7 +85,7 @@ def check_report(model: PatchedModel, report: Report | None, unverified: bool) -
 
 def unrecorded(model: PatchedModel) -> tuple[str, ...]:
     """Files in the folder that the record does not know, and that are therefore not published."""
-    known = {file.path for file in model.files} | {"README.md", RECORD, REPORT}
+    known = {file.path for file in model.files} | {"README.md", RECORD, REPORT} | DRAWN
     folder = Path(model.folder)
     found = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cache" not in path.parts)
     return tuple(name for path in found if (name := path.relative_to(folder).as_posix()) not in known)

@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import GitRefs
 
 from patcher.errors import PublishError
 from patcher.patch import TOOL, PatchedModel
-from patcher.plan import CARD, RECORD
+from patcher.plan import CARD, DRAWN, RECORD
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import NOT_PUBLISHED
 
@@ -60,7 +60,9 @@ class Target:
     def published(self) -> frozenset[str]:
         """The paths that an earlier publication wrote."""
         try:
-            return frozenset(str(file["path"]) for file in (self.record or {}).get("files", ())) - NOT_PUBLISHED
+            if self.record is None:
+                return frozenset()
+            return (frozenset(str(file["path"]) for file in self.record["files"]) | DRAWN) - NOT_PUBLISHED
         except (KeyError, TypeError):
             return frozenset()
 

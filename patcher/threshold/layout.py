@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from patcher.errors import SourceError
-from patcher.plan import CARD, dropped_because
+from patcher.files import CARD, dropped_because, join
 from patcher.snapshot import Snapshot, fetch
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
@@ -30,6 +30,28 @@ class Layout:
     encoders: tuple[str, ...]
     uncapped_tasks: tuple[str, ...]
     threshold: float | None
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that hold files of the model; its own is the first."""
+        return tuple(dict.fromkeys(["", *(path.rpartition("/")[0] for path in self.files)]))
+
+
+class _NoSplade(SourceError):
+    """A model of sentence-transformers that no capped head shapes."""
+
+
+def find_layout(snapshot: Snapshot) -> Layout | None:
+    """The layout of a SPLADE model that sentence-transformers saved, None for any other model.
+
+    Raises SourceError where a modules.json is there and can't be read.
+    """
+    if MODULES not in snapshot.paths:
+        return None
+    try:
+        return read_layout(snapshot)
+    except _NoSplade:
+        return None
 
 
 def read_layout(snapshot: Snapshot) -> Layout:
@@ -55,7 +77,7 @@ def read_layout(snapshot: Snapshot) -> Layout:
     encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
     if not pooled or not encoders:
         what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
-        raise SourceError(
+        raise _NoSplade(
             f"{snapshot.source} {what}, so no capped head shapes its embeddings.",
             "A threshold is for SPLADE models trained on a capped NorBERT4.",
         )
@@ -117,6 +139,4 @@ def _class(kind: str) -> str:
     return kind.rpartition(".")[2]
 
 
-def join(folder: str, name: str) -> str:
-    """The path of a file in a folder of the model."""
-    return f"{folder}/{name}" if folder else name
+__all__ = ["CLASS_NAME", "MODULES", "MODULE_NAME", "Layout", "find_layout", "join", "read_json", "read_layout"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.patch import PatchedModel
 from patcher.verify.report import Check
 
 MIN_LOGIT_SPARSITY = 0.98
@@ -117,6 +118,28 @@ def judge_agreement(found: Mapping[str, Any]) -> Check:
     if value is None:
         return Check("devices_agree", False, None, limit, "the logits could not be compared")
     return Check("devices_agree", bool(value <= limit and found["texts"]), value, limit, detail)
+
+
+def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Check, ...]:
+    """One check where weights were pickled in the source: what was read back after the conversion is still here.
+
+    `files` are the SHA-256 of the folder's files now.
+    """
+    if not model.converted:
+        return ()
+    records = {file.path: file for file in model.files}
+    wrong = [made.path for made in model.converted if files.get(made.path) != records[made.path].after]
+    tied = [" = ".join(names) for made in model.converted for names in made.tied]
+    ways = [
+        f"{made.origin} (SHA-256 {records[made.path].before[:12]}) to {made.path} ({records[made.path].after[:12]})"
+        for made in model.converted
+    ]
+    detail = (
+        f"of {len(ways)} files are not those whose {sum(made.tensors for made in model.converted)} tensors were read "
+        f"back equal: {', '.join(ways[:2])}{', ...' if len(ways) > 2 else ''}"
+        + (f"; tied there and equal here: {', '.join(tied[:3])}" if tied else "")
+    )
+    return (Check("weights_converted", not wrong, len(wrong), 0, detail),)
 
 
 def _count(name: str, wrong: tuple[str, ...], detail: str, measured: Measured) -> Check:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     close_network()
-    _import_libraries()
+    import_libraries()
     Path(answered).write_text(json.dumps(measure(await_request(asked))), "utf-8")
 
 
@@ -66,12 +66,19 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         return {"no_choice": str(error)}
     except Exception as error:  # whatever remote code raises is a finding about the model
         answer["failure"] = f"{type(error).__name__}: {error}".splitlines()[0]
-        for folder in (request["base"], request["patched"]):  # names that are others the next time
-            answer["failure"] = answer["failure"].replace(f"{folder}{os.sep}", "")
+        answer["failure"] = _without_places(answer["failure"], request)
     return answer
 
 
-def _import_libraries() -> None:
+def _without_places(message: str, request: dict[str, Any]) -> str:
+    """A message without the names of folders that are others the next time."""
+    for folder in (request["base"], request["patched"], str(Path(request["texts"]).parent)):
+        message = message.replace(f"{folder}{os.sep}", "")
+    name = Path(request["base"]).name
+    return message.replace(name.replace("-", "_hyphen_"), "base").replace(name, "base")
+
+
+def import_libraries() -> None:
     """What every model needs: imported while the parent still does its own work."""
     for module in (
         "transformers.modeling_utils",
@@ -204,13 +211,13 @@ class _Runner:
     def _forward(self, batch: list[Encoded], total: Comparison) -> tuple[Comparison, list[Vectors]]:
         from patcher.verify.batches import collate
         from patcher.verify.comparison import Comparison
-        from patcher.verify.hardware import Precision
+        from patcher.verify.hardware import Precision, Watch
 
         inputs = collate(batch, self.tokenizer.pad_token_id or 0, self.device)
         # The base first: its cap needs the most memory, while nothing else of the batch is held.
         if self.precision is None:
             seen = Precision()
-            with seen.watch(self.base):
+            with Watch(seen):
                 capped = self.base(**inputs).logits
             seen.look_at_head(capped[0])
             self.precision = seen

@@ -11,7 +11,7 @@ import torch
 from patcher.verify.figures import Figures
 
 # Logits that are looked at in one go: on a CPU what its cache holds, elsewhere what keeps a device busy.
-_CHUNK = {"cpu": 1 << 19}
+_CHUNK = {"cpu": 1 << 18}
 _CHUNK_ELSEWHERE = 1 << 24
 _BEYOND = 1e30
 _RANKED = 100  # best tokens of a position whose order has to stay

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 from patcher.errors import VerificationError
 
@@ -33,6 +33,22 @@ _PASSED_ON = {
 }
 
 
+class Process(Protocol):
+    """What the guard needs of a child process, a part of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+# What starts a child: module, device and scratch folder.
+Start = Callable[[str, str, Path], Process]
+
+
 @dataclass(frozen=True)
 class Child:
     """A process that has begun to import its libraries and waits for its request. Nothing of a model runs before."""
@@ -40,7 +56,7 @@ class Child:
     module: str
     device: str
     scratch: Path
-    process: subprocess.Popen[bytes]
+    process: Process
 
     @property
     def request(self) -> Path:
@@ -55,29 +71,46 @@ class Child:
         return self.scratch / "log.txt"
 
 
+def popen(module: str, device: str, scratch: Path) -> Process:
+    """Start `python -m module REQUEST ANSWER` in a session and an environment of its own."""
+    command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
+    with (scratch / "log.txt").open("wb") as talk:
+        return subprocess.Popen(
+            command,
+            env=environment(scratch, device),
+            cwd=scratch,
+            stdin=subprocess.PIPE,
+            stdout=talk,
+            stderr=talk,
+            start_new_session=True,
+        )
+
+
 @contextlib.contextmanager
-def started(module: str, device: str) -> Iterator[Child]:
+def started(module: str, device: str, start: Start = popen) -> Iterator[Child]:
     """Start `python -m module REQUEST ANSWER` in the guard, in a temporary folder of its own.
 
     Its imports take seconds, in which the caller can do its own work. It is ended with all that it started, and its
     folder is removed, when the caller is done.
     """
     with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        child = _start(module, device, Path(name))
+        child = Child(module, device, Path(name), start(module, device, Path(name)))
         try:
             yield child
         finally:
             _stop(child.process)
 
 
-def run_child(module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float) -> dict[str, Any]:
+def run_child(
+    module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float, start: Start = popen
+) -> dict[str, Any]:
     """Run `python -m module REQUEST ANSWER` in the guard and return the answer, a JSON object.
 
     `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds.
     Raises VerificationError where the child fails, gives no answer or takes too long.
     """
     (scratch / "request.json").write_text(json.dumps(request), "utf-8")
-    return _answer(_start(module, device, scratch), timeout, lambda: None)
+    return _answer(Child(module, device, scratch, start(module, device, scratch)), timeout, lambda: None)
 
 
 def ask(
@@ -125,22 +158,7 @@ def await_request(asked: str) -> dict[str, Any]:
     return request
 
 
-def _start(module: str, device: str, scratch: Path) -> Child:
-    command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
-    with (scratch / "log.txt").open("wb") as talk:
-        process = subprocess.Popen(
-            command,
-            env=environment(scratch, device),
-            cwd=scratch,
-            stdin=subprocess.PIPE,
-            stdout=talk,
-            stderr=talk,
-            start_new_session=True,
-        )
-    return Child(module, device, scratch, process)
-
-
-def _wait(process: subprocess.Popen[bytes], timeout: float, watch: Callable[[], None]) -> int:
+def _wait(process: Process, timeout: float, watch: Callable[[], None]) -> int:
     """The exit code. Raises subprocess.TimeoutExpired."""
     deadline = time.monotonic() + timeout
     while True:
@@ -171,7 +189,9 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
-        "MALLOC_MMAP_THRESHOLD_": "1000000",  # glibc gives the memory of a freed tensor back at once
+        # glibc gives the memory of a freed batch of logits back at once, and keeps that of small tensors for the next.
+        "MALLOC_MMAP_THRESHOLD_": "8000000",
+        "MALLOC_TRIM_THRESHOLD_": "16000000",
         "PYTHONPATH": here,
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
@@ -179,7 +199,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     }
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
+def _stop(child: Process) -> None:
     """End the child and whatever it started in its session, also when it ended by itself."""
     if child.stdin is not None:
         child.stdin.close()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import gc
 import importlib.util
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _FULL = ("not enough memory", "out of memory", "can't allocate memory")
 
@@ -46,9 +44,9 @@ def environment(device: str) -> dict[str, Any]:
 class Precision:
     """What a forward pass computed in: seen, not assumed, for remote code casts as it likes.
 
-    `coarsest` is the floating dtype with the largest eps that a module of the model gave back, `head` the one in which
-    the logits were made. `roundings` counts the modules without parts of their own that the first batch went through:
-    each rounds its output once, so it is the length of the longest way that an error can take.
+    `coarsest` is the floating dtype with the largest eps that an operation gave back, `head` the one in which the
+    logits were made. `roundings` counts the operations that compute floating numbers, views left out: each rounds its
+    result once, so no error can go a longer way.
     """
 
     coarsest: torch.dtype = torch.float32
@@ -63,21 +61,11 @@ class Precision:
         names = [self.as_json()[key] for key in ("coarsest_dtype", "head_dtype")]
         return names[0] if self.coarsest == self.head else f"{names[0]} encoder, {names[1]} head"
 
-    @contextmanager
-    def watch(self, model: nn.Module) -> Iterator[None]:
-        """Look at every output of the model's innermost modules while it runs."""
-
-        def look(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.is_floating_point():
-                self.roundings += 1
-                self.coarsest = max(self.coarsest, output.dtype, key=lambda dtype: torch.finfo(dtype).eps)
-
-        hooks = [part.register_forward_hook(look) for part in model.modules() if not any(part.children())]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+    def look_at(self, result: Any) -> None:
+        """Take in the result of one operation."""
+        if isinstance(result, torch.Tensor) and result.is_floating_point():
+            self.roundings += 1
+            self.coarsest = max(self.coarsest, result.dtype, key=lambda dtype: torch.finfo(dtype).eps)
 
     def look_at_head(self, logits: torch.Tensor) -> None:
         """Take the dtype of the logits; where all of them fit into a coarser one, they were made in that and cast."""
@@ -88,6 +76,20 @@ class Precision:
             ):
                 self.head = dtype
         self.coarsest = max(self.coarsest, self.head, key=lambda dtype: torch.finfo(dtype).eps)
+
+
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Shows every operation of a forward pass to a `Precision`."""
+
+    def __init__(self, precision: Precision) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._precision = precision
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self._precision.look_at(result)
+        return result
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,6 +13,8 @@ from safetensors import safe_open
 from torch import nn
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+from patcher.verify.conversion import read_pickle
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -113,6 +115,9 @@ def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
 def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
     """Each tensor of the files, one at a time: a file is opened anew for each, so that its pages are let go between."""
     for path in files:
+        if not path.endswith(".safetensors"):  # pickled in the source, converted in the folder
+            yield from read_pickle(path).items()
+            continue
         with safe_open(path, framework="pt") as tensors:
             names = list(tensors.keys())
         for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,10 @@ class Report:
     def write(self, folder: Path) -> None:
         """Write report.json into the folder, whole or not at all."""
         part = folder / f".{REPORT}.partial"
-        part.write_text(json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n", "utf-8")
+        text = json.dumps(self.as_json(), indent=2, allow_nan=False)
+        # A list of plain values on one line: half the file, and the terms can be read. No string holds a line break.
+        text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), text)
+        part.write_text(text + "\n", "utf-8")
         part.replace(folder / REPORT)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,16 +12,15 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-
 from patcher.errors import UsageError, VerificationError
 from patcher.patch import PatchedModel
-from patcher.plan import CARD, CONFIG, REPORT
+from patcher.plan import CARD, CONFIG, DRAWN, REPORT
 from patcher.rewriting import rewrite_code
 from patcher.snapshot import sha256_of
-from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, judge_agreement
+from patcher.verify.capped import verify_capped, write_texts
+from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, judge_agreement, weights_converted
 from patcher.verify.devices import missing_device
-from patcher.verify.guard import TIMEOUT, Child, ask, started
+from patcher.verify.guard import TIMEOUT, Child, Start, ask, popen, started
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.texts import ProbeText
 from patcher.verify.tolerances import device_tolerance, law_tolerance
@@ -29,7 +28,7 @@ from patcher.verify.tolerances import device_tolerance, law_tolerance
 CHILD = "patcher.verify.child"
 MAX_TOKENS = 512
 BATCH_SIZE = 32
-MAX_BATCH_TOKENS = 2048  # with padding; the logits of a batch are what takes memory
+MAX_BATCH_TOKENS = 1024  # with padding; the logits of a batch are what takes memory
 
 Progress = Callable[[str, int, int], None]
 
@@ -39,7 +38,7 @@ class Verification:
     """How a folder is to be verified. `timeout` is in seconds, for each device.
 
     The first of `devices` is the one whose figures lead the report; `attention` is a value for transformers'
-    `attn_implementation`.
+    `attn_implementation`; `start` starts the child processes.
     """
 
     texts: tuple[ProbeText, ...]
@@ -50,6 +49,18 @@ class Verification:
     timeout: float = TIMEOUT
     sparse_encoder: bool = False
     batch_size: int = BATCH_SIZE
+    start: Start = popen
+
+    def covers(self, report: Report) -> bool:
+        """Whether a report passed and says what this verification would find out, on whatever device."""
+        limits = [check.limit for check in report.checks if check.name == "relu_sparsity"]
+        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & {check.name for check in report.checks}
+        return (
+            report.passed
+            and all(limit >= self.min_logit_sparsity for limit in limits)
+            and report.texts == len(self.texts)
+            and (not self.sparse_encoder or bool(theirs))
+        )
 
     def run(self, model: PatchedModel, child: Child | None = None, progress: Progress = lambda *_: None) -> Report:
         """Executes the model's code, in a guarded child process (see `verify`)."""
@@ -66,6 +77,7 @@ def verify(
 
     The base model is the code as published, with the loading repairs and with the cap. Its weights are those of the
     source where they are still on this machine, otherwise the folder's own; both are held against the hashes on record.
+    A folder whose cap stays has no such base (see `verify_capped`).
     `child` is one that waits already; it serves the first device. `progress` hears device, texts done and texts in all.
 
     Raises VerificationError where it could not run to its end and UsageError where this machine or the model's code
@@ -76,6 +88,8 @@ def verify(
             f"{model.folder} holds no weights, so there is nothing to run.",
             "Run `patcher patch` again without --code-only.",
         )
+    if model.soft_cap is None:
+        return verify_capped(model, wanted, hash_folder(model.folder))
     answers: list[dict[str, Any]] = []
     with ThreadPoolExecutor(1) as pool:  # hashes while the child imports its libraries
         hashing = pool.submit(hash_folder, model.folder)
@@ -83,7 +97,7 @@ def verify(
             reference: Path | None = None
             for device in wanted.devices:
                 if child is None or child.device != device:
-                    child = running.enter_context(started(CHILD, device))
+                    child = running.enter_context(started(CHILD, device, wanted.start))
                 request = prepare(model, child.scratch, wanted, device, reference)
                 files = hashing.result()
                 answer = ask(child, request, wanted.timeout, _watch(request, device, progress))
@@ -96,13 +110,13 @@ def verify(
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a patched folder, except the card and the report, which are about the others."""
+    """SHA-256 of each file of a patched folder, except the card, the report and what is drawn from it."""
     root = folder.resolve()
     found = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
     return {
         name: sha256_of(path)
         for name, path in found.items()
-        if name not in {CARD, REPORT} and not {".cache", "__pycache__"}.intersection(Path(name).parts)
+        if name not in {CARD, REPORT, *DRAWN} and not {".cache", "__pycache__"}.intersection(Path(name).parts)
     }
 
 
@@ -113,6 +127,7 @@ def prepare(
 
     `reference` is the file that the child of the first device left behind.
     """
+    assert model.soft_cap is not None
     scratch.mkdir(parents=True, exist_ok=True)
     texts = scratch / "texts.jsonl"
     several = len(wanted.devices) > 1
@@ -120,10 +135,10 @@ def prepare(
         "patched": str(model.folder.resolve()),
         # transformers keeps remote code by the folder's name: the two must never have the same one.
         "base": str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
-        "weights": [str(_source_file(model, file.path, file.before)) for file in model.weights],
+        "weights": [str(model.source_weights(file)) for file in model.weights],
         "auto_class": auto_class(json.loads((model.folder / "config.json").read_text("utf-8-sig"))),
         "texts": str(texts),
-        "count": _write_texts(wanted.texts, texts),
+        "count": write_texts(wanted.texts, texts),
         "scale": model.soft_cap.scale,
         "temperature": model.soft_cap.temperature,
         "kind": model.soft_cap.kind,
@@ -155,7 +170,8 @@ def conclude(
     model: PatchedModel, answers: list[dict[str, Any]], files: Mapping[str, str], wanted: Verification
 ) -> Report:
     """Judge what the children measured, one answer per device, together with the hashes of the weight files."""
-    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.before)
+    assert model.soft_cap is not None
+    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.carried)
     measured = [Measured(**answer) for answer in answers]
     parts = [
         DeviceReport(
@@ -178,7 +194,11 @@ def conclude(
     return Report(
         source=model.source,
         environment=first.environment,
-        checks=(*first.checks, *([judge_agreement(disagreement)] if disagreement else [])),
+        checks=(
+            *first.checks,
+            *([judge_agreement(disagreement)] if disagreement else []),
+            *weights_converted(model, files),
+        ),
         before=first.before,
         after=first.after,
         files=files,
@@ -198,7 +218,8 @@ def _disagreement(measured: list[Measured], devices: tuple[str, ...]) -> dict[st
         pair = (first, one)
         extremes = [abs(side.after.get(key) or 0.0) for side in pair for key in ("min", "max")]
         dtypes = [side.coarsest_dtype for side in pair]
-        tolerances = [device_tolerance(max(extremes), dtype, one.roundings) for dtype in dtypes]
+        roundings = max(side.roundings for side in pair)
+        tolerances = [device_tolerance(max(extremes), dtype, roundings) for dtype in dtypes]
         ran = one.disagreement is not None and first.failure is None and one.failure is None
         found.append(
             {
@@ -207,7 +228,7 @@ def _disagreement(measured: list[Measured], devices: tuple[str, ...]) -> dict[st
                 "between": [devices[0], device],
                 "texts": one.disagreement["texts"] if ran and one.disagreement else 0,
                 "dtype": dtypes[tolerances.index(max(tolerances))],
-                "roundings": one.roundings,
+                "roundings": roundings,
                 "largest_logit": max(extremes),
             }
         )
@@ -244,16 +265,6 @@ def _watch(request: Mapping[str, Any], device: str, progress: Progress) -> Calla
     return watch
 
 
-def _write_texts(texts: Iterable[ProbeText], path: Path) -> int:
-    """One JSON object per line with id, language and text; returns how many."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for one in texts:
-            file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
-            count += 1
-    return count
-
-
 def base_code(model: PatchedModel) -> dict[str, bytes]:
     """The code and the configuration of the base model: as published, with the loading repairs and with the cap."""
     folder = model.folder
@@ -278,17 +289,3 @@ def _base_folder(model: PatchedModel, target: Path) -> Path:
         else:
             os.symlink((model.folder / file.path).resolve(), place)
     return target
-
-
-def _source_file(model: PatchedModel, path: str, sha256: str) -> Path:
-    """The source's own copy of a weight file where this machine has it unchanged, else the folder's."""
-    source = model.source
-    found: Path | None = None
-    if source.path is not None:
-        found = Path(source.path) / path
-    elif source.repo_id is not None:
-        cached = try_to_load_from_cache(source.repo_id, path, revision=source.revision)
-        found = Path(cached) if isinstance(cached, str) else None
-    if found is not None and found.is_file() and sha256_of(found) == sha256:
-        return found.resolve()
-    return (model.folder / path).resolve()

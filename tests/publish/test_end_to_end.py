@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.plan import DRAWN
 from tests.hub import LocalHub
 from tests.publish.tools import Patcher
 
@@ -23,12 +24,15 @@ def test_the_miniature_travels_from_the_hub_to_the_hub(
     hub.reset_counters()
     done = patcher("publish", out, repo_id, "--yes", "--json")
     assert done.code == 0 and done.data["passed"], done.err
-    # On the way a small file is base64, and the tokenizer is the largest of them.
-    assert hub.counters.uploaded < 200_000 + 4 / 3 * (MINI / "tokenizer.json").stat().st_size
-    assert hub.counters.xet_stored == hub.counters.lfs_uploaded == 0
     sent = [one for one in done.data["plan"]["operations"] if one["op"] == "upload"]
+    drawn = sum(one["size"] for one in sent if one["path"] in DRAWN)
+    assert {one["path"] for one in sent} >= DRAWN - {"plots/shift.png", "plots/shift.svg"} and drawn < 250_000
+    # On the way a small file is base64; the tokenizer and what is drawn from the report are the largest of them.
+    assert hub.counters.uploaded < 4 / 3 * (200_000 + drawn + (MINI / "tokenizer.json").stat().st_size)
+    assert hub.counters.xet_stored == hub.counters.lfs_uploaded == 0
     changed = {"modeling_gptbert.py", "README.md", "patch.json", "report.json"}
     assert sum(one["size"] for one in sent if one["path"] in changed) < 200_000
     assert "model.onnx" not in hub.files(repo_id)
     checked = patcher("check", repo_id, "--json")
     assert checked.code == 0 and all(one["passed"] for one in checked.data["findings"]), checked.out
+    assert "not in the record" not in checked.out, "pictures and page belong to a publication"

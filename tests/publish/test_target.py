@@ -76,6 +76,19 @@ def test_a_new_report_is_an_update_of_one_file_and_the_card(
     assert sorted(one["path"] for one in plan["operations"]) == ["README.md", "report.json"]
 
 
+def test_a_picture_that_a_new_report_does_not_have_is_removed(
+    hub: LocalHub, patcher: Patcher, folder: Path, published: str
+) -> None:
+    curve = folder / "plots" / "shift.png"
+    curve.parent.mkdir(exist_ok=True)
+    curve.write_bytes(b"of a gate that failed")
+    assert patcher("publish", folder, published, "--yes").code == 0
+    assert hub.read(published, "plots/shift.png") == curve.read_bytes()
+    curve.unlink()
+    assert patcher("publish", folder, published, "--yes").code == 0
+    assert "plots/shift.png" not in hub.files(published) and "report.html" in hub.files(published)
+
+
 @pytest.mark.parametrize("files", [{"model.bin": b"x" * 9}, {"patch.json": b'{"tool": {"name": "other"}}'}])
 def test_somebody_elses_content_is_refused(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, files: dict[str, bytes]

@@ -1,0 +1,137 @@
+"""Turns a failed gate into a decision: by how much it failed, on which texts, and what can be done. Pure."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from patcher.console import number, percent
+from patcher.pictures import gate
+from patcher.verify.report import Report
+
+_SHOWN = 3  # texts
+_LONGEST = 60  # characters of a text
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way on: what it means, and the command that takes it."""
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to know and to do after `relu_sparsity` failed. `where` says on which lengths, `densest`
+    names the least sparse texts.
+
+    `shift` is the smallest constant of the measured curve that reaches the limit, None where there is no curve or none
+    of its constants does.
+    """
+
+    verdict: str
+    where: tuple[str, ...]
+    densest: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    shift: float | None = None
+
+
+def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
+    """The advice for a report on `folder`; None where the gate passed, was not measured, or is not what is wrong.
+
+    Where another check fails too, the model is not the base without its cap: no limit and no constant mends that.
+    """
+    check = gate(report)
+    if check is None or check.passed or check.value is None:
+        return None
+    # Without a single negative logit nothing is zero either: that check fails for the same reason.
+    others = [
+        one.name for one in report.all_checks if not one.passed and one.name not in {check.name, "negative_logits"}
+    ]
+    if others:
+        return None
+    verdict = (
+        f"Logit sparsity is {number(check.value * 100)} % and has to exceed {number(check.limit * 100)} %: "
+        f"{(check.limit - check.value) * 100:.2g} percentage points are missing."
+    )
+    reached = _reached(report.after.get("curve") or (), check.limit)
+    return Advice(
+        verdict,
+        _lengths(report),
+        _texts(report),
+        (*_train_anyway(check.value, folder), _calibrate(report, check.limit, reached, folder)),
+        reached["shift"] if reached else None,
+    )
+
+
+def lines(advice: Advice) -> list[str]:
+    """The advice for a terminal."""
+    made = [advice.verdict, *advice.where]
+    made += ["The least sparse texts:", *(f"- {text}" for text in advice.densest)] if advice.densest else []
+    made += ["What can be done:"]
+    for choice in advice.choices:
+        made += [f"- {choice.what}", f"    {choice.command}"]
+    return made
+
+
+def _lengths(report: Report) -> tuple[str, ...]:
+    bins = report.after.get("by_length") or ()
+    if len(bins) < 2:
+        return ()
+    worst = min(bins, key=lambda row: row["mean"])
+    best = max(bins, key=lambda row: row["mean"])
+    texts = "1 text" if worst["texts"] == 1 else f"{worst['texts']:,} texts"
+    return (
+        f"Embedding sparsity is lowest for {texts} of {_span(worst)} tokens, {percent(worst['mean'])} on average, "
+        f"and highest for those of {_span(best)} tokens, {percent(best['mean'])}.",
+    )
+
+
+def _texts(report: Report) -> tuple[str, ...]:
+    densest = sorted(report.probe_texts, key=lambda text: (-text["after"]["active_dims"], text["id"]))[:_SHOWN]
+    return tuple(
+        f"{text['id']}: {text['tokens']:,} tokens, {text['after']['active_dims']:,} active dims: {_short(text['text'])}"
+        for text in densest
+    )
+
+
+def _train_anyway(value: float, folder: str) -> tuple[Choice, ...]:
+    lower = (math.ceil(value * 100) - 1) / 100
+    if lower < 0:
+        return ()
+    what = (
+        "Train on it as it is, since SPLADE's regularisation makes a model sparser; the report states the lower limit."
+    )
+    return (Choice(what, f"patcher verify {shlex.quote(folder)} --min-logit-sparsity {lower:g}"),)
+
+
+def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, folder: str) -> Choice:
+    source = report.source
+    words = ["patcher", "patch", str(source.repo_id or source.path)]
+    words += ["--revision", source.revision] if source.repo_id and source.revision else []
+    told = "as small as can be"
+    if reached:
+        sparsity = percent(reached["embedding_sparsity"])
+        told = f"about {reached['shift']:.3g}, which makes embedding sparsity {sparsity}"
+    return Choice(
+        f"Calibrate: subtract one constant from every logit, {told}. The ranking of tokens stays; card and report say "
+        "that the logits are shifted.",
+        shlex.join([*words, "--out", folder, "--calibrate", f"{limit:g}"]),
+    )
+
+
+def _reached(curve: Any, limit: float) -> Mapping[str, Any] | None:
+    return next((point for point in curve if point["logit_sparsity"] > limit), None)
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    return f"{row['tokens'][0]:,} to {row['tokens'][1]:,}"
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip(' .,')}…"

@@ -1,0 +1,262 @@
+"""Patches a list of repositories: each by itself, so that a failure stops no other, and what is done stays done."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from patcher.api import Verification, check_place, patch_model
+from patcher.card import templates
+from patcher.convert import Converter
+from patcher.errors import PatcherError, UsageError, from_os
+from patcher.patch import PatchedModel, load
+from patcher.plan import SCHEMA_VERSION, Plan, make_plan
+from patcher.rewriting import Options
+from patcher.snapshot import Snapshot, resolve, sha256_of
+from patcher.verify import Report, hash_folder, load_report
+from patcher.verify.guard import Start, popen
+
+OURS = "family"  # names the list that comes with the package
+PATCHED, SKIPPED, NOTHING, FAILED = "patched", "skipped", "nothing to do", "failed"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the list: what to patch, and the folder to write."""
+
+    spec: str
+    out: Path
+
+
+@dataclass(frozen=True)
+class Member:
+    """An entry that was looked at: its snapshot and plan, or the error that stopped it."""
+
+    entry: Entry
+    snapshot: Snapshot | None = None
+    plan: Plan | None = None
+    error: PatcherError | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is anything to patch, and so code that a verification would run."""
+        return self.plan is not None and not self.plan.nothing_to_do
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one entry ended: `status` is one of the words above, `seconds` include the verification."""
+
+    entry: Entry
+    source: str
+    status: str
+    seconds: float
+    reason: str = ""
+    hint: str = ""
+    report: Report | None = None
+
+    @property
+    def logit_sparsity(self) -> float | None:
+        """Share of ReLU(logits) that is zero in the patched model, where it was measured."""
+        value = self.report.after.get("logit_sparsity") if self.report else None
+        return value if isinstance(value, float) else None
+
+    @property
+    def checks(self) -> str:
+        """How many checks passed, of how many."""
+        if self.report is None:
+            return ""
+        return f"{sum(check.passed for check in self.report.checks)}/{len(self.report.checks)}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "folder": str(self.entry.out),
+            "status": self.status,
+            "logit_sparsity": self.logit_sparsity,
+            "checks": self.checks,
+            "seconds": round(self.seconds, 2),
+            "reason": self.reason,
+            "hint": self.hint,
+            "report": self.report.as_json() if self.report else None,
+        }
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How a list ended, in its order."""
+
+    all: tuple[Outcome, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(outcome.status != FAILED for outcome in self.all)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "passed": self.passed,
+            "results": [outcome.as_json() for outcome in self.all],
+        }
+
+
+def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
+    """The entries of a list; `family` names the one that comes with the package.
+
+    A line holds a source and, after it, the name of a folder below `out` (`<name>-splade` where it is missing); `#`
+    begins a comment, and quotes hold spaces. Raises UsageError with the number of a line that can't be meant.
+    """
+    if str(path) == OURS and not path.exists():
+        path = templates() / "family.txt"
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(
+            f"The list {path} can't be read: {reason}.", "Give a text file with one model per line."
+        ) from (error)
+    entries: list[Entry] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise UsageError(f"Line {number} of {path} can't be read: {error}.", "Close the quotes.") from error
+        if not words:
+            continue
+        name = words[1] if len(words) > 1 else f"{_name(words[0])}-splade"
+        if len(words) > 2 or PurePosixPath(name).name != name or "\\" in name or name in {"..", "."}:
+            raise UsageError(
+                f"Line {number} of {path} is not a source and the name of a folder: {line.strip()}",
+                "Write one model per line, and after it, if you like, a name without slashes.",
+            )
+        if any(entry.out.name == name for entry in entries):
+            raise UsageError(
+                f"Line {number} of {path} would write {name} a second time.", "Write another name after the source."
+            )
+        entries.append(Entry(words[0], out / name))
+    if not entries:
+        raise UsageError(f"The list {path} names no model.", "Write one Hub id or folder per line.")
+    return tuple(entries)
+
+
+def look(entries: Sequence[Entry], options: Options, say: Callable[[str], None] = lambda _: None) -> tuple[Member, ...]:
+    """Resolve and plan every entry, without running or writing anything; an error is kept with its entry."""
+    members = []
+    for number, entry in enumerate(entries, 1):
+        say(f"[{number}/{len(entries)}] Looking at {entry.spec} ...")
+        try:
+            snapshot = resolve(entry.spec)
+            check_place(entry.out, snapshot)
+            members.append(Member(entry, snapshot, make_plan(snapshot, options)))
+        except Exception as error:
+            members.append(Member(entry, error=_told(error, entry.out)))
+    return tuple(members)
+
+
+def patch_all(
+    members: Sequence[Member],
+    verification: Verification | None,
+    start: Start = popen,
+    say: Callable[[str], None] = lambda _: None,
+) -> Outcomes:
+    """Patch each member, and verify it where `verification` says how. Executes the models' code then.
+
+    A folder that already is a complete result of the same source, options and limits is left as it is. `start` starts
+    the child processes.
+    """
+    if verification is not None:
+        verification = replace(verification, start=start)
+    convert = Converter(start, verification.devices[0] if verification else "cpu")
+    outcomes = []
+    for number, member in enumerate(members, 1):
+        begun = time.monotonic()
+        outcome = _patch(member, verification, convert, partial(_numbered, say, f"[{number}/{len(members)}]"))
+        outcomes.append(replace(outcome, seconds=time.monotonic() - begun))
+    return Outcomes(tuple(outcomes))
+
+
+def _numbered(say: Callable[[str], None], number: str, text: str) -> None:
+    say(f"{number} {text}")
+
+
+def _patch(
+    member: Member, verification: Verification | None, convert: Converter, say: Callable[[str], None]
+) -> Outcome:
+    entry, plan, snapshot = member.entry, member.plan, member.snapshot
+    if plan is None or snapshot is None:
+        assert member.error is not None
+        return Outcome(entry, entry.spec, FAILED, 0, member.error.message, member.error.hint)
+    source = str(plan.source)
+    if plan.nothing_to_do:
+        return Outcome(entry, source, NOTHING, 0, plan.nothing_to_do)
+    try:
+        if done := _done(entry.out, plan, snapshot, verification):
+            say(f"{entry.out} is complete already.")
+            return Outcome(entry, source, SKIPPED, 0, "complete already", report=None if done is True else done)
+        say(f"Patching {source} into {entry.out} ...")
+        report = patch_model(plan, snapshot, entry.out, verification, say=say, convert=convert).report
+    except Exception as error:
+        told = _told(error, entry.out)
+        return Outcome(entry, source, FAILED, 0, told.message, told.hint)
+    if report is not None and not report.passed:
+        failed = ", ".join(check.name for check in report.checks if not check.passed)
+        return Outcome(entry, source, FAILED, 0, f"did not pass {failed}", f"See {entry.out / 'report.json'}.", report)
+    return Outcome(entry, source, PATCHED, 0, "" if report else "not verified", report=report)
+
+
+def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification | None) -> Report | bool:
+    """The report of a folder that holds all that this run would make, True where none is needed, else False.
+
+    Every file is hashed here and now, and a source that is a folder too: it has no revision that would tell a change.
+    """
+    try:
+        model, report = load(out), load_report(out)
+    except PatcherError:
+        return False
+    same = model.source == plan.source and model.options == plan.options and model.diff == plan.diff
+    if not same or not _current(model, snapshot):
+        return False
+    files = hash_folder(out)
+    if any(files.get(file.path) != file.after for file in model.files):
+        return False
+    fits = report is not None and report.files == files
+    if verification is None:
+        return report if report is not None and fits else True
+    return report if report is not None and fits and verification.covers(report) else False
+
+
+def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
+    """Whether the source still is what the folder was made of. A commit can't change, a folder can."""
+    if snapshot.source.path is None:
+        return True
+    root = Path(snapshot.source.path)
+    return all(
+        (root / file.source_path).is_file() and sha256_of(root / file.source_path) == file.before
+        for file in model.files
+    )
+
+
+def _told(error: Exception, out: Path) -> PatcherError:
+    """Any error as a person reads it; the traceback where it was asked for."""
+    if os.environ.get("HF_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, PatcherError):
+        return error
+    if isinstance(error, OSError):
+        return from_os(error, str(out))
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return PatcherError(f"Something went wrong that should not: {what}.", "HF_DEBUG=1 shows where; report it.")
+
+
+def _name(spec: str) -> str:
+    """The last part of a source without its revision."""
+    if Path(spec).is_dir():
+        return Path(spec).resolve().name
+    return spec.rstrip("/").rpartition("/")[2].partition("@")[0]

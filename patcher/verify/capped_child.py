@@ -1,0 +1,118 @@
+"""The child process for a model whose cap stays: loads it as its users do and writes down what it measured.
+
+Started by `guard.run_child` as `python -m patcher.verify.capped_child REQUEST ANSWER`, both JSON files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from patcher.verify.guard import await_request, close_network
+
+
+def main(asked: str, answered: str) -> None:
+    """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
+    close_network()
+    Path(answered).write_text(json.dumps(measure(await_request(asked))), "utf-8")
+
+
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Load each masked LM, run the texts through it, and return what `capped.judge` reads.
+
+    The request: `encoders` (each a `folder` and the files of its `weights` in the source), `sparse_encoder` (a folder
+    to load as a whole, or None), `texts` (a file), `device`, `batch_size`, `max_batch_tokens`, `max_tokens`. An answer
+    with `missing_device` instead says which devices there are.
+    """
+    import torch
+
+    from patcher.verify.hardware import available_devices, choose_device, environment
+
+    if request["device"] not in {"auto", *(found := available_devices())}:
+        return {"missing_device": found}
+    device = choose_device(request["device"])
+    answer: dict[str, Any] = {
+        "tensors": 0,
+        "tensors_changed": [],
+        "buffers": 0,
+        "buffers_wrong": [],
+        "not_finite": 0,
+        "positions": 0,
+        "after": {},
+        "environment": environment(device),
+        "sparse_encoder": None,
+        "failure": None,
+    }
+    try:
+        with torch.inference_mode():
+            for encoder in request["encoders"]:
+                _measure(encoder, request, answer, device)
+            if request["sparse_encoder"] is not None:
+                answer["sparse_encoder"] = _as_sparse_encoder(request, device)
+    except Exception as error:  # whatever remote code raises is a finding about the model
+        answer["failure"] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return answer
+
+
+def _measure(encoder: dict[str, Any], request: dict[str, Any], answer: dict[str, Any], device: str) -> None:
+    """Add what one masked LM shows; the figures are those of the first."""
+    from transformers import AutoTokenizer
+
+    from patcher.verify.batches import batches, collate, windows
+    from patcher.verify.figures import Figures
+    from patcher.verify.models import changed_tensors, fresh_model, load_as_users_do, wrong_buffers
+
+    folder = encoder["folder"]
+    model, info = load_as_users_do(folder)
+    buffers, wrong = wrong_buffers(model, fresh_model(folder))
+    answer["buffers"] += buffers
+    answer["buffers_wrong"] += wrong
+    answer["tensors"] += len(model.state_dict())
+    model.to(device)
+    figures = Figures()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    for window in windows(request["texts"], tokenizer, request["max_tokens"]):
+        for batch in batches(window, request["batch_size"], request["max_batch_tokens"]):
+            logits = model(**collate(batch, tokenizer.pad_token_id, device)).logits
+            for text, encoded in zip(logits, batch, strict=True):
+                real = text[1 : len(encoded.ids)]  # the first row is synthetic, the last ones are padding
+                if figures.add_extremes(real):
+                    figures.logits.add(real.float())
+                figures.add_vector(text[: len(encoded.ids)].amax(0), len(encoded.ids))
+    # After the run: a forward pass that writes into its weights shows only now.
+    changed = {*info["missing_keys"], *info["unexpected_keys"], *changed_tensors(model, encoder["weights"])}
+    answer["tensors_changed"] += sorted(changed)
+    answer["not_finite"] += figures.not_finite
+    answer["positions"] += figures.positions
+    answer["after"] = answer["after"] or figures.as_json()
+
+
+def _as_sparse_encoder(request: dict[str, Any], device: str) -> dict[str, Any]:
+    """Load the folder as a user of sentence-transformers would, and look at its embeddings of the texts."""
+    import torch
+    from sentence_transformers import SparseEncoder, __version__
+
+    from patcher.verify.batches import read_texts
+    from patcher.verify.models import marked_memory
+
+    with marked_memory():
+        model = SparseEncoder(request["sparse_encoder"], trust_remote_code=True, device="cpu", local_files_only=True)
+    model.to(device)
+    model.max_seq_length = request["max_tokens"]
+    embeddings = model.encode_document(
+        [record["text"] for record in read_texts(request["texts"])],
+        batch_size=request["batch_size"],
+        convert_to_sparse_tensor=False,
+        show_progress_bar=False,
+    )
+    return {
+        "version": __version__,
+        "splade": any(type(module).__name__ == "SpladePooling" for module in model.modules()),
+        "not_finite": int((~torch.isfinite(embeddings)).sum()),
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

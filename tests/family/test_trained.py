@@ -1,0 +1,218 @@
+"""A trained, capped SPLADE model keeps its cap: patching it is refused, repairing it makes it load again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from patcher.api import patch_model
+from patcher.cli import main
+from patcher.errors import SourceError, UsageError
+from patcher.patch import load
+from patcher.plan import Options, Plan, make_plan
+from patcher.snapshot import resolve, sha256_of
+from patcher.verify import Report, hash_folder
+from patcher.verify.capped import judge, prepare_capped
+from patcher.verify.capped_child import measure
+from tests.conftest import MINI, Run
+from tests.verify.running import wanted
+
+CODE = "modeling_gptbert.py"
+CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
+REPAIRS = Options.choose(["repairs"])
+
+
+def plan_of(folder: Path, *codemods: str, **options: bool) -> Plan:
+    return make_plan(resolve(str(folder)), Options.choose(codemods, **options))
+
+
+def repaired(folder: Path, out: Path, options: Options = REPAIRS) -> Path:
+    snapshot = resolve(str(folder))
+    made = patch_model(make_plan(snapshot, options), snapshot, out, None).folder
+    assert made is not None
+    return made
+
+
+def report_on(folder: Path, scratch: Path, sparse_encoder: bool = False) -> Report:
+    """Verify inside the test's process."""
+    model, asked, files = load(folder), wanted(sparse_encoder=sparse_encoder), hash_folder(folder)
+    (scratch / folder.name).mkdir(parents=True)
+    answer = measure(prepare_capped(model, asked, scratch / folder.name))
+    return Report(model.source, answer["environment"], judge(model, answer, files), {}, answer["after"], files, 3)
+
+
+def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["plan", str(trained)], ["patch", str(trained), "--out", str(tmp_path / "out"), "--no-verify"]):
+        assert main(command) == 1
+        error, hint = capsys.readouterr().err.splitlines()[-2:]
+        assert "trained through the cap" in error and CAP.decode() in error
+        assert f"patcher threshold {trained}" in hint and f"patcher patch {trained} --codemod repairs" in hint
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SourceError):
+        plan_of(trained, "soft_cap", "is_decoder")
+
+
+def test_a_base_model_beside_modules_of_another_kind_is_no_trained_splade_model(mini: Path) -> None:
+    (mini / "modules.json").write_text('[{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}]')
+    assert plan_of(mini).soft_cap is not None and plan_of(mini).encoders == ()
+
+
+def test_a_trained_model_whose_base_had_no_cap_needs_nothing(trained: Path, patched_once: Path) -> None:
+    shutil.copy(patched_once / CODE, trained / CODE)
+    assert plan_of(trained).already_patched
+    assert plan_of(trained, "repairs").kept_cap is None
+
+
+def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: Path) -> None:
+    before = {path.relative_to(trained).as_posix(): sha256_of(path) for path in trained.rglob("*") if path.is_file()}
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
+    after = {path.relative_to(out).as_posix(): sha256_of(path) for path in out.rglob("*") if path.is_file()}
+    changed = {path for path in before if before[path] != after.get(path)}
+    assert changed - {"README.md"} == {CODE}, "modules.json, the pooling and the weights are all there"
+    assert set(after) - set(before) == {"patch.json"} and "1_SpladePooling/config.json" in after
+    code = (out / CODE).read_bytes()
+    assert CAP in code and b"_tied_weights_keys = None" in code
+    model = load(out)
+    assert model.soft_cap is None and model.encoders == ("",)
+    assert model.kept_cap is not None and model.kept_cap.scale == 30
+    card = (out / "README.md").read_text("utf-8")
+    assert (
+        "**its cap is kept**" in card and "patcher threshold" in card and "library_name: sentence-transformers" in card
+    )
+    assert "logits no longer" not in card and "σ" not in card
+
+
+def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path, tmp_path: Path) -> None:
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
+    names = ["weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"]
+    assert [check.name for check in report.checks] == names
+    assert report.passed, report.checks
+    assert report.before == {} and report.after["min"] > 0 and report.after["logit_sparsity"] == 0.0
+
+    broken = shutil.copytree(out, tmp_path / f"broken-{tmp_path.name}")
+    shutil.copy(MINI / CODE, broken / CODE)
+    found = report_on(broken, tmp_path / "scratch", sparse_encoder=True)
+    assert not any(check.passed for check in found.checks) and "is_decoder" in found.checks[0].detail
+
+
+def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, tmp_path: Path) -> None:
+    """The published code with nothing but the first obstacle out of its way: it loads, and computes with garbage."""
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}", Options.choose(["is_decoder", "tied_weights"]))
+    checks = {check.name: check for check in report_on(out, tmp_path / "scratch").checks}
+    assert not checks["buffers_rebuilt"].passed and checks["buffers_rebuilt"].value == 8
+    assert not checks["logits_finite"].passed
+    assert checks["weights_unchanged"].passed
+
+
+ANSWER = {
+    "tensors": 2,
+    "tensors_changed": [],
+    "buffers": 8,
+    "buffers_wrong": [],
+    "not_finite": 0,
+    "positions": 5,
+    "after": {},
+    "environment": {},
+    "sparse_encoder": {"splade": True, "not_finite": 0, "version": "6"},
+    "failure": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "fails"),
+    [
+        ({}, set()),
+        ({"tensors_changed": ["a"]}, {"weights_unchanged"}),
+        ({"buffers_wrong": ["a"]}, {"buffers_rebuilt"}),
+        ({"not_finite": 1}, {"logits_finite"}),
+        ({"sparse_encoder": {"splade": False, "not_finite": 0}}, {"sparse_encoder_loads"}),
+        ({"sparse_encoder": {"splade": True, "not_finite": 3}}, {"sparse_encoder_loads"}),
+        ({"positions": 0}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
+        ({"failure": "boom"}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
+    ],
+)
+def test_each_check_fails_by_itself(patched_once: Path, change: dict[str, object], fails: set[str]) -> None:
+    model = replace(load(patched_once), soft_cap=None)
+    found = judge(model, {**ANSWER, **change}, hash_folder(patched_once))
+    assert {check.name for check in found if not check.passed} == fails
+
+
+def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked_for(
+    trained: Path, tmp_path: Path
+) -> None:
+    """As a model with a Router is saved: the masked LM, its code and its weights lie below the model's own folder."""
+    sub = trained / "document_0_MLMTransformer"
+    sub.mkdir()
+    for path in list(trained.iterdir()):
+        if path.is_file() and path.name not in {"modules.json", "config_sentence_transformers.json", "README.md"}:
+            path.rename(sub / path.name)
+    modules = json.loads((trained / "modules.json").read_text())
+    modules[0]["path"] = sub.name
+    (trained / "modules.json").write_text(json.dumps(modules))
+    plan = plan_of(trained, "repairs")
+    assert plan.encoders == (sub.name,) and plan.files.changed == (f"{sub.name}/{CODE}",)
+    assert set(plan.files.added) == {CODE, "configuration_gptbert.py"}
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
+    assert (out / CODE).read_bytes() == (out / sub.name / CODE).read_bytes() != (MINI / CODE).read_bytes()
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
+    assert report.passed, report.checks
+    assert plan_of(out, "repairs").already_patched
+
+
+def test_the_command_says_what_it_did(trained: Path, tmp_path: Path, cli: Run) -> None:
+    """One real run through the guarded child, as a user sees it."""
+    out = tmp_path / f"out-{tmp_path.name}"
+    flags = ("--codemod", "rotary_tables", "--codemod", "tied_weights", "--codemod", "is_decoder")
+    done = cli("patch", trained, "--out", out, *flags, "--trust-remote-code", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert f"Verified: {out} passed all 3 checks." in done.stdout and "base model" not in done.stdout
+    assert "Running the repaired model" in done.stderr
+    again = cli("patch", out, "--out", tmp_path / "again", *flags)
+    assert again.returncode == 0 and "needs none of rotary_tables, tied_weights, is_decoder" in again.stdout
+
+
+# Chosen codemods, on any model
+
+
+def test_chosen_codemods_run_alone(mini: Path) -> None:
+    applied = {result.name for result in plan_of(mini, "tied_weights").codemods if result.status == "applied"}
+    assert applied == {"tied_weights"}
+    assert {result.name for result in plan_of(mini, "soft_cap").codemods} == {"soft_cap"}
+    assert {result.name for result in plan_of(mini, "repairs").codemods} == {
+        "rotary_tables",
+        "tied_weights",
+        "is_decoder",
+    }
+
+
+def test_checkpointing_is_asked_for_in_two_ways_and_never_comes_by_itself(mini: Path) -> None:
+    assert "checkpointing" not in {result.name for result in plan_of(mini).codemods}
+    by_flag, by_name = plan_of(mini, checkpointing=True), plan_of(mini, "checkpointing")
+    assert b"use_reentrant=False" in by_flag.contents[CODE] and by_flag.soft_cap is not None
+    assert b"use_reentrant=False" in by_name.contents[CODE] and CAP in by_name.contents[CODE]
+    both = plan_of(mini, "is_decoder", checkpointing=True)
+    assert {result.name for result in both.codemods} == {"is_decoder", "checkpointing"}
+
+
+def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
+    mini: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(mini), "--codemod", "soft-cap"]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "'soft-cap'" in error
+    assert all(name in hint for name in ("soft_cap", "rotary_tables", "checkpointing", "repairs"))
+
+
+def test_options_survive_their_record_and_old_records_are_read() -> None:
+    options = Options.choose(["repairs", "is_decoder"], checkpointing=True)
+    assert Options.from_json(json.loads(json.dumps(options.as_json()))) == options
+    assert Options.from_json({"also_causal_lm": True, "checkpointing": False}) == Options(also_causal_lm=True)
+    with pytest.raises(UsageError):
+        Options.from_json({"codemods": ["frobnicate"]})
