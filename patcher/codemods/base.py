@@ -232,6 +232,12 @@ class Code:
                         value = item.value if isinstance(item, (cst.Assign, cst.AnnAssign)) else None
                         found.setdefault(target.value, []).append(value or cst.Ellipsis())
         rebound = {item.name.value for node in self.nodes(cst.Global) for item in node.names} if found else set()
+        for line in self.module.body if found else ():
+            if not isinstance(line, (cst.SimpleStatementLine, cst.FunctionDef, cst.ClassDef)):  # if, try, for, with
+                bound = (
+                    n.target for n in walk(line) if isinstance(n, (cst.AssignTarget, cst.AnnAssign, cst.AugAssign))
+                )
+                rebound |= {target.value for target in bound if isinstance(target, cst.Name)}
         return {name: values[0] for name, values in found.items() if len(values) == 1 and name not in rebound}
 
     def statement(self, text: str) -> cst.SimpleStatementLine | cst.BaseCompoundStatement:

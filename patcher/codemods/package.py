@@ -75,6 +75,29 @@ class Package:
             self._bodies[function] = Body(function)
         return self._bodies[function]
 
+    @cached_property
+    def set_from_outside(self) -> frozenset[str]:
+        """Attributes that some code sets on an attribute of an object: `scale` of `self.head.scale = 30`."""
+        found = (node.target for code in self.codes.values() for node in code.nodes(cst.AssignTarget))
+        return frozenset(
+            target.attr.value
+            for target in found
+            if isinstance(target, cst.Attribute) and isinstance(target.value, cst.Attribute)
+        )
+
+    @cached_property
+    def configured(self) -> frozenset[str]:
+        """Keys for which a configuration class of these files has a default."""
+        classes = [node for code in self.codes.values() for node in code.classes().values()]
+        found: set[str] = set()
+        for node in classes:
+            if node.name.value.endswith("Config"):
+                found |= {name for name, _ in assignments(node.body.body)}
+                init = methods(node).get("__init__")
+                params = (*init.params.params, *init.params.kwonly_params) if init is not None else ()
+                found |= {param.name.value for param in params if param.default is not None}
+        return frozenset(found)
+
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name means, as LibCST's metadata gives it in one file: `torch.sigmoid`, `Head`, `.heads.Head`."""
         if not name.startswith("."):

@@ -18,6 +18,7 @@ import libcst as cst
 
 from patcher.codemods.base import Applied, Code, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span, rewrite
 from patcher.codemods.package import Class, Package
+from patcher.codemods.soft_cap.callers import other_callers
 from patcher.codemods.soft_cap.caps import Cap, Doubt, find, used_elsewhere
 from patcher.codemods.soft_cap.flow import Enter, Flow, Op
 from patcher.codemods.soft_cap.frame import Frame
@@ -43,6 +44,7 @@ class Target:
 class _Found:
     cap: Cap
     record: SoftCap
+    flow: Flow
 
 
 def soft_cap(
@@ -72,6 +74,12 @@ def soft_cap(
         if isinstance(turned_off, Refused):
             return turned_off
         outcomes.setdefault(CONFIG, turned_off)
+    others_too = other_callers(package, [one.cap for one in written], [one.flow for one in written])
+    calls = [_quoted(frame.code, frame.body.statement(call)) for frame, call in others_too]
+    if calls:
+        name = written[0].record.class_name
+        why = f"{name}: the function that holds `{written[0].record.expression}` is also called elsewhere"
+        return Refused("used-elsewhere", f"{why}: {'; '.join(dict.fromkeys(calls[:_LISTED]))}")
     for path, removal in remove(one.cap for one in written).items():
         record = next((one.record for one in written if one.record.file == path), written[0].record)
         outcomes[path] = Applied(rewrite(removal.code, removal.replacements), tuple(removal.spans), record)
@@ -101,7 +109,7 @@ def _only_cap(package: Package, target: Target, also_signed: bool) -> _Found | N
     if caps:
         cap = caps[0]
         record = describe(cap, name)
-        elsewhere = [_quoted(frame.code, frame.body.statement(use)) for frame, use in used_elsewhere(cap)]
+        elsewhere = [_quoted(frame.code, frame.body.statement(use)) for frame, use in used_elsewhere(cap, flow)]
         if cap.law.kind == "tanh" and not also_signed:
             return LeftAlone(
                 f"line {record.line}: `{record.expression}` is a signed cap; it keeps the sign of a logit, and with it "
@@ -111,7 +119,7 @@ def _only_cap(package: Package, target: Target, also_signed: bool) -> _Found | N
         if elsewhere:
             why = f"{name}: what is half capped in `{record.expression}` (line {record.line}) is also read elsewhere"
             return Refused("used-elsewhere", f"{why}: {'; '.join(elsewhere[:_LISTED])}")
-        return _Found(cap, record)
+        return _Found(cap, record, flow)
     off = next((doubt for doubt in doubts if doubt.name == "switched-off"), None)
     if off is not None:
         return NotNeeded(f"{name} has no cap any more: {off.why}")
