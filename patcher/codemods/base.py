@@ -22,8 +22,11 @@ from patcher.codemods.pieces import walk as walk
 from patcher.errors import CodeError
 
 MARK = "splade-patcher:"
+_FROM = re.compile(r"\bfrom\b[^\n]*\bimport\b")
 _GLOBAL = re.compile(r"\bglobal\s")
+_COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 Node = TypeVar("Node", bound=cst.CSTNode)
+PythonNode = TypeVar("PythonNode", bound=ast.AST)
 
 
 @dataclass(frozen=True)
@@ -208,15 +211,16 @@ class Code:
     @cached_property
     def _rebound(self) -> frozenset[str]:
         """The names that some function declares global."""
-        tops = [top for piece in self.pieces if _GLOBAL.search(piece.text) for top in piece.statements]
-        return frozenset(
-            name for top in tops for node in ast.walk(top) if isinstance(node, ast.Global) for name in node.names
-        )
+        return frozenset(name for node in self.python_nodes(ast.Global, _GLOBAL) for name in node.names)
 
     def import_statements(self) -> list[ast.ImportFrom]:
         """Every `from ... import`, wherever it stands."""
-        tops = [top for piece in self.pieces if {"from", "import"} <= piece.words for top in piece.statements]
-        return [node for top in tops for node in ast.walk(top) if isinstance(node, ast.ImportFrom)]
+        return self.python_nodes(ast.ImportFrom, _FROM)
+
+    def python_nodes(self, kind: type[PythonNode], mentioned: re.Pattern[str]) -> list[PythonNode]:
+        """Every node of a kind in the tree of Python's own parser, in the pieces in which a pattern is found."""
+        tops = [top for piece in self.pieces if mentioned.search(piece.text) for top in piece.statements]
+        return [node for top in tops for node in ast.walk(top) if isinstance(node, kind)]
 
     def nodes(self, kind: type[Node], *mentioned: str) -> list[Node]:
         """Every node of a kind, in the order of the file, in the pieces that mention each of these texts."""
@@ -297,13 +301,17 @@ class Code:
     @cached_property
     def _constants(self) -> Mapping[str, cst.BaseExpression]:
         found: dict[str, list[Piece]] = {}
+        rebound = set(self._rebound)
         for piece in self.pieces:
             for top in piece.statements:
+                if isinstance(top, _COMPOUND):
+                    names = (node for node in ast.walk(top) if isinstance(node, ast.Name))
+                    rebound |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
                 targets = top.targets if isinstance(top, ast.Assign) else [getattr(top, "target", None)]
                 for target in targets if isinstance(top, (ast.Assign, ast.AnnAssign, ast.AugAssign)) else ():
                     if isinstance(target, ast.Name):
                         found.setdefault(target.id, []).append(piece)
-        return Constants(self, {name: p[0] for name, p in found.items() if len(p) == 1 and name not in self._rebound})
+        return Constants(self, {name: p[0] for name, p in found.items() if len(p) == 1 and name not in rebound})
 
     @cached_property
     def indent(self) -> str:

@@ -129,6 +129,8 @@ class Piece:
         known: dict[cst.CSTNode, Mapping[cst.CSTNode, object]] = self.__dict__.setdefault("_known_scopes", {})
         if unit not in known:
             body = unit.body if isinstance(unit, cst.Module) else [unit]
+            if unit is not self.module:
+                context += self.bound or ""
             module = cst.Module([*cst.parse_module(context).body, *body])
             known[unit] = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)
         return known[unit]

@@ -101,7 +101,21 @@ def _prune(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
             children = value
         for child in children:
             if isinstance(child, ast.AST):
+                _behead(child, ranges)
                 _prune(child, ranges)
+
+
+def _behead(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
+    """Drop what stands in the head of a compound statement, where a changed line touches that; its blocks stay."""
+    if not isinstance(node, (ast.If, ast.While, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, ast.Match)):
+        return
+    fields = [name for name in ("test", "target", "iter", "items", "subject") if hasattr(node, name)]
+    below = {id(part) for part in ast.iter_child_nodes(node) if isinstance(part, (ast.stmt, ast.match_case))}
+    head = [part for child in ast.iter_child_nodes(node) if id(child) not in below for part in ast.walk(child)]
+    last = max((part.end_lineno or 0 for part in head if isinstance(part, ast.expr)), default=node.lineno)
+    if any(node.lineno <= end and start <= last for start, end in ranges):
+        for name in fields:
+            setattr(node, name, None)
 
 
 def _touched(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:
