@@ -77,7 +77,7 @@ def _defaults(path: Path) -> dict[str, Any]:
             elif isinstance(node, ast.FunctionDef) and node.name == "__init__":
                 names = [argument.arg for argument in node.args.args][-len(node.args.defaults) :]
                 found |= _numbers(names, node.args.defaults)
-    return {**found, "text_config": dict(found)} if b".text_config" in path.read_bytes() else found
+    return found
 
 
 def _numbers(names: Sequence[str], values: Iterable[ast.expr | None]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _numbers(names: Sequence[str], values: Iterable[ast.expr | None]) -> dict[st
     return {
         name: value.value
         for name, value in pairs
-        if isinstance(value, ast.Constant) and (value.value is None or type(value.value) in (int, float))
+        if isinstance(value, ast.Constant) and (value.value is None or isinstance(value.value, (int, float)))
     }
 
 
