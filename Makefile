@@ -19,7 +19,7 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub bench snapshot pictures clean
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub sweep bench snapshot pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -73,6 +73,9 @@ test-transformers4: $(STAMP) ## the original on transformers 4.57 against the pa
 test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is removed again: TO=user/name
 	@test -n "$(TO)" || { echo "Error: TO is not set." >&2; echo "Hint: make test-hub TO=user/name" >&2; exit 2; }
 	PATCHER_TEST_HUB_TO=$(TO) $(BIN)/python -m pytest tests/publish/test_any_hub.py $(ARGS)
+
+sweep: $(STAMP) ## plan all model code that the installed packages bring; ARGS=--update accepts what it finds
+	$(BIN)/python -m tests.sweep $(ARGS)
 
 bench: $(STAMP) ## ratios of time, memory and bytes against their floors (half an hour): ARGS="--only verify --pairs 3 --markdown --all"
 	$(BIN)/python -m tests.benchmarks $(ARGS)

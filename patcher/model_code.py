@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import libcst as cst
 
 from patcher.codemods import Code, Package, Target
 from patcher.errors import CodeError, SourceError
@@ -97,24 +96,24 @@ def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: 
             raise SourceError(f"auto_map needs {path}, which is not there.", "Give a complete model repository.")
         code = codes[path] = Code(path, modules[path], config)
         if _IMPORT.search(code.content):
-            for statement in code.nodes(cst.ImportFrom):
+            for statement in code.import_statements():
                 found = [p for p in imported(path, statement) if p in modules and p not in codes]
                 waiting += [p for p in found if p not in waiting]
     return codes
 
 
-def imported(path: str, statement: cst.ImportFrom) -> Iterator[str]:
+def imported(path: str, statement: ast.ImportFrom) -> Iterator[str]:
     """The files that a relative import may mean."""
     parents = PurePosixPath(path).parents
-    if not statement.relative or len(statement.relative) > len(parents):
+    if not statement.level or statement.level > len(parents):
         return
-    folder = parents[len(statement.relative) - 1]
+    folder = parents[statement.level - 1]
     if statement.module is not None:
-        dotted = cst.Module([]).code_for_node(statement.module)
-        yield str(folder / (dotted.replace(".", "/") + ".py"))
-    elif not isinstance(statement.names, cst.ImportStar):
+        yield str(folder / (statement.module.replace(".", "/") + ".py"))
+    else:
         for alias in statement.names:
-            yield str(folder / f"{alias.evaluated_name}.py")
+            if alias.name != "*":
+                yield str(folder / f"{alias.name}.py")
 
 
 # Models that transformers itself brings

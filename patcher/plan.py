@@ -231,7 +231,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _diff(path: str, before: bytes, after: bytes) -> str:
-    encoding = Code(path, before, {}).module.encoding if path.endswith(".py") else "utf-8"
+    encoding = Code(path, before, {}).encoding if path.endswith(".py") else "utf-8"
     old, new = lines(before.decode(encoding)), lines(after.decode(encoding))
     found = unified_diff(old, new, f"a/{path}", f"b/{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)

@@ -20,7 +20,7 @@ from patcher.codemods import (
     SoftCap,
     soft_cap,
 )
-from patcher.codemods.proof import Hunk, assert_only_intended, hunks, lines
+from patcher.codemods.proof import Hunk, hunks, lines, prove
 from patcher.codemods.soft_cap import CONFIG
 from patcher.errors import CodeError, UsageError
 from patcher.model_code import ModelCode, find_code
@@ -203,8 +203,8 @@ def _take_off_cap(
 
 def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
     """Go on with the result of one step, after the proof that only the intended lines and nodes differ."""
-    before, after = file.code, replace(file.code, content=outcome.code)
-    changed = assert_only_intended(before.text, after.text, outcome.spans, before.path)
+    before, after = file.code, file.code.changed(outcome.code)
+    changed = prove(before, after, outcome.spans)
     edits = tuple(_edit(before.text, after.text, hunk, file.origin) for hunk in changed)
     file.origin, file.code = _follow(file.origin, changed), after
     return CodemodResult(name, "applied", before.path, edits)

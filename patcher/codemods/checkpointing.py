@@ -7,25 +7,19 @@ With the reentrant form DistributedDataParallel stops with "marked as ready twic
 from __future__ import annotations
 
 import libcst as cst
-import libcst.matchers as m
 
-from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, rewrite
-
-_REENTRANT = m.Call(
-    func=m.Name("checkpoint") | m.Attribute(attr=m.Name("checkpoint")),
-    args=[m.ZeroOrMore(), m.Arg(keyword=m.Name("use_reentrant"), value=m.Name("True")), m.ZeroOrMore()],
-)
+from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, is_name, last_name, rewrite
 
 
 def checkpointing(code: Code) -> Outcome:
     """Replace each `use_reentrant=True` of a checkpoint call."""
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans = []
-    for call in code.nodes(cst.Call):
-        if not m.matches(call, _REENTRANT):
+    for call in code.nodes(cst.Call, "checkpoint", "use_reentrant"):
+        if last_name(call.func) != "checkpoint":
             continue
         for argument in call.args:
-            if argument.keyword is not None and argument.keyword.value == "use_reentrant":
+            if is_name(argument.keyword, "use_reentrant") and is_name(argument.value, "True"):
                 replacements[argument.value] = lambda _: cst.Name("False")
                 spans.append(code.span(argument))
     if not spans:

@@ -7,11 +7,8 @@ the key, and reading it without a default raises AttributeError.
 from __future__ import annotations
 
 import libcst as cst
-import libcst.matchers as m
 
-from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, rewrite
-
-_READ = m.Attribute(value=m.Name("config") | m.Attribute(attr=m.Name("config")), attr=m.Name("is_decoder"))
+from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, is_name, last_name, rewrite
 
 
 def is_decoder(code: Code) -> Outcome:
@@ -20,10 +17,10 @@ def is_decoder(code: Code) -> Outcome:
         return NotNeeded("config.json defines is_decoder")
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans = []
-    for node in code.nodes(cst.Attribute):
-        if not m.matches(node, _READ) or isinstance(
-            code.parent(node), (cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.Del)
-        ):
+    for node in code.nodes(cst.Attribute, "is_decoder"):
+        if not is_name(node.attr, "is_decoder") or last_name(node.value) != "config":
+            continue
+        if isinstance(code.parent(node), (cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.Del)):
             continue
         replacements[node] = lambda updated: cst.Call(
             func=cst.Name("getattr"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +76,31 @@ class Package:
         if function not in self._bodies:
             self._bodies[function] = Body(function)
         return self._bodies[function]
+
+    @cached_property
+    def set_from_outside(self) -> frozenset[str]:
+        """Attributes that some code sets on an attribute of an object: `scale` of `self.head.scale = 30`."""
+        found = (
+            target
+            for code in self.codes.values()
+            for node in code.python_nodes(ast.Assign, _SET_FROM_OUTSIDE)
+            for target in node.targets
+        )
+        return frozenset(
+            target.attr
+            for target in found
+            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Attribute)
+        )
+
+    @cached_property
+    def configured(self) -> frozenset[str]:
+        """Keys for which a configuration class of these files has a default."""
+        found: set[str] = set()
+        for code in self.codes.values():
+            for node in code.python_nodes(ast.ClassDef, _CONFIGURATION):
+                if node.name.endswith("Config"):
+                    found |= _defaults(node)
+        return frozenset(found)
 
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name means, as LibCST's metadata gives it in one file: `torch.sigmoid`, `Head`, `.heads.Head`."""
@@ -155,6 +182,26 @@ class Package:
             if values:
                 return Value(one.code, values[0]) if len(values) == 1 else None
         return None
+
+
+_SET_FROM_OUTSIDE = re.compile(r"\.\w+\.\w+[^=\n]*=(?!=)")
+_CONFIGURATION = re.compile(r"^class \w*Config\b", re.MULTILINE)
+
+
+def _defaults(node: ast.ClassDef) -> set[str]:
+    """The names that a class body binds, and the parameters of `__init__` that have a default."""
+    found: set[str] = set()
+    for item in node.body:
+        targets = item.targets if isinstance(item, ast.Assign) else []
+        if isinstance(item, ast.AnnAssign) and item.value is not None:
+            targets = [item.target]
+        found |= {target.id for target in targets if isinstance(target, ast.Name)}
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            inner = item.args
+            found |= {one.arg for one in inner.args[len(inner.args) - len(inner.defaults) :]}
+            pairs = zip(inner.kwonlyargs, inner.kw_defaults, strict=True)
+            found |= {one.arg for one, default in pairs if default is not None}
+    return found
 
 
 def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.BaseExpression]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from patcher.codemods.base import Span
+from patcher.codemods.base import Code, Span
+from patcher.codemods.pieces import lines as lines
 from patcher.errors import CodeError
 
 
@@ -20,17 +20,16 @@ class Hunk:
     after: tuple[int, int]
 
 
-def lines(text: str) -> list[str]:
-    """The lines of a source file with their ends; a form feed ends none, as in Python and unlike str.splitlines."""
-    return io.StringIO(text, newline="").readlines()
-
-
 def hunks(before: str, after: str) -> tuple[Hunk, ...]:
     """The changed line ranges between two texts. A line is compared with its line end."""
     old, new = lines(before), lines(after)
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    same = 0  # the equal lines at the start, which need no search
+    while same < min(len(old), len(new)) and old[same] == new[same]:
+        same += 1
+    matcher = SequenceMatcher(None, old[same:], new[same:], autojunk=False)
     found = []
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+    for tag, *around in matcher.get_opcodes():
+        i1, i2, j1, j2 = (same + index for index in around)
         # Of the places at which an insertion could be reported (blank lines around it), take the first.
         while tag == "insert" and i1 and old[i1 - 1] == new[j2 - 1]:
             i1, i2, j1, j2 = i1 - 1, i2 - 1, j1 - 1, j2 - 1
@@ -39,22 +38,44 @@ def hunks(before: str, after: str) -> tuple[Hunk, ...]:
     return tuple(found)
 
 
-def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: str) -> tuple[Hunk, ...]:
+def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
+    """Compare two files as `assert_only_intended` does, top-level statement by top-level statement.
+
+    Those whose text is equal, byte for byte, need no more: one text has one tree. Every statement of either file went
+    through Python's parser, also the new ones. Raises CodeError.
+    """
+    meant = tuple(spans)
+    if len(before.pieces) != len(after.pieces):
+        return assert_only_intended(before.text, after.text, meant, before.path)
+    found: list[Hunk] = []
+    old = new = 0
+    for one, other in zip(before.pieces, after.pieces, strict=True):
+        if one.text != other.text:
+            here = [Span(span.first - old, span.last - old) for span in meant]
+            for hunk in assert_only_intended(one.text, other.text, here, before.path, old):
+                (a, b), (c, d) = hunk.before, hunk.after
+                found.append(Hunk((a + old, b + old), (c + new, d + new)))
+        old, new = old + one.height, new + other.height
+    return tuple(found)
+
+
+def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: str, above: int = 0) -> tuple[Hunk, ...]:
     """Compare both texts as lines and as trees, and return the hunks between them.
 
     Every changed line has to lie inside one of `spans` (an insertion: inside or at its edge), and the two trees,
     with the statements on changed lines taken out of both, have to be equal node by node.
 
-    Raises CodeError where anything else differs: this is a mistake in a codemod, never one of the user's.
+    Raises CodeError where anything else differs: this is a mistake in a codemod, never one of the user's. Its lines
+    are counted from `above`, the number of lines in front of the two texts.
     """
     changed, meant = hunks(before, after), tuple(spans)
     for hunk in changed:
         first, last = hunk.before[0] + 1, hunk.before[1]
         if last < first and not any(span.first <= first and last <= span.last for span in meant):
-            raise _mistake(path, f"line {first} changed and was not meant to")
+            raise _mistake(path, f"line {above + first} changed and was not meant to")
         for line in range(first, last + 1):
             if not any(span.first <= line <= span.last for span in meant):
-                raise _mistake(path, f"line {line} changed and was not meant to")
+                raise _mistake(path, f"line {above + line} changed and was not meant to")
     old = _without(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
     new = _without(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
     if ast.dump(old) != ast.dump(new):
@@ -80,7 +101,21 @@ def _prune(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
             children = value
         for child in children:
             if isinstance(child, ast.AST):
+                _behead(child, ranges)
                 _prune(child, ranges)
+
+
+def _behead(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
+    """Drop what stands in the head of a compound statement, where a changed line touches that; its blocks stay."""
+    if not isinstance(node, (ast.If, ast.While, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, ast.Match)):
+        return
+    fields = [name for name in ("test", "target", "iter", "items", "subject") if hasattr(node, name)]
+    below = {id(part) for part in ast.iter_child_nodes(node) if isinstance(part, (ast.stmt, ast.match_case))}
+    head = [part for child in ast.iter_child_nodes(node) if id(child) not in below for part in ast.walk(child)]
+    last = max((part.end_lineno or 0 for part in head if isinstance(part, ast.expr)), default=node.lineno)
+    if any(node.lineno <= end and start <= last for start, end in ranges):
+        for name in fields:
+            setattr(node, name, None)
 
 
 def _touched(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:

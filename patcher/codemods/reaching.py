@@ -25,6 +25,7 @@ class Definition:
     statement: cst.CSTNode
     value: cst.BaseExpression | None
     augmented: cst.AugAssign | None = None
+    partial: bool = False  # what the name stood for before stays, with this in it
 
 
 class Body:
@@ -81,8 +82,11 @@ class Body:
                 if settled:
                     return _once(found), False
             elif isinstance(holder, (cst.For, cst.While)):
+                head = _of_head(holder, name)
+                if isinstance(holder, cst.For) and head and node is holder.body:
+                    return _once([*found, *head]), False  # each turn sets it anew
                 found += _backwards([holder.body], name)[0]  # an earlier turn of the loop
-                found += _of_head(holder, name)
+                found += head
             elif isinstance(holder, (cst.With, cst.If)):
                 found += _of_head(holder, name)
             elif isinstance(holder, cst.Try) and node is not holder.body:
@@ -109,7 +113,7 @@ def _leaves(node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
         return [], True
     if isinstance(node, cst.BaseSmallStatement):
         found = list(_definitions(node, name))
-        return found[::-1], any(not _partial(node, name) for _ in found[:1])
+        return found[::-1], any(not one.partial for one in found)
     if isinstance(node, cst.If):
         body, settled = _leaves(node.body, name)
         other, also = _leaves(node.orelse, name) if node.orelse is not None else ([], False)
@@ -133,12 +137,12 @@ def _leaves(node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
 def _definitions(node: cst.BaseSmallStatement, name: str) -> Iterator[Definition]:
     if isinstance(node, cst.Assign):
         for target in node.targets:
-            if isinstance(target.target, cst.Name):
-                if target.target.value == name:
-                    yield Definition(name, node, node.value)
-            elif dotted(target.target) == name:
+            if dotted(target.target) == name:
                 yield Definition(name, node, node.value)
-            elif _mentions(target.target, name):
+            elif isinstance(target.target, cst.Subscript):
+                if dotted(target.target.value) == name:
+                    yield Definition(name, node, node.value, partial=True)
+            elif isinstance(target.target, (cst.Tuple, cst.List)) and _mentions(target.target, name):
                 yield Definition(name, node, _unpacked(target.target, node.value, name))
     elif isinstance(node, cst.AnnAssign) and node.value is not None and dotted(node.target) == name:
         yield Definition(name, node, node.value)
@@ -146,6 +150,8 @@ def _definitions(node: cst.BaseSmallStatement, name: str) -> Iterator[Definition
         yield Definition(name, node, None, node)
     elif isinstance(node, cst.Expr) and mutated(node.value) == name:
         yield Definition(name, node, node.value)
+    elif isinstance(node, cst.Expr) and _grown(node.value) == name:
+        yield Definition(name, node, node.value.args[-1].value, partial=True)  # type: ignore[attr-defined]
     elif isinstance(node, (cst.Import, cst.ImportFrom, cst.Del)) and _mentions(node, name):
         yield Definition(name, node, None)
     yield from _walrus(node, node, name)
@@ -181,17 +187,33 @@ def mutated(node: cst.BaseExpression) -> str | None:
     return dotted(node) if changed else None
 
 
-def _partial(node: cst.BaseSmallStatement, name: str) -> bool:
-    """Whether a statement sets only a part of what a name stands for, as `x[0] = 1` does."""
-    if isinstance(node, cst.Assign):
-        return not any(dotted(target.target) == name or _names(target.target, name) for target in node.targets)
-    return False
+def written_into(node: cst.BaseSmallStatement) -> str | None:
+    """The name of a tensor that a statement changes in place, in whole or in part."""
+    if isinstance(node, cst.Expr):
+        return mutated(node.value) or _touched(node.value)
+    if isinstance(node, cst.AugAssign):
+        target = node.target
+        return dotted(target.value if isinstance(target, cst.Subscript) else target)
+    if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Subscript):
+        return dotted(node.targets[0].target.value)
+    return None
 
 
-def _names(node: cst.BaseExpression, name: str) -> bool:
-    if isinstance(node, (cst.Tuple, cst.List)):
-        return any(_names(element.value, name) for element in node.elements)
-    return dotted(node) == name
+def _touched(node: cst.BaseExpression) -> str | None:
+    """`x` of `x.zero_()` and of `x[0].fill_(1)`, whatever the method does."""
+    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute):
+        return None
+    name, receiver = node.func.attr.value, node.func.value
+    if not name.endswith("_") or name.endswith("__"):
+        return None
+    return dotted(receiver.value if isinstance(receiver, cst.Subscript) else receiver)
+
+
+def _grown(node: cst.BaseExpression) -> str | None:
+    """The name of a list that gets one more item: `chunks` of `chunks.append(x)`."""
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and len(node.args) == 1:
+        return dotted(node.func.value) if node.func.attr.value in {"append", "extend"} else None
+    return None
 
 
 def _mentions(node: cst.CSTNode, name: str) -> bool:

@@ -9,7 +9,6 @@ transformers 5 builds a model without memory, then gives every non-persistent bu
 from __future__ import annotations
 
 import libcst as cst
-import libcst.matchers as m
 
 from patcher.codemods.base import (
     Applied,
@@ -20,31 +19,25 @@ from patcher.codemods.base import (
     Replacement,
     Span,
     base_names,
+    dotted,
+    is_name,
     methods,
     rewrite,
     walk,
 )
 
 _ARGUMENTS = "_init_arguments"
-_NON_PERSISTENT = m.Call(
-    func=m.Attribute(value=m.Name("self"), attr=m.Name("register_buffer")),
-    args=[
-        m.ZeroOrMore(),
-        m.Arg(keyword=m.Name("persistent"), value=m.Name("False")) | m.Arg(keyword=None, value=m.Name("False")),
-        m.ZeroOrMore(),
-    ],
-)
 _COMMENT = "# transformers 5 leaves non-persistent buffers uninitialised after loading; they are computed again here."
 
 
 def rotary_tables(code: Code) -> Outcome:
     """Restore each non-persistent buffer that a module of this file computes in its `__init__`."""
     flash = _from_flash_attn(code)
-    tables = [node for node in code.classes().values() if _has_tables(node, flash)]
+    tables = [node for node in code.class_nodes("register_buffer", *flash) if _has_tables(node, flash)]
     if not tables:
         return NotNeeded("no module of this file computes non-persistent buffers in __init__")
     names = [node.name.value for node in tables]
-    homes = [node for node in code.classes().values() if "_init_weights" in methods(node)]
+    homes = [node for node in code.class_nodes("_init_weights") if "_init_weights" in methods(node)]
     if homes and all(_mentions(node, name) for node in homes for name in names):
         return NotNeeded(f"_init_weights already handles {', '.join(names)}")
     replacements: dict[cst.CSTNode, Replacement] = {}
@@ -58,7 +51,7 @@ def rotary_tables(code: Code) -> Outcome:
         for home in homes:
             _insert_branch(code, methods(home)["_init_weights"], branch, replacements, spans)
     else:
-        roots = [node for node in code.classes().values() if "PreTrainedModel" in base_names(node)]
+        roots = [node for node in code.class_nodes("PreTrainedModel") if "PreTrainedModel" in base_names(node)]
         if not roots:
             return Refused(
                 "rotary-no-home",
@@ -74,18 +67,27 @@ def _has_tables(node: cst.ClassDef, flash: set[str]) -> bool:
     init = methods(node).get("__init__")
     if init is None:
         return False
-    return any(m.matches(call, _NON_PERSISTENT) for call in walk(init)) or any(
-        name in flash for name in base_names(node)
+    return any(_is_table(item) for item in walk(init)) or any(name in flash for name in base_names(node))
+
+
+def _is_table(node: cst.CSTNode) -> bool:
+    """Whether a node is `self.register_buffer(..., persistent=False)`."""
+    if not isinstance(node, cst.Call) or dotted(node.func) != "self.register_buffer":
+        return False
+    return any(
+        is_name(argument.value, "False") and (argument.keyword is None or is_name(argument.keyword, "persistent"))
+        for argument in node.args
     )
 
 
 def _from_flash_attn(code: Code) -> set[str]:
     """Names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
+    if "flash_attn" not in code.text:
+        return set()
     names: set[str] = set()
-    for statement in code.nodes(cst.ImportFrom):
-        origin = code.source(statement.module) if statement.module else ""
-        if origin.startswith("flash_attn") and not isinstance(statement.names, cst.ImportStar):
-            names |= {alias.evaluated_alias or alias.evaluated_name for alias in statement.names}
+    for statement in code.import_statements():
+        if not statement.level and (statement.module or "").startswith("flash_attn"):
+            names |= {alias.asname or alias.name for alias in statement.names}
     return {name for name in names if "Rotary" in name}
 
 
@@ -115,7 +117,7 @@ def _remember_arguments(
         return Refused(
             "rotary-positional-only", f"{name}.__init__ (line {code.line(init)}) takes positional-only arguments"
         )
-    anchor = next((line for line in init.body.body if any(m.matches(n, _SUPER_INIT) for n in walk(line))), None)
+    anchor = next((line for line in init.body.body if any(_is_super_init(n) for n in walk(line))), None)
     if anchor is None:
         return Refused(
             "rotary-no-super-init",
@@ -128,7 +130,15 @@ def _remember_arguments(
     return None
 
 
-_SUPER_INIT = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super")), attr=m.Name("__init__")))
+def _is_super_init(node: cst.CSTNode) -> bool:
+    func = node.func if isinstance(node, cst.Call) else None
+    if (
+        not isinstance(func, cst.Attribute)
+        or not is_name(func.attr, "__init__")
+        or not isinstance(func.value, cst.Call)
+    ):
+        return False
+    return is_name(func.value.func, "super")
 
 
 def _branch(names: list[str]) -> str:
@@ -150,9 +160,9 @@ def _insert_branch(
     spans: list[Span],
 ) -> None:
     parameter = method.params.params[1].name.value
-    statement = code.statement(branch.format(module=parameter, indent=code.module.default_indent))
+    statement = code.statement(branch.format(module=parameter, indent=code.indent))
     body = method.body.body
-    after = m.matches(body[0], m.SimpleStatementLine(body=[m.Expr(value=m.SimpleString())])) and len(body) > 1
+    after = _is_docstring(body[0]) and len(body) > 1
     anchor = body[0]
     if after:
         replacements[anchor] = lambda updated: cst.FlattenSentinel([updated, statement])
@@ -162,6 +172,11 @@ def _insert_branch(
         spans.append(Span(code.line(anchor), code.line(anchor) - 1))
 
 
+def _is_docstring(node: cst.CSTNode) -> bool:
+    one = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
+    return isinstance(one, cst.Expr) and isinstance(one.value, cst.SimpleString)
+
+
 def _add_method(
     code: Code,
     node: cst.ClassDef,
@@ -169,7 +184,7 @@ def _add_method(
     replacements: dict[cst.CSTNode, Replacement],
     spans: list[Span],
 ) -> None:
-    indent = code.module.default_indent
+    indent = code.indent
     lines = branch.format(module="module", indent=indent).splitlines()
     text = f"def _init_weights(self, module):\n{indent}super()._init_weights(module)\n"
     statement = code.statement(text + "".join(f"{indent}{line}\n" for line in lines))

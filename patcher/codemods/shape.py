@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections import Counter
+from collections.abc import Iterable
 
 from patcher.errors import CodeError
 
@@ -15,26 +15,21 @@ MAX_BYTES = 1_000_000
 MAX_EQUAL_LINES = 5_000
 
 
-def check_shape(content: bytes, path: str) -> None:
-    """Refuse what LibCST's parser, which recurses without a limit of its own, could not survive.
-
-    Python's parser has limits and is asked first. Raises CodeError, with the line where it is known, and SyntaxError
-    or ValueError as `ast.parse` does.
-    """
+def check_size(content: bytes, path: str) -> None:
+    """Refuse what would take a parser, or a comparison of two texts, far too long. Raises CodeError."""
     if len(content) > MAX_BYTES:
         raise _refused(path, f"has {len(content):,} bytes; models have less than {MAX_BYTES:,}")
     repeated, times = Counter(content.splitlines()).most_common(1)[0] if content else (b"", 0)
     if times > MAX_EQUAL_LINES:
         raise _refused(path, f"repeats the line {repeated[:40]!r} {times:,} times")
-    try:
-        with warnings.catch_warnings():  # they would be printed, with what the code says
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content)
-    except (RecursionError, MemoryError):
-        lines = content.splitlines()
-        longest = max(range(len(lines)), key=lambda index: len(lines[index]))
-        raise _refused(path, f"is nested too deeply to be parsed; line {longest + 1} is the longest") from None
-    waiting: list[tuple[ast.AST, int, int]] = [(tree, 0, 1)]
+
+
+def check_depth(statements: Iterable[ast.stmt], path: str) -> None:
+    """Refuse what LibCST's parser, which recurses without a limit of its own, could not survive.
+
+    Python's parser has limits and comes first. Raises CodeError with the line.
+    """
+    waiting: list[tuple[ast.AST, int, int]] = [(node, 1, node.lineno) for node in statements]
     while waiting:
         node, depth, line = waiting.pop()
         line = getattr(node, "lineno", line)

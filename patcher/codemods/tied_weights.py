@@ -7,32 +7,37 @@ answers with a parameter and not with a module, so the value that keeps the beha
 
 from __future__ import annotations
 
-from typing import cast
-
 import libcst as cst
-import libcst.matchers as m
 
-from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, Span, rewrite
+from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, Span, is_name, rewrite
 
-_NAME = m.Name("_tied_weights_keys")
-_VALUE = m.List() | m.Tuple() | m.Set()
-_LISTED = m.Assign(targets=[m.AssignTarget(target=_NAME)], value=_VALUE) | m.AnnAssign(target=_NAME, value=_VALUE)
+_NAME = "_tied_weights_keys"
 
 
 def tied_weights(code: Code) -> Outcome:
     """Replace each list of tied names in a class body by None."""
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans: list[Span] = []
-    for node in code.classes().values():
+    for node in code.class_nodes(_NAME):
         for item in node.body.body:
             statements = item.body if isinstance(item, cst.SimpleStatementLine) else ()
             for statement in statements:
-                if not m.matches(statement, _LISTED):
-                    continue
-                value = cast(cst.Assign | cst.AnnAssign, statement).value
-                assert value is not None
-                replacements[value] = lambda _: cst.Name("None")
-                spans.append(code.span(statement))
+                value = _listed(statement)
+                if value is not None:
+                    replacements[value] = lambda _: cst.Name("None")
+                    spans.append(code.span(statement))
     if not spans:
         return NotNeeded("no class of this file lists tied weights")
     return Applied(rewrite(code, replacements), tuple(spans))
+
+
+def _listed(statement: cst.CSTNode) -> cst.BaseExpression | None:
+    """The list that a statement binds the name to; None for any other statement."""
+    target: cst.CSTNode | None = None
+    if isinstance(statement, cst.Assign) and len(statement.targets) == 1:
+        target = statement.targets[0].target
+    elif isinstance(statement, cst.AnnAssign):
+        target = statement.target
+    if not is_name(target, _NAME) or not isinstance(statement, (cst.Assign, cst.AnnAssign)):
+        return None
+    return statement.value if isinstance(statement.value, (cst.List, cst.Tuple, cst.Set)) else None

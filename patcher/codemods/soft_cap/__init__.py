@@ -18,6 +18,7 @@ import libcst as cst
 
 from patcher.codemods.base import Applied, Code, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span, rewrite
 from patcher.codemods.package import Class, Package
+from patcher.codemods.soft_cap.callers import other_callers
 from patcher.codemods.soft_cap.caps import Cap, Doubt, find, used_elsewhere
 from patcher.codemods.soft_cap.flow import Enter, Flow, Op
 from patcher.codemods.soft_cap.frame import Frame
@@ -44,6 +45,7 @@ class Target:
 class _Found:
     cap: Cap
     record: SoftCap
+    flow: Flow
 
 
 def soft_cap(
@@ -82,6 +84,12 @@ def soft_cap(
         if isinstance(turned_off, Refused):
             return turned_off
         outcomes.setdefault(CONFIG, turned_off)
+    others_too = other_callers(package, [one.cap for one in written], [one.flow for one in written])
+    calls = [_quoted(frame.code, frame.body.statement(call)) for frame, call in others_too]
+    if calls:
+        name = written[0].record.class_name
+        why = f"{name}: the function that holds `{written[0].record.expression}` is also called elsewhere"
+        return Refused("used-elsewhere", f"{why}: {'; '.join(dict.fromkeys(calls[:_LISTED]))}")
     if written and shift:
         content = with_key(package.config_json, SHIFT_KEY, shift)
         outcomes[CONFIG] = Applied(content, (), written[0].record)
@@ -116,7 +124,7 @@ def _only_cap(
     if caps:
         cap = caps[0]
         record = describe(cap, name, shift)
-        elsewhere = [_quoted(frame.code, frame.body.statement(use)) for frame, use in used_elsewhere(cap)]
+        elsewhere = [_quoted(frame.code, frame.body.statement(use)) for frame, use in used_elsewhere(cap, flow)]
         if cap.law.kind == "tanh" and not also_signed:
             return LeftAlone(
                 f"line {record.line}: `{record.expression}` is a signed cap; it keeps the sign of a logit, and with it "
@@ -126,7 +134,7 @@ def _only_cap(
         if elsewhere:
             why = f"{name}: what is half capped in `{record.expression}` (line {record.line}) is also read elsewhere"
             return Refused("used-elsewhere", f"{why}: {'; '.join(elsewhere[:_LISTED])}")
-        return _Found(cap, record)
+        return _Found(cap, record, flow)
     off = next((doubt for doubt in doubts if doubt.name == "switched-off"), None)
     if off is not None:
         return NotNeeded(f"{name} has no cap any more: {off.why}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import libcst as cst
 
-from patcher.codemods.reaching import mutated
+from patcher.codemods.base import walk
+from patcher.codemods.reaching import mutated, written_into
 from patcher.codemods.soft_cap.flow import BOUNDED, Enter, Flow, Join, Leave, Link, Move, Op, Way, taker
 from patcher.codemods.soft_cap.frame import Frame
 
@@ -50,21 +51,64 @@ class Doubt:
 
 def find(flow: Flow) -> tuple[list[Cap], list[Doubt]]:
     """The caps on the ways of a flow, each once, and what is bounded and can't be read as one."""
-    caps: dict[int, Cap] = {}
+    met: dict[int, list[tuple[Way, int]]] = {}
     doubts: dict[int, Doubt] = {}
     for way in flow.ways:
         for index, step in enumerate(way):
-            if not isinstance(step, Op) or step.what not in BOUNDED.values():
-                continue
-            found = _read(flow, way, index)
-            here = id(step.node)
-            if isinstance(found, Doubt):
-                doubts.setdefault(here, found)
-            elif here in caps and caps[here].law != found.law:
-                doubts[here] = Doubt("several-caps", "is scaled in two ways", step)
-            else:
-                caps[here] = _united(caps[here], found) if here in caps else found
-    return [cap for here, cap in caps.items()], [doubt for here, doubt in doubts.items() if here not in caps]
+            if isinstance(step, Op) and step.what in BOUNDED.values():
+                met.setdefault(id(step.node), []).append((way, index))
+    caps: dict[int, Cap] = {}
+    for here, places in met.items():
+        found = _read_all(flow, places)
+        if isinstance(found, Cap):
+            caps[here] = found
+        else:
+            doubts[here] = found
+    for here in list(caps):  # what is done to the result of a cap may be no more than a cast
+        for way, index in met[here]:
+            around = [doubts[id(s.node)] for s in way[:index] if isinstance(s, Op) and id(s.node) in doubts]
+            if around and around[0].name != "switched-off":
+                doubts[here] = replace(around[0], op=caps.pop(here).bounded)
+                break
+    return list(caps.values()), list(doubts.values())
+
+
+def _read_all(flow: Flow, places: Sequence[tuple[Way, int]]) -> Cap | Doubt:
+    """The cap around a bounded step that is met on several ways; what one of them alone does inside of it stays."""
+    found = [_read(flow, way, index) for way, index in places]
+    if not _agree(found):
+        inside = [[way[i] for i in _inner(way, index)] for way, index in places]
+        common = 0
+        while all(len(steps) > common for steps in inside) and len({_node(steps[common]) for steps in inside}) == 1:
+            common += 1
+        found = [_read(flow, way, index, common) for way, index in places]
+    united: Cap | None = None
+    for one in found:
+        if isinstance(one, Doubt):
+            return one
+        if united is not None and not _same(united.law, one.law):
+            return Doubt("several-caps", "is scaled in two ways", one.bounded)
+        united = one if united is None else _united(united, one)
+    assert united is not None
+    return united
+
+
+def _node(step: object) -> int:
+    assert isinstance(step, Op)
+    return id(step.node)
+
+
+def _agree(found: Sequence[Cap | Doubt]) -> bool:
+    laws = [one.law for one in found if isinstance(one, Cap)]
+    return len(laws) == len(found) and all(_same(law, laws[0]) for law in laws)
+
+
+def _same(one: Law, other: Law) -> bool:
+    return (
+        one.kind == other.kind
+        and math.isclose(one.scale, other.scale, rel_tol=_EXACT)
+        and math.isclose(one.temperature, other.temperature, rel_tol=_EXACT)
+    )
 
 
 def _united(one: Cap, other: Cap) -> Cap:
@@ -76,12 +120,12 @@ def _united(one: Cap, other: Cap) -> Cap:
     )
 
 
-def _read(flow: Flow, way: Way, index: int) -> Cap | Doubt:
-    """The cap around one bounded step of a way."""
+def _read(flow: Flow, way: Way, index: int, inside: int | None = None) -> Cap | Doubt:
+    """The cap around one bounded step of a way, with no more than so many steps inside of it."""
     bounded = way[index]
     assert isinstance(bounded, Op)
     outer = _outer(way, index)
-    inner = _inner(way, index)
+    inner = _inner(way, index)[:inside]
     steps = (*(way[i] for i in outer), bounded, *(way[i] for i in inner))
     ops = tuple(step for step in steps if isinstance(step, Op))
     if bounded.take is None and isinstance(bounded.node, cst.Arg):
@@ -90,12 +134,18 @@ def _read(flow: Flow, way: Way, index: int) -> Cap | Doubt:
         )
     if bounded.take is None:
         return Doubt("not-understood", "is used in a form that can't be taken out", bounded)
+    if any(isinstance(step, Op) and step.node is bounded.node for step in (*way[:index], *way[index + 1 :])):
+        return Doubt("not-understood", "is applied more than once, one time on the result of the other", bounded)
     for name, group in (("scale-unknown", outer), ("temperature-unknown", inner)):
         for i in group:
             op = way[i]
             assert isinstance(op, Op)
+            if op.number is None and op.what in {"add", "sub", "rsub"}:
+                return Doubt("offset", _WHY["offset"], bounded)
             if op.number is None:
                 return Doubt(name, f"is not understood: its {name.partition('-')[0]} can't be read off", bounded)
+    if _scaled_again(way, index):
+        return Doubt("not-understood", "is scaled or moved once more after it was joined with something else", bounded)
     off = next((op.number.key for op in ops if op.number is not None and math.isnan(op.number.value)), None)
     if off is not None:
         return Doubt("switched-off", f"config.json has no number for {'.'.join(off)}", bounded)
@@ -118,7 +168,7 @@ _WHY = {
 
 def _outer(way: Way, index: int) -> list[int]:
     """Where the numbers stand that the bounded value is multiplied with or moved by, the outermost first."""
-    found = []
+    found: list[int] = []
     for i in range(index - 1, -1, -1):
         step = way[i]
         if isinstance(step, Join) or (isinstance(step, Op) and step.what in BOUNDED.values()):
@@ -128,14 +178,26 @@ def _outer(way: Way, index: int) -> list[int]:
     return found[::-1]
 
 
+def _scaled_again(way: Way, index: int) -> bool:
+    """Whether a number is applied to the result after that was joined with other values, which have no cap."""
+    joined = False
+    for step in reversed(way[:index]):
+        if isinstance(step, Op) and (joined or step.what in BOUNDED.values()):
+            return joined and step.what not in BOUNDED.values()
+        joined = joined or isinstance(step, Join)
+    return False
+
+
 def _inner(way: Way, index: int) -> list[int]:
     """Where the numbers stand that the value is divided by before the bound; what is added there stays inside."""
-    found = []
+    found: list[int] = []
     for i in range(index + 1, len(way)):
         step = way[i]
         if isinstance(step, Join) or (isinstance(step, Op) and step.what not in {"mul", "div"}):
             break
         if isinstance(step, Op):
+            if step.number is None and found:
+                break  # a gate or a learned scale, behind the numbers of the cap
             found.append(i)
     return found
 
@@ -231,11 +293,10 @@ def _call(entered: Enter, left: object) -> Op:
     return Op(caller, entered.call, "call", taker(entered.call, argument))
 
 
-def used_elsewhere(cap: Cap) -> Iterator[tuple[Frame, cst.CSTNode]]:
+def used_elsewhere(cap: Cap, flow: Flow) -> Iterator[tuple[Frame, cst.CSTNode]]:
     """Places that read a half-capped value for another purpose, which the removal would change unasked."""
     kept = {id(op.node) for op in cap.removed}
     frames = {id(op.frame) for op in cap.removed if op.what != "call"}
-    used = {id(link.use) for link in cap.links}
     for link in cap.links:
         body = link.frame.body
         if id(link.frame) not in frames or "." in link.definition.name:
@@ -246,13 +307,44 @@ def used_elsewhere(cap: Cap) -> Iterator[tuple[Frame, cst.CSTNode]]:
             same = any(one.statement is link.definition.statement for one in found)
             if (
                 same
-                and id(use) not in used
+                and id(use) not in flow.used
                 and id(statement) not in kept
                 and statement is not link.definition.statement
             ):
                 yield link.frame, use
     for op in cap.removed:
         yield from _mutated_elsewhere(op)
+    yield from _aliased(cap, flow)
+
+
+def _aliased(cap: Cap, flow: Flow) -> Iterator[tuple[Frame, cst.CSTNode]]:
+    """Readers of a tensor after another name of it is changed in place: the cap kept the two apart."""
+    gone = {id(op.frame.body.statement(op.node)) for op in cap.removed}
+    names: dict[Frame, dict[str, None]] = {}
+    for link in (*cap.links, *_beside(cap, flow)):
+        names.setdefault(link.frame, {})[link.definition.name] = None
+    for frame, same in names.items():
+        if len(same) < 2:
+            continue
+        for statement in (node for node in walk(frame.function.body) if isinstance(node, cst.BaseSmallStatement)):
+            changed = written_into(statement)
+            if changed in same and id(statement) not in gone:
+                for other in same:
+                    for use in frame.body.later_uses(other, statement) if other != changed else ():
+                        yield frame, statement if id(use) in flow.used else use
+
+
+def _beside(cap: Cap, flow: Flow) -> Iterator[Link]:
+    """The names of what goes into a cap and of what comes out."""
+    ops = {id(op.node) for op in cap.steps}
+    for way in flow.ways:
+        places = [index for index, step in enumerate(way) if isinstance(step, Op) and id(step.node) in ops]
+        for steps in (reversed(way[: places[0]]), way[places[-1] + 1 :]) if places else ():
+            for step in steps:
+                if not isinstance(step, Move):
+                    if isinstance(step, Link):
+                        yield step
+                    break
 
 
 def _mutated_elsewhere(op: Op) -> Iterator[tuple[Frame, cst.CSTNode]]:

@@ -7,13 +7,13 @@ a matrix product or a linear layer, and at anything that it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
 
 from patcher.codemods.base import dotted, last_name, walk
-from patcher.codemods.package import Class, External, Function
+from patcher.codemods.package import Class, External, Function, assignments
 from patcher.codemods.reaching import Definition
 from patcher.codemods.soft_cap.frame import Frame, Instance, Meaning, Number
 
@@ -112,6 +112,7 @@ class Flow:
         self.start = frame
         self.ways: list[Way] = []
         self.frames: list[Frame] = [frame]
+        self.used: set[int] = set()  # the names that carry the logits, where they are read
         self._left = _STEPS
         self._seen: set[tuple[int, ...]] = set()
         for statement, value in _returned(frame):
@@ -124,7 +125,7 @@ class Flow:
         if not self._go(node, frame, way, 1):
             return
         if isinstance(node, cst.Call):
-            named = _argument(node, "logits")
+            named = _argument(node, "logits", _position(frame, node, at))
             if named is not None:
                 self._value(named, at, frame, way)
                 return
@@ -161,9 +162,10 @@ class Flow:
                 return
             if found:
                 for one in found:
-                    if one.augmented is None and one.value is not None and not _is_part(one):
-                        self._logits(one.value, one.statement, frame, way)
-                    elif one.augmented is not None:
+                    if one.augmented is None and one.value is not None and not one.partial:
+                        self.used.add(id(node))
+                        self._logits(one.value, one.statement, frame, (*way, Link(frame, one, node)))
+                    elif one.augmented is not None or (one.partial and not _is_other_key(one)):
                         self._definition(one, node, frame, way)
                 return
         self._value(node, at, frame, way)
@@ -196,6 +198,11 @@ class Flow:
                 self._value(node.value, at, frame, (*way, Move(node)))
         elif isinstance(node, cst.Attribute):
             self._attribute(node, at, frame, way)
+        elif isinstance(node, (cst.ListComp, cst.GeneratorExp)):
+            self._value(node.elt, at, frame, (*way, Join(node)))
+        elif isinstance(node, cst.List):  # what torch.cat gets
+            for element in node.elements:
+                self._value(element.value, at, frame, (*way, Join(node)))
         else:
             self._end(way)
 
@@ -212,20 +219,22 @@ class Flow:
 
     def _definition(self, one: Definition, use: cst.CSTNode, frame: Frame, way: Way) -> None:
         way = (*way, Link(frame, one, use))
+        self.used.add(id(use))
         augmented = one.augmented
         if augmented is not None:
             what = _PLAIN_AUGMENTED.get(type(augmented.operator))
             if what is None:
                 self._end(way)
                 return
+            if not self._go(augmented, frame, way, 3):
+                return
             number = frame.number(augmented.value, augmented)
             step = Op(frame, augmented, what, None, number)
             self._value(augmented.target, augmented, frame, (*way, step))
         elif one.value is None:
             self._end(way)
-        elif _is_part(one):
+        elif one.partial:
             self._value(one.value, one.statement, frame, (*way, Join(one.statement)))
-            self._name(cst.Name(one.name), one.statement, frame, (*way, Join(one.statement)))
         else:
             self._value(one.value, one.statement, frame, way)
 
@@ -261,8 +270,8 @@ class Flow:
         elif what == "div":
             self._value(node.left, at, frame, (*way, Op(frame, node, what, _left)))
         else:
-            self._value(node.left, at, frame, (*way, Join(node)))
-            self._value(node.right, at, frame, (*way, Join(node)))
+            self._value(node.left, at, frame, (*way, Op(frame, node, what, _left)))
+            self._value(node.right, at, frame, (*way, Op(frame, node, "rsub" if what == "sub" else what, _right)))
 
     def _call(self, node: cst.Call, at: cst.CSTNode, frame: Frame, way: Way) -> None:
         meaning = frame.meaning(node.func, at)
@@ -373,7 +382,7 @@ class Flow:
     def _enter(self, node: cst.Call, at: cst.CSTNode, frame: Frame, way: Way, go_on: Callable[..., None]) -> bool:
         """Go into a function of the package that is called; False where the call is none."""
         meaning = frame.meaning(node.func, at)
-        target, this, made = _called(frame, meaning, node)
+        target, this, made = called(frame, meaning, node)
         if target is None or frame.depth > 12 or any(s.call is node for s in way if isinstance(s, Enter)):
             return False
         inner = frame.enter(target, node, at, this, made)
@@ -386,7 +395,16 @@ class Flow:
 
     def _go(self, node: cst.CSTNode, frame: Frame, way: Way, mode: int) -> bool:
         """Whether this place was not reached in this way before, and there is still patience left."""
-        key = (mode, id(node), id(frame.call), *(id(step.node) for step in way if isinstance(step, Op)))
+        turn = next((i for i, s in enumerate(way) if isinstance(s, Op) and s.node is node and s.frame is frame), None)
+        if turn is not None:  # a loop: its steps a second time say enough
+            self._end((*way, *way[turn:]))
+            return False
+        key = (
+            mode,
+            id(node),
+            id(frame),
+            *(id(item) for step in way if isinstance(step, Op) for item in (step.node, step.frame)),
+        )
         if key in self._seen or self._left <= 0 or len(self.ways) >= _WAYS:
             return False
         self._seen.add(key)
@@ -397,6 +415,18 @@ class Flow:
         self.ways.append(way)
 
 
+def _position(frame: Frame, call: cst.Call, at: cst.CSTNode) -> int | None:
+    """Where the logits stand among the arguments of an output object; transformers' own put them behind the loss."""
+    if not (last_name(call.func) or "").endswith("Output"):
+        return None
+    made = frame.meaning(call.func, at)
+    if not isinstance(made, Class):
+        return 1
+    init = made.methods.get("__init__")
+    names = [p.name.value for p in init.params.params[1:]] if init else [n for n, _ in assignments(made.node.body.body)]
+    return names.index("logits") if "logits" in names else 1
+
+
 def _returned(frame: Frame) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression]]:
     """What a function returns, with the statement; functions inside of it do not count."""
     waiting: list[cst.CSTNode] = [frame.function.body]
@@ -405,11 +435,22 @@ def _returned(frame: Frame) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression]]:
         if isinstance(node, cst.Return):
             if node.value is not None:
                 yield node, node.value
+        elif isinstance(node, (cst.IndentedBlock, cst.SimpleStatementLine, cst.SimpleStatementSuite)):
+            waiting += reversed(_alive(node.body))
         elif not isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.BaseExpression)):
             waiting += reversed(node.children)
 
 
-def _called(
+def _alive(statements: Sequence[cst.CSTNode]) -> Sequence[cst.CSTNode]:
+    """The statements of a block up to the first that always leaves it."""
+    for index, item in enumerate(statements):
+        last = item.body[-1] if isinstance(item, cst.SimpleStatementLine) else item
+        if isinstance(last, (cst.Return, cst.Raise)):
+            return statements[: index + 1]
+    return statements
+
+
+def called(
     frame: Frame, meaning: Meaning | None, node: cst.Call
 ) -> tuple[Function | None, Class | None, Instance | None]:
     """The function that a call runs, the class of its `self`, and the object it belongs to."""
@@ -472,10 +513,14 @@ def _right(new: cst.CSTNode) -> cst.BaseExpression:
     return new.right  # type: ignore[attr-defined, no-any-return]
 
 
-def _is_part(one: Definition) -> bool:
-    """Whether a statement sets only a part of the name: `x[:, 0] = y`."""
-    statement = one.statement
-    return isinstance(statement, cst.Assign) and all(isinstance(t.target, cst.Subscript) for t in statement.targets)
+def _is_other_key(one: Definition) -> bool:
+    """Whether a statement sets something else of an output: `outputs["loss"] = x`."""
+    if not isinstance(one.statement, cst.Assign):
+        return False
+    target = one.statement.targets[0].target
+    item = target.slice[0].slice if isinstance(target, cst.Subscript) else None
+    key = item.value if isinstance(item, cst.Index) else None
+    return isinstance(key, cst.SimpleString) and key.evaluated_value != "logits"
 
 
 def _is_tuple(node: cst.BaseExpression) -> bool:
@@ -500,4 +545,4 @@ def _speaks_of_loss(node: cst.BaseExpression) -> bool:
     return any(isinstance(item, cst.Name) and "loss" in item.value.lower() for item in walk(node))
 
 
-__all__ = ["BOUNDED", "Enter", "Flow", "Join", "Leave", "Link", "Move", "Op", "Step", "Take", "Way", "taker"]
+__all__ = ["BOUNDED", "Enter", "Flow", "Join", "Leave", "Link", "Move", "Op", "Step", "Take", "Way", "called", "taker"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ import libcst as cst
 from patcher.codemods.base import Code, dotted
 from patcher.codemods.package import Class, Definition, External, Function, Package, Value
 from patcher.codemods.reaching import Body
+from patcher.codemods.reaching import Definition as Reached
 
 _DEPTH = 16  # constants named by constants; deeper than anybody writes, and an end to circles
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
@@ -100,7 +101,7 @@ class Frame:
         if self.instance is not None:
             made = self.instance
             bound = made.frame._bind(init, made.call, made.frame.body.statement(made.call))
-            frame = replace(frame, arguments=bound)
+            frame = replace(frame, arguments=bound, call=made.call)
         return frame
 
     def in_init(self, init: Function) -> Frame:
@@ -126,11 +127,12 @@ class Frame:
                 return self.package.method(self.this, node.attr.value, after=self.owner)
             name = dotted(node)
             root = name.partition(".")[0] if name is not None else ""
-            if name is None or root in self.parameters or self.body.reaching(root, at)[0]:
+            set_here = self.body.reaching(root, at)[0]
+            if name is None or root in self.parameters or (set_here and not _imported(set_here)):
                 return None  # a method of some value
         if isinstance(node, cst.Name):
             found, open_ = self.body.reaching(node.value, at)
-            if found:
+            if found and not _imported(found):
                 value = found[0].value if len(found) == 1 and not open_ else None
                 return self.meaning(value, found[0].statement, depth + 1) if value is not None else None
             if node.value in self.parameters:
@@ -196,6 +198,8 @@ class Frame:
         if isinstance(node, cst.Attribute):
             if self.is_me(node.value) and self.this is not None:
                 bound = self.package.attribute(self.this, node.attr.value)
+                if node.attr.value in self.package.set_from_outside:
+                    return None
                 if isinstance(bound, Value):
                     return constant(self.package, bound, depth + 1)
                 if bound is not None:
@@ -223,7 +227,7 @@ class Frame:
             if bound is not None:
                 return bound[1].number(bound[0], bound[2], depth + 1)
             default = self.parameters[node.value].default
-            known = self.call is not None or self.instance is not None
+            known = self.call is not None and not any(argument.star for argument in self.call.args)
             return self.number(default, at, depth + 1) if default is not None and known else None
         value = self.package.top_level(self.code, node.value)
         return constant(self.package, value, depth + 1) if isinstance(value, Value) else None
@@ -247,6 +251,8 @@ class Frame:
         if key in section and value is None:
             return Number(math.nan, (*path, key))  # switched off
         if key not in section and isinstance(node, cst.Call) and len(node.args) == 3:
+            if key in self.package.configured:
+                return None  # a configuration class has a default of its own
             return self.number(node.args[2].value, at, 1)
         return None
 
@@ -271,6 +277,11 @@ class Frame:
                 section = outer[0].get("text_config")
                 return (section, (*outer[1], "text_config")) if isinstance(section, Mapping) else outer
         return None
+
+
+def _imported(found: Sequence[Reached]) -> bool:
+    """Whether a name of a function is bound by an import in it, and by nothing else."""
+    return len(found) == 1 and isinstance(found[0].statement, (cst.Import, cst.ImportFrom))
 
 
 def is_static(function: cst.FunctionDef) -> bool:
