@@ -77,8 +77,8 @@ test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is r
 sweep: $(STAMP) ## plan all model code that the installed packages bring; ARGS=--update accepts what it finds
 	$(BIN)/python -m tests.sweep $(ARGS)
 
-bench: $(STAMP) ## bytes and time of publish against upload_folder, as ratios (some minutes)
-	$(BIN)/python -m tests.benchmarks.publish $(ARGS)
+bench: $(STAMP) ## ratios of time, memory and bytes against their floors (half an hour): ARGS="--only verify --pairs 3 --markdown --all"
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 snapshot: $(STAMP) ## train the bundled miniature again (some minutes)
 	$(BIN)/python -m tests.snapshots.build --out $(MINI)

@@ -113,10 +113,10 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
     source = report.source
     words = ["patcher", "patch", str(source.repo_id or source.path)]
     words += ["--revision", source.revision] if source.repo_id and source.revision else []
-    told = "as small as can be"
+    shift = report.after.get("shift_to_gate")
+    told = "as small as can be" if shift is None else f"here {shift:g}"
     if reached:
-        sparsity = percent(reached["embedding_sparsity"])
-        told = f"about {reached['shift']:.3g}, which makes embedding sparsity {sparsity}"
+        told += f", which makes embedding sparsity about {percent(reached['embedding_sparsity'])}"
     return Choice(
         f"Calibrate: subtract one constant from every logit, {told}. The ranking of tokens stays; card and report say "
         "that the logits are shifted.",

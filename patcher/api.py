@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from patcher import card, page, plots
 from patcher.convert import Converter
 from patcher.errors import OutputError
-from patcher.patch import Convert, PatchedModel, check_output, load, staged
-from patcher.plan import CARD, PAGE, SCHEMA_VERSION, Plan
+from patcher.patch import Convert, PatchedModel, check_output, load, rewrite, staged
+from patcher.plan import CARD, PAGE, SCHEMA_VERSION, Plan, make_plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot
 from patcher.verify.guard import Child, popen, started
@@ -61,10 +61,13 @@ def patch_model(
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
     convert: Convert = Converter(),
+    calibrate: bool = False,
 ) -> Patched:
     """Write the patched folder, verify it where it stands, write its card, then move it to `out` in one step.
 
-    Pickled weights are converted where there are no others.
+    Pickled weights are converted where there are no others. With `calibrate`, a model that fails the gate on its logit
+    sparsity, and nothing else, gets the smallest constant subtracted from its logits that passes it, and is verified
+    again.
     """
     # The child imports its libraries while the folder is written; a fork has them already.
     early = verification is not None and verification.start is popen and plan.soft_cap is not None
@@ -76,8 +79,20 @@ def patch_model(
         if verification is not None:
             say(f"Running {model.what_runs} on {len(verification.texts)} texts ...")
             report = _run(verification, model, child, progress)
+            shift = _shift_to_gate(report) if calibrate else None
+            if shift:
+                say(f"Subtracting {shift:g} from every logit, and running both again ...")
+                plan = make_plan(snapshot, replace(plan.options, shift=shift))
+                model = rewrite(plan, model)
+                report = _run(verification, model, None, progress)
         describe(model, report, out.name)
     return Patched(out, plan, report)
+
+
+def _shift_to_gate(report: Report) -> float | None:
+    """The constant to subtract, where the gate is all that fails and a constant can help."""
+    failed = {check.name for check in report.all_checks if not check.passed} - {"negative_logits"}
+    return report.after.get("shift_to_gate") if failed == {"relu_sparsity"} else None
 
 
 def verify_folder(

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from patcher import __version__, advice
+from patcher import __version__, advice, markdown
 from patcher.console import figures, number, percent, size
 from patcher.patch import PatchedModel
 from patcher.pictures import pictures
@@ -20,6 +20,9 @@ from patcher.plan import CARD
 from patcher.verify.report import Report
 
 TEMPLATE, REPAIRED = "model_card.md.jinja", "repaired_card.md.jinja"
+_SAFE = {name: getattr(markdown, name) for name in ("code", "fence", "literal", "printable", "text")}
+_LINK = re.compile(r"https://[^\s<>\"']+|[\w./-]+")  # an address or a file; no javascript:, no data:
+_TAG = re.compile(r"(?!(?:base_model|license|dataset|region):)[\w][\w.:/+ -]{0,99}")
 _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
 
 
@@ -38,7 +41,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(number=number, percent=percent, size=size)
+    environment.filters.update(number=number, percent=percent, size=size, **_SAFE)
     return environment.get_template(name)
 
 
@@ -94,21 +97,28 @@ def write(model: PatchedModel, report: Report | None, model_id: str, revision: s
 
 def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     base: Mapping[str, Any] = model.record["base_card"]
+    link = base.get("license_link")
+    own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
-    tags = [*(ours if model.soft_cap or model.encoders else ["custom_code"]), *base.get("tags", [])]
+    tags = [*(ours if model.soft_cap or model.encoders else ["custom_code"]), *own]
     trained = ("sentence-transformers", "feature-extraction")
     library, task = trained if model.encoders else ("transformers", "fill-mask")
     return ModelCardData(
-        language=base.get("language"),
-        license=base.get("license"),
-        license_name=base.get("license_name"),
-        license_link=base.get("license_link"),
+        language=[one for one in map(_plain, base.get("language") or []) if one] or None,
+        license=_plain(base.get("license")),
+        license_name=_plain(base.get("license_name")),
+        license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
         base_model=model.source.repo_id,
         base_model_relation="finetune" if model.source.repo_id else None,
         library_name=library,
         pipeline_tag=task,
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )
+
+
+def _plain(value: Any) -> str | None:
+    """A word of the upstream card on one line, so that it can't end the block of metadata."""
+    return " ".join(value.split())[:200] if isinstance(value, str) else None
 
 
 def _applied(model: PatchedModel) -> list[dict[str, str]]:

@@ -23,6 +23,7 @@ from patcher.errors import OutputError, PatcherError, PublishError, TrustRequire
 from patcher.family import look, patch_all, read_list
 from patcher.patch import load
 from patcher.plan import CARD, SCHEMA_VERSION, Plan, make_plan
+from patcher.printable import printable
 from patcher.publish import TIMEOUT as HUB_TIMEOUT
 from patcher.publish import Patience, Wishes, plan_publication
 from patcher.publish import check as check_published
@@ -141,6 +142,10 @@ def patch(
     dtype: Dtype = "float32",
     attn: Attention = None,
     min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
+    calibrate: Annotated[
+        float | None,
+        typer.Option(help="Lower all logits by one constant where this logit sparsity is not exceeded.", min=0, max=1),
+    ] = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Write the folder without running it.")] = False,
     code_only: Annotated[
         bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")
@@ -157,6 +162,9 @@ def patch(
     """Write the patched folder, run it against the base model, and write its report and card."""
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
+    if calibrate is not None and (no_verify or every is not None):
+        raise UsageError("--calibrate measures one model.", "Leave out --no-verify and --all.")
+    min_logit_sparsity = min_logit_sparsity if calibrate is None else calibrate
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
     options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
@@ -186,10 +194,12 @@ def patch(
         _agree(console, trust_remote_code, made.executed, str(snapshot.source))
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress() as progress:
-        done = api.patch_model(made, snapshot, out, verification, code_only, console.talk, progress)
+        done = api.patch_model(
+            made, snapshot, out, verification, code_only, console.talk, progress, calibrate=calibrate is not None
+        )
 
     def human() -> None:
-        console.diff(made.diff)
+        console.diff(done.plan.diff)
         console.line("")
         if done.report:
             console.report(done.report)
@@ -409,18 +419,18 @@ def main(argv: Sequence[str] | None = None, child: Child | None = None) -> int:
         return 130
     except PatcherError as error:
         if os.environ.get("HF_DEBUG"):
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), file=sys.stderr)
         console.error(error)
         return error.exit_code
     except OSError as error:
         if os.environ.get("HF_DEBUG"):
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), file=sys.stderr)
         where = f" ({error.filename})" if error.filename else ""
         console.error(OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where."))
         return 1
     except Exception as error:  # the last resort: a person gets two lines, not a traceback
         if os.environ.get("HF_DEBUG"):
-            traceback.print_exc()
+            print(printable(traceback.format_exc()), file=sys.stderr)
         what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         console.error(
             PatcherError(f"Something went wrong that should not: {what}.", "HF_DEBUG=1 shows where; report it.")

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from patcher.errors import PatcherError
 from patcher.plan import Plan
+from patcher.printable import one_line, printable, printable_json
 from patcher.threshold.plot import curve
 from patcher.verify.report import Check, DeviceReport, Report
 
@@ -45,7 +46,7 @@ class Console:
     def talk(self, text: str) -> None:
         """One line to the person, on stderr."""
         if not self.quiet:
-            self._err.print(Text(text))
+            self._err.print(Text(printable(text)))
 
     def silence_client(self) -> None:
         """Let the client of the Hub say nothing where only data is wanted, otherwise only what takes long."""
@@ -56,21 +57,22 @@ class Console:
 
     def error(self, error: PatcherError) -> None:
         """What is wrong and what to do, on stderr, whatever the mode."""
-        self._err.print(Text.assemble(("Error: ", "bold red"), error.message))
-        self._err.print(Text.assemble(("Hint: ", "bold"), error.hint))
+        self._err.print(Text.assemble(("Error: ", "bold red"), one_line(error.message)))
+        self._err.print(Text.assemble(("Hint: ", "bold"), one_line(error.hint)))
 
     def result(self, data: Mapping[str, Any], line: str, human: Callable[[], None]) -> None:
         """The result of a command on stdout: `data` as JSON, `line` when quiet, otherwise what `human` renders."""
         if self.as_json:
-            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+            text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+            sys.stdout.write(printable_json(text) + "\n")
         elif self.quiet:
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(printable(line) + "\n")
         else:
             human()
 
     def line(self, text: str, style: str = "") -> None:
         """One line of a result on stdout, for people."""
-        self._out.print(Text(text, style))
+        self._out.print(Text(printable(text), style))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
         """A table of a result on stdout, for people; columns in `right` are aligned to the right."""
@@ -78,11 +80,12 @@ class Console:
         for index, header in enumerate(headers):
             table.add_column(header, justify="right" if index in right else "left", overflow="fold")
         for row in rows:
-            table.add_row(*[Text(cell) for cell in row])
+            table.add_row(*[Text(one_line(cell)) for cell in row])
         self._out.print(table)
 
     def diff(self, diff: str) -> None:
         """A unified diff on stdout, coloured where the terminal shows colours."""
+        diff = printable(diff)
         if self._out.is_terminal:
             self._out.print(Syntax(diff, "diff", background_color="default", word_wrap=False))
         else:
@@ -226,7 +229,7 @@ class Console:
         """Ask once; None where nobody can answer (no terminal, JSON or quiet)."""
         if self.as_json or self.quiet or not sys.stdin.isatty():
             return None
-        self._err.print(Text(f"{question} [y/N] ", "bold"), end="")
+        self._err.print(Text(printable(f"{question} [y/N] "), "bold"), end="")
         try:
             return input().strip().lower() in {"y", "yes"}
         except EOFError:
@@ -268,6 +271,7 @@ _COUNTED = {
     "weights_converted": "converted files that are not as they were read back",
     "sparse_encoder_agrees": "texts whose active dims SparseEncoder counts otherwise",
     "devices_agree": "largest difference of a logit between devices",
+    "rankings_kept": "positions that rank their best tokens otherwise",
 }
 _FIGURES = {"negative logits": "negative_logits", "logit sparsity": "relu_sparsity"}
 

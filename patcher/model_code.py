@@ -12,6 +12,7 @@ from typing import Any
 
 from patcher.codemods import Code, Package, Target
 from patcher.errors import CodeError, SourceError
+from patcher.names import check_auto_map
 
 _IMPORT = re.compile(rb"^[ \t]*from[ \t]*\.", re.MULTILINE)
 
@@ -66,6 +67,7 @@ def _auto_map(config: Mapping[str, Any]) -> Mapping[str, Any]:
     auto_map = config.get("auto_map") or {}
     if not isinstance(auto_map, dict):
         raise SourceError("auto_map in config.json is not an object.", "Mend that file.")
+    check_auto_map(auto_map)
     foreign = [value for value in auto_map.values() if "--" in str(value)]
     if foreign:
         raise SourceError(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
@@ -21,6 +22,7 @@ from huggingface_hub import try_to_load_from_cache
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, UsageError, from_os
+from patcher.names import is_repository, why_unsafe
 from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
 from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
@@ -281,6 +283,24 @@ def _write(
                     f"{path} can't be left on the Hub: the source does not tell its SHA-256.", "Leave out --code-only."
                 )
             records.append(FileRecord(path, "copied", known, known, listed[path].size or 0))
+    return _record(plan, stage, records, converted)
+
+
+def rewrite(plan: Plan, model: PatchedModel) -> PatchedModel:
+    """Put the code of another plan of the same source into a staged folder; everything else stays as it is there."""
+    records = []
+    for file in model.files:
+        if file.path in plan.contents:
+            content = plan.contents[file.path]
+            (model.folder / file.path).write_bytes(content)
+            action = "added" if file.path in plan.files.added else "changed"
+            file = replace(file, action=action, after=hashlib.sha256(content).hexdigest(), size=len(content))
+        records.append(file)
+    return _record(plan, model.folder, records, model.converted)
+
+
+def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple[Converted, ...]) -> PatchedModel:
+    """Write patch.json."""
     record = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": TOOL, "version": __version__},
@@ -309,9 +329,13 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
         if not isinstance(record[key], kind):
             raise TypeError(key)
     named = [path for file in record["files"] for path in (file["path"], file.get("origin")) if path is not None]
-    for path in (*named, *record["originals"], *record.get("encoders", ())):
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
-            raise ValueError("a path that leads out of the folder")
+    if any(why_unsafe(path) is not None for path in (*named, *record["originals"])):
+        raise ValueError("a path that leads out of the folder")
+    if any(why_unsafe(folder) is not None for folder in record.get("encoders", ()) if folder):
+        raise ValueError("a folder that lies elsewhere")
+    repo_id = record["source"]["repo_id"]
+    if repo_id is not None and not is_repository(repo_id):
+        raise ValueError("a source that is no repository")
     return PatchedModel(
         folder=folder,
         source=Source(**record["source"]),

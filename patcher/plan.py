@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from typing import Any
 
-from huggingface_hub import ModelCard
-from yaml import YAMLError
-
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.proof import lines
 from patcher.errors import CodeError, SourceError
@@ -27,8 +24,9 @@ from patcher.files import (
     file_table,
     join,
 )
+from patcher.metadata import read_metadata
 from patcher.rewriting import CodemodResult, Edit, Options, rewrite_code
-from patcher.snapshot import Snapshot, Source, fetch
+from patcher.snapshot import Snapshot, Source, fetch_texts
 from patcher.threshold.layout import find_layout
 
 SCHEMA_VERSION = 1
@@ -103,7 +101,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     if any(path not in snapshot.paths for path in configs.values()):
         raise SourceError(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
-    snapshot = fetch(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
+    snapshot = fetch_texts(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
     modules = {path: snapshot.read(path) for path in python}
     for path in configs.values():
         _check_config(snapshot, path)
@@ -203,7 +201,7 @@ def _trained_through(cap: SoftCap, source: Source) -> SourceError:
 def _check_config(snapshot: Snapshot, path: str) -> None:
     try:
         config = json.loads(snapshot.read(path).decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
     if not isinstance(config, dict):
         raise SourceError(f"{path} of {snapshot.source} is not an object.", "Mend that file.")
@@ -213,10 +211,8 @@ def _base_card(snapshot: Snapshot) -> dict[str, Any]:
     """What the source's card says of licence, languages and tags; nothing where it has none that can be read."""
     if CARD not in snapshot.paths:
         return {}
-    try:
-        card = ModelCard(snapshot.read(CARD).decode("utf-8-sig", "replace"), ignore_metadata_errors=True)
-        data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, YAMLError, SourceError):
+    data = read_metadata(snapshot.read(CARD).decode("utf-8-sig", "replace"))
+    if not data:
         return {}
     kept: dict[str, Any] = {
         key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from patcher.errors import SourceError, UsageError, from_hub, is_unreachable
+from patcher.names import MAX_FILES, check_names
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+MAX_TEXT = 10_000_000  # bytes of a file that is read as a whole: code, configuration, card
+MAX_TEXTS = 50_000_000  # and of all of them together
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
@@ -73,8 +76,11 @@ class Snapshot:
         return found
 
     def read(self, path: str) -> bytes:
-        """Content of a fetched file."""
-        return self.local(path).read_bytes()
+        """Content of a fetched file. Raises SourceError when it is too large to be code, configuration or a card."""
+        with self.local(path).open("rb") as file:
+            content = file.read(MAX_TEXT + 1)
+        _check_size(self.source, path, len(content))
+        return content
 
 
 def resolve(spec: str, revision: str | None = None) -> Snapshot:
@@ -112,6 +118,28 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     return replace(snapshot, root=Path(root))
 
 
+def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
+    """The same for files that will be read as a whole; huge ones are refused before they are fetched (SourceError)."""
+    wanted = set(paths)
+    sizes = {file.path: file.size or 0 for file in snapshot.files if file.path in wanted}
+    for path, size in sizes.items():
+        _check_size(snapshot.source, path, size)
+    if sum(sizes.values()) > MAX_TEXTS:
+        raise SourceError(
+            f"{snapshot.source} has {sum(sizes.values()):,} bytes of code; models have less than {MAX_TEXTS:,}.",
+            "Leave out of the folder what is not the model's.",
+        )
+    return fetch(snapshot, wanted)
+
+
+def _check_size(source: Source, path: str, size: int) -> None:
+    if size > MAX_TEXT:
+        raise SourceError(
+            f"{path} of {source} has more than {MAX_TEXT:,} bytes; it was not read.",
+            "Code, configuration and cards of models are far smaller: look at that file.",
+        )
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hex, read in pieces."""
     with path.open("rb") as file:
@@ -147,13 +175,45 @@ def _parse(spec: str) -> tuple[str, str | None]:
 
 def _from_folder(folder: Path) -> Snapshot:
     root = folder.resolve()
-    found = sorted(
-        path
-        for path in root.rglob("*")
-        if path.is_file() and not _SKIPPED_FOLDERS.intersection(path.relative_to(root).parts)
-    )
-    files = tuple(File(path.relative_to(root).as_posix(), path.stat().st_size) for path in found)
-    return Snapshot(Source(None, None, str(folder)), files, root)
+    inside = (root, *_stores(root))
+    files = []
+    for path in _walk(root):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            target = Path(os.path.realpath(path))
+            lost = not path.is_file() and len(inside) == 1  # the Hub's cache may hold a part of a model
+            if path.is_dir() or lost or not any(target.is_relative_to(place) for place in inside):
+                raise SourceError(
+                    f"{name!r} in {folder} is a link to {str(target)!r}, which is not a file of that folder.",
+                    "Put the file itself there; links could carry private files into a model that is published.",
+                )
+        if path.is_file():
+            files.append(File(name, path.stat().st_size))
+    check_names((file.path for file in files), folder)
+    return Snapshot(Source(None, None, str(folder)), tuple(sorted(files, key=lambda file: file.path)), root)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """What lies in a folder, except caches; links to folders are given and not entered."""
+    count = 0
+    for place, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
+        for name in [*names, *(name for name in folders if os.path.islink(os.path.join(place, name)))]:
+            count += 1
+            if count > MAX_FILES:
+                raise SourceError(f"{root} has more than {MAX_FILES:,} files.", "Give the folder of one model.")
+            yield Path(place, name)
+
+
+def _stores(root: Path) -> list[Path]:
+    """Where the links of a snapshot in the Hub's cache lead: the blobs of its repository, and those that all share.
+
+    A folder that merely looks like such a snapshot gains nothing: what its own `blobs` links to is elsewhere.
+    """
+    repository = root.parent.parent
+    if root.parent.name != "snapshots" or not repository.name.startswith("models--"):
+        return []
+    return [repository / "blobs", repository.parent / "blobs"]
 
 
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
@@ -177,6 +237,7 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
         File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None, xet.get(entry.rfilename))
         for entry in siblings
     ]
+    check_names((file.path for file in files), source)
     return Snapshot(source, tuple(sorted(files, key=lambda file: file.path)), None)
 
 
@@ -202,4 +263,4 @@ def weights(snapshot: Snapshot) -> tuple[str, ...]:
     return found
 
 
-__all__ = ["File", "Snapshot", "Source", "fetch", "resolve", "sha256_of", "weights"]
+__all__ = ["File", "Snapshot", "Source", "fetch", "fetch_texts", "resolve", "sha256_of", "weights"]

@@ -16,9 +16,10 @@ from typing import Any, Protocol, TypeVar, cast
 import libcst as cst
 from libcst.metadata import Scope
 
-from patcher.codemods.pieces import Piece, Unreadable, cut, lines
+from patcher.codemods.pieces import Piece, cut, lines
 from patcher.codemods.pieces import children as children
 from patcher.codemods.pieces import walk as walk
+from patcher.codemods.shape import check_shape
 from patcher.errors import CodeError
 
 MARK = "splade-patcher:"
@@ -131,7 +132,7 @@ class Code:
             raise CodeError(f"{self.path} can't be written back byte for byte.", "Save the file as UTF-8.")
         return text
 
-    def _undecodable(self, error: Exception) -> CodeError:
+    def _undecodable(self, error: object) -> CodeError:
         return CodeError(
             f"{self.path} can't be decoded: {error}.",
             "Save the file as UTF-8, or declare its encoding in the first line.",
@@ -139,15 +140,19 @@ class Code:
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
-        """The file, cut. Raises CodeError for a syntax error."""
+        """The file, cut. Raises CodeError for what Python does not accept, and for what no model looks like."""
         try:
-            return cut(self.text)
-        except Unreadable as error:
-            raise self._no_python(error) from error
+            tree = check_shape(self.content, self.path)
+        except (SyntaxError, ValueError) as error:
+            if isinstance(error, SyntaxError) and not error.lineno:  # no line: it did not get as far as that
+                raise self._undecodable(error.msg) from error
+            where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+            raise self._no_python(where) from error
+        return cut(self.text, tree)
 
-    def _no_python(self, error: Unreadable) -> CodeError:
+    def _no_python(self, why: str) -> CodeError:
         return CodeError(
-            f"{self.path} is not valid Python: {error}.",
+            f"{self.path} is not valid Python: {why}.",
             "Report it to the authors of the model, or give a revision whose code parses.",
         )
 
@@ -165,8 +170,8 @@ class Code:
             after.insert(0, rest.pop())
         known = {piece.text: piece for piece in rest}
         try:
-            middle = [known.get(piece.text, piece) for piece in cut(text[at:end])]
-        except Unreadable:
+            middle = [known.get(one.text, one) for one in cut(text[at:end], ast.parse(text[at:end]))]
+        except (SyntaxError, ValueError):
             return code  # cut it as a whole, which says what is wrong with it
         code.__dict__["pieces"] = (*before, *middle, *after)
         return code
@@ -174,9 +179,15 @@ class Code:
     def parsed(self, piece: Piece) -> cst.Module:
         """One piece as a syntax tree. Raises CodeError where LibCST can't read or write it back."""
         try:
-            return piece.module
-        except Unreadable as error:
-            raise self._no_python(error) from error
+            module = piece.module
+        except cst.ParserSyntaxError as error:
+            raise self._no_python(f"line {piece.zero + error.raw_line}") from error
+        if module.code != piece.text:
+            raise CodeError(
+                f"{self.path} can't be written back byte for byte (line ends of old Macs, or a form feed?).",
+                "Save it with ordinary line ends, or report it to the authors of the model.",
+            )
+        return module
 
     @cached_property
     def _starts(self) -> Sequence[int]:
@@ -219,7 +230,7 @@ class Code:
 
     def python_nodes(self, kind: type[PythonNode], mentioned: re.Pattern[str]) -> list[PythonNode]:
         """Every node of a kind in the tree of Python's own parser, in the pieces in which a pattern is found."""
-        tops = [top for piece in self.pieces if mentioned.search(piece.text) for top in piece.statements]
+        tops = [top for piece in self.pieces if mentioned.search(piece.text) for top in piece.tops]
         return [node for top in tops for node in ast.walk(top) if isinstance(node, kind)]
 
     def nodes(self, kind: type[Node], *mentioned: str) -> list[Node]:
@@ -286,7 +297,7 @@ class Code:
     @cached_property
     def _imports(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
-        for top in (top for piece in self.pieces for top in piece.statements):
+        for top in (top for piece in self.pieces for top in piece.tops):
             if isinstance(top, ast.Import):
                 found |= {alias.asname: alias.name for alias in top.names if alias.asname}
             elif isinstance(top, ast.ImportFrom):
@@ -303,7 +314,7 @@ class Code:
         found: dict[str, list[Piece]] = {}
         rebound = set(self._rebound)
         for piece in self.pieces:
-            for top in piece.statements:
+            for top in piece.tops:
                 if isinstance(top, _COMPOUND):
                     names = (node for node in ast.walk(top) if isinstance(node, ast.Name))
                     rebound |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
@@ -317,7 +328,7 @@ class Code:
     def indent(self) -> str:
         """One step of indentation, as the first block of the file has it."""
         for piece in self.pieces:
-            for top in piece.statements:
+            for top in piece.tops:
                 if isinstance(top, (ast.ClassDef, ast.FunctionDef)) and top.body[0].lineno > top.lineno:
                     return lines(piece.text)[top.body[0].lineno - piece.zero - 1][: top.body[0].col_offset]
         return " " * 4

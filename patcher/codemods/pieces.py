@@ -8,31 +8,25 @@ from __future__ import annotations
 import ast
 import io
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, ScopeProvider
 
-_DEEP = 200  # brackets in brackets; Python's parser stops there, LibCST's brings the process down with it
 _WORD = re.compile(r"\w+")
 _INDENTED_COMMENT = re.compile(r"[ \t\f]+#")
 _BETWEEN = (cst.BaseSuite, cst.EmptyLine, cst.TrailingWhitespace, cst.Module)  # of no single statement
 
 
-class Unreadable(Exception):
-    """A text that is no Python; says why, in Python's own words."""
-
-
 class Piece:
     """The statements of some lines at the top level, with the comments above them.
 
-    `tops` are the statements as Python's parser sees them, None where only LibCST can read them, and `zero` is the
-    number of lines above the piece in the text that they were parsed from.
+    `tops` are the statements as Python's parser sees them, and `zero` is the number of lines above the piece in the
+    text that they were parsed from.
     """
 
-    def __init__(self, text: str, tops: Sequence[ast.stmt] | None = (), zero: int = 0) -> None:
+    def __init__(self, text: str, tops: Sequence[ast.stmt], zero: int) -> None:
         self.text = text
         self.tops = tops
         self.zero = zero
@@ -40,30 +34,15 @@ class Piece:
 
     @cached_property
     def module(self) -> cst.Module:
-        """Raises Unreadable."""
-        try:
-            module = cst.parse_module(self.text)
-        except cst.ParserSyntaxError as error:
-            raise Unreadable(f"line {self.zero + error.raw_line}") from error
-        if module.code != self.text:
-            raise Unreadable("line ends of old Macs, or a form feed, that can't be written back byte for byte")
-        return module
+        return cst.parse_module(self.text)
 
     @property
     def is_parsed(self) -> bool:
         return "module" in self.__dict__
 
-    @property
-    def statements(self) -> Sequence[ast.stmt]:
-        """The statements as Python's parser sees them; none where it can't."""
-        return self.tops or ()
-
     @cached_property
     def definitions(self) -> tuple[tuple[type[cst.CSTNode], str], ...]:
         """The classes and functions that stand here, by kind and name."""
-        if self.tops is None:
-            found = [node for node in self.module.body if isinstance(node, (cst.ClassDef, cst.FunctionDef))]
-            return tuple((type(node), node.name.value) for node in found)
         return tuple(
             (cst.ClassDef if isinstance(top, ast.ClassDef) else cst.FunctionDef, top.name)
             for top in self.tops
@@ -74,7 +53,7 @@ class Piece:
     def bound(self) -> str | None:
         """The names that the statements bind, as statements that do no more; None where it takes the piece itself."""
         found = []
-        for top in self.tops if self.tops is not None else [None]:
+        for top in self.tops:
             if isinstance(top, (ast.Import, ast.ImportFrom)):
                 found.append(ast.unparse(top))
             elif isinstance(top, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -99,17 +78,17 @@ class Piece:
 
     @cached_property
     def _twins(self) -> Mapping[cst.CSTNode, ast.stmt]:
-        return dict(_paired(self.module.body, self.tops or ()))
+        return dict(_paired(self.module.body, self.tops))
 
     def lines_of(self, node: cst.CSTNode) -> tuple[int, int]:
         """First and last line of a node, from 1 for the first line of the piece."""
-        if isinstance(node, cst.SimpleStatementLine) and self.tops is not None:
+        if isinstance(node, cst.SimpleStatementLine):
             first, last = self._twins[node.body[0]], self._twins[node.body[-1]]
             return first.lineno - self.zero, (last.end_lineno or last.lineno) - self.zero
         around = node
         while not isinstance(around, (cst.BaseSmallStatement, cst.BaseStatement, *_BETWEEN)):
             around = self.parents[around]
-        twin = self._twins.get(around) if self.tops is not None else None
+        twin = self._twins.get(around)
         if twin is not None and (twin.lineno == twin.end_lineno or around is node):
             return twin.lineno - self.zero, (twin.end_lineno or twin.lineno) - self.zero
         where = self._positions[node]  # inside of a statement of several lines, or a comment
@@ -141,19 +120,10 @@ def lines(text: str) -> list[str]:
     return io.StringIO(text, newline="").readlines()
 
 
-def cut(text: str) -> tuple[Piece, ...]:
-    """The pieces of a file; together they are its text. Raises Unreadable."""
-    try:
-        tops = _parse(text)
-    except SyntaxError as error:
-        newer = _cut_by_libcst(text)
-        if newer is None:
-            raise Unreadable(f"line {error.lineno}: {error.msg}") from error
-        return newer
-    except (ValueError, RecursionError, MemoryError) as error:  # a NUL byte; nested too deeply for Python itself
-        raise Unreadable(str(error) or "it is nested too deeply") from error
+def cut(text: str, tree: ast.Module) -> tuple[Piece, ...]:
+    """The pieces of a file, which together are its text, by the tree that Python's parser made of it."""
     every, found, at = lines(text), list[Piece](), 0
-    for group in _by_line(tops):
+    for group in _by_line(tree.body):
         end = max(top.end_lineno or top.lineno for top in group)
         follow = end  # comments that are indented belong to the block above them
         while follow < len(every) and (not every[follow].strip() or _INDENTED_COMMENT.match(every[follow])):
@@ -176,40 +146,6 @@ def _by_line(tops: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
         group.append(top)
     if group:
         yield group
-
-
-def _cut_by_libcst(text: str) -> tuple[Piece, ...] | None:
-    """The pieces where some syntax is newer than this Python and LibCST knows it; None where it doesn't either."""
-    depth = deepest = 0
-    for bracket in re.findall(r"[()\[\]{}]", text):
-        depth = depth + 1 if bracket in "([{" else max(depth - 1, 0)
-        deepest = max(deepest, depth)
-    if deepest > _DEEP:
-        return None
-    try:
-        module = cst.parse_module(text)
-    except cst.ParserSyntaxError:
-        return None
-    texts = [module.code_for_node(statement) for statement in module.body]
-    above = len("".join(module.code_for_node(line) for line in module.header))
-    if not texts or not text.startswith("".join(texts), above):
-        return (Piece(text, None),)
-    below = text[above + sum(map(len, texts)) :]
-    texts[0] = text[:above] + texts[0]
-    return tuple(Piece(part, _tops(part)) for part in [*texts, below] if part)
-
-
-def _tops(text: str) -> Sequence[ast.stmt] | None:
-    try:
-        return _parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _parse(text: str) -> Sequence[ast.stmt]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # escapes of another time are the author's affair
-        return ast.parse(text).body
 
 
 def _paired(ours: Sequence[cst.CSTNode], theirs: Sequence[ast.stmt]) -> Iterator[tuple[cst.CSTNode, ast.stmt]]:

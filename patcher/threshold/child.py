@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patcher.threshold.sweep import TOP
-from patcher.verify.guard import close_network
+from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
-    close_network()
+    import sentence_transformers.sparse_encoder.evaluation  # noqa: F401 - all libraries, before the doors are shut
+
+    import patcher.verify.hardware
+    import patcher.verify.models  # noqa: F401
+
     request = json.loads(Path(asked).read_text("utf-8"))
+    confine(Path(asked).parent, [request["model"]])
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 

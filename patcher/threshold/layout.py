@@ -10,7 +10,7 @@ from typing import Any
 
 from patcher.errors import SourceError
 from patcher.files import CARD, dropped_because, join
-from patcher.snapshot import Snapshot, fetch
+from patcher.snapshot import Snapshot, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
 MODULE_NAME, CLASS_NAME = "sparse_threshold", "SparseThreshold"
@@ -100,8 +100,8 @@ def read_layout(snapshot: Snapshot) -> Layout:
 def read_json(snapshot: Snapshot, path: str) -> Any:
     """A JSON file of the snapshot. Raises SourceError where it is not one."""
     try:
-        return json.loads(fetch(snapshot, [path]).read(path).decode("utf-8-sig"))
-    except ValueError as error:
+        return json.loads(fetch_texts(snapshot, [path]).read(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
 
 

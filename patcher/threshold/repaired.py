@@ -11,9 +11,10 @@ from typing import Any
 
 from patcher.codemods import SoftCap
 from patcher.errors import SourceError, UsageError
+from patcher.names import check_auto_map
 from patcher.plan import CARD
 from patcher.rewriting import rewrite_code
-from patcher.snapshot import Snapshot, Source, fetch, resolve, weights
+from patcher.snapshot import Snapshot, Source, fetch, fetch_texts, resolve, weights
 from patcher.threshold.layout import Layout, join, read_json, read_layout
 
 
@@ -124,8 +125,10 @@ def _code_of(snapshot: Snapshot, folder: str) -> tuple[dict[str, bytes], dict[st
     first, as it is what was saved with these weights; otherwise the other repository is asked.
     """
     config = read_json(snapshot, join(folder, "config.json"))
-    repositories = {value.partition("--")[0] for value in config["auto_map"].values() if "--" in value}
-    auto_map = {name: value.rpartition("--")[2] for name, value in config["auto_map"].items()}
+    check_auto_map(config["auto_map"])
+    named = {name: value for name, value in config["auto_map"].items() if isinstance(value, str)}  # no tokenizers
+    repositories = {value.rpartition("--")[0] for value in named.values() if "--" in value}
+    auto_map = {name: value.rpartition("--")[2] for name, value in named.items()}
     local = {**config, "auto_map": auto_map}
     needed = {value.rpartition(".")[0].replace(".", "/") + ".py" for value in auto_map.values()}
     for place in dict.fromkeys((folder, "")):
@@ -146,5 +149,5 @@ def _python(snapshot: Snapshot, folder: str) -> dict[str, bytes]:
     """The Python files that lie in a folder of the snapshot, by their names in it."""
     prefix = join(folder, "")
     paths = [path for path in snapshot.paths if path.startswith(prefix) and path.endswith(".py")]
-    snapshot = fetch(snapshot, paths)
+    snapshot = fetch_texts(snapshot, paths)
     return {path[len(prefix) :]: snapshot.read(path) for path in paths}

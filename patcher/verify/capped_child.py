@@ -10,13 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from patcher.verify.guard import await_request, close_network
+from patcher.verify.child import import_libraries
+from patcher.verify.guard import await_request
+from patcher.verify.hook import confine
 
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
-    close_network()
-    Path(answered).write_text(json.dumps(measure(await_request(asked))), "utf-8")
+    import_libraries()
+    request = await_request(asked)
+    if request["sparse_encoder"]:
+        import sentence_transformers  # noqa: F401 - all libraries, before the doors are shut
+    encoders = [path for encoder in request["encoders"] for path in (encoder["folder"], *encoder["weights"])]
+    confine(Path(asked).parent, [path for path in (*encoders, request["texts"], request["sparse_encoder"]) if path])
+    Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:

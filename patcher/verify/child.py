@@ -16,7 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import await_request, close_network
+from patcher.verify.guard import await_request
+from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
     from patcher.verify.batches import Encoded
@@ -26,9 +27,18 @@ if TYPE_CHECKING:
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
-    close_network()
     import_libraries()
-    Path(answered).write_text(json.dumps(measure(await_request(asked))), "utf-8")
+    request = await_request(asked)
+    if request["sparse_encoder"]:
+        import_module("patcher.verify.sparse_encoder")
+    confine(Path(asked).parent, _given(request))
+    Path(answered).write_text(json.dumps(measure(request)), "utf-8")
+
+
+def _given(request: dict[str, Any]) -> list[str]:
+    """The files and folders that the request names, to be read."""
+    named = [request["patched"], request["base"], *request["weights"], request["texts"], request["reference"]]
+    return [path for path in named if path]
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +236,7 @@ class _Runner:
         raw = self.patched(**inputs).logits
         part = Comparison(total.law)
         lengths = [len(one.ids) for one in batch]
-        return part, [part.add(capped[row, :length], raw[row, :length]) for row, length in enumerate(lengths)]
+        return part, part.add((capped[row, :length], raw[row, :length]) for row, length in enumerate(lengths))
 
     def _tell(self, texts: int) -> None:
         """Say how many texts are done, some times in a second, where the parent looks for it."""

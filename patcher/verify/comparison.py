@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,41 +66,42 @@ class Comparison:
     predictions_changed: int = 0
     rankings_changed: int = 0
 
-    def add(self, base: torch.Tensor, patched: torch.Tensor) -> Vectors:
-        """Take in the logits [tokens, vocabulary] of one text, without padding. Row 0 comes first."""
-        real_base, real_patched = base[1:], patched[1:]
-        finite = [
-            figures.add_extremes(real) for figures, real in ((self.before, real_base), (self.after, real_patched))
-        ]
-        if all(finite):
-            self._add_real(real_base, real_patched)
-        else:
-            self.cap_error = float("nan")
-        return self._add_vectors(base, patched)
+    def add(self, texts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[Vectors]:
+        """Take in the base's and the patched model's logits [tokens, vocabulary] of some texts, without padding.
 
-    def _add_real(self, base: torch.Tensor, patched: torch.Tensor) -> None:
-        size = _CHUNK.get(base.device.type, _CHUNK_ELSEWHERE)
-        rows = max(1, size // base.shape[-1])
-        error = torch.zeros((), device=base.device)
-        changed = torch.zeros((), device=base.device, dtype=torch.int64)
-        reordered = torch.zeros((), device=base.device, dtype=torch.int64)
-        for capped, raw in zip(torch.split(base, rows), torch.split(patched, rows), strict=True):
-            if not len(raw):
-                continue
-            self.before.logits.add(capped.float())
-            self.after.logits.add(raw.float())
-            error = torch.maximum(error, self.law.error(capped, raw))
-            # Equal values under the cap are a tie, no change.
-            chosen = capped.gather(-1, raw.argmax(-1, keepdim=True)).squeeze(-1)
-            changed += torch.count_nonzero(chosen != capped.amax(-1))
-            if self.law.shift:
-                best = raw.topk(min(_RANKED, raw.shape[-1]), dim=-1).indices
-                reordered += torch.count_nonzero((capped.gather(-1, best).diff(dim=-1) > 0).any(-1))
-        self.cap_error = _larger(self.cap_error, float(error))
-        self.predictions_changed += int(changed)
-        self.rankings_changed += int(reordered)
+        Row 0 comes first.
+        """
+        vectors: list[Vectors] = []
+        shifted: list[torch.Tensor] = []
+        waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for base, patched in texts:
+            real = base[1:], patched[1:]
+            # Both are looked at, also where the first is enough to fail.
+            if self.before.add_extremes(real[0]) & self.after.add_extremes(real[1]):
+                waiting.append(real)
+            else:
+                self.cap_error = float("nan")
+            found, reach = self._vectors(base, patched)
+            vectors.append(found)
+            shifted.append(reach)
+        for capped, raw in _chunks(waiting):
+            self._add_real(capped, raw)
+        self.after.pooled.add(torch.nan_to_num(torch.stack(shifted)))
+        return vectors
 
-    def _add_vectors(self, base: torch.Tensor, patched: torch.Tensor) -> Vectors:
+    def _add_real(self, capped: torch.Tensor, raw: torch.Tensor) -> None:
+        self.before.logits.add(capped.float())
+        self.after.logits.add(raw.float())
+        self.cap_error = _larger(self.cap_error, float(self.law.error(capped, raw)))
+        # Equal values under the cap are a tie, no change.
+        chosen = capped.gather(-1, raw.argmax(-1, keepdim=True)).squeeze(-1)
+        self.predictions_changed += int(torch.count_nonzero(chosen != capped.amax(-1)))
+        if self.law.shift:
+            best = raw.topk(min(_RANKED, raw.shape[-1]), dim=-1).indices
+            self.rankings_changed += int(torch.count_nonzero((capped.gather(-1, best).diff(dim=-1) > 0).any(-1)))
+
+    def _vectors(self, base: torch.Tensor, patched: torch.Tensor) -> tuple[Vectors, torch.Tensor]:
+        """The vectors of one text, and the patched one as a shift of the logits reaches it."""
         first_base, first = base[0].float(), patched[0].float()
         # A first row that a family makes up is the same under both heads; any other obeys the law.
         made_up = torch.equal(first_base, first)
@@ -112,12 +113,13 @@ class Comparison:
         raw = patched[1:].amax(0).float() if len(patched) > 1 else torch.full_like(first, -_BEYOND)
         capped = base[1:].amax(0).float() if len(base) > 1 else torch.full_like(first, -_BEYOND)
         vectors = Vectors(torch.maximum(capped, first_base), torch.maximum(raw, first), raw, len(base))
+        # No shift of the logits moves a made-up row: what it makes active stays so.
         shifted = torch.where(first > 0, torch.full_like(raw, _BEYOND), raw) if made_up else vectors.patched
         vectors.active = (
             self.before.add_vector(vectors.base, vectors.tokens),
-            self.after.add_vector(vectors.patched, vectors.tokens, shifted),
+            self.after.add_vector(vectors.patched, vectors.tokens),
         )
-        return vectors
+        return vectors, shifted
 
     def merge(self, other: Comparison) -> None:
         """Add what another one has taken in."""
@@ -126,6 +128,30 @@ class Comparison:
         self.cap_error = _larger(self.cap_error, other.cap_error)
         self.predictions_changed += other.predictions_changed
         self.rankings_changed += other.rankings_changed
+
+
+def _chunks(texts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The rows of some texts in pieces of a good size: long texts are cut without a copy, short ones put together."""
+    waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+    rows = 0
+    for base, patched in texts:
+        if not base.numel():
+            continue
+        most = max(1, _CHUNK.get(base.device.type, _CHUNK_ELSEWHERE) // base.shape[-1])
+        for pair in zip(torch.split(base, most), torch.split(patched, most), strict=True):
+            if rows + len(pair[0]) > most:
+                yield _joined(waiting)
+                waiting, rows = [], 0
+            waiting.append(pair)
+            rows += len(pair[0])
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    if len(pairs) == 1:
+        return pairs[0]
+    return torch.cat([base for base, _ in pairs]), torch.cat([patched for _, patched in pairs])
 
 
 def _larger(one: float, other: float) -> float:

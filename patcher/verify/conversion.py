@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import await_request, close_network
+from patcher.verify.guard import await_request
+from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 def main(asked: str, answered: str) -> None:
     """Convert what the request asks for: `files`, pairs of a pickle and the safetensors file to write."""
-    close_network()
+    import torch  # noqa: F401 - all libraries, before the doors are shut
+
     request = await_request(asked)
+    confine(Path(asked).parent, [origin for origin, _ in request["files"]], (), file_size=None)
     answer = {"files": [convert(origin, target) for origin, target in request["files"]]}
     Path(answered).write_text(json.dumps(answer), "utf-8")
 

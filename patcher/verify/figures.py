@@ -44,12 +44,8 @@ class Figures:
             self.logits.add(finite.float())
         return False
 
-    def add_vector(self, pooled: torch.Tensor, tokens: int, shifted: torch.Tensor | None = None) -> int:
-        """Take in one text's largest logit [vocabulary] per dimension; return the active dims of its SPLADE vector.
-
-        `shifted` is the same with dimensions that no shift of the logits can reach set beyond all bounds; the curve is
-        taken from it, where one is wanted.
-        """
+    def add_vector(self, pooled: torch.Tensor, tokens: int) -> int:
+        """Take in one text's largest logit [vocabulary] per dimension; return the active dims of its SPLADE vector."""
         self.dims = pooled.shape[-1]
         active = int(torch.count_nonzero(pooled > 0))
         longest = _SHORTEST
@@ -58,8 +54,6 @@ class Figures:
         if longest not in self._active:
             self._active[longest] = torch.zeros(self.dims + 1, dtype=torch.int64)
         self._active[longest][active] += 1
-        if shifted is not None:
-            self.pooled.add(torch.nan_to_num(shifted.float()))
         return active
 
     def merge(self, other: Figures) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from patcher.errors import VerificationError
+from patcher.printable import printable
+from patcher.verify.hook import NOTE, REFUSED
+from patcher.verify.places import PRIVATE, caller_places
 
+MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
 TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
 
 # What a child gets of the caller's environment; everything else, tokens above all, stays behind.
@@ -28,7 +33,6 @@ _PASSED_ON = {
     "PATH",
     "PYTHONHASHSEED",
     "SYSTEMROOT",
-    "TMPDIR",
     "VIRTUAL_ENV",
 }
 
@@ -136,16 +140,46 @@ def _answer(child: Child, timeout: float, watch: Callable[[], None]) -> dict[str
         ) from error
     finally:
         _stop(child.process)
-    if code == 0 and child.answer.is_file():
-        answer: dict[str, Any] = json.loads(child.answer.read_text("utf-8"))
-        return answer
-    lines = [line for line in child.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    if code == REFUSED:
+        what = left_behind(child.scratch / NOTE, 500) or "do what is not allowed"
+        raise VerificationError(
+            f"The model's code tried to {what}; it was stopped.",
+            "Nothing in a model needs that. Read its code with `patcher plan` before you run it anywhere.",
+        )
+    if code == 0 and child.answer.exists():
+        return _read(child.answer)
+    lines = [line for line in left_behind(child.log, MAX_LOG).splitlines() if line.strip()]
     if os.environ.get("HF_DEBUG"):
-        print("\n".join(lines), file=sys.stderr)
+        print(printable("\n".join(lines)), file=sys.stderr)
     reason = lines[-1] if lines else f"it ended with code {code}"
     if code == -signal.SIGKILL:
         reason = "the system ended it, most likely for want of memory"
     raise VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows everything that it said.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The child's answer, which may be anything: the child ran in the same process as the model's code."""
+    try:
+        answer = json.loads(left_behind(path, MAX_ANSWER))
+        if isinstance(answer, dict):
+            return answer
+    except (ValueError, RecursionError):
+        pass
+    raise VerificationError("The verification gave no answer that can be read.", "Run it again; HF_DEBUG=1 shows more.")
+
+
+def left_behind(path: Path, limit: int) -> str:
+    """The last `limit` bytes of a file that a child wrote; nothing where it put a link or a pipe in its place."""
+    try:
+        place = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return ""
+    with open(place, "rb") as file:
+        about = os.fstat(place)
+        if not stat.S_ISREG(about.st_mode):
+            return ""
+        file.seek(max(0, about.st_size - limit))
+        return file.read(limit).decode("utf-8", "replace")
 
 
 def await_request(asked: str) -> dict[str, Any]:
@@ -180,6 +214,10 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     return {
         **passed,
         "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "TEMP": str(scratch),
+        "TMP": str(scratch),
+        PRIVATE: caller_places(),
         "HF_HOME": str(scratch / "hf"),
         "HF_MODULES_CACHE": str(scratch / "modules"),
         "HF_HUB_OFFLINE": "1",
@@ -190,7 +228,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
         # glibc gives the memory of a freed batch of logits back at once, and keeps that of small tensors for the next.
-        "MALLOC_MMAP_THRESHOLD_": "8000000",
+        "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
         "PYTHONPATH": here,
         "PYTHONIOENCODING": "utf-8",
@@ -206,19 +244,3 @@ def _stop(child: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def close_network() -> None:
-    """In the child: refuse every connection from Python code, for the rest of the process's life.
-
-    An audit hook can't be taken out again. It sees Python's sockets, not those of compiled code: the missing token
-    and the offline switch stand beside it.
-    """
-
-    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in {"socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"} or (
-            event == "socket.connect" and isinstance(arguments[1], tuple)
-        ):
-            raise PermissionError("model code may not use the network during verification")
-
-    sys.addaudithook(refuse)

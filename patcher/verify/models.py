@@ -98,14 +98,18 @@ def share_weights(base: nn.Module, patched: nn.Module, files: Sequence[str]) -> 
 
 
 def changed_tensors(model: nn.Module, files: Sequence[str]) -> list[str]:
-    """Names of the tensors that differ between a model in memory and checkpoint files, or that only one of them has."""
+    """Names of the tensors that differ between a model in memory and checkpoint files, or that only one of them has.
+
+    A tensor that is tied to one of the file's is that one, whatever its other name.
+    """
     state = model.state_dict()
     seen, wrong = set(), []
     for name, tensor in _tensors(files):
         seen.add(name)
         if name not in state or not _equal(state[name], tensor):
             wrong.append(name)
-    return sorted({*wrong, *(set(state) - seen)})
+    filed = {state[name].data_ptr() for name in seen & set(state)}
+    return sorted({*wrong, *(name for name in set(state) - seen if state[name].data_ptr() not in filed)})
 
 
 def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:

@@ -190,7 +190,7 @@ def conclude(
         for one in measured
     ]
     disagreement = _disagreement(measured, wanted.devices) if len(measured) > 1 else None
-    first = parts[0]
+    first, first_measured = parts[0], measured[0]
     return Report(
         source=model.source,
         environment=first.environment,
@@ -204,7 +204,7 @@ def conclude(
         files=files,
         texts=len(wanted.texts),
         sparse_encoder=first.sparse_encoder,
-        probe_texts=measured[0].probe_texts,
+        probe_texts=tuple(first_measured.probe_texts),
         more_devices=tuple(parts[1:]),
         disagreement=disagreement,
     )

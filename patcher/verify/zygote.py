@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from patcher.errors import VerificationError
 from patcher.verify.child import import_libraries
-from patcher.verify.guard import Process, Start, close_network, environment, popen
+from patcher.verify.guard import Process, Start, environment, popen
 
 _LIBRARIES = ("torch", "safetensors.torch", "patcher.verify.conversion", "patcher.verify.capped_child")
 _START = 120.0  # seconds in which the imports have to be done, on a slow disk
@@ -188,7 +188,6 @@ class Zygote:
 
 def serve(libraries: tuple[str, ...]) -> None:
     """In the zygote: import, then fork for each order that comes in, one after another."""
-    close_network()
     # The ways to the parent get numbers that no fork keeps: a model must not be able to answer for another.
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.table import Comparison
+from tests.benchmarks.workshop import Workshop
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.tools import passing_report, source_files
@@ -44,6 +46,26 @@ class Pair:
     @property
     def time_ratio(self) -> float:
         return self.theirs[1] / self.ours[1]
+
+
+def against_upload_folder(workshop: Workshop) -> Iterator[Comparison]:
+    """Rows of the table of `make bench`; `main` prints the table of its own."""
+    for megabytes in (10, 100):
+        yield from _rows(workshop, megabytes)
+
+
+def of_a_gigabyte(workshop: Workshop) -> Iterator[Comparison]:
+    yield from _rows(workshop, 1000)
+
+
+def _rows(workshop: Workshop, megabytes: int) -> Iterator[Comparison]:
+    pairs = []
+    for _ in range(workshop.pairs):
+        with tempfile.TemporaryDirectory(dir=workshop.root) as root:
+            pairs.append(measure(megabytes * 1_000_000, Path(root)))
+    name = f"publish against upload_folder, {megabytes} MB of weights"
+    yield Comparison(f"{name}: bytes sent", [pair.ours[0] for pair in pairs], [pair.theirs[0] for pair in pairs], "B")
+    yield Comparison(f"{name}: time", [pair.ours[1] for pair in pairs], [pair.theirs[1] for pair in pairs], "s")
 
 
 def measure(size: int, root: Path) -> Pair:

@@ -10,11 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from patcher.verify.guard import close_network
-
 
 def main(asked: str, answered: str) -> None:
-    close_network()
     torch_was_there = "torch" in sys.modules
     import torch
     from transformers import dynamic_module_utils
@@ -31,7 +28,6 @@ def main(asked: str, answered: str) -> None:
         "cache": str(Path(dynamic_module_utils.HF_MODULES_CACHE).resolve()),
         "home": str(Path.home().resolve()),
         "token": os.environ.get("HF_TOKEN"),
-        "network": _network(),
         "files": _open_files(),
         "left": subprocess.Popen(["sleep", "97"]).pid,
     }
@@ -56,15 +52,3 @@ def _open_files() -> list[str]:
         except OSError:
             continue
     return found
-
-
-def _network() -> bool:
-    import socket
-
-    try:
-        socket.create_connection(("127.0.0.1", 9), timeout=1).close()
-    except PermissionError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -30,7 +30,7 @@ def compared(logits: torch.Tensor, mask: torch.Tensor, law: Law = LAW) -> Compar
         raw = row[real]
         capped = law.scale * torch.sigmoid(raw / law.temperature)
         capped[0] = raw[0]
-        found.add(capped, raw)
+        found.add([(capped, raw)])
     return found
 
 

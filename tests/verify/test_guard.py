@@ -34,12 +34,8 @@ def test_no_token_is_in_reach(scratch: Path, tmp_path: Path, monkeypatch: pytest
     assert Path(answer["token_path"]).is_relative_to(scratch)
 
 
-def test_no_connection_can_be_made(scratch: Path) -> None:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        answer = run_child(CHILD, {"do": "look", "port": server.getsockname()[1]}, scratch, "cpu", 60)
-    assert answer["reached"] == [] and answer["offline"] is True
+def test_the_hub_is_offline(scratch: Path) -> None:
+    assert run_child(CHILD, {"do": "look"}, scratch, "cpu", 60)["offline"] is True
 
 
 def test_the_cpu_is_a_cpu_without_cuda_in_sight(scratch: Path) -> None:

@@ -1,0 +1,56 @@
+"""Refuses code that is far too deep, long or uniform for any model, and would crash or stall the parsers."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections import Counter
+
+from patcher.errors import CodeError
+
+# The deepest of the 500 models in transformers reaches 23, and the longest file has 200 kB.
+MAX_DEPTH = 100
+MAX_BYTES = 1_000_000
+# Comparing two texts takes time that grows with the square of how often they repeat a line.
+MAX_EQUAL_LINES = 5_000
+_SMALL = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Assert, ast.Raise, ast.Import)
+
+
+def check_shape(content: bytes, path: str) -> ast.Module:
+    """The tree of Python's parser, unless LibCST's, which recurses without a limit of its own, could not survive it.
+
+    Python's parser has limits and is asked first. Raises CodeError, with the line where it is known, and SyntaxError or ValueError as `ast.parse` does.
+    """
+    if len(content) > MAX_BYTES:
+        raise _refused(path, f"has {len(content):,} bytes; models have less than {MAX_BYTES:,}")
+    repeated, times = Counter(content.splitlines()).most_common(1)[0] if content else (b"", 0)
+    if times > MAX_EQUAL_LINES:
+        raise _refused(path, f"repeats the line {repeated[:40]!r} {times:,} times")
+    try:
+        with warnings.catch_warnings():  # they would be printed, with what the code says
+            warnings.simplefilter("ignore")
+            tree = ast.parse(content)
+    except (RecursionError, MemoryError):
+        lines = content.splitlines()
+        longest = max(range(len(lines)), key=lambda index: len(lines[index]))
+        raise _refused(path, f"is nested too deeply to be parsed; line {longest + 1} is the longest") from None
+    _check_depth(tree, path)
+    return tree
+
+
+def _check_depth(tree: ast.Module, path: str) -> None:
+    waiting: list[tuple[ast.AST, int, int]] = [(tree, 0, 1)]
+    while waiting:
+        node, depth, line = waiting.pop()
+        line = getattr(node, "lineno", line)
+        if depth > MAX_DEPTH:
+            raise _refused(path, f"is nested too deeply in line {line}: more than {MAX_DEPTH} levels")
+        if isinstance(node, _SMALL) and node.lineno == node.end_lineno:
+            # Every level but a few at the ends takes a character at least: most lines need no look.
+            if (node.end_col_offset or 0) - node.col_offset + depth < MAX_DEPTH - 5:
+                continue
+        waiting += [(child, depth + 1, line) for child in ast.iter_child_nodes(node)]
+
+
+def _refused(path: str, what: str) -> CodeError:
+    return CodeError(f"{path} {what}.", "No code written by people looks like that; do not run it.")

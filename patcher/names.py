@@ -1,0 +1,84 @@
+"""What the files of a model, and the classes that its configuration names, may be called."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from patcher.errors import SourceError
+
+MAX_FILES = 10_000
+_REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+
+
+def check_names(paths: Iterable[str], source: object) -> None:
+    """Refuse a model with a file name that leads out of its folder or means another file on some system.
+
+    The folder that is written has to be the same model on Linux, macOS and Windows. Raises SourceError.
+    """
+    seen: dict[str, str] = {}
+    for path in paths:
+        why = why_unsafe(path)
+        if why is not None:
+            raise _refused(source, f"names a file {path!r}, {why}")
+        same = unicodedata.normalize("NFC", path).casefold()
+        if same in seen:
+            raise _refused(source, f"names both {seen[same]!r} and {path!r}, one file where case does not count")
+        seen[same] = path
+        if len(seen) > MAX_FILES:
+            raise _refused(source, f"has more than {MAX_FILES:,} files")
+
+
+def why_unsafe(path: str) -> str | None:
+    """Why a relative path with slashes may not be written, as the end of a sentence; None where it may."""
+    parts = path.split("/")
+    if path.startswith("/") or ":" in path:
+        return "which is an absolute path or one with a drive"
+    if "\\" in path:
+        return "with a backslash, which separates folders on Windows"
+    if not path.isprintable():
+        return "with a character that can't be seen"
+    if any(part in {"", ".", ".."} for part in parts):
+        return "which leads out of its folder"
+    if any(part.endswith((".", " ")) or _DEVICE.fullmatch(part) for part in parts):
+        return "which is another file on Windows"
+    if any(part.casefold() in {".git", "git~1"} for part in parts):
+        return "which git would obey"
+    if any(len(part.encode()) > 255 for part in parts) or len(path.encode()) > 1024:
+        return "which is too long"
+    return None
+
+
+def check_auto_map(auto_map: Mapping[str, Any]) -> None:
+    """Refuse an auto_map whose values are not `module.Class`, `repo--module.Class` or lists of these (tokenizers).
+
+    Raises SourceError.
+    """
+    for auto_class, value in auto_map.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and not _is_reference(one):
+                raise SourceError(
+                    f"auto_map in config.json names {str(one)[:100]!r} for {auto_class[:100]!r}, which is no "
+                    "module.Class.",
+                    "Mend config.json: it names a Python file beside it, without .py, and a class in that file.",
+                )
+
+
+def is_repository(name: str) -> bool:
+    """Whether it can be the name of a repository, and so is neither a path nor an address."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+def _is_reference(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    repository, found, dotted = value.rpartition("--")
+    parts = dotted.split(".")
+    return len(parts) > 1 and all(part.isidentifier() for part in parts) and (not found or is_repository(repository))
+
+
+def _refused(source: object, what: str) -> SourceError:
+    return SourceError(f"{source} {what}.", "It was not read further. Rename it, or report it to the owners.")

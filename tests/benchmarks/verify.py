@@ -1,0 +1,32 @@
+"""Time and memory of a whole `patcher verify` against its floor, for the miniature and for the shape of the base.
+
+The floor is one process that imports torch and transformers, loads both models and runs the same batches of the same
+texts, and computes nothing from the logits (`programs/floor.py`). Both find warm caches. Memory is that of all
+processes together: `verify` runs a child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.benchmarks.shapes import BASE, Pair
+from tests.benchmarks.table import Comparison
+from tests.benchmarks.workshop import Workshop
+
+LIMIT = 1.10
+
+
+def miniature(workshop: Workshop) -> Iterator[Comparison]:
+    yield from against_floor(workshop, workshop.miniature, "miniature")
+
+
+def base(workshop: Workshop) -> Iterator[Comparison]:
+    yield from against_floor(workshop, workshop.model(BASE), "base-shaped, 149 M")
+
+
+def against_floor(workshop: Workshop, pair: Pair, name: str) -> Iterator[Comparison]:
+    """Two rows, seconds and bytes, from the same runs."""
+    runs = workshop.alternate(workshop.verify(pair), workshop.floor(pair))
+    ours, floor = zip(*runs, strict=True)
+    yield Comparison(f"verify, {name}: time", [run.seconds for run in ours], [run.seconds for run in floor], "s", LIMIT)
+    yield Comparison(f"verify, {name}: memory", [run.peak for run in ours], [run.peak for run in floor], "B", LIMIT)

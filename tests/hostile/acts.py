@@ -1,0 +1,163 @@
+# ruff: noqa: SIM115 - nobody closes what may not be opened
+"""What hostile model code may try, one act after another, in a child that is confined as that of a verification is."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Act = Callable[[dict[str, Any]], Any]
+
+
+def _connect(address: Any, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> None:
+    with socket.socket(family, kind) as opened:
+        opened.settimeout(2)
+        opened.connect(address)
+
+
+def _in_a_thread(act: Callable[[], Any]) -> None:
+    """An error in a thread is nobody's business, so the act is lost on a caller that only catches."""
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+def _spawn_through_multiprocessing(_: dict[str, Any]) -> None:
+    import multiprocessing
+
+    multiprocessing.get_context("spawn").Process(target=print).start()
+
+
+def _swallow(act: Callable[[], Any]) -> None:
+    with contextlib.suppress(BaseException):
+        act()
+
+
+# name: the act, and words of what the tool says about it. The request names the private home, a port and the parent.
+ACTS: dict[str, tuple[Act, str]] = {
+    "token file": (lambda r: open(f"{r['home']}/.cache/huggingface/token").read(), "read what is private"),
+    "netrc": (lambda r: Path(r["home"], ".netrc").read_bytes(), "read what is private"),
+    "token file by os.open": (lambda r: os.open(f"{r['home']}/.git-credentials", os.O_RDONLY), "read what is private"),
+    "home listing": (lambda r: os.listdir(r["home"]), "read what is private"),
+    "through a dotted path": (lambda r: open(f"/usr/../{r['home']}/.netrc").read(), "read what is private"),
+    "environment of the parent": (lambda r: open(f"/proc/{r['parent']}/environ").read(), "read what is private"),
+    "connection": (lambda r: _connect(("127.0.0.1", r["port"])), "use the network"),
+    "name": (lambda r: socket.getaddrinfo("huggingface.co", 443), "use the network"),
+    "datagram": (
+        lambda r: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 53)),
+        "use the network",
+    ),
+    "unix socket": (lambda r: _connect("/var/run/docker.sock", socket.AF_UNIX), "use the network"),
+    "server": (lambda r: socket.socket().bind(("127.0.0.1", 0)), "use the network"),
+    "subprocess": (lambda r: subprocess.run(["true"]), "start a process"),
+    "shell": (lambda r: os.system("true"), "start a process"),
+    "fork": (lambda r: os.fork(), "start a process"),
+    "exec": (lambda r: os.execv("/bin/true", ["true"]), "start a process"),
+    "posix_spawn": (lambda r: os.posix_spawn("/bin/true", ["true"], {}), "start a process"),
+    "multiprocessing": (_spawn_through_multiprocessing, "start a process"),
+    "terminal": (lambda r: __import__("pty").spawn(["true"]), "start a process"),
+    "write": (lambda r: open(r["mark"], "w"), "write outside its own folder"),
+    "append": (lambda r: open(r["victim"], "a"), "write outside its own folder"),
+    "update": (lambda r: open(r["victim"], "r+"), "write outside its own folder"),
+    "remove": (lambda r: os.remove(r["victim"]), "write outside its own folder"),
+    "move away": (lambda r: os.rename(r["victim"], "taken"), "write outside its own folder"),
+    "move in": (lambda r: (Path("mine").touch(), os.rename("mine", r["mark"])), "write outside its own folder"),
+    "truncate": (lambda r: os.truncate(r["victim"], 0), "write outside its own folder"),
+    "rights": (lambda r: os.chmod(r["victim"], 0o777), "write outside its own folder"),
+    "new folder": (lambda r: os.mkdir(r["mark"]), "write outside its own folder"),
+    "link": (lambda r: os.symlink(r["victim"], "link"), "write outside its own folder"),
+    "second name": (lambda r: os.link(r["victim"], "link"), "write outside its own folder"),
+    "database": (lambda r: __import__("sqlite3").connect(r["mark"]), "write outside its own folder"),
+    "library": (lambda r: ctypes.CDLL(None), "reach past Python"),
+    "memory": (lambda r: ctypes.string_at(id(r), 16), "reach past Python"),
+    "libc": (lambda r: ctypes.pythonapi.system(b"true"), "reach past Python"),
+    "objects": (lambda r: __import__("gc").get_objects(), "reach past Python"),
+    "signal": (lambda r: os.kill(r["parent"], 0), "send a signal"),
+    "swallowed": (lambda r: _swallow(lambda: os.system("true")), "start a process"),
+    "in a thread": (lambda r: _in_a_thread(lambda: os.system("true")), "start a process"),
+}
+
+
+def _quietly(act: Callable[[], Any]) -> str:
+    try:
+        return f"done: {act()!s:.80}"
+    except BaseException as error:
+        return type(error).__name__
+
+
+def _compiled(request: dict[str, Any]) -> dict[str, str]:
+    """The kernel's part alone: what compiled code, which no audit hook sees, gets done after `lock`."""
+    home, libc = request["home"], ctypes.CDLL(None, use_errno=True)
+
+    def failed(result: int) -> None:
+        if result < 0:
+            raise PermissionError
+
+    tried: dict[str, Callable[[], Any]] = {
+        "read": lambda: open(f"{home}/.netrc").read(),
+        "environment": lambda: open(f"/proc/{request['parent']}/environ").read(),
+        "write": lambda: open(request["mark"], "w"),
+        "remove": lambda: os.remove(request["victim"]),
+        "socket": lambda: socket.socket(),
+        "unix": lambda: _connect(request["unix"], socket.AF_UNIX),
+        "fork": lambda: failed(libc.fork()),
+        "exec": lambda: failed(libc.execv(b"/bin/true", None)),
+        "subprocess": lambda: subprocess.run(["true"]),
+        "signal": lambda: os.kill(request["parent"], 0),
+        "session": lambda: os.setsid(),
+        "pipe": lambda: os.mkfifo("answer.json"),
+        "link": lambda: os.symlink("/etc/passwd", "answer.json"),
+        "large file": lambda: Path("large").open("wb").truncate(1 << 40),
+    }
+    allowed: dict[str, Callable[[], Any]] = {
+        "library": lambda: len(Path(os.__file__).read_bytes()),
+        "scratch": lambda: Path("mine").write_text("x"),
+        "thread": lambda: _in_a_thread(lambda: None),
+        "null": lambda: open("/dev/null", "w").close(),
+        "itself": lambda: len(Path("/proc/self/status").read_text()),
+        "machine": lambda: len(Path("/proc/meminfo").read_text()),
+    }
+    return {name: _quietly(act) for name, act in {**tried, **allowed}.items()}
+
+
+def main(asked: str, answered: str) -> None:
+    from patcher.verify.hook import confine
+    from patcher.verify.kernel import lock
+    from patcher.verify.places import child_places
+
+    request, scratch = json.loads(Path(asked).read_text()), Path(asked).parent
+    done: Any = None
+    if request["do"] == "compiled":
+        lock(child_places(scratch, request["given"]))
+        done = _compiled(request)
+    elif request["do"] == "forged":
+        confine(scratch, [], ())
+        Path(answered).write_text(request["answer"])
+        return
+    else:
+        confine(scratch, request["given"], ())
+        if request["do"] == "sleep":
+            time.sleep(60)
+        elif request["do"] == "harmless":
+            done = [Path(path).read_text() for path in request["given"]]
+            Path("mine").write_text("x")
+            Path("mine").rename("other")
+        else:
+            done = ACTS[request["do"]][0](request)
+    Path(answered).write_text(
+        json.dumps({"done": str(done) if done is not None and not isinstance(done, dict) else done})
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
