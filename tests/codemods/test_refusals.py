@@ -135,7 +135,12 @@ def texts(node: ast.AST | None, pattern: re.Pattern[str]) -> set[str]:
 
 def names_in_tests() -> set[str]:
     text = Path(__file__).read_text("utf-8")
-    own = {part for part in re.findall(r'name == "([a-z-]+)"|\("([a-z-]+)"|"(rotary-[a-z-]+)"|\[([a-z-]+)\\\]', text)}
+    own = {
+        part
+        for part in re.findall(
+            r'name == "([a-z-]+)"|Refused\(\s*"([a-z-]+)"|\("([a-z-]+)"|"(rotary-[a-z-]+)"|\[([a-z-]+)\\\]', text
+        )
+    }
     return {shape.refused for shape in REFUSED} | {name for found in own for name in found if name}
 
 
