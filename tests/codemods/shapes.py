@@ -813,6 +813,14 @@ REFUSED: list[Shape] = [
             {},
         ),
         (
+            "too many ways",
+            "not-understood",
+            "".join(f"if len(h) > {n}:\n    x = x * {n + 2}\n" for n in range(9)) + f"return {CAP}",
+            "not-understood",
+            "return 30 * torch.sigmoid(x / 8)",
+            {},
+        ),
+        (
             "a probability of capped logits",
             "no-scale",
             f"x = {CAP}\nreturn torch.sigmoid(x)",
