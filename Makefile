@@ -10,6 +10,7 @@ PRIVATE  ?=
 DRY_RUN  ?=
 SNAPSHOT ?=
 ARGS     ?=
+PROGRAMS ?= 50000
 CONFIG   ?= templates/training_config.yaml
 
 BIN     := $(VENV)/bin
@@ -19,7 +20,7 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub sweep bench snapshot pictures clean
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test test-nightly lint test-transformers4 test-hub sweep bench snapshot pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -64,6 +65,9 @@ threshold-demo: $(STAMP) ## check a capped model, whose head was set by hand, wi
 
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
 	$(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest $(ARGS)
+
+test-nightly: $(STAMP) ## 50,000 generated programs through the codemod, other ones each time: PROGRAMS=
+	PATCHER_TEST_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest tests/codemods/test_meaning.py $(ARGS)
 
 test-transformers4: $(STAMP) ## the original on transformers 4.57 against the patched one on 5, through the cap
 	$(PYTHON) -m venv .venv4

@@ -221,21 +221,34 @@ def _assert_settled(name: str, path: str, second: Outcome) -> None:
 
 def refusal(path: str, refused: Refused) -> CodeError:
     """What a refusal means to the user; its name stands in brackets and never changes."""
-    return CodeError(f"{path}: {refused.reason} [{refused.name}].", _HINTS.get(refused.name, _HINT))
+    return CodeError(f"{path}: {refused.reason} [{refused.name}].", REFUSALS[refused.name])
 
 
 _HINT = "Nothing was changed. If this model should be patched, please report it with these lines."
 _NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
-_HINTS = {
+_CLASS = "Fill these tables in `_init_weights` by hand, in a copy of the repository, then patch that."
+# The names of all refusals: they never change, and each has its test.
+REFUSALS: Mapping[str, str] = {
     "no-cap": "Its logits may be raw already: then train on it as it is. If they are capped, please report it.",
-    "shared": "--also-causal-lm takes it off both where that other class is the causal head; else please report it.",
+    "no-forward": _HINT,
+    "several-caps": "Take all but one out by hand, in a copy of the repository, then patch that.",
+    "not-understood": _HINT,
+    "no-scale": _HINT,
     "scale-unknown": _NUMBER,
     "temperature-unknown": _NUMBER,
-    "several-caps": "Take all but one out by hand, in a copy of the repository, then patch that.",
+    "offset": _HINT,
+    "decreasing": _HINT,
     "in-a-container": "Take the layer out by hand, in a copy of the repository, and rename what its checkpoint holds.",
     "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
+    "shared": "--also-causal-lm takes it off both where that other class is the causal head; else please report it.",
+    "key-not-found": "Write that key once, with a plain number, into config.json of a copy, then patch that.",
     "shift-needs-code": "Patch it without --calibrate, and lower the gate with --min-logit-sparsity.",
     "library-code": "Only code that a repository brings itself can be rewritten; nothing was changed.",
+    "rotary-in-model": _CLASS,
+    "rotary-no-home": _CLASS,
+    "rotary-no-super-init": _CLASS,
+    "rotary-positional-only": _CLASS,
+    "rotary-star-arguments": _CLASS,
 }
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+import libcst as cst
+from libcst.metadata import MetadataWrapper, PositionProvider
+
 from patcher.codemods.base import Code, Span
 from patcher.codemods.pieces import lines as lines
 from patcher.errors import CodeError
@@ -76,20 +79,52 @@ def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: s
         for line in range(first, last + 1):
             if not any(span.first <= line <= span.last for span in meant):
                 raise _mistake(path, f"line {above + line} changed and was not meant to")
-    old = _without(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
-    new = _without(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
-    if ast.dump(old) != ast.dump(new):
+    rest = _rest if _is_read_by_this_python(before) else _rest_of_newer_python
+    old = rest(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
+    new = rest(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
+    if old != new:
         raise _mistake(path, "a statement outside the changed lines differs")
     return changed
 
 
-def _without(text: str, ranges: list[tuple[int, int]], path: str) -> ast.Module:
+def _is_read_by_this_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _rest(text: str, ranges: list[tuple[int, int]], path: str) -> str:
+    """The tree without the statements on changed lines."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         raise _mistake(path, f"the result does not parse: {error}") from error
     _prune(tree, ranges)
-    return tree
+    return ast.dump(tree)
+
+
+def _rest_of_newer_python(text: str, ranges: list[tuple[int, int]], path: str) -> str:
+    """The same by LibCST, for code in the syntax of a newer Python than runs here: f-strings of 3.12 on 3.11."""
+    try:
+        wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
+    except cst.ParserSyntaxError as error:
+        raise _mistake(path, f"the result does not parse: {error.message}") from error
+    found: list[str] = []
+    waiting: list[tuple[int, cst.CSTNode]] = [(0, wrapper.module)]
+    positions = wrapper.resolve(PositionProvider)
+    while waiting:
+        depth, node = waiting.pop()
+        touched = any(
+            positions[node].start.line <= last and first <= positions[node].end.line for first, last in ranges
+        )
+        if isinstance(node, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
+            found += [] if touched else [f"{depth} {wrapper.module.code_for_node(item)}" for item in node.body]
+        elif not isinstance(node, cst.BaseExpression):
+            found.append(f"{depth} {type(node).__name__}" if isinstance(node, cst.BaseCompoundStatement) else "")
+            waiting += [(depth + 1, child) for child in reversed(node.children)]
+    return "\n".join(filter(None, found))
 
 
 def _prune(node: ast.AST, ranges: list[tuple[int, int]]) -> None:

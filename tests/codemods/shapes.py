@@ -560,8 +560,8 @@ BESIDE: list[Shape] = [
         (
             "a loss",
             LOSS,
-            f"x = {CAP}\nloss = F.binary_cross_entropy(30 * torch.sigmoid(h / 7), h)\nreturn Output(x, loss)",
-            "loss = F.binary_cross_entropy(30 * torch.sigmoid(h / 7), h)",
+            f"x = {CAP}\nloss = F.mse_loss(30 * torch.sigmoid(h / 7), h)\nreturn Output(x, loss)",
+            "loss = F.mse_loss(30 * torch.sigmoid(h / 7), h)",
             "",
         ),
         (
@@ -687,9 +687,8 @@ REFUSED: list[Shape] = [
             "scale-unknown",
             "return self.s * torch",
             {
-                "top": "class LMHead(nn.Module):\n    def __init__(self):\n"
-                "        super().__init__()\n        self.s = $A\n\n"
-                "    def forward(self, x):\n        return self.s * torch.sigmoid(x / $T)\n",
+                "top": "class LMHead(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+                "        self.s = $A\n\n    def forward(self, x):\n        return self.s * torch.sigmoid(x / $T)\n",
                 "init": "self.head = LMHead()\nself.head.s = 50.0",
             },
         ),
@@ -814,6 +813,14 @@ REFUSED: list[Shape] = [
             {},
         ),
         (
+            "too many ways",
+            "not-understood",
+            "".join(f"if len(h) > {n}:\n    x = x * {n + 2}\n" for n in range(9)) + f"return {CAP}",
+            "not-understood",
+            "return 30 * torch.sigmoid(x / 8)",
+            {},
+        ),
+        (
             "a probability of capped logits",
             "no-scale",
             f"x = {CAP}\nreturn torch.sigmoid(x)",
@@ -906,4 +913,26 @@ REFUSED: list[Shape] = [
         ),
         ("raw logits", "no-cap", "return x", "no-cap", "Head has no soft cap on the way", {}),
     ]
+]
+
+SIGNED_CAPS: list[Shape] = [
+    *expressions(
+        SIGNED,
+        "$A * torch.tanh(x / $T)",
+        "torch.tanh(x / $T) * $A",
+        "$A * F.tanh(x * $K)",
+        "nn.Tanh()(x.div($T)).mul($A)",
+        "-$A * torch.tanh(x / -$T)",
+        "$A * (2 * torch.sigmoid(2 * x / $T) - 1)",
+        kind="tanh",
+    ),
+    *bodies(
+        SIGNED,
+        {
+            "Gemma 2": "x = x / $T\nx = torch.tanh(x)\nx = x * $A\nreturn x",
+            "nanochat": "softcap = $A\nx = softcap * torch.tanh(x / $T)\nreturn x",
+            "signed in place": "return x.div_($T).tanh_().mul_($A)",
+        },
+        kind="tanh",
+    ),
 ]

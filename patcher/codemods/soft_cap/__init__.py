@@ -121,6 +121,9 @@ def _only_cap(
     if len(caps) > 1:
         listed = _listing([cap.bounded for cap in caps])
         return Refused("several-caps", f"{name} has {len(caps)} soft caps where exactly one was expected: {listed}")
+    if caps and flow.unfinished:
+        why = f"{name}: its logits come in too many ways to follow all of them: {_listing([caps[0].bounded])}"
+        return Refused("not-understood", why)
     if caps:
         cap = caps[0]
         record = describe(cap, name, shift)

@@ -113,6 +113,7 @@ class Flow:
         self.ways: list[Way] = []
         self.frames: list[Frame] = [frame]
         self.used: set[int] = set()  # the names that carry the logits, where they are read
+        self.unfinished = False  # there are more ways than anybody should have written
         self._left = _STEPS
         self._seen: set[tuple[int, ...]] = set()
         for statement, value in _returned(frame):
@@ -405,7 +406,10 @@ class Flow:
             id(frame),
             *(id(item) for step in way if isinstance(step, Op) for item in (step.node, step.frame)),
         )
-        if key in self._seen or self._left <= 0 or len(self.ways) >= _WAYS:
+        if key in self._seen:
+            return False
+        if self._left <= 0 or len(self.ways) >= _WAYS:
+            self.unfinished = True
             return False
         self._seen.add(key)
         self._left -= 1

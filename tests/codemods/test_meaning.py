@@ -1,0 +1,125 @@
+"""Equal by meaning: thousands of generated heads are run before and after, and the cap is all that is between them.
+
+`PATCHER_TEST_PROGRAMS=50000` (make test-nightly) runs more of them, with another seed each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, assume, given, settings
+
+from patcher.codemods import Applied, LeftAlone, Refused
+from patcher.codemods.proof import assert_only_intended
+from tests.codemods.programs import Program, configuration, loaded, logits_of, programs
+from tests.codemods.shapes import ACCEPTED, BESIDE, REFUSED, SIGNED_CAPS, Shape
+from tests.codemods.tools import package_of, take_off
+
+PROGRAMS = int(os.environ.get("PATCHER_TEST_PROGRAMS", "2000"))
+KINDS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
+
+
+def each_of(shapes: Sequence[Shape], count: int, check: Callable[[Program], None]) -> None:
+    """Check at least so many programs, the same number of each shape."""
+    met: Counter[str] = Counter()
+    for shape in shapes:
+
+        @settings(
+            max_examples=-(-count // len(shapes)),
+            derandomize=PROGRAMS <= 2000,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(programs(shape))
+        def holds(program: Program) -> None:
+            check(program)
+            met[program.shape.name] += 1
+
+        holds()
+    assert met.total() >= count
+    assert set(met) == {shape.name for shape in shapes}
+
+
+def patched(program: Program, **options: bool) -> tuple[dict[str, str], Any]:
+    """The files after the codemod, proved, and the record of the cap."""
+    outcomes = take_off(package_of(program.files, program.settings), **options)
+    assert not isinstance(outcomes, Refused), outcomes
+    after, record = dict(program.files), None
+    for path, outcome in outcomes.items():
+        assert isinstance(outcome, Applied), outcome
+        after[path], record = outcome.code.decode(), outcome.soft_cap
+        assert_only_intended(program.files[path], after[path], outcome.spans, path)
+    return after, record
+
+
+def run(program: Program, files: dict[str, str], capped: bool, return_dict: bool) -> tuple[torch.Tensor, Any]:
+    """The logits, and what the other method of the class gives."""
+    with loaded(files) as module, torch.no_grad():
+        torch.manual_seed(program.seed)
+        head = module.Head(configuration(program.settings)).double()
+        head.capped = capped
+        h = torch.randn(4, 4, dtype=torch.float64) * program.temperature
+        forward = {"return_dict": return_dict} if "return_dict" in program.shape.body else {}
+        return logits_of(head(h.clone(), **forward)), head.aux(h)
+
+
+def same_law(program: Program) -> None:
+    after, record = patched(program)
+    assert record.kind == program.shape.kind
+    assert (record.scale, record.temperature) == pytest.approx((program.scale, program.temperature), rel=1e-9)
+    for capped in (
+        (True, False) if "self.capped" in program.files["modeling.py"].replace("self.capped =", "") else (True,)
+    ):
+        for return_dict in (True, False) if "return_dict" in program.shape.body else (True,):
+            original, aux = run(program, dict(program.files), capped, return_dict)
+            raw, aux_after = run(program, after, capped, return_dict)
+            assert original.dtype == raw.dtype and all(map(torch.equal, aux, aux_after))
+            cap = record.scale * KINDS[record.kind](raw.double() / record.temperature)
+            exact = 1e-5 if ".float()" in program.files["modeling.py"] else 1e-9
+            holds = torch.allclose(original.double(), cap, rtol=exact, atol=exact * record.scale)
+            assert holds or (not capped and torch.equal(original, raw))
+
+
+def test_the_original_is_the_cap_of_the_patched_in_thousands_of_programs() -> None:
+    each_of(ACCEPTED, PROGRAMS, same_law)
+
+
+def test_a_signed_cap_is_left_alone_and_goes_when_asked_in_hundreds_of_programs() -> None:
+    def check(program: Program) -> None:
+        outcomes = take_off(package_of(program.files, program.settings))
+        assert not isinstance(outcomes, Refused) and all(isinstance(one, LeftAlone) for one in outcomes.values())
+        after, record = patched(program, also_signed=True)
+        original, _ = run(program, dict(program.files), True, True)
+        raw, _ = run(program, after, True, True)
+        torch.testing.assert_close(original, record.scale * torch.tanh(raw / record.temperature), rtol=1e-9, atol=1e-9)
+        assert (original.sign() == raw.sign()).all()
+
+    each_of(SIGNED_CAPS, PROGRAMS // 20, check)
+
+
+def test_what_only_looks_like_a_cap_stays_in_hundreds_of_programs() -> None:
+    def check(program: Program) -> None:
+        after, _ = patched(program)
+        quoted = program.shape.quoted
+        assert after["modeling.py"].count(quoted) == program.files["modeling.py"].count(quoted)
+        same_law(program)
+
+    each_of(BESIDE, PROGRAMS // 10, check)
+
+
+def test_what_is_no_cap_is_refused_in_hundreds_of_programs() -> None:
+    def check(program: Program) -> None:
+        assume(program.scale != 5)  # "two scales" would be one
+        outcome = take_off(package_of(program.files, program.settings))
+        assert isinstance(outcome, Refused), outcome
+        assert outcome.name == program.shape.refused or program.shape.refused == "no-cap"  # the gate beside it is told
+
+    each_of(REFUSED, PROGRAMS // 5, check)

@@ -1,0 +1,160 @@
+"""Refusals are part of the interface: each has a name that never changes, a hint, lines that it quotes, and a test."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import patcher.codemods
+from patcher.codemods import Applied, Refused, Target, soft_cap
+from patcher.errors import CodeError
+from patcher.rewriting import REFUSALS, Options, rewrite_code
+from tests.codemods.shapes import IMPORTS, REFUSED
+from tests.codemods.tools import HOME, package_of, run, take_off
+
+NAME, HYPHENED = re.compile(r"[a-z]+(-[a-z]+)*"), re.compile(r"[a-z]+(-[a-z]+)+")
+INTERNAL = {"switched-off"}  # ends as "not needed"
+CAP = "        return 30 * torch.sigmoid(x / 7.5)\n"
+CLASS = "class {}(nn.Module):\n    def forward(self, x):\n"
+KEY = "        if self.config.cap is not None:\n            x = self.config.cap * torch.sigmoid(x / self.config.cap)\n"
+
+
+def test_a_class_without_forward() -> None:
+    outcome = run("soft_cap", IMPORTS + f"class Head(Base):\n    def other(self, x):\n{CAP}")
+    assert outcome == Refused(
+        "no-forward", "Head has no forward method in these files, so its logits can't be followed"
+    )
+
+
+def test_a_cap_that_another_class_of_the_model_needs() -> None:
+    code = IMPORTS + CLASS.format("Head") + CAP + "class Other(Head):\n    pass\n"
+    outcome = soft_cap(package_of({HOME: code}), (Target("Head", HOME),), (Target("Other", HOME),))
+    assert isinstance(outcome, Refused) and outcome.name == "shared"
+    assert "Head shares its soft cap with Other: line 7: return 30 * torch.sigmoid(x / 7.5)" in outcome.reason
+
+
+def test_a_cap_that_a_key_turns_on_goes_with_the_key_and_the_code_stays() -> None:
+    package = package_of({HOME: IMPORTS + CLASS.format("Head") + KEY + "        return x\n"}, {"cap": 30.0, "other": 1})
+    outcomes = take_off(package)
+    assert not isinstance(outcomes, Refused) and set(outcomes) == {"config.json"}
+    (outcome,) = outcomes.values()
+    assert isinstance(outcome, Applied)
+    assert outcome.code == package.config_json.replace(b"30.0", b"null")
+
+
+def test_a_key_that_stands_twice() -> None:
+    package = package_of(
+        {HOME: IMPORTS + CLASS.format("Head") + KEY + "        return x\n"}, {"cap": 30.0, "text_config": {"cap": 1.0}}
+    )
+    outcome = take_off(package)
+    assert isinstance(outcome, Refused) and outcome.name == "key-not-found" and "key cap " in outcome.reason
+
+
+def test_a_shift_needs_a_statement_to_stand_in() -> None:
+    package = package_of({HOME: IMPORTS + CLASS.format("Head") + KEY + "        return x\n"}, {"cap": 30.0})
+    outcome = take_off(package, also_signed=True, shift=1.25)
+    assert isinstance(outcome, Refused) and outcome.name == "shift-needs-code"
+
+
+GEMMA = {"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "final_logit_softcapping": 30.0}
+
+
+def test_a_model_of_the_library_is_left_alone_or_patched_by_its_key() -> None:
+    content = b'{"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2",\n "final_logit_softcapping": 30.0}'
+    _, results, cap = rewrite_code({}, GEMMA, Options(), config_json=content)
+    assert cap is None and [result.status for result in results] == ["left_alone"]
+    rewritten, results, cap = rewrite_code({}, GEMMA, Options(also_signed=True), config_json=content)
+    assert rewritten == {"config.json": content.replace(b"30.0", b"null")}
+    assert cap is not None and (cap.kind, cap.scale, cap.temperature) == ("tanh", 30.0, 30.0)
+
+
+def test_a_cap_in_the_code_of_the_library_that_no_key_turns_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = tmp_path / "transformers" / "models" / "capped"
+    models.mkdir(parents=True)
+    (tmp_path / "transformers" / "__init__.py").write_text("")
+    (models / "modeling_capped.py").write_text(IMPORTS + CLASS.format("CappedForMaskedLM") + CAP)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    config = {"architectures": ["CappedForMaskedLM"], "model_type": "capped"}
+    with pytest.raises(CodeError, match=r"return 30 \* torch.sigmoid\(x / 7.5\).*\[library-code\]"):
+        rewrite_code({}, config)
+
+
+ROTARY = """\
+class Tables(nn.Module):
+    def __init__({arguments}):
+        {init}
+        self.register_buffer("cos", torch.ones(size), persistent=False)
+{more}"""
+HOME_OF_TABLES = "class Model(PreTrainedModel):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("rotary-no-home", ROTARY.format(arguments="self, size", init="super().__init__()", more="")),
+        (
+            "rotary-in-model",
+            ROTARY.format(arguments="self, size", init="super().__init__()", more=HOME_OF_TABLES).replace(
+                "Tables(nn.Module)", "Tables(PreTrainedModel)"
+            ),
+        ),
+        (
+            "rotary-star-arguments",
+            ROTARY.format(arguments="self, *size", init="super().__init__()", more=HOME_OF_TABLES),
+        ),
+        (
+            "rotary-positional-only",
+            ROTARY.format(arguments="self, /, size", init="super().__init__()", more=HOME_OF_TABLES),
+        ),
+        ("rotary-no-super-init", ROTARY.format(arguments="self, size", init="pass", more=HOME_OF_TABLES)),
+    ],
+)
+def test_tables_that_cannot_be_filled_again(name: str, code: str) -> None:
+    outcome = run("rotary_tables", IMPORTS + code)
+    assert isinstance(outcome, Refused) and outcome.name == name and "Tables" in outcome.reason
+
+
+def names_in_the_source() -> set[str]:
+    """What Refused and Doubt are given, what a function returns for them, and every other text with hyphens in it."""
+    found: set[str] = set()
+    root = Path(patcher.codemods.__file__).parent
+    for path in [*root.rglob("*.py"), root.parent / "rewriting.py"]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Refused", "Doubt"}:
+                found |= texts(node.args[0], NAME)
+            elif path.name == "caps.py":
+                found |= texts(node.value, NAME) if isinstance(node, ast.Return) else texts(node, HYPHENED)
+    return found - INTERNAL
+
+
+def texts(node: ast.AST | None, pattern: re.Pattern[str]) -> set[str]:
+    value = node.value if isinstance(node, ast.Constant) else None
+    return {value} if isinstance(value, str) and pattern.fullmatch(value) else set()
+
+
+def names_in_tests() -> set[str]:
+    text = Path(__file__).read_text("utf-8")
+    own = {
+        part
+        for part in re.findall(
+            r'name == "([a-z-]+)"|Refused\(\s*"([a-z-]+)"|\("([a-z-]+)"|"(rotary-[a-z-]+)"|\[([a-z-]+)\\\]', text
+        )
+    }
+    return {shape.refused for shape in REFUSED} | {name for found in own for name in found if name}
+
+
+def test_every_refusal_has_a_name_in_the_table_and_a_test() -> None:
+    names = names_in_the_source()
+    assert names == set(REFUSALS), names ^ set(REFUSALS)
+    assert names <= names_in_tests(), names - names_in_tests()
+
+
+def test_every_refusal_says_what_to_do_next() -> None:
+    assert all(hint.endswith(".") for hint in REFUSALS.values())
