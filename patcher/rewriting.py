@@ -221,7 +221,7 @@ def _assert_settled(name: str, path: str, second: Outcome) -> None:
 
 def refusal(path: str, refused: Refused) -> CodeError:
     """What a refusal means to the user; its name stands in brackets and never changes."""
-    return CodeError(f"{path}: {refused.reason} [{refused.name}].", REFUSALS[refused.name])
+    return CodeError(f"{path}: {refused.reason} [{refused.name}].", REFUSALS.get(refused.name, _HINT))
 
 
 _HINT = "Nothing was changed. If this model should be patched, please report it with these lines."
