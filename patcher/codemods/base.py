@@ -8,15 +8,17 @@ import io
 import re
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Protocol, TypeVar, cast
 
 import libcst as cst
+from libcst.helpers import get_full_name_for_node
 from libcst.metadata import Scope
 
-from patcher.codemods.pieces import Piece, cut, lines
+from patcher.codemods.pieces import Piece, cut, global_scope, lines
 from patcher.codemods.pieces import children as children
 from patcher.codemods.pieces import walk as walk
 from patcher.codemods.shape import check_shape
@@ -178,6 +180,8 @@ class Code:
 
     def parsed(self, piece: Piece) -> cst.Module:
         """One piece as a syntax tree. Raises CodeError where LibCST can't read or write it back."""
+        if piece.is_parsed:
+            return piece.module
         try:
             module = piece.module
         except cst.ParserSyntaxError as error:
@@ -206,17 +210,30 @@ class Code:
 
         LibCST's metadata, over the function around the node and what the file binds of the names in it.
         """
+        name = get_full_name_for_node(node)
+        if name is None:
+            return set()
         piece, _ = self._place(node)
-        scope = piece.scope_around(node, self._context(piece))
-        return {item.name for item in scope.get_qualified_names_for(node)} if isinstance(scope, Scope) else set()
+        root = name.partition(".")[0]
+        if root in piece.bound_inside:
+            scope = piece.scope_around(node, self._context(piece.words, piece))
+            return {item.name for item in scope.get_qualified_names_for(node)} if isinstance(scope, Scope) else set()
+        if name not in self._global_names:
+            outer = global_scope(self._context({root}))
+            self._global_names[name] = {item.name for item in outer.get_qualified_names_for(name)}
+        return self._global_names[name]
 
-    def _context(self, piece: Piece) -> str:
-        """What the rest of the file binds at its top level, as far as the words of a piece go."""
+    @cached_property
+    def _global_names(self) -> dict[str, set[str]]:
+        return {}
+
+    def _context(self, words: AbstractSet[str], without: Piece | None = None) -> str:
+        """What the file binds at its top level, as far as some words go, as statements that do no more."""
         found = []
-        for other in self.pieces:
-            if other is not piece and not piece.words.isdisjoint(other.words):
-                found.append(other.text if other.bound is None else other.bound)
-        found += [f"{name} = None" for name in sorted(self._rebound & piece.words)]
+        for piece in self.pieces:
+            if piece is not without and not piece.words.isdisjoint(words):
+                found.append(piece.text if piece.bound is None else piece.bound)
+        found += [f"{name} = None" for name in sorted(self._rebound & words)]
         return "\n".join(found) + "\n"
 
     @cached_property

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, ScopeProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
 
 _WORD = re.compile(r"\w+")
 _INDENTED_COMMENT = re.compile(r"[ \t\f]+#")
@@ -63,6 +63,13 @@ class Piece:
             elif not isinstance(top, ast.Expr) or not isinstance(top.value, ast.Constant):
                 return None
         return "\n".join(found)
+
+    @cached_property
+    def bound_inside(self) -> frozenset[str]:
+        """The names that anything inside of the statements binds, in whatever scope; all others are outer ones."""
+        return frozenset(
+            name for top in self.tops for node in ast.walk(top) if node is not top for name in _binds(node) if name
+        )
 
     @cached_property
     def parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
@@ -146,6 +153,30 @@ def _by_line(tops: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
         group.append(top)
     if group:
         yield group
+
+
+def _binds(node: ast.AST) -> Sequence[str | None]:
+    """The names that a node of Python's tree binds."""
+    if isinstance(node, ast.Name):
+        return () if isinstance(node.ctx, ast.Load) else (node.id,)
+    if isinstance(node, ast.arg):
+        return (node.arg,)
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name.partition(".")[0],)
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return node.names
+    if isinstance(node, ast.MatchMapping):
+        return (node.rest,)
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+    return (node.name,) if isinstance(node, named) else ()
+
+
+def global_scope(text: str) -> Scope:
+    """LibCST's scope of the top level of a file."""
+    module = cst.parse_module(text)
+    found = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)[module]
+    assert isinstance(found, Scope)
+    return found
 
 
 def _paired(ours: Sequence[cst.CSTNode], theirs: Sequence[ast.stmt]) -> Iterator[tuple[cst.CSTNode, ast.stmt]]:

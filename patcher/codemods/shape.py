@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import warnings
 from collections import Counter
 
@@ -19,7 +20,8 @@ _SMALL = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.As
 def check_shape(content: bytes, path: str) -> ast.Module:
     """The tree of Python's parser, unless LibCST's, which recurses without a limit of its own, could not survive it.
 
-    Python's parser has limits and is asked first. Raises CodeError, with the line where it is known, and SyntaxError or ValueError as `ast.parse` does.
+    Python's parser has limits and is asked first. Raises CodeError, with the line where it is known, and SyntaxError
+    or ValueError as `ast.parse` does.
     """
     if len(content) > MAX_BYTES:
         raise _refused(path, f"has {len(content):,} bytes; models have less than {MAX_BYTES:,}")
@@ -45,11 +47,14 @@ def _check_depth(tree: ast.Module, path: str) -> None:
         line = getattr(node, "lineno", line)
         if depth > MAX_DEPTH:
             raise _refused(path, f"is nested too deeply in line {line}: more than {MAX_DEPTH} levels")
-        if isinstance(node, _SMALL) and node.lineno == node.end_lineno:
-            # Every level but a few at the ends takes a character at least: most lines need no look.
-            if (node.end_col_offset or 0) - node.col_offset + depth < MAX_DEPTH - 5:
-                continue
+        if isinstance(node, _SMALL) and _width(node) + depth < MAX_DEPTH - 5:
+            continue  # every level but a few at the ends takes a character at least: most lines need no look
         waiting += [(child, depth + 1, line) for child in ast.iter_child_nodes(node)]
+
+
+def _width(node: ast.stmt) -> float:
+    """The characters of a statement that stands on one line."""
+    return (node.end_col_offset or 0) - node.col_offset if node.lineno == node.end_lineno else math.inf
 
 
 def _refused(path: str, what: str) -> CodeError:
