@@ -18,7 +18,7 @@ import libcst as cst
 from libcst.helpers import get_full_name_for_node
 from libcst.metadata import Scope
 
-from patcher.codemods.pieces import Piece, cut, global_scope, lines
+from patcher.codemods.pieces import Piece, cut, lines, outer_scope
 from patcher.codemods.pieces import children as children
 from patcher.codemods.pieces import walk as walk
 from patcher.codemods.shape import check_shape
@@ -176,32 +176,27 @@ class Code:
         except (SyntaxError, ValueError):
             return code  # cut it as a whole, which says what is wrong with it
         code.__dict__["pieces"] = (*before, *middle, *after)
+        if [one.bound for one in middle] == [one.bound for one in rest] and code._rebound == self._rebound:
+            code.__dict__["_global_names"] = self._global_names
         return code
 
     def parsed(self, piece: Piece) -> cst.Module:
-        """One piece as a syntax tree. Raises CodeError where LibCST can't read or write it back."""
-        if piece.is_parsed:
-            return piece.module
+        """One piece as a syntax tree. Raises CodeError where LibCST can't read it."""
         try:
-            module = piece.module
+            return piece.module
         except cst.ParserSyntaxError as error:
             raise self._no_python(f"line {piece.zero + error.raw_line}") from error
-        if module.code != piece.text:
-            raise CodeError(
-                f"{self.path} can't be written back byte for byte (line ends of old Macs, or a form feed?).",
-                "Save it with ordinary line ends, or report it to the authors of the model.",
-            )
-        return module
 
     @cached_property
     def _starts(self) -> Sequence[int]:
         """How many lines stand above each piece."""
         return tuple(accumulate((piece.height for piece in self.pieces), initial=0))
 
-    def _place(self, node: cst.CSTNode) -> tuple[Piece, int]:
-        """The piece that a node stands in, and the lines above that."""
-        for piece, start in zip(self.pieces, self._starts, strict=False):
-            if piece.is_parsed and (node in piece.parents or node is piece.module):
+    def place(self, node: cst.CSTNode) -> tuple[Piece, int]:
+        """The piece that a node stands in, and the number of lines above that."""
+        parsed = [pair for pair in zip(self.pieces, self._starts, strict=False) if pair[0].is_parsed]
+        for piece, start in sorted(parsed, key=lambda pair: not pair[0].is_indexed):
+            if node in piece.parents or node is piece.module:
                 return piece, start
         raise KeyError(node)
 
@@ -213,15 +208,21 @@ class Code:
         name = get_full_name_for_node(node)
         if name is None:
             return set()
-        piece, _ = self._place(node)
+        piece, _ = self.place(node)
         root = name.partition(".")[0]
         if root in piece.bound_inside:
             scope = piece.scope_around(node, self._context(piece.words, piece))
             return {item.name for item in scope.get_qualified_names_for(node)} if isinstance(scope, Scope) else set()
         if name not in self._global_names:
-            outer = global_scope(self._context({root}))
+            if piece not in self._outer_scopes:
+                self._outer_scopes[piece] = outer_scope(self._context(piece.words))
+            outer = self._outer_scopes[piece]
             self._global_names[name] = {item.name for item in outer.get_qualified_names_for(name)}
         return self._global_names[name]
+
+    @cached_property
+    def _outer_scopes(self) -> dict[Piece, Scope]:
+        return {}
 
     @cached_property
     def _global_names(self) -> dict[str, set[str]]:
@@ -250,13 +251,13 @@ class Code:
         tops = [top for piece in self.pieces if mentioned.search(piece.text) for top in piece.tops]
         return [node for top in tops for node in ast.walk(top) if isinstance(node, kind)]
 
-    def nodes(self, kind: type[Node], *mentioned: str) -> list[Node]:
-        """Every node of a kind, in the order of the file, in the pieces that mention each of these texts."""
+    def nodes(self, kind: type[Node], mentioned: re.Pattern[str]) -> list[Node]:
+        """Every node of a kind in the pieces in which a pattern is found."""
         return [
             node
             for piece in self.pieces
-            if all(text in piece.text for text in mentioned)
-            for node in walk(self.parsed(piece))
+            if mentioned.search(piece.text) and self.parsed(piece)
+            for node in piece.parents
             if isinstance(node, kind)
         ]
 
@@ -266,12 +267,12 @@ class Code:
 
     def span(self, node: cst.CSTNode) -> Span:
         """Lines of the node."""
-        piece, above = self._place(node)
+        piece, above = self.place(node)
         first, last = piece.lines_of(node)
         return Span(above + first, above + last)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode:
-        return self._place(node)[0].parents[node]
+        return self.place(node)[0].parents[node]
 
     def source(self, node: cst.CSTNode) -> str:
         """The node as it is written, on one line and without comments."""
@@ -413,13 +414,18 @@ Replacement = Callable[[Any], Any]
 
 
 def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> bytes:
-    """The file with each given node replaced by what its function makes of it; every other byte as it was."""
-    texts = []
+    """The file with each given node replaced by what its function makes of it, and all else as it was, or CodeError."""
+    texts, places = [], {node: code.place(node)[0] for node in replacements}
     for piece in code.pieces:
-        here = [node for node in replacements if piece.is_parsed and node in piece.parents]
+        here = [node for node in replacements if places[node] is piece]
         if not here:
             texts.append(piece.text)
             continue
+        if piece.module.code != piece.text:
+            raise CodeError(
+                f"{code.path} can't be written back byte for byte (line ends of old Macs, or a form feed?).",
+                "Save it with ordinary line ends, or report it to the authors of the model.",
+            )
         touched: set[cst.CSTNode] = set()
         for node in here:
             while node not in touched:

@@ -9,7 +9,8 @@ import ast
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
@@ -35,6 +36,10 @@ class Piece:
     @cached_property
     def module(self) -> cst.Module:
         return cst.parse_module(self.text)
+
+    @property
+    def is_indexed(self) -> bool:
+        return "parents" in self.__dict__
 
     @property
     def is_parsed(self) -> bool:
@@ -112,14 +117,17 @@ class Piece:
         return self._scopes(unit, context).get(node)
 
     def _scopes(self, unit: cst.CSTNode, context: str) -> Mapping[cst.CSTNode, object]:
-        known: dict[cst.CSTNode, Mapping[cst.CSTNode, object]] = self.__dict__.setdefault("_known_scopes", {})
-        if unit not in known:
+        known = self._known_scopes
+        if (unit, context) not in known:
             body = unit.body if isinstance(unit, cst.Module) else [unit]
-            if unit is not self.module:
-                context += self.bound or ""
-            module = cst.Module([*cst.parse_module(context).body, *body])
-            known[unit] = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)
-        return known[unit]
+            own = self.bound or "" if unit is not self.module else ""
+            module = cst.Module([*cst.parse_module(context + own).body, *body])
+            known[unit, context] = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)
+        return known[unit, context]
+
+    @cached_property
+    def _known_scopes(self) -> dict[tuple[cst.CSTNode, str], Mapping[cst.CSTNode, object]]:
+        return {}
 
 
 def lines(text: str) -> list[str]:
@@ -171,9 +179,9 @@ def _binds(node: ast.AST) -> Sequence[str | None]:
     return (node.name,) if isinstance(node, named) else ()
 
 
-def global_scope(text: str) -> Scope:
+def outer_scope(context: str) -> Scope:
     """LibCST's scope of the top level of a file."""
-    module = cst.parse_module(text)
+    module = cst.parse_module(context)
     found = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)[module]
     assert isinstance(found, Scope)
     return found
@@ -218,9 +226,21 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    for name in node.__dataclass_fields__:
+    for name in _fields(type(node)):
         value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
+        if _is_node(type(value)):
             yield value
         elif isinstance(value, (list, tuple)):
-            yield from (item for item in value if isinstance(item, cst.CSTNode))
+            for item in value:
+                if _is_node(type(item)):
+                    yield item
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(kind.__dataclass_fields__)
+
+
+@cache  # nodes are of abstract classes, for which isinstance is slow
+def _is_node(kind: Any) -> bool:
+    return issubclass(kind, cst.CSTNode)
