@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
-from patcher.verify.guard import started
+if TYPE_CHECKING:
+    from patcher.verify.guard import Child
 
 CHILD = "patcher.verify.child"
 
@@ -14,10 +16,16 @@ CHILD = "patcher.verify.child"
 def main() -> int:
     """Run the command line and return its exit code. Nothing of a model is read before somebody agreed to that."""
     device = waited_for(sys.argv[1:])
-    with started(CHILD, device) if device is not None else nullcontext() as child:
+    with _started(device) if device is not None else nullcontext() as child:
         from patcher.cli import main as run
 
         return run(child=child)
+
+
+def _started(device: str) -> AbstractContextManager[Child | None]:
+    from patcher.verify.guard import started
+
+    return started(CHILD, device)
 
 
 def waited_for(arguments: Sequence[str]) -> str | None:

@@ -11,37 +11,22 @@ import traceback
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from patcher import __version__, api, card
-from patcher.advice import advise
-from patcher.advice import lines as advice_lines
+from patcher import __version__
 from patcher.console import Console, family_line, plan_line, threshold_lines
+from patcher.defaults import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
-from patcher.family import look, patch_all, read_list
-from patcher.patch import load
-from patcher.plan import CARD, SCHEMA_VERSION, Plan, make_plan
 from patcher.printable import printable
-from patcher.publish import TIMEOUT as HUB_TIMEOUT
-from patcher.publish import Patience, Wishes, plan_publication
-from patcher.publish import check as check_published
-from patcher.publish import publish as publish_plan
-from patcher.rewriting import Options
-from patcher.snapshot import resolve
-from patcher.threshold.evaluation import load_evaluation
-from patcher.threshold.measure import DEFAULT as DEFAULT_THRESHOLD
-from patcher.threshold.measure import Request, measure
-from patcher.threshold.plot import check_plot, draw
-from patcher.threshold.repaired import repair
-from patcher.threshold.save import check_save
-from patcher.threshold.save import save as save_with_threshold
-from patcher.verify import MIN_LOGIT_SPARSITY, Report, load_report
-from patcher.verify.devices import parse_devices, parse_dtype
-from patcher.verify.guard import TIMEOUT, Child
-from patcher.verify.texts import load_probe_texts
-from patcher.verify.zygote import imported_once
+
+if TYPE_CHECKING:
+    from patcher.api import Verification
+    from patcher.plan import Plan
+    from patcher.rewriting import Options
+    from patcher.verify.guard import Child
+    from patcher.verify.report import Report
 
 app = typer.Typer(
     name="patcher",
@@ -121,6 +106,10 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
+    from patcher.plan import make_plan
+    from patcher.rewriting import Options
+    from patcher.snapshot import resolve
+
     console = Console(as_json, quiet)
     options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
     made = make_plan(resolve(source, revision), options)
@@ -155,11 +144,18 @@ def patch(
     also_signed: AlsoSigned = False,
     checkpointing: Checkpointing = False,
     codemod: Codemods = [],  # noqa: B006
-    timeout: Timeout = TIMEOUT,
+    timeout: Timeout = VERIFY_TIMEOUT,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the patched folder, run it against the base model, and write its report and card."""
+    from patcher import api
+    from patcher.plan import make_plan
+    from patcher.rewriting import Options
+    from patcher.snapshot import resolve
+    from patcher.verify.devices import parse_devices, parse_dtype
+    from patcher.verify.texts import load_probe_texts
+
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
     if calibrate is not None and (no_verify or every is not None):
@@ -211,9 +207,12 @@ def patch(
 
 
 def _patch_all(
-    console: Console, path: Path, out: Path, options: Options, verification: api.Verification | None, trusted: bool
+    console: Console, path: Path, out: Path, options: Options, verification: Verification | None, trusted: bool
 ) -> None:
     """Patch a list: one look at all of them, one question, then one after another."""
+    from patcher.family import look, patch_all, read_list
+    from patcher.verify.zygote import imported_once
+
     members = look(read_list(path, out), options, console.talk)
     if verification is None:
         done = patch_all(members, None, say=console.talk)
@@ -247,11 +246,17 @@ def verify(
     ] = None,
     min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
     sparse_encoder: Encoder = False,
-    timeout: Timeout = TIMEOUT,
+    timeout: Timeout = VERIFY_TIMEOUT,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
+    from patcher import api, card
+    from patcher.files import CARD
+    from patcher.patch import load
+    from patcher.verify.devices import parse_devices, parse_dtype
+    from patcher.verify.texts import load_probe_texts
+
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
     model = load(folder)
@@ -277,6 +282,11 @@ def verify(
 @app.command(name="card")
 def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
     """Write README.md again from the plan and the last report, with the report's pictures and its page."""
+    from patcher import api
+    from patcher.patch import load
+    from patcher.plan import SCHEMA_VERSION
+    from patcher.verify.report import load_report
+
     console = Console(as_json, quiet)
     path = api.describe(load(folder), load_report(folder), folder.resolve().name)
     console.result(
@@ -306,6 +316,11 @@ def publish(
     quiet: Quiet = False,
 ) -> None:
     """Push the folder in one commit; the Hub copies the weights from the source, we send the rest."""
+    from patcher.patch import load
+    from patcher.publish import Patience, Wishes, plan_publication
+    from patcher.publish import publish as publish_plan
+    from patcher.verify.report import load_report
+
     console = Console(as_json, quiet)
     console.silence_client()
     patience = Patience(timeout)
@@ -335,6 +350,9 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Hold a published model against its record and its source. Runs nothing of it, needs no weights."""
+    from patcher.publish import Patience
+    from patcher.publish import check as check_published
+
     console = Console(as_json, quiet)
     console.silence_client()
     found = check_published(repo_id, revision, Patience(timeout))
@@ -350,7 +368,7 @@ def use_threshold(
         typer.Argument(metavar="MODEL", help="A trained SparseEncoder model: Hub id or folder.", show_default=False),
     ],
     revision: Revision = None,
-    chosen: Annotated[float, typer.Option("--threshold", help="Activations below it become 0.")] = DEFAULT_THRESHOLD,
+    chosen: Annotated[float, typer.Option("--threshold", help="Activations below it become 0.")] = THRESHOLD,
     sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds and recommend one.")] = False,
     queries: Annotated[Path | None, typer.Option(help='Your own queries: .jsonl with "id" and "text".')] = None,
     documents: Annotated[Path | None, typer.Option(help='Your own documents: .jsonl with "id" and "text".')] = None,
@@ -363,11 +381,19 @@ def use_threshold(
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
     ] = None,
-    timeout: Timeout = TIMEOUT,
+    timeout: Timeout = VERIFY_TIMEOUT,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
+    from patcher.snapshot import resolve
+    from patcher.threshold.evaluation import load_evaluation
+    from patcher.threshold.measure import Request, measure
+    from patcher.threshold.plot import check_plot, draw
+    from patcher.threshold.repaired import repair
+    from patcher.threshold.save import check_save
+    from patcher.threshold.save import save as save_with_threshold
+
     console = Console(as_json, quiet)
     request = Request(chosen, sweep or plot is not None, device.value, timeout)
     evaluation = load_evaluation(queries, documents, qrels)
@@ -472,6 +498,9 @@ def _nothing(made: Plan) -> str:
 
 
 def _conclude(console: Console, folder: Path, report: Report | None) -> None:
+    from patcher.advice import advise
+    from patcher.advice import lines as advice_lines
+
     console.line(_verdict(folder, report))
     advice = advise(report, str(folder)) if report is not None else None
     for line in advice_lines(advice) if advice is not None else ():

@@ -7,29 +7,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub.utils.logging import set_verbosity_error
-from huggingface_hub.utils.tqdm import disable_progress_bars
-from rich.console import Console as Rich
-from rich.syntax import Syntax
-from rich.table import Table
-from rich.text import Text
-
 from patcher.errors import PatcherError
-from patcher.plan import Plan
 from patcher.printable import one_line, printable, printable_json
-from patcher.threshold.plot import curve
-from patcher.verify.report import Check, DeviceReport, Report
 
 if TYPE_CHECKING:
+    from rich.console import Console as Rich
     from rich.progress import TaskID
+    from rich.text import Text
 
     from patcher.family import Outcome, Outcomes
+    from patcher.plan import Plan
     from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.threshold.sweep import Row
+    from patcher.verify.report import Check, DeviceReport, Report
 
 
 class Console:
@@ -38,18 +33,30 @@ class Console:
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
+
+    @cached_property
+    def _out(self) -> Rich:
+        from rich.console import Console as Rich
+
         # Where no terminal sets the width, tables stay whole: a log or a file scrolls sideways.
-        width = None if sys.stdout.isatty() else 160
-        self._out = Rich(highlight=False, soft_wrap=True, width=width)
-        self._err = Rich(stderr=True, highlight=False, soft_wrap=True)
+        return Rich(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+    @cached_property
+    def _err(self) -> Rich:
+        from rich.console import Console as Rich
+
+        return Rich(stderr=True, highlight=False, soft_wrap=True)
 
     def talk(self, text: str) -> None:
         """One line to the person, on stderr."""
         if not self.quiet:
-            self._err.print(Text(printable(text)))
+            self._err.print(_text(printable(text)))
 
     def silence_client(self) -> None:
         """Let the client of the Hub say nothing where only data is wanted, otherwise only what takes long."""
+        from huggingface_hub.utils.logging import set_verbosity_error
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
         if self.quiet:
             set_verbosity_error()  # type: ignore[no-untyped-call]
         if self.quiet or self.as_json:
@@ -57,6 +64,8 @@ class Console:
 
     def error(self, error: PatcherError) -> None:
         """What is wrong and what to do, on stderr, whatever the mode."""
+        from rich.text import Text
+
         self._err.print(Text.assemble(("Error: ", "bold red"), one_line(error.message)))
         self._err.print(Text.assemble(("Hint: ", "bold"), one_line(error.hint)))
 
@@ -72,21 +81,25 @@ class Console:
 
     def line(self, text: str, style: str = "") -> None:
         """One line of a result on stdout, for people."""
-        self._out.print(Text(printable(text), style))
+        self._out.print(_text(printable(text), style))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
         """A table of a result on stdout, for people; columns in `right` are aligned to the right."""
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         for index, header in enumerate(headers):
             table.add_column(header, justify="right" if index in right else "left", overflow="fold")
         for row in rows:
-            table.add_row(*[Text(one_line(cell)) for cell in row])
+            table.add_row(*[_text(one_line(cell)) for cell in row])
         self._out.print(table)
 
     def diff(self, diff: str) -> None:
         """A unified diff on stdout, coloured where the terminal shows colours."""
         diff = printable(diff)
         if self._out.is_terminal:
+            from rich.syntax import Syntax
+
             self._out.print(Syntax(diff, "diff", background_color="default", word_wrap=False))
         else:
             sys.stdout.write(diff)
@@ -185,6 +198,8 @@ class Console:
             self.line("")
             self.table(SWEEP_HEADERS, [sweep_row(row) for row in report.rows], right=range(len(SWEEP_HEADERS)))
             self.line("")
+            from patcher.threshold.plot import curve
+
             for line in curve(report.rows[1:]):
                 self.line(line)
 
@@ -229,11 +244,18 @@ class Console:
         """Ask once; None where nobody can answer (no terminal, JSON or quiet)."""
         if self.as_json or self.quiet or not sys.stdin.isatty():
             return None
-        self._err.print(Text(printable(f"{question} [y/N] "), "bold"), end="")
+        self._err.print(_text(printable(f"{question} [y/N] "), "bold"), end="")
         try:
             return input().strip().lower() in {"y", "yes"}
         except EOFError:
             return None
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Words that are no markup."""
+    from rich.text import Text
+
+    return Text(text, style)
 
 
 def number(value: float | None) -> str:

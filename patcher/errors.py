@@ -1,19 +1,12 @@
-"""One tree of errors: each says what is wrong in one line and what to do in another."""
+"""One tree of errors: each says what is wrong in one line and what to do in another.
+
+The errors of the Hub's client are imported where one is at hand: they bring the whole client with them.
+"""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-
-from huggingface_hub.errors import (
-    DisabledRepoError,
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    RevisionResolutionError,
-)
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -81,6 +74,16 @@ def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> Pat
 
     The text of the original error stays out of the message where it could repeat request headers.
     """
+    from huggingface_hub.errors import (
+        DisabledRepoError,
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+        RevisionResolutionError,
+    )
+
     at = f"{repo_id}@{revision}" if revision else repo_id
     error = _reason(error)
     if isinstance(error, GatedRepoError):
@@ -114,6 +117,8 @@ def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> Pat
 
 def _reason(error: Exception) -> Exception:
     """What the Hub said, where the client wrapped it in an error of its own ("can't be reached, nothing cached")."""
+    from huggingface_hub.errors import HfHubHTTPError
+
     at: BaseException | None = error
     while at is not None:
         if isinstance(at, HfHubHTTPError):
@@ -139,6 +144,8 @@ def from_publishing(error: Exception, repo_id: str) -> PatcherError:
 
     Of the Hub's own words only those are repeated that speak of the content of a commit or a card.
     """
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     if isinstance(error, PatcherError):
         return error
     status = status_of(error)
@@ -179,6 +186,8 @@ _PUBLISHING: Mapping[int, tuple[str, str]] = {
 
 def status_of(error: BaseException | None) -> int | None:
     """The HTTP status behind an error, also where the client wrapped it in one of its own."""
+    from huggingface_hub.errors import HfHubHTTPError
+
     while error is not None:
         if isinstance(error, HfHubHTTPError) and error.response is not None:
             return int(error.response.status_code)
@@ -188,6 +197,8 @@ def status_of(error: BaseException | None) -> int | None:
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether no usable answer came: no network, a dropped connection, a time-out or a server error."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
     if isinstance(error, HfHubHTTPError):
         return error.response is not None and error.response.status_code >= 500
     name = type(error).__module__.split(".")[0]

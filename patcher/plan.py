@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
+from functools import cached_property
 from typing import Any
 
 from patcher.codemods import Code, SoftCap
@@ -24,7 +25,6 @@ from patcher.files import (
     file_table,
     join,
 )
-from patcher.metadata import read_metadata
 from patcher.rewriting import CodemodResult, Edit, Options, rewrite_code
 from patcher.snapshot import Snapshot, Source, fetch_texts
 from patcher.threshold.layout import find_layout
@@ -47,12 +47,17 @@ class Plan:
     files: FileTable
     diff: str
     options: Options = Options()
-    base_card: Mapping[str, Any] = field(default_factory=dict)
+    card: bytes = field(default=b"", repr=False)
     modules: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     originals: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     encoders: tuple[str, ...] = ()
     kept_cap: SoftCap | None = None
+
+    @cached_property
+    def base_card(self) -> Mapping[str, Any]:
+        """What the source's card says of licence, languages and tags."""
+        return _base_card(self.card)
 
     @property
     def executed(self) -> Mapping[str, bytes]:
@@ -119,7 +124,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         files=file_table(snapshot.paths, changed, layout.folders if layout else ("",), added),
         diff="".join(_diff(path, before[path], rewritten[path]) for path in changed),
         options=options,
-        base_card=_base_card(snapshot),
+        card=snapshot.read(CARD) if CARD in snapshot.paths else b"",
         modules=modules,
         originals={path: before[path] for path in changed},
         contents={
@@ -207,11 +212,11 @@ def _check_config(snapshot: Snapshot, path: str) -> None:
         raise SourceError(f"{path} of {snapshot.source} is not an object.", "Mend that file.")
 
 
-def _base_card(snapshot: Snapshot) -> dict[str, Any]:
+def _base_card(card: bytes) -> dict[str, Any]:
     """What the source's card says of licence, languages and tags; nothing where it has none that can be read."""
-    if CARD not in snapshot.paths:
-        return {}
-    data = read_metadata(snapshot.read(CARD).decode("utf-8-sig", "replace"))
+    from patcher.metadata import read_metadata
+
+    data = read_metadata(card.decode("utf-8-sig", "replace"))
     if not data:
         return {}
     kept: dict[str, Any] = {

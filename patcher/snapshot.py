@@ -10,15 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, parse_hf_uri, snapshot_download
-from huggingface_hub.errors import (
-    HfUriError,
-    HFValidationError,
-    IncompleteSnapshotError,
-    LocalEntryNotFoundError,
-)
-from huggingface_hub.hf_api import RepoFile
-
 from patcher.errors import SourceError, UsageError, from_hub, is_unreachable
 from patcher.names import MAX_FILES, check_names
 
@@ -109,6 +100,9 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     missing = [path for path in paths if snapshot.root is None or not (snapshot.root / path).is_file()]
     if repo_id is None or not missing:
         return snapshot
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError
+
     try:
         root = snapshot_download(repo_id, revision=commit, allow_patterns=[_literal(path) for path in missing])
     except IncompleteSnapshotError as error:
@@ -161,6 +155,9 @@ def _literal(path: str) -> str:
 def _parse(spec: str) -> tuple[str, str | None]:
     if "://" not in spec and (spec.startswith((".", "/", "~")) or (spec.count("/") > 1 and "@" not in spec)):
         raise SourceError(f"There is no folder {spec}.", "Check the path, or give a Hub id like namespace/name.")
+    from huggingface_hub import parse_hf_uri
+    from huggingface_hub.errors import HfUriError, HFValidationError
+
     try:
         uri = parse_hf_uri(spec if "://" in spec else f"hf://{spec}", endpoint=os.environ.get("HF_ENDPOINT"))
     except (HfUriError, HFValidationError) as error:
@@ -217,6 +214,9 @@ def _stores(root: Path) -> list[Path]:
 
 
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
     api = HfApi()
     try:
         commit = api.resolve_revision(repo_id, revision=revision).resolved
@@ -243,6 +243,9 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
 
 def _from_cache(source: Source, reason: Exception) -> Snapshot:
     """The same revision out of the local Hub cache, whose folder may hold only a part of it."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+
     try:
         root = Path(snapshot_download(str(source.repo_id), revision=source.revision, local_files_only=True))
     except IncompleteSnapshotError as error:

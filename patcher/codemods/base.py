@@ -8,15 +8,17 @@ import io
 import re
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Protocol, TypeVar, cast
 
 import libcst as cst
+from libcst.helpers import get_full_name_for_node
 from libcst.metadata import Scope
 
-from patcher.codemods.pieces import Piece, Unreadable, cut, lines
+from patcher.codemods.pieces import Piece, Unreadable, cut, lines, outer_scope
 from patcher.codemods.pieces import children as children
 from patcher.codemods.pieces import walk as walk
 from patcher.codemods.shape import check_depth, check_size
@@ -173,10 +175,12 @@ class Code:
         except Unreadable:
             return code  # cut it as a whole, which says what is wrong with it
         code.__dict__["pieces"] = (*before, *middle, *after)
+        if [one.bound for one in middle] == [one.bound for one in rest] and code._rebound == self._rebound:
+            code.__dict__["_global_names"] = self._global_names
         return code
 
     def parsed(self, piece: Piece) -> cst.Module:
-        """One piece as a syntax tree. Raises CodeError where LibCST can't read or write it back."""
+        """One piece as a syntax tree. Raises CodeError where LibCST can't read it."""
         try:
             return piece.module
         except Unreadable as error:
@@ -187,10 +191,11 @@ class Code:
         """How many lines stand above each piece."""
         return tuple(accumulate((piece.height for piece in self.pieces), initial=0))
 
-    def _place(self, node: cst.CSTNode) -> tuple[Piece, int]:
-        """The piece that a node stands in, and the lines above that."""
-        for piece, start in zip(self.pieces, self._starts, strict=False):
-            if piece.is_parsed and (node in piece.parents or node is piece.module):
+    def place(self, node: cst.CSTNode) -> tuple[Piece, int]:
+        """The piece that a node stands in, and the number of lines above that."""
+        parsed = [pair for pair in zip(self.pieces, self._starts, strict=False) if pair[0].is_parsed]
+        for piece, start in sorted(parsed, key=lambda pair: not pair[0].is_indexed):
+            if node in piece.parents or node is piece.module:
                 return piece, start
         raise KeyError(node)
 
@@ -199,17 +204,36 @@ class Code:
 
         LibCST's metadata, over the function around the node and what the file binds of the names in it.
         """
-        piece, _ = self._place(node)
-        scope = piece.scope_around(node, self._context(piece))
-        return {item.name for item in scope.get_qualified_names_for(node)} if isinstance(scope, Scope) else set()
+        name = get_full_name_for_node(node)
+        if name is None:
+            return set()
+        piece, _ = self.place(node)
+        root = name.partition(".")[0]
+        if root in piece.bound_inside:
+            scope = piece.scope_around(node, self._context(piece.words, piece))
+            return {item.name for item in scope.get_qualified_names_for(node)} if isinstance(scope, Scope) else set()
+        if name not in self._global_names:
+            if piece not in self._outer_scopes:
+                self._outer_scopes[piece] = outer_scope(self._context(piece.words))
+            outer = self._outer_scopes[piece]
+            self._global_names[name] = {item.name for item in outer.get_qualified_names_for(name)}
+        return self._global_names[name]
 
-    def _context(self, piece: Piece) -> str:
-        """What the rest of the file binds at its top level, as far as the words of a piece go."""
+    @cached_property
+    def _outer_scopes(self) -> dict[Piece, Scope]:
+        return {}
+
+    @cached_property
+    def _global_names(self) -> dict[str, set[str]]:
+        return {}
+
+    def _context(self, words: AbstractSet[str], without: Piece | None = None) -> str:
+        """What the file binds at its top level, as far as some words go, as statements that do no more."""
         found = []
-        for other in self.pieces:
-            if other is not piece and not piece.words.isdisjoint(other.words):
-                found.append(other.text if other.bound is None else other.bound)
-        found += [f"{name} = None" for name in sorted(self._rebound & piece.words)]
+        for piece in self.pieces:
+            if piece is not without and not piece.words.isdisjoint(words):
+                found.append(piece.text if piece.bound is None else piece.bound)
+        found += [f"{name} = None" for name in sorted(self._rebound & words)]
         return "\n".join(found) + "\n"
 
     @cached_property
@@ -226,13 +250,13 @@ class Code:
         tops = [top for piece in self.pieces if mentioned.search(piece.text) for top in piece.statements]
         return [node for top in tops for node in ast.walk(top) if isinstance(node, kind)]
 
-    def nodes(self, kind: type[Node], *mentioned: str) -> list[Node]:
-        """Every node of a kind, in the order of the file, in the pieces that mention each of these texts."""
+    def nodes(self, kind: type[Node], mentioned: re.Pattern[str]) -> list[Node]:
+        """Every node of a kind in the pieces in which a pattern is found."""
         return [
             node
             for piece in self.pieces
-            if all(text in piece.text for text in mentioned)
-            for node in walk(self.parsed(piece))
+            if mentioned.search(piece.text) and self.parsed(piece)
+            for node in piece.parents
             if isinstance(node, kind)
         ]
 
@@ -242,12 +266,12 @@ class Code:
 
     def span(self, node: cst.CSTNode) -> Span:
         """Lines of the node."""
-        piece, above = self._place(node)
+        piece, above = self.place(node)
         first, last = piece.lines_of(node)
         return Span(above + first, above + last)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode:
-        return self._place(node)[0].parents[node]
+        return self.place(node)[0].parents[node]
 
     def source(self, node: cst.CSTNode) -> str:
         """The node as it is written, on one line and without comments."""
@@ -389,13 +413,18 @@ Replacement = Callable[[Any], Any]
 
 
 def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> bytes:
-    """The file with each given node replaced by what its function makes of it; every other byte as it was."""
-    texts = []
+    """The file with each given node replaced by what its function makes of it, and all else as it was, or CodeError."""
+    texts, places = [], {node: code.place(node)[0] for node in replacements}
     for piece in code.pieces:
-        here = [node for node in replacements if piece.is_parsed and node in piece.parents]
+        here = [node for node in replacements if places[node] is piece]
         if not here:
             texts.append(piece.text)
             continue
+        if piece.module.code != piece.text:
+            raise CodeError(
+                f"{code.path} can't be written back byte for byte (line ends of old Macs, or a form feed?).",
+                "Save it with ordinary line ends, or report it to the authors of the model.",
+            )
         touched: set[cst.CSTNode] = set()
         for node in here:
             while node not in touched:

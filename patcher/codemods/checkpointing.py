@@ -6,16 +6,20 @@ With the reentrant form DistributedDataParallel stops with "marked as ready twic
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 
 from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, is_name, last_name, rewrite
+
+_REENTRANT = re.compile(r"\buse_reentrant\b")
 
 
 def checkpointing(code: Code) -> Outcome:
     """Replace each `use_reentrant=True` of a checkpoint call."""
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans = []
-    for call in code.nodes(cst.Call, "checkpoint", "use_reentrant"):
+    for call in code.nodes(cst.Call, _REENTRANT):
         if last_name(call.func) != "checkpoint":
             continue
         for argument in call.args:

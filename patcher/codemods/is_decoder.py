@@ -6,9 +6,13 @@ the key, and reading it without a default raises AttributeError.
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 
 from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, is_name, last_name, rewrite
+
+_READ = re.compile(r"\.\s*is_decoder\b")
 
 
 def is_decoder(code: Code) -> Outcome:
@@ -17,7 +21,7 @@ def is_decoder(code: Code) -> Outcome:
         return NotNeeded("config.json defines is_decoder")
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans = []
-    for node in code.nodes(cst.Attribute, "is_decoder"):
+    for node in code.nodes(cst.Attribute, _READ):
         if not is_name(node.attr, "is_decoder") or last_name(node.value) != "config":
             continue
         if isinstance(code.parent(node), (cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.Del)):

@@ -10,10 +10,11 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, ScopeProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
 
 _CHAIN = re.compile(r"(?:(?:not|await|lambda\b[^:]*:|[-+~])\s*){200}")  # operators before operators
 _DEEP = 200  # brackets in brackets; Python's parser stops there, LibCST's brings the process down with it
@@ -52,6 +53,10 @@ class Piece:
         return module
 
     @property
+    def is_indexed(self) -> bool:
+        return "parents" in self.__dict__
+
+    @property
     def is_parsed(self) -> bool:
         return "module" in self.__dict__
 
@@ -86,6 +91,15 @@ class Piece:
             elif not isinstance(top, ast.Expr) or not isinstance(top.value, ast.Constant):
                 return None
         return "\n".join(found)
+
+    @cached_property
+    def bound_inside(self) -> frozenset[str]:
+        """The names that anything inside of the statements binds, in whatever scope; all others are outer ones."""
+        if self.tops is None:
+            return self.words  # it may be any of them
+        return frozenset(
+            name for top in self.tops for node in ast.walk(top) if node is not top for name in _binds(node) if name
+        )
 
     @cached_property
     def parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
@@ -128,14 +142,17 @@ class Piece:
         return self._scopes(unit, context).get(node)
 
     def _scopes(self, unit: cst.CSTNode, context: str) -> Mapping[cst.CSTNode, object]:
-        known: dict[cst.CSTNode, Mapping[cst.CSTNode, object]] = self.__dict__.setdefault("_known_scopes", {})
-        if unit not in known:
+        known = self._known_scopes
+        if (unit, context) not in known:
             body = unit.body if isinstance(unit, cst.Module) else [unit]
-            if unit is not self.module:
-                context += self.bound or ""
-            module = cst.Module([*cst.parse_module(context).body, *body])
-            known[unit] = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)
-        return known[unit]
+            own = self.bound or "" if unit is not self.module else ""
+            module = cst.Module([*cst.parse_module(context + own).body, *body])
+            known[unit, context] = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)
+        return known[unit, context]
+
+    @cached_property
+    def _known_scopes(self) -> dict[tuple[cst.CSTNode, str], Mapping[cst.CSTNode, object]]:
+        return {}
 
 
 def lines(text: str) -> list[str]:
@@ -217,6 +234,30 @@ def _parse(text: str) -> Sequence[ast.stmt]:
         return ast.parse(text).body
 
 
+def _binds(node: ast.AST) -> Sequence[str | None]:
+    """The names that a node of Python's tree binds."""
+    if isinstance(node, ast.Name):
+        return () if isinstance(node.ctx, ast.Load) else (node.id,)
+    if isinstance(node, ast.arg):
+        return (node.arg,)
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name.partition(".")[0],)
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return node.names
+    if isinstance(node, ast.MatchMapping):
+        return (node.rest,)
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+    return (node.name,) if isinstance(node, named) else ()
+
+
+def outer_scope(context: str) -> Scope:
+    """LibCST's scope of the top level of a file."""
+    module = cst.parse_module(context)
+    found = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)[module]
+    assert isinstance(found, Scope)
+    return found
+
+
 def _paired(ours: Sequence[cst.CSTNode], theirs: Sequence[ast.stmt]) -> Iterator[tuple[cst.CSTNode, ast.stmt]]:
     """Each statement of LibCST with the same one of Python's parser."""
     flat: list[cst.CSTNode] = []
@@ -256,9 +297,21 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    for name in node.__dataclass_fields__:
+    for name in _fields(type(node)):
         value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
+        if _is_node(type(value)):  # type: ignore[arg-type]
             yield value
         elif isinstance(value, (list, tuple)):
-            yield from (item for item in value if isinstance(item, cst.CSTNode))
+            for item in value:
+                if _is_node(type(item)):  # type: ignore[arg-type]
+                    yield item
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(kind.__dataclass_fields__)
+
+
+@cache  # nodes are of abstract classes, for which isinstance is slow
+def _is_node(kind: Any) -> bool:
+    return issubclass(kind, cst.CSTNode)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
+from patcher.defaults import THRESHOLD
 from patcher.errors import UsageError
 from patcher.threshold.checks import Measured, judge
 from patcher.threshold.evaluation import Evaluation
@@ -17,7 +18,7 @@ from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import grid, recommend, rows
 from patcher.verify.guard import TIMEOUT, run_child
 
-DEFAULT = 0.05
+DEFAULT = THRESHOLD
 BATCH_SIZE = 8
 
 

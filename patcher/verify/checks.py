@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.defaults import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.patch import PatchedModel
 from patcher.verify.report import Check
-
-MIN_LOGIT_SPARSITY = 0.98
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from patcher.defaults import VERIFY_TIMEOUT
 from patcher.errors import VerificationError
 from patcher.printable import printable
 from patcher.verify.hook import NOTE, REFUSED
 from patcher.verify.places import PRIVATE, caller_places
 
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
-TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
+TIMEOUT = VERIFY_TIMEOUT
 
 # What a child gets of the caller's environment; everything else, tokens above all, stays behind.
 _PASSED_ON = {

@@ -152,7 +152,7 @@ def _only_cap(
 def _spreads(package: Package, target: Target, cap: Cap, others: Iterable[Target]) -> Refused | None:
     """Whether another class of the model would lose the cap as well."""
     removed = {id(op.node) for op in cap.removed}
-    for other in others:
+    for other in others if _is_named_elsewhere(package, cap) else ():
         flow = flow_of(package, other)
         for step in (step for way in flow.ways for step in way) if flow is not None else ():
             if (isinstance(step, Op) and id(step.node) in removed) or (
@@ -162,6 +162,15 @@ def _spreads(package: Package, target: Target, cap: Cap, others: Iterable[Target
                     "shared", f"{target.name} shares its soft cap with {other.name}: {_listing([cap.removed[0]])}"
                 )
     return None
+
+
+def _is_named_elsewhere(package: Package, cap: Cap) -> bool:
+    """Whether any code but their own names the classes from which steps go; if none does, nothing else gets there."""
+    owners = {op.frame.owner.name for op in cap.removed if op.frame.owner is not None}
+    if any(op.frame.owner is None for op in cap.removed):
+        return True
+    pieces = [piece for code in package.codes.values() for piece in code.pieces]
+    return any(piece.words & owners - {name for _, name in piece.definitions} for piece in pieces)
 
 
 def _by_key(package: Package, found: _Found) -> Applied | Refused:
