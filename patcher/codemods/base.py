@@ -370,6 +370,9 @@ class Definitions(Mapping[str, Any]):
         found = [node for node in module.body if isinstance(node, self._kind)]
         return [node for node in found if cast(Any, node).name.value == name][-1]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._pieces
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._pieces)
 
@@ -395,6 +398,9 @@ class Constants(Mapping[str, cst.BaseExpression]):
                 if any(isinstance(target, cst.Name) and target.value == name for target in targets):
                     return cast(Any, item).value or cst.Ellipsis()
         return cst.Ellipsis()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._pieces
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pieces)

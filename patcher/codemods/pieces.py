@@ -297,14 +297,19 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    for name in _fields(type(node)):
+    """What stands right below a node, in the order of its fields."""
+    kind: Any = type(node)
+    for name in _fields(kind):
         value = getattr(node, name)
-        if _is_node(type(value)):  # type: ignore[arg-type]
+        kind = type(value)
+        if _is_node(kind):
             yield value
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                if _is_node(type(item)):  # type: ignore[arg-type]
-                    yield item
+        elif kind is list or kind is tuple:
+            yield from (item for item in value if _is_node(_kind(item)))
+
+
+def _kind(item: object) -> Any:
+    return type(item)
 
 
 @cache
