@@ -19,7 +19,7 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub sweep bench snapshot pictures clean
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test lint test-transformers4 test-hub sweep mutations bench snapshot pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -76,6 +76,9 @@ test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is r
 
 sweep: $(STAMP) ## plan all model code that the installed packages bring; ARGS=--update accepts what it finds
 	$(BIN)/python -m tests.sweep $(ARGS)
+
+mutations: $(STAMP) ## break each check's code in turn and see a test turn red (minutes): ARGS="--only CHECK"
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 bench: $(STAMP) ## ratios of time, memory and bytes against their floors (half an hour): ARGS="--only verify --pairs 3 --markdown --all"
 	$(BIN)/python -m tests.benchmarks $(ARGS)
