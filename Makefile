@@ -20,7 +20,8 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test test-nightly lint test-transformers4 test-hub sweep bench snapshot pictures clean
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test test-nightly lint test-transformers4 test-hub \
+        sweep mutations bench snapshot pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -64,7 +65,7 @@ threshold-demo: $(STAMP) ## check a capped model, whose head was set by hand, wi
 	$(PATCHER) threshold build/hand-made --sweep --trust-remote-code --device cpu --save build/hand-made-sparse
 
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
-	$(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest $(ARGS)
+	$(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest -n auto $(ARGS)
 
 test-nightly: $(STAMP) ## 50,000 generated programs through the codemod, other ones each time: PROGRAMS=
 	PATCHER_TEST_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest tests/codemods/test_meaning.py $(ARGS)
@@ -80,6 +81,9 @@ test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is r
 
 sweep: $(STAMP) ## plan all model code that the installed packages bring; ARGS=--update accepts what it finds
 	$(BIN)/python -m tests.sweep $(ARGS)
+
+mutations: $(STAMP) ## break each check's code in turn and see a test turn red (minutes): ARGS="--only CHECK"
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 bench: $(STAMP) ## ratios of time, memory and bytes against their floors (half an hour): ARGS="--only verify --pairs 3 --markdown --all"
 	$(BIN)/python -m tests.benchmarks $(ARGS)

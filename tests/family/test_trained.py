@@ -105,9 +105,10 @@ def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path,
 def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, tmp_path: Path) -> None:
     """The published code with nothing but the first obstacle out of its way: it loads, and computes with garbage."""
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}", Options.choose(["is_decoder", "tied_weights"]))
-    checks = {check.name: check for check in report_on(out, tmp_path / "scratch").checks}
+    checks = {check.name: check for check in report_on(out, tmp_path / "scratch", sparse_encoder=True).checks}
     assert not checks["buffers_rebuilt"].passed and checks["buffers_rebuilt"].value == 8
     assert not checks["logits_finite"].passed
+    assert not checks["sparse_encoder_loads"].passed and checks["sparse_encoder_loads"].value > 0
     assert checks["weights_unchanged"].passed
 
 
@@ -142,6 +143,12 @@ def test_each_check_fails_by_itself(patched_once: Path, change: dict[str, object
     model = replace(load(patched_once), soft_cap=None)
     found = judge(model, {**ANSWER, **change}, hash_folder(patched_once))
     assert {check.name for check in found if not check.passed} == fails
+
+
+def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right(patched_once: Path) -> None:
+    files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
+    found = judge(replace(load(patched_once), soft_cap=None), ANSWER, files)
+    assert {check.name for check in found if not check.passed} == {"weights_unchanged"}
 
 
 def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked_for(

@@ -10,21 +10,9 @@ import pytest
 
 from patcher.verify.checks import Measured, judge
 from patcher.verify.tolerances import law_tolerance
+from tests.verify.made_up import GOOD
 
 CAP_TOLERANCE = law_tolerance(30, "float32")
-GOOD = Measured(
-    not_finite=0,
-    positions=100,
-    tensors=50,
-    tensors_changed=(),
-    buffers=8,
-    buffers_wrong=(),
-    cap_error=0.0,
-    predictions_changed=0,
-    before={"negative_fraction": 0.0, "logit_sparsity": 0.0},
-    after={"negative_fraction": 0.99, "logit_sparsity": 0.99},
-    environment={},
-)
 
 
 def failing(measured: Measured, **keywords: Any) -> list[str]:
@@ -64,9 +52,21 @@ def test_a_run_that_proves_nothing_fails_everything(change: dict[str, Any]) -> N
     assert len(failing(replace(GOOD, **change))) == 6
 
 
-@pytest.mark.parametrize("missing", [{}, {"negative_fraction": None, "logit_sparsity": None}])
-def test_figures_that_are_missing_fail_their_checks(missing: dict[str, Any]) -> None:
+@pytest.mark.parametrize("missing", [{}, *({"negative_fraction": v, "logit_sparsity": v} for v in (None, math.inf))])
+def test_figures_that_are_missing_or_not_finite_fail_their_checks(missing: dict[str, Any]) -> None:
     assert failing(replace(GOOD, after=missing)) == ["negative_logits", "relu_sparsity"]
+
+
+def test_a_value_exactly_at_its_limit_is_within_the_tolerance_and_not_beyond_the_gate() -> None:
+    assert failing(replace(GOOD, cap_error=CAP_TOLERANCE)) == []
+    assert failing(replace(GOOD, after={"negative_fraction": 0.5, "logit_sparsity": 0.98})) == ["relu_sparsity"]
+
+
+@pytest.mark.parametrize(("changed", "fails"), [(0, []), (1, ["rankings_kept"])])
+def test_shifted_logits_have_to_keep_their_rankings(changed: int, fails: list[str]) -> None:
+    measured = replace(GOOD, rankings_changed=changed)
+    assert failing(measured, shifted=True) == fails
+    assert failing(measured) == [], "nothing but a shift could disturb them"
 
 
 def test_the_limit_of_logit_sparsity_can_be_set() -> None:

@@ -1,0 +1,159 @@
+"""Which code of which check is broken, how, and the narrowest test that must turn red then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`old` stands exactly once in `file`, a path below patcher/verify; with `new` in its place, `test` must fail.
+
+    `test` is a pytest node id below tests; `broken` says in words what is wrong then.
+    """
+
+    check: str
+    broken: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+    def broken_text(self, folder: Path) -> str:
+        """The file's text with the mutation in it. Raises ValueError where `old` does not stand there just once."""
+        text = (folder / "patcher" / "verify" / self.file).read_text("utf-8")
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.old!r} stands {text.count(self.old)} times in patcher/verify/{self.file}")
+        return text.replace(self.old, self.new)
+
+
+JUDGED = "verify/test_checks.py::test_each_fault_fails_its_own_check[change{}-{}]"
+CAPPED = "family/test_trained.py::test_each_check_fails_by_itself[change{0}-fails{0}]"
+HASHES = "verify/test_conclude.py::test_a_weight_file_with_another_hash_fails_although_the_tensors_look_right"
+APART = "verify/test_conclude.py::test_a_device_that_differs_or_was_not_compared_does_not_agree"
+COMPARED = "verify/test_comparison.py::test_"
+OFF_LAW = COMPARED + "one_logit_off_the_law_shows_above_and_below_it"
+FIGURES = "verify/test_figures.py::test_figures_leave_out_padding_and_the_synthetic_row"
+VERIFIED = "verify/test_verification.py::test_"
+KEPT = "verify/test_checks.py::test_shifted_logits_have_to_keep_their_rankings[1-fails1]"
+THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails[found{}]"
+GARBAGE = "family/test_trained.py::test_wrong_tables_and_logits_that_are_not_finite_are_caught"
+READ_BACK = "family/test_convert.py::test_a_tensor_that_reads_back_otherwise_is_found"
+UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
+
+# fmt: off
+MUTATIONS = tuple(Mutation(*row) for row in (
+    ("weights_unchanged", "changed tensors always pass", "checks.py",
+     "len(wrong), 0, not wrong, named, measured", "len(wrong), 0, True, named, measured",
+     JUDGED.format(0, "weights_unchanged")),
+    ("weights_unchanged", "the judging forgets changed files", "checks.py",
+     "(*files_changed, *measured.tensors_changed)", "measured.tensors_changed",
+     "verify/test_checks.py::test_a_changed_file_fails_the_weights_although_the_tensors_look_right"),
+    ("weights_unchanged", "hashes are not compared", "verification.py",
+     "if files.get(file.path) != file.carried", "if False", HASHES),
+    ("weights_unchanged", "hashes are not compared where the cap stays", "capped.py",
+     "if files.get(file.path) != file.carried", "if False",
+     "family/test_trained.py::test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right"),
+    ("weights_unchanged", "tensors in memory are looked up by name only", "models.py",
+     "if name not in state or not _equal(state[name], tensor):", "if name not in state:",
+     VERIFIED + "a_weight_that_the_code_alters_on_loading_is_caught"),
+    ("buffers_rebuilt", "no wrong buffer is judged", "checks.py",
+     'measured.buffers_wrong, f"of', '(), f"of', JUDGED.format(1, "buffers_rebuilt")),
+    ("buffers_rebuilt", "no wrong buffer is judged where the cap stays", "capped.py",
+     'answer["buffers_wrong"], f"of', '[], f"of', CAPPED.format(2)),
+    ("buffers_rebuilt", "values of buffers are not compared", "models.py",
+     " or not torch.equal(right[name], loaded[name])", "",
+     VERIFIED + "rotary_tables_as_published_are_found_wrong"),
+    ("cap_removed_exactly", "always passes", "checks.py",
+     "_number(measured.cap_error) <= cap_tolerance,", "True,", JUDGED.format(2, "cap_removed_exactly")),
+    ("cap_removed_exactly", "the limit itself does not pass", "checks.py",
+     "_number(measured.cap_error) <= cap_tolerance,", "_number(measured.cap_error) < cap_tolerance,",
+     "verify/test_checks.py::test_a_value_exactly_at_its_limit_is_within_the_tolerance_and_not_beyond_the_gate"),
+    ("cap_removed_exactly", "every model gets the tolerance of bfloat16", "verification.py",
+     "one.head_dtype, model", '"bfloat16", model',
+     "verify/test_conclude.py::test_the_tolerance_follows_the_dtype_of_the_head"),
+    ("cap_removed_exactly", "the magnitude is forgotten", "comparison.py",
+     ".sub_(base).abs_().amax()", ".sub_(base).amax()", OFF_LAW),
+    ("cap_removed_exactly", "the last dimension is left out", "comparison.py",
+     "self.law.error(capped, raw)", "self.law.error(capped[..., :-1], raw[..., :-1])", OFF_LAW),
+    ("cap_removed_exactly", "the first row is taken for made up, always", "comparison.py",
+     "made_up = torch.equal(first_base, first)", "made_up = True", OFF_LAW),
+    ("cap_removed_exactly", "rows of the last piece are left out", "comparison.py",
+     "    if waiting:\n        yield _joined(waiting)", "", COMPARED +
+     "the_last_row_of_a_text_that_is_looked_at_in_pieces_counts"),
+    ("predictions_unchanged", "always passes", "checks.py",
+     "measured.predictions_changed == 0,", "True,", JUDGED.format(3, "predictions_unchanged")),
+    ("predictions_unchanged", "the capped model's own choice is compared", "comparison.py",
+     "raw.argmax(-1, keepdim=True)", "capped.argmax(-1, keepdim=True)",
+     COMPARED + "another_best_token_is_a_change_and_an_equal_one_is_not"),
+    ("predictions_unchanged", "only the last batch counts", "comparison.py",
+     "self.predictions_changed += other.predictions_changed", "self.predictions_changed = other.predictions_changed",
+     COMPARED + "what_was_found_in_one_batch_is_still_there_after_the_last"),
+    ("negative_logits", "none is enough", "checks.py",
+     '_number(after.get("negative_fraction")) > 0', '_number(after.get("negative_fraction")) >= 0',
+     JUDGED.format(4, "negative_logits")),
+    ("negative_logits", "zeros count as negative", "figures.py",
+     "self.logits.negative / count", "self.logits.up_to(0) / count", FIGURES),
+    ("relu_sparsity", "the limit itself passes", "checks.py",
+     "> min_logit_sparsity,", ">= min_logit_sparsity,", JUDGED.format(5, "relu_sparsity")),
+    ("relu_sparsity", "the limit that was asked for is ignored", "checks.py",
+     "> min_logit_sparsity,", "> MIN_LOGIT_SPARSITY,",
+     "verify/test_checks.py::test_the_limit_of_logit_sparsity_can_be_set"),
+    ("relu_sparsity", "the synthetic first row counts", "comparison.py",
+     "real = base[1:], patched[1:]", "real = base, patched", FIGURES),
+    ("rankings_kept", "always passes", "checks.py", "wrong, 0, wrong == 0, detail", "wrong, 0, True, detail", KEPT),
+    ("rankings_kept", "only the best two tokens are compared", "comparison.py", "_RANKED = 100", "_RANKED = 2",
+     COMPARED + "an_order_that_a_shift_disturbs_shows_below_the_best_token"),
+    ("rankings_kept", "is not asked of a shifted model", "verification.py",
+     "shifted=bool(model.soft_cap.shift)", "shifted=False",
+     "verify/test_conclude.py::test_a_shift_on_record_has_to_keep_the_rankings"),
+    ("sparse_encoder_agrees", "disagreements pass", "checks.py",
+     ' and found["disagreements"] == 0', "", THEIRS.format(1)),
+    ("sparse_encoder_agrees", "any pooling passes", "checks.py",
+     'found["pooling"] == "SpladePooling" and ', "", THEIRS.format(0)),
+    ("sparse_encoder_agrees", "fewer active dims than ours are no disagreement", "sparse_encoder.py",
+     "sum(a != b for", "sum(a < b for", "verify/test_sparse_encoder.py::test_each_text_that_disagrees_counts"),
+    ("devices_agree", "any difference passes", "checks.py",
+     'bool(value <= limit and found["texts"])', 'bool(found["texts"])', APART + "[beyond]"),
+    ("devices_agree", "no text is enough", "checks.py", ' and found["texts"])', ")", APART + "[no texts]"),
+    ("devices_agree", "the nearest device is judged", "verification.py",
+     "max(found, key=excess)", "min(found, key=excess)",
+     "verify/test_conclude.py::test_of_several_devices_the_one_that_lies_farthest_away_is_judged"),
+    ("devices_agree", "the magnitude is forgotten", "agreement.py", "(mine - theirs).abs().amax()",
+     "(mine - theirs).amax()", COMPARED + "one_logit_that_two_devices_compute_otherwise_shows[-0.25]"),
+    ("devices_agree", "a difference that is no number is lost", "agreement.py", "apart != apart or ", "",
+     COMPARED + "one_logit_that_two_devices_compute_otherwise_shows[nan]"),
+    ("weights_converted", "hashes are not compared", "checks.py",
+     "if files.get(made.path) != records[made.path].after", "if False", HASHES),
+    ("weights_converted", "a file that is gone passes", "checks.py",
+     "if files.get(made.path) != ", "if files.get(made.path, records[made.path].after) != ",
+     "verify/test_conclude.py::test_a_converted_file_that_is_gone_fails"),
+    ("weights_converted", "numbers are compared in place of bytes", "conversion.py",
+     "one.contiguous().reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)", "one, other", READ_BACK),
+    ("logits_finite", "always passes", "capped.py",
+     '("logits_finite", answer["not_finite"],', '("logits_finite", 0,', CAPPED.format(3)),
+    ("logits_finite", "the child counts none", "capped_child.py",
+     '+= figures.not_finite', '+= 0', GARBAGE),
+    ("sparse_encoder_loads", "any pooling passes", "capped.py",
+     ' + (not theirs["splade"])', "", CAPPED.format(4)),
+    ("sparse_encoder_loads", "embeddings that are not finite pass", "capped.py",
+     'wrong = theirs["not_finite"] + ', "wrong = 0 + ", CAPPED.format(5)),
+    ("sparse_encoder_loads", "the child counts none", "capped_child.py",
+     "int((~torch.isfinite(embeddings)).sum())", "0", GARBAGE),
+    ("not finite", "logits that are not finite fail nothing", "checks.py",
+     "if measured.not_finite or measured.positions == 0:", "if measured.positions == 0:", UNFINISHED.format(0)),
+    ("not finite", "no position is enough", "checks.py",
+     "if measured.not_finite or measured.positions == 0:", "if measured.not_finite:", UNFINISHED.format(1)),
+    ("not finite", "a figure that is not finite passes", "checks.py",
+     "passed and _finite(value) is not None", "passed", "verify/test_checks.py::"
+     "test_figures_that_are_missing_or_not_finite_fail_their_checks[missing2]"),
+    ("not finite", "a model that did not run fails nothing", "checks.py",
+     "if measured.failure is not None:", "if False:", UNFINISHED.format(2)),
+    ("not finite", "an error of NaN is lost in the next text", "comparison.py",
+     "one + other if one != one or other != other else max(one, other)", "max(other, one)",
+     COMPARED + "a_logit_that_is_not_finite_is_counted_and_leaves_no_error_that_could_pass"),
+    ("not finite", "they are not counted", "figures.py", "+= real.numel() - finite.numel()", "+= 0",
+     "verify/test_figures.py::test_values_that_are_not_finite_are_counted_and_kept_out_of_the_extremes"),
+))
+# fmt: on

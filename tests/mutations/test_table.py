@@ -1,0 +1,43 @@
+"""The mutations fit the code as it is now, and no check of a verification is without one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from patcher.verify.capped import judge as judge_capped
+from tests.conftest import ROOT
+from tests.mutations.table import MUTATIONS, Mutation
+from tests.verify.made_up import CONVERTED, FILES, GOOD, MODEL, judged
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: f"{one.check}: {one.broken}")
+def test_what_a_mutation_breaks_stands_there_once_and_stays_python(mutation: Mutation) -> None:
+    compile(mutation.broken_text(ROOT), mutation.file, "exec")
+    file, _, test = mutation.test.partition("::")
+    assert f"def {test.partition('[')[0]}(" in (ROOT / "tests" / file).read_text("utf-8")
+
+
+def test_code_that_is_no_longer_there_is_told(tmp_path: Path) -> None:
+    place = tmp_path / "patcher" / "verify" / MUTATIONS[0].file
+    place.parent.mkdir(parents=True)
+    for content in ("", MUTATIONS[0].old * 2):
+        place.write_text(content)
+        with pytest.raises(ValueError, match="times in patcher/verify"):
+            MUTATIONS[0].broken_text(tmp_path)
+
+
+def test_every_check_has_a_mutation() -> None:
+    assert MODEL.soft_cap is not None
+    shifted = replace(CONVERTED, soft_cap=replace(MODEL.soft_cap, shift=1.0))
+    first = replace(GOOD, sparse_encoder={"pooling": "SpladePooling", "disagreements": 0})
+    everything = judged(first, replace(first, disagreement={"largest": 0.0, "texts": 1}), model=shifted)
+    answer = {**asdict(GOOD), "sparse_encoder": {"splade": True, "not_finite": 0}}
+    capped = judge_capped(replace(CONVERTED, soft_cap=None), answer, FILES)
+    names = {check.name for check in (*everything.all_checks, *capped)}
+    assert {one.check for one in MUTATIONS} == {*names, "not finite"}
+    # A module that made checks of its own would have to be called above.
+    makers = {path.name for path in (ROOT / "patcher/verify").rglob("*.py") if "Check(" in path.read_text("utf-8")}
+    assert makers == {"checks.py", "capped.py", "report.py"}

@@ -1,0 +1,20 @@
+"""Texts whose active dims sentence-transformers counts otherwise are themselves counted, more of them or fewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from patcher.patch import load
+from patcher.verify import prepare
+from patcher.verify.child import measure
+from patcher.verify.sparse_encoder import compare
+from tests.verify.running import TEXTS, wanted
+
+
+def test_each_text_that_disagrees_counts(patched: Path, tmp_path: Path) -> None:
+    asked = wanted()
+    request = prepare(load(patched), tmp_path / "scratch", asked, "cpu")
+    ours = [text["after"]["active_dims"] for text in measure(request)["probe_texts"]]
+    assert len(ours) == len(TEXTS)
+    found = compare(request, [ours[0] + 1, ours[1] - 1, ours[2]], "cpu")
+    assert found["disagreements"] == 2 and found["pooling"] == "SpladePooling"
