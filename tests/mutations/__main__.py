@@ -20,7 +20,7 @@ from tests.mutations.table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("patcher", "tests", "templates", "pyproject.toml")
-# The first line of what pytest says when a behaviour, and not the test itself, is what broke.
+# What pytest's summary says when a behaviour, and not the test itself, is what broke.
 RED = re.compile(r"^FAILED .* - (assert|AssertionError|Failed: DID NOT RAISE)", re.MULTILINE)
 
 
@@ -33,15 +33,18 @@ def pytest(copy: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=copy, env=os.environ | variables, capture_output=True, text=True)
 
 
-def is_red(mutation: Mutation, copy: Path) -> bool:
-    """Whether the mutation's test fails by an assertion once its code is broken, which is put right again."""
+def verdict(mutation: Mutation, copy: Path) -> str:
+    """What the mutation's test does while its code is broken: only a failed assertion is red, a crash is not."""
     place = copy / "patcher" / "verify" / mutation.file
     right = place.read_bytes()
     place.write_text(mutation.broken_text(copy), "utf-8")
     try:
-        return RED.search(pytest(copy, [mutation.test]).stdout) is not None
+        done = pytest(copy, [mutation.test])
     finally:
         place.write_bytes(right)
+    if done.returncode == 0:
+        return "STILL GREEN"
+    return "red" if RED.search(done.stdout) else "CRASHED"
 
 
 def main() -> int:
@@ -60,18 +63,24 @@ def main() -> int:
                 shutil.copytree(ROOT / part, Path(name) / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / part, name)
+        for one in chosen:
+            try:
+                one.broken_text(Path(name))
+            except ValueError as error:
+                print(f"{one.check}, {one.broken}: {error}")
+                return 1
         unbroken = pytest(Path(name), dict.fromkeys(one.test for one in chosen))
         if unbroken.returncode:
             print(f"The tests have to be green before anything is broken:\n{unbroken.stdout}{unbroken.stderr}")
             return 1
-        green = 0
+        verdicts = []
         print("| check | what was broken | the test | it is |\n|---|---|---|---|")
         for one in chosen:
-            red = is_red(one, Path(name))
-            green += not red
-            print(f"| {one.check} | {one.broken} | {one.test} | {'red' if red else 'STILL GREEN'} |", flush=True)
-    print(f"\n{len(chosen) - green} of {len(chosen)} mutations turned their test red.")
-    return int(green > 0)
+            verdicts.append(verdict(one, Path(name)))
+            print(f"| {one.check} | {one.broken} | {one.test} | {verdicts[-1]} |", flush=True)
+    red = verdicts.count("red")
+    print(f"\n{red} of {len(chosen)} mutations turned their test red.")
+    return int(red < len(chosen))
 
 
 if __name__ == "__main__":
