@@ -45,12 +45,9 @@ class Piece:
     def module(self) -> cst.Module:
         """Raises Unreadable."""
         try:
-            module = cst.parse_module(self.text)
+            return cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
             raise Unreadable(f"line {self.zero + error.raw_line}") from error
-        if module.code != self.text:
-            raise Unreadable("line ends of old Macs, or a form feed, that can't be written back byte for byte")
-        return module
 
     @property
     def is_indexed(self) -> bool:
