@@ -116,7 +116,9 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
     shift = report.after.get("shift_to_gate")
     told = "as small as can be" if shift is None else f"here {shift:g}"
     if reached:
-        told += f", which makes embedding sparsity about {percent(reached['embedding_sparsity'])}"
+        sparsity = percent(reached["embedding_sparsity"])
+        about = f"about {reached['shift']:.3g}" if shift is None else told
+        told = f"{about}, which makes embedding sparsity {'about ' if shift is not None else ''}{sparsity}"
     return Choice(
         f"Calibrate: subtract one constant from every logit, {told}. The ranking of tokens stays; card and report say "
         "that the logits are shifted.",

@@ -76,7 +76,7 @@ class Plan:
         if self._writes and not self.already_patched:
             return None
         reasons = (result.reason for result in self.codemods if result.name == "soft_cap")
-        return next(reasons, "the code is as the chosen codemods would leave it")
+        return next(reasons, f"it needs none of {', '.join(self.options.names)}")
 
     @property
     def _writes(self) -> bool:

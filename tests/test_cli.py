@@ -66,7 +66,7 @@ def test_the_report_has_the_documented_keys(verified: dict[str, Any]) -> None:
     assert set(report["environment"]) == {*versions, "device", "dtype", "attention", "batch_size"}
     assert all(set(check) == {"name", "passed", "value", "limit", "detail"} for check in report["checks"])
     for side in ("before", "after"):
-        assert set(report[side]) - {"curve"} == FIGURES
+        assert set(report[side]) - {"curve", "shift_to_gate"} == FIGURES
         assert set(report[side]["embedding_sparsity"]) == {"mean", "min"}
         assert set(report[side]["active_dims"]) == {"mean", "max"}
     assert json.loads((verified["out"] / "report.json").read_text()) == report
@@ -256,7 +256,7 @@ def test_what_nobody_foresaw_is_told_in_two_lines(
     def unforeseen(*_: Any) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(commands, "resolve", unforeseen)
+    monkeypatch.setattr("patcher.snapshot.resolve", unforeseen)
     assert main(["plan", str(MINI)]) == 1
     error, hint = capsys.readouterr().err.splitlines()
     assert "RuntimeError: unforeseen" in error and "HF_DEBUG=1" in hint

@@ -300,7 +300,7 @@ def test_the_exchange_of_two_folders_never_shows_a_gap(tmp_path: Path) -> None:
 
 def test_a_link_in_the_source_becomes_a_file(mini: Path, tmp_path: Path) -> None:
     """The Hub cache is made of links; the patched folder must not depend on it."""
-    shutil.move(mini / "tokenizer.json", tmp_path / "blob")
-    os.symlink(tmp_path / "blob", mini / "tokenizer.json")
+    shutil.move(mini / "tokenizer.json", mini / "blob")
+    os.symlink(mini / "blob", mini / "tokenizer.json")
     write_from(mini, tmp_path / "out")
     assert not (tmp_path / "out" / "tokenizer.json").is_symlink()

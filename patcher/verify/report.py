@@ -110,7 +110,7 @@ class Report:
     def write(self, folder: Path) -> None:
         """Write report.json into the folder, whole or not at all."""
         part = folder / f".{REPORT}.partial"
-        text = json.dumps(self.as_json(), indent=2, allow_nan=False)
+        text = json.dumps(self.as_json(), indent=1, allow_nan=False)
         # A list of plain values on one line: half the file, and the terms can be read. No string holds a line break.
         text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), text)
         part.write_text(text + "\n", "utf-8")

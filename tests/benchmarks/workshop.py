@@ -58,7 +58,7 @@ class Workshop:
 
     def write_texts(self, name: str, texts: Sequence[str]) -> Path:
         """A file for `--texts`, and beside it the same as a JSON list."""
-        path = self.root / f"{name}.txt"
-        path.write_text("".join(f"{text}\n" for text in texts), "utf-8")
+        path = self.root / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
         path.with_suffix(".json").write_text(json.dumps(list(texts)), "utf-8")
         return path
