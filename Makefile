@@ -65,7 +65,7 @@ threshold-demo: $(STAMP) ## check a capped model, whose head was set by hand, wi
 	$(PATCHER) threshold build/hand-made --sweep --trust-remote-code --device cpu --save build/hand-made-sparse
 
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
-	$(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-nightly: $(STAMP) ## 50,000 generated programs through the codemod, other ones each time: PROGRAMS=
 	PATCHER_TEST_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest tests/codemods/test_meaning.py $(ARGS)
