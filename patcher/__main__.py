@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from patcher.process import hurry, leave
 
 if TYPE_CHECKING:
     from patcher.verify.guard import Child
@@ -13,13 +15,15 @@ if TYPE_CHECKING:
 CHILD = "patcher.verify.child"
 
 
-def main() -> int:
-    """Run the command line and return its exit code. Nothing of a model is read before somebody agreed to that."""
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code. Nothing of a model is read before somebody agreed to that."""
+    hurry()
     device = waited_for(sys.argv[1:])
     with _started(device) if device is not None else nullcontext() as child:
         from patcher.cli import main as run
 
-        return run(child=child)
+        code = run(child=child)
+    leave(code)
 
 
 def _started(device: str) -> AbstractContextManager[Child | None]:
@@ -45,4 +49,4 @@ def waited_for(arguments: Sequence[str]) -> str | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

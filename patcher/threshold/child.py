@@ -6,12 +6,12 @@ Started by `guard.run_child` as `python -m patcher.threshold.child REQUEST ANSWE
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patcher.threshold.sweep import TOP
+from patcher.verify.guard import await_request, run_main
 from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def main(asked: str, answered: str) -> None:
     import patcher.verify.hardware
     import patcher.verify.models  # noqa: F401
 
-    request = json.loads(Path(asked).read_text("utf-8"))
+    request = await_request(asked)
     confine(Path(asked).parent, [request["model"]])
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
@@ -188,4 +188,4 @@ def _retrieval(model: Any, kept: Mapping[str, torch.Tensor], request: Mapping[st
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    run_main(main)

@@ -6,12 +6,11 @@ Started by `guard.run_child` as `python -m patcher.verify.capped_child REQUEST A
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from patcher.verify.child import import_libraries
-from patcher.verify.guard import await_request
+from patcher.verify.guard import await_request, run_main
 from patcher.verify.hook import confine
 
 
@@ -122,4 +121,4 @@ def _as_sparse_encoder(request: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    run_main(main)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from array import array
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import await_request
+from patcher.verify.guard import await_request, run_main
 from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
@@ -247,4 +246,4 @@ class _Runner:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    run_main(main)

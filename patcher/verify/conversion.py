@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import pickle
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import await_request
+from patcher.verify.guard import await_request, run_main
 from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
@@ -118,4 +117,4 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    run_main(main)

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from patcher.defaults import VERIFY_TIMEOUT
 from patcher.errors import VerificationError
 from patcher.printable import printable
+from patcher.process import hurry, leave, settle
 from patcher.verify.hook import NOTE, REFUSED
 from patcher.verify.places import PRIVATE, caller_places
 
@@ -184,13 +185,21 @@ def left_behind(path: Path, limit: int) -> str:
 
 
 def await_request(asked: str) -> dict[str, Any]:
-    """In the child: wait for the request. Leaves where the parent went away without one."""
+    """In the child, its libraries imported: wait for the request. Leaves where the parent went away without one."""
+    settle()
     sys.stdin.buffer.read()
     path = Path(asked)
     if not path.is_file():
         raise SystemExit(0)
     request: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return request
+
+
+def run_main(main: Callable[[str, str], None]) -> NoReturn:
+    """In the child: import, wait, answer, and end as soon as the answer is on the disk, for the parent waits for it."""
+    hurry()
+    main(sys.argv[1], sys.argv[2])
+    leave(0)
 
 
 def _wait(process: Process, timeout: float, watch: Callable[[], None]) -> int:

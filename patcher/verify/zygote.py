@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from patcher.errors import VerificationError
+from patcher.process import hurry, settle
 from patcher.verify.child import import_libraries
 from patcher.verify.guard import Process, Start, environment, popen
 
@@ -194,9 +195,11 @@ def serve(libraries: tuple[str, ...]) -> None:
     os.dup2(2, 1)
     # Asked through NVML, whether there is a GPU does not start CUDA, which no fork would survive.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    hurry()
     for name in libraries:
         importlib.import_module(name)
     import_libraries()
+    settle()  # what collecting moves about, no fork shares
     answers.write(b"{}\n")
     for line in iter(orders.readline, b""):
         order = json.loads(line)
