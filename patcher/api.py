@@ -115,11 +115,9 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 
 def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
-    """Verify and write the report; matplotlib is loaded meanwhile, so that drawing need not wait for it."""
-    loading = plots.warm_up()
+    """Verify and write the report."""
     report = verification.run(model, child, progress)
     report.write(model.folder)
-    loading.join()
     return report
 
 

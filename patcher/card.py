@@ -5,44 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
-from patcher import __version__, advice, markdown
-from patcher.console import figures, number, percent, size
+from patcher import __version__, advice
+from patcher.console import figures
 from patcher.patch import PatchedModel
 from patcher.pictures import pictures
 from patcher.plan import CARD
+from patcher.templating import template
 from patcher.verify.report import Report
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
 TEMPLATE, REPAIRED = "model_card.md.jinja", "repaired_card.md.jinja"
-_SAFE = {name: getattr(markdown, name) for name in ("code", "fence", "literal", "printable", "text")}
 _LINK = re.compile(r"https://[^\s<>\"']+|[\w./-]+")  # an address or a file; no javascript:, no data:
 _TAG = re.compile(r"(?!(?:base_model|license|dataset|region):)[\w][\w.:/+ -]{0,99}")
 _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
-
-
-def templates() -> Path:
-    """The folder of templates: inside the installed package, or at the top of a checkout."""
-    installed = Path(str(files("patcher") / "templates"))
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "templates"
-
-
-def template(name: str) -> Template:
-    """A template by its file name; a name that it does not get is an error, never an empty place."""
-    environment = Environment(
-        loader=FileSystemLoader(templates()),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(number=number, percent=percent, size=size, **_SAFE)
-    return environment.get_template(name)
 
 
 def render(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> str:
@@ -96,6 +76,8 @@ def write(model: PatchedModel, report: Report | None, model_id: str, revision: s
 
 
 def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
+    from huggingface_hub import ModelCardData  # here: while a model runs, its HTTP client would only take memory
+
     base: Mapping[str, Any] = model.record["base_card"]
     link = base.get("license_link")
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]

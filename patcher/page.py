@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from patcher import __version__, advice
-from patcher.card import templates
 from patcher.console import figures, number, percent
 from patcher.patch import PatchedModel
 from patcher.pictures import gate, pictures
 from patcher.plan import PAGE
 from patcher.plots import BASE, INK, PATCHED, POOLED
+from patcher.templating import template, templates
 from patcher.verify.report import Check, DeviceReport, Report
 
 TEMPLATE, SCRIPT = "report.html.jinja", "report.js"
@@ -37,16 +36,8 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
 
     Raises jinja2.UndefinedError where the template names something that does not exist.
     """
-    environment = Environment(
-        loader=FileSystemLoader(templates()),
-        autoescape=True,  # texts, names, code and errors of a model are anybody's
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, percent=percent, rounded=_rounded)
     script = Markup((templates() / SCRIPT).read_text("utf-8"))
-    return environment.get_template(TEMPLATE).render(
+    return template(TEMPLATE, rounded=_rounded).render(
         name=name,
         model=model,
         report=report,

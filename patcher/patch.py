@@ -17,8 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, UsageError, from_os
@@ -137,6 +135,8 @@ class PatchedModel:
         if self.source.path is not None:
             found = Path(self.source.path) / file.source_path
         elif self.source.repo_id is not None:
+            from huggingface_hub import try_to_load_from_cache
+
             cached = try_to_load_from_cache(self.source.repo_id, file.source_path, revision=self.source.revision)
             found = Path(cached) if isinstance(cached, str) else None
         if found is not None and found.is_file() and sha256_of(found) == file.before:

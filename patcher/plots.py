@@ -6,7 +6,6 @@ import io
 import logging
 import math
 import re
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,26 +75,6 @@ def write(drawn: dict[str, bytes], folder: Path) -> None:
             part.replace(target)
         else:
             target.unlink(missing_ok=True)
-
-
-def warm_up() -> threading.Thread:
-    """Load matplotlib and its fonts in the background, while the model runs in its own process."""
-
-    def load() -> None:
-        try:
-            logging.getLogger("matplotlib").setLevel(logging.ERROR)
-            from matplotlib.figure import Figure
-
-            figure = Figure(figsize=(1, 1))
-            figure.text(0, 0, "0")
-            for kind in ("png", "svg"):
-                _saved(figure, kind, "")
-        except Exception:  # whatever it is, drawing meets it again where somebody can hear of it
-            return
-
-    thread = threading.Thread(target=load, daemon=True)
-    thread.start()
-    return thread
 
 
 def _saved(figure: Any, kind: str, title: str) -> bytes:
@@ -273,4 +252,4 @@ _DRAWERS: dict[str, Callable[[Any, Any, Report], None]] = {
     "shift": _shift,
 }
 
-__all__: Sequence[str] = ["BASE", "INK", "PATCHED", "draw", "warm_up", "write"]
+__all__: Sequence[str] = ["BASE", "INK", "PATCHED", "draw", "write"]

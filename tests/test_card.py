@@ -13,7 +13,7 @@ import jinja2
 import pytest
 from huggingface_hub import ModelCard
 
-from patcher import card
+from patcher import card, templating
 from patcher.patch import PatchedModel, load
 from patcher.snapshot import Source
 from patcher.verify import Check, Report
@@ -106,9 +106,9 @@ def test_a_revision_pins_every_example(model: PatchedModel) -> None:
 def test_an_undefined_name_in_the_template_is_an_error(
     model: PatchedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    template = (card.templates() / card.TEMPLATE).read_text("utf-8")
+    template = (templating.templates() / card.TEMPLATE).read_text("utf-8")
     (tmp_path / card.TEMPLATE).write_text(template + "\n{{ report.sparcity }}\n", "utf-8")
-    monkeypatch.setattr(card, "templates", lambda: tmp_path)
+    monkeypatch.setattr(templating, "templates", lambda: tmp_path)
     with pytest.raises(jinja2.UndefinedError):
         rendered(model, report())
 
