@@ -22,11 +22,11 @@ def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import sentence_transformers.sparse_encoder.evaluation  # noqa: F401 - all libraries, before the doors are shut
 
-    import patcher.verify.hardware
     import patcher.verify.models  # noqa: F401
+    from patcher.verify.hardware import ready
 
     request = await_request(asked)
-    confine(Path(asked).parent, [request["model"]])
+    confine(Path(asked).parent, [request["model"]], compilers=ready(request["device"]))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 

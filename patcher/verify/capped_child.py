@@ -17,11 +17,14 @@ from patcher.verify.hook import confine
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
+    from patcher.verify.hardware import ready
+
     request = await_request(asked)
     if request["sparse_encoder"]:
         import sentence_transformers  # noqa: F401 - all libraries, before the doors are shut
     encoders = [path for encoder in request["encoders"] for path in (encoder["folder"], *encoder["weights"])]
-    confine(Path(asked).parent, [path for path in (*encoders, request["texts"], request["sparse_encoder"]) if path])
+    given = [path for path in (*encoders, request["texts"], request["sparse_encoder"]) if path]
+    confine(Path(asked).parent, given, compilers=ready(request["device"]))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 

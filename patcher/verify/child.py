@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
+    from patcher.verify.hardware import ready
+
     request = await_request(asked)
     if request["sparse_encoder"]:
         import_module("patcher.verify.sparse_encoder")
-    confine(Path(asked).parent, _given(request))
+    confine(Path(asked).parent, _given(request), compilers=ready(request["device"]))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 
@@ -96,6 +98,7 @@ def import_libraries() -> None:
         "transformers.tokenization_utils_tokenizers",
         "patcher.verify.agreement",
         "patcher.verify.comparison",
+        "patcher.verify.hardware",
         "patcher.verify.models",
         "patcher.verify.terms",
     ):

@@ -20,7 +20,7 @@ from patcher.defaults import VERIFY_TIMEOUT
 from patcher.errors import VerificationError
 from patcher.printable import printable
 from patcher.process import hurry, leave, settle
-from patcher.verify.hook import NOTE, REFUSED
+from patcher.verify.hook import COMPILER, NOTE, REFUSED
 from patcher.verify.places import PRIVATE, caller_places
 
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
@@ -146,7 +146,9 @@ def _answer(child: Child, timeout: float, watch: Callable[[], None]) -> dict[str
         what = left_behind(child.scratch / NOTE, 500) or "do what is not allowed"
         raise VerificationError(
             f"The model's code tried to {what}; it was stopped.",
-            "Nothing in a model needs that. Read its code with `patcher plan` before you run it anywhere.",
+            "flash-attn compiles kernels for a GPU, which needs Linux with Landlock; --device cpu does without."
+            if what.startswith(COMPILER)
+            else "Nothing in a model needs that. Read its code with `patcher plan` before you run it anywhere.",
         )
     if code == 0 and child.answer.exists():
         return _read(child.answer)

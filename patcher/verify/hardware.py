@@ -26,6 +26,18 @@ def choose_device(wanted: str) -> str:
     return available_devices()[0] if wanted == "auto" else wanted
 
 
+def ready(device: str) -> bool:
+    """Start the driver of a GPU, which opens what a confined process may not; say if kernels will be compiled on it.
+
+    To be called before `hook.confine`. What flash-attn brings in Triton, its rotary embedding, which this family's code
+    applies wherever the package is installed, is compiled when it first runs.
+    """
+    if device not in {"auto", "cuda"} or not torch.cuda.is_available():
+        return False
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    return importlib.util.find_spec("flash_attn") is not None
+
+
 def environment(device: str) -> dict[str, Any]:
     """The versions and the device that figures come from. `dtype` is put in once a batch has shown it."""
     import transformers

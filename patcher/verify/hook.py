@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from patcher.verify.places import Places, child_places
 
 REFUSED = 77  # exit code of a child that was ended here
 NOTE = "refused.txt"  # what it was, in the scratch folder
+COMPILER = "start a compiler"
 
 # What models of this family import, or the loaders do on their way: some start processes or look for system libraries
 # when they are imported, which is nothing that the model did.
@@ -50,6 +52,9 @@ _PROCESSES = {
     "os.startfile/2",
     "_winapi.CreateProcess",
 }
+_STARTS_ONE = {"subprocess.Popen", "os.posix_spawn"}
+# What Triton starts to compile a kernel and its launcher: a C compiler, NVIDIA's assembler, the list of libraries.
+_COMPILER = re.compile(r"(.+-)?(cc|gcc|c\+\+|g\+\+|clang|clang\+\+)(-[\d.]+)?|ptxas(-\w+)?|ldconfig")
 # What reaches past Python: compiled code of its own choice, raw memory, and this hook's own frames.
 _NATIVE = {
     "ctypes.dlopen",
@@ -87,24 +92,29 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def confine(
-    scratch: Path, given: Iterable[str], libraries: Iterable[str] = LIBRARIES, file_size: int | None = FILE_SIZE
+    scratch: Path,
+    given: Iterable[str],
+    libraries: Iterable[str] = LIBRARIES,
+    file_size: int | None = FILE_SIZE,
+    compilers: bool = False,
 ) -> None:
     """From here on let this process run no other, reach no network, and touch only what it was given.
 
     `scratch` is the folder it may write in, `given` are files and folders it has to read. `libraries` are imported
-    first, where they are installed; `file_size` is what one file may grow to, in bytes. To be called before any model
-    code runs.
+    first, where they are installed; `file_size` is what one file may grow to, in bytes. `compilers` lets it start what
+    compiles kernels for a GPU, where the kernel of the system holds these programs as it holds this process. To be
+    called before any model code runs.
     """
     for name in libraries:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     places = child_places(scratch, given)
-    _shut_back_doors()
-    lock(places, file_size)
-    sys.addaudithook(_make_hook(places, scratch))
+    compilers = lock(places, file_size, compilers)
+    _shut_back_doors(compilers)
+    sys.addaudithook(_make_hook(places, scratch, compilers))
 
 
-def _make_hook(places: Places, scratch: Path) -> Callable[[str, tuple[Any, ...]], None]:
+def _make_hook(places: Places, scratch: Path, compilers: bool) -> Callable[[str, tuple[Any, ...]], None]:
     """The hook. What it needs is bound here, where model code can't put something else in its place by name."""
     note = os.open(scratch / NOTE, os.O_WRONLY | os.O_CREAT, 0o600)
     write, leave, real, own = os.write, os._exit, os.path.realpath, os.getpid()
@@ -127,7 +137,10 @@ def _make_hook(places: Places, scratch: Path) -> Callable[[str, tuple[Any, ...]]
         return real(os.fsdecode(path))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in forbidden:
+        if event in _STARTS_ONE and _is_compiler(arguments[0]):
+            if not compilers:
+                refuse(COMPILER, f"{event}: {_shown(arguments)}")
+        elif event in forbidden:
             refuse(forbidden[event], f"{event}: {_shown(arguments)}")
         elif event == "open":
             path, mode, flags = arguments
@@ -170,7 +183,11 @@ def _shown(arguments: tuple[Any, ...]) -> str:
     return ascii(plain[0]) if plain else ""
 
 
-def _shut_back_doors() -> None:
+def _is_compiler(program: Any) -> bool:
+    return isinstance(program, (str, bytes)) and bool(_COMPILER.fullmatch(os.path.basename(os.fsdecode(program))))
+
+
+def _shut_back_doors(compilers: bool) -> None:
     """Python's own ways to start a process without an audit event."""
     import multiprocessing.util  # noqa: F401 - bound before, so that it is this module which is changed
     import subprocess
@@ -178,7 +195,15 @@ def _shut_back_doors() -> None:
     def refuse(*arguments: Any, **_: Any) -> None:
         sys.audit("subprocess.Popen", arguments[0] if arguments else "")
 
+    def only_compilers(start: Callable[..., Any]) -> Callable[..., Any]:
+        """Holds on to the way itself, which code that looks for it will find: here the kernel is what holds."""
+
+        def start_one(*arguments: Any) -> Any:
+            return start(*arguments) if all(map(_is_compiler, arguments[1])) else refuse(*arguments)
+
+        return start_one
+
     for module in (sys.modules.get("_posixsubprocess"), subprocess):
         for name in ("fork_exec", "_fork_exec"):
             if module is not None and hasattr(module, name):
-                setattr(module, name, refuse)
+                setattr(module, name, only_compilers(getattr(module, name)) if compilers else refuse)

@@ -21,9 +21,11 @@ FILE_SIZE = 1 << 28  # bytes that one file may grow to
 # Of those to write, all are handled and none allowed that make devices, pipes, sockets and links.
 _READ, _WRITE, _MAKE_ODD = 0b1100, 0b0001_1111_1111_0010, 0b0001_1110_0100_0000
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-_FILE_RIGHTS = 0b0110 | _TRUNCATE  # what a rule about a file, not a folder, may name
+_EXECUTE = 1  # a program or its loader; a library needs no right to be mapped
+_FILE_RIGHTS = _EXECUTE | 0b0110 | _TRUNCATE  # what a rule about a file, not a folder, may name
 _NO_NEW_PRIVS, _SECCOMP_FILTER, _TSYNC = 38, 1, 1
 
+_STARTS = {"fork", "vfork", "execve"}
 _ALLOW, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
 # arch: audit name, seccomp(2), landlock_create_ruleset(2), then system calls to refuse. Those of io_uring and bpf are
 # there because they are ways around the others; keys because a kernel keyring holds secrets too.
@@ -55,8 +57,12 @@ _REFUSED = {
 }  # fmt: skip
 
 
-def lock(places: Places, file_size: int | None = FILE_SIZE) -> None:
-    """Hold this process as far as its kernel can: files by Landlock, calls by seccomp, the size of what it writes."""
+def lock(places: Places, file_size: int | None = FILE_SIZE, programs: bool = False) -> bool:
+    """Hold this process as far as its kernel can: files by Landlock, calls by seccomp, the size of what it writes.
+
+    With `programs` it may start those that it can't have written itself, where the kernel holds them as it holds this
+    process: what Landlock and seccomp refuse, they refuse to all that is started. Says whether it may.
+    """
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -64,30 +70,32 @@ def lock(places: Places, file_size: int | None = FILE_SIZE) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
-        return
+        return False
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
-        _restrict_files(libc, places)
-        _restrict_calls(libc)
+    if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        return False
+    held = _restrict_files(libc, places)
+    programs = programs and held
+    return _restrict_calls(libc, programs) and programs
 
 
-def _restrict_files(libc: ctypes.CDLL, places: Places) -> None:
+def _restrict_files(libc: ctypes.CDLL, places: Places) -> bool:
     version = libc.syscall(444, None, ctypes.c_size_t(0), 1)
     if version < 1:
-        return
+        return False
     write = _WRITE | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
     network, scoped = (3 if version >= 4 else 0), (3 if version >= 6 else 0)  # TCP; abstract sockets and signals
-    handled = struct.pack("QQQ", _READ | write, network, scoped)
+    handled = struct.pack("QQQ", _EXECUTE | _READ | write, network, scoped)
     size = 8 if version < 4 else 16 if version < 6 else 24
     rules = libc.syscall(444, handled, ctypes.c_size_t(size), 0)
     if rules < 0:
-        return
+        return False
     try:
         for path in (*places.open_roots(), *places.readable):
-            _allow(libc, rules, path, _READ)
+            _allow(libc, rules, path, _READ | (_EXECUTE if places.may_run(path) else 0))
         for path in places.writable:
             _allow(libc, rules, path, _READ | write & ~_MAKE_ODD)
-        libc.syscall(446, rules, 0)
+        return bool(libc.syscall(446, rules, 0) == 0)
     finally:
         os.close(rules)
 
@@ -102,11 +110,15 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
             os.close(place)
 
 
-def _restrict_calls(libc: ctypes.CDLL) -> None:
-    """A filter in the kernel's own little language, for every thread: refuse the calls above, allow the others."""
+def _restrict_calls(libc: ctypes.CDLL, programs: bool) -> bool:
+    """A filter in the kernel's own little language, for every thread: refuse the calls above, allow the others.
+
+    With `programs` those that start one are among the others.
+    """
     if platform.machine() not in _REFUSED:
-        return
+        return False
     arch, seccomp, refused, judged = _REFUSED[platform.machine()]
+    refused = {name: call for name, call in refused.items() if not programs or name not in _STARTS}
 
     def load(offset: int) -> bytes:
         return struct.pack("HBBI", 0x20, 0, 0, offset)
@@ -130,10 +142,11 @@ def _restrict_calls(libc: ctypes.CDLL) -> None:
     # The flags of clone3 can't be seen here; told that there is none, glibc falls back to clone.
     program += [skip(equal, judged["clone3"], 0, 1), answer(_ENOSYS)]
     # New threads but no processes, sockets of the local kinds only (without connect), signals to itself only.
-    program += unless(judged["clone"], skip(some_bit, 0x10000, 1, 0))
+    if not programs:
+        program += unless(judged["clone"], skip(some_bit, 0x10000, 1, 0))
     program += unless(judged["socket"], skip(equal, 1, 2, 0), skip(equal, 16, 1, 0))
     program += unless(judged["kill"], skip(equal, os.getpid(), 1, 0))
     program += unless(judged["tgkill"], skip(equal, os.getpid(), 1, 0))
     code = ctypes.create_string_buffer(b"".join([*program, answer(_ALLOW)]))
     filters = struct.pack("HxxxxxxP", len(program) + 1, ctypes.addressof(code))
-    libc.syscall(seccomp, _SECCOMP_FILTER, _TSYNC, filters)
+    return bool(libc.syscall(seccomp, _SECCOMP_FILTER, _TSYNC, filters) == 0)

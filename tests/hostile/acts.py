@@ -60,6 +60,7 @@ ACTS: dict[str, tuple[Act, str]] = {
     "unix socket": (lambda r: _connect("/var/run/docker.sock", socket.AF_UNIX), "use the network"),
     "server": (lambda r: socket.socket().bind(("127.0.0.1", 0)), "use the network"),
     "subprocess": (lambda r: subprocess.run(["true"]), "start a process"),
+    "compiler": (lambda r: subprocess.run(["gcc", "--version"]), "start a compiler"),
     "shell": (lambda r: os.system("true"), "start a process"),
     "fork": (lambda r: os.fork(), "start a process"),
     "exec": (lambda r: os.execv("/bin/true", ["true"]), "start a process"),
@@ -130,6 +131,54 @@ def _compiled(request: dict[str, Any]) -> dict[str, str]:
     return {name: _quietly(act) for name, act in {**tried, **allowed}.items()}
 
 
+def _programs(request: dict[str, Any]) -> dict[str, str]:
+    """What programs get done that code may start after `lock`, and code that has no audit hook above it."""
+    home, interpreter = request["home"], sys.executable
+
+    def run(*words: str) -> None:
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def own() -> None:
+        Path("own").write_text("#!/bin/sh\n")
+        Path("own").chmod(0o700)
+        run("./own")
+
+    def python(code: str) -> None:
+        run(interpreter, "-c", code)
+
+    tried: dict[str, Callable[[], Any]] = {
+        "read": lambda: run("cat", f"{home}/.netrc"),
+        "environment": lambda: run("cat", f"/proc/{request['parent']}/environ"),
+        "write": lambda: run("touch", request["mark"]),
+        "remove": lambda: run("rm", request["victim"]),
+        "own program": own,
+        "connection": lambda: python(f"import socket; socket.create_connection(('127.0.0.1', {request['port']}))"),
+        "unix": lambda: python(f"import socket; socket.socket(socket.AF_UNIX).connect({request['unix']!r})"),
+        "signal": lambda: run("kill", "-0", str(request["parent"])),
+        "session": lambda: python("import os; os.setsid()"),
+    }
+    allowed: dict[str, Callable[[], Any]] = {
+        "program": lambda: run("true"),
+        "its own files": lambda: run("touch", "mine"),
+        "library": lambda: run("cat", os.__file__),
+    }
+    return {name: _quietly(act) for name, act in {**tried, **allowed}.items()}
+
+
+def _compile(_: dict[str, Any]) -> str:
+    """What Triton does for a kernel: a compiler makes a library, which is then imported."""
+    import sysconfig
+
+    Path("made.c").write_text(
+        "#include <Python.h>\n"
+        'static struct PyModuleDef made = {PyModuleDef_HEAD_INIT, "made", NULL, 0, NULL};\n'
+        "PyMODINIT_FUNC PyInit_made(void) { return PyModule_Create(&made); }\n"
+    )
+    subprocess.check_call(["cc", "-shared", "-fPIC", f"-I{sysconfig.get_path('include')}", "made.c", "-o", "made.so"])
+    sys.path.insert(0, os.getcwd())
+    return str(__import__("made").__name__)
+
+
 def main(asked: str, answered: str) -> None:
     from patcher.verify.hook import confine
     from patcher.verify.kernel import lock
@@ -140,13 +189,18 @@ def main(asked: str, answered: str) -> None:
     if request["do"] == "compiled":
         lock(child_places(scratch, request["given"]))
         done = _compiled(request)
+    elif request["do"] == "programs":
+        assert lock(child_places(scratch, request["given"]), programs=True)
+        done = _programs(request)
     elif request["do"] == "forged":
         confine(scratch, [], ())
         Path(answered).write_text(request["answer"])
         return
     else:
-        confine(scratch, request["given"], ())
-        if request["do"] == "sleep":
+        confine(scratch, request["given"], (), compilers=request.get("compilers", False))
+        if request["do"] == "compile":
+            done = _compile(request)
+        elif request["do"] == "sleep":
             time.sleep(60)
         elif request["do"] == "harmless":
             done = [Path(path).read_text() for path in request["given"]]

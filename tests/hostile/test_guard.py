@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 import time
@@ -78,6 +79,25 @@ def test_compiled_code_is_held_by_the_kernel(scratch: Path, request_of: dict[str
     done = run_child(CHILD, {**request_of, "do": "compiled"}, scratch, "cpu", 60)["done"]
     allowed = {"library", "scratch", "thread", "null", "itself", "machine"}
     assert {name for name, outcome in done.items() if outcome.startswith("done")} == allowed, done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
+def test_programs_that_may_be_started_are_held_as_the_code_is(scratch: Path, request_of: dict[str, Any]) -> None:
+    done = run_child(CHILD, {**request_of, "do": "programs"}, scratch, "cpu", 60)["done"]
+    allowed = {"program", "its own files", "library"}
+    assert {name for name, outcome in done.items() if outcome.startswith("done")} == allowed, done
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux and a C compiler")
+def test_a_kernel_can_be_compiled_where_a_gpu_needs_that(scratch: Path, request_of: dict[str, Any]) -> None:
+    answer = run_child(CHILD, {**request_of, "do": "compile", "compilers": True}, scratch, "cpu", 60)
+    assert answer == {"done": "made"}
+
+
+@pytest.mark.parametrize("act", ["subprocess", "shell", "fork", "exec", "posix_spawn", "multiprocessing", "terminal"])
+def test_where_compilers_may_run_nothing_else_may(act: str, scratch: Path, request_of: dict[str, Any]) -> None:
+    with pytest.raises(VerificationError, match="tried to start a process"):
+        run_child(CHILD, {**request_of, "do": act, "compilers": True}, scratch, "cpu", 60)
 
 
 @pytest.mark.parametrize("forged", ["[1]", "[" * 200_000, "nonsense", ""])
