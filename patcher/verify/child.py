@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
-    from patcher.verify.hardware import ready
+    from patcher.verify.hardware import keep_freed, ready
 
     request = await_request(asked)
+    keep_freed(request["max_batch_tokens"] * request["vocabulary"] * 4)
     if request["sparse_encoder"]:
         import_module("patcher.verify.sparse_encoder")
     confine(Path(asked).parent, _given(request), compilers=ready(request["device"]))

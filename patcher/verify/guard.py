@@ -239,7 +239,8 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
-        # glibc gives the memory of a freed batch of logits back at once, and keeps that of small tensors for the next.
+        # glibc gives the memory of a freed batch of logits back at once, and keeps that of small tensors for the next
+        # (see hardware.keep_freed, which knows what is small).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
         "PYTHONPATH": here,

@@ -131,12 +131,15 @@ def prepare(
     scratch.mkdir(parents=True, exist_ok=True)
     texts = scratch / "texts.jsonl"
     several = len(wanted.devices) > 1
+    config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
+    vocabulary = config.get("vocab_size")
     return {
         "patched": str(model.folder.resolve()),
         # transformers keeps remote code by the folder's name: the two must never have the same one.
         "base": str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
         "weights": [str(model.source_weights(file)) for file in model.weights],
-        "auto_class": auto_class(json.loads((model.folder / "config.json").read_text("utf-8-sig"))),
+        "auto_class": auto_class(config),
+        "vocabulary": vocabulary if isinstance(vocabulary, int) else 0,
         "texts": str(texts),
         "count": write_texts(wanted.texts, texts),
         "scale": model.soft_cap.scale,
