@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -20,7 +20,7 @@ from patcher.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
 from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, judge_agreement, weights_converted
 from patcher.verify.devices import missing_device
-from patcher.verify.guard import TIMEOUT, Child, Start, ask, popen, started
+from patcher.verify.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.texts import ProbeText
 from patcher.verify.tolerances import device_tolerance, law_tolerance
@@ -257,13 +257,13 @@ def _refuse(answer: Mapping[str, Any], device: str, wanted: Verification) -> Non
 
 def _watch(request: Mapping[str, Any], device: str, progress: Progress) -> Callable[[], None]:
     path = Path(request["progress"])
+    done = 0
 
     def watch() -> None:
-        try:
-            done = int(path.read_text("utf-8")[:20])
-        except (OSError, ValueError):  # not there yet, or half written
-            return
-        progress(device, max(0, min(done, request["count"])), request["count"])
+        nonlocal done
+        with suppress(ValueError):  # half written, or not there yet: libraries and weights come first
+            done = max(done, int(left_behind(path, 20)))
+        progress(device, min(done, request["count"]), request["count"])
 
     return watch
 
