@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from patcher.patch import PatchedModel
-from patcher.verify.checks import weights_converted
-from patcher.verify.devices import missing_device
+from patcher.verify.checks import judge_agreement, weights_converted
+from patcher.verify.devices import refuse_wish
+from patcher.verify.farthest import Ran, farthest
 from patcher.verify.guard import run_child
-from patcher.verify.report import Check, Report
+from patcher.verify.report import Check, DeviceReport, Report
 from patcher.verify.texts import ProbeText
 
 if TYPE_CHECKING:
@@ -28,28 +30,57 @@ def verify_capped(model: PatchedModel, wanted: Verification, files: Mapping[str,
     """Load the masked LMs of the folder, run the texts through them and judge. Executes the model's code.
 
     `files` are the SHA-256 of the folder's files. There is no base model to compare with, as the code as published does
-    not load on transformers 5; so the first device that was asked for is the only one, in fp32.
-    Raises VerificationError where the child could not run to its end.
+    not load on transformers 5; several devices are held against each other.
+    Raises VerificationError where a child could not run to its end, and UsageError where this machine or the model's
+    code does not have what was asked for.
     """
-    device = wanted.devices[0]
-    with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        request = prepare_capped(model, wanted, Path(name))
-        answer = run_child(CHILD, request, Path(name), device, wanted.timeout, wanted.start)
-    if "missing_device" in answer:
-        raise missing_device(device, answer["missing_device"])
+    answers: list[dict[str, Any]] = []
+    with ExitStack() as kept:
+        reference: Path | None = None
+        for device in wanted.devices:
+            scratch = Path(kept.enter_context(TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True)))
+            request = prepare_capped(model, wanted, scratch, device, reference)
+            answers.append(run_child(CHILD, request, scratch, device, wanted.timeout, wanted.start))
+            refuse_wish(answers[-1], device, wanted.attention)
+            reference = reference or (Path(request["digest"]) if request["digest"] else None)
+    return conclude_capped(model, answers, files, wanted)
+
+
+def conclude_capped(
+    model: PatchedModel, answers: Sequence[Mapping[str, Any]], files: Mapping[str, str], wanted: Verification
+) -> Report:
+    """Judge what the children measured, one answer per device."""
+    parts = [
+        DeviceReport(answer["environment"], judge(model, answer, files), before={}, after=answer["after"])
+        for answer in answers
+    ]
+    disagreement = farthest([Ran.of(answer) for answer in answers], wanted.devices)
     return Report(
         source=model.source,
-        environment=answer["environment"],
-        checks=judge(model, answer, files),
+        environment=parts[0].environment,
+        checks=(
+            *parts[0].checks,
+            *([judge_agreement(disagreement)] if disagreement else []),
+            *weights_converted(model, files),
+        ),
         before={},
-        after=answer["after"],
+        after=parts[0].after,
         files=files,
         texts=len(wanted.texts),
+        more_devices=tuple(parts[1:]),
+        disagreement=disagreement,
     )
 
 
-def prepare_capped(model: PatchedModel, wanted: Verification, scratch: Path) -> dict[str, Any]:
-    """Lay out the masked LMs and the texts in `scratch` and say what the child shall do."""
+def prepare_capped(
+    model: PatchedModel, wanted: Verification, scratch: Path, device: str | None = None, reference: Path | None = None
+) -> dict[str, Any]:
+    """Lay out the masked LMs and the texts in `scratch` and say what the child shall do.
+
+    `device` is the first one that is wanted where it is left out, `reference` the file that its child left behind.
+    """
+    several = len(wanted.devices) > 1
+    scratch.mkdir(parents=True, exist_ok=True)
     encoders = [
         {
             "folder": str(_encoder_folder(model, encoder, scratch / f"encoder-{number}-{token_hex(4)}")),
@@ -62,10 +93,14 @@ def prepare_capped(model: PatchedModel, wanted: Verification, scratch: Path) -> 
         "encoders": encoders,
         "sparse_encoder": str(model.folder.resolve()) if wanted.sparse_encoder else None,
         "texts": str(scratch / "texts.jsonl"),
-        "device": wanted.devices[0],
+        "device": device or wanted.devices[0],
+        "dtype": wanted.dtype,
+        "attention": wanted.attention,
         "batch_size": wanted.batch_size,
         "max_batch_tokens": MAX_BATCH_TOKENS,
         "max_tokens": MAX_TOKENS,
+        "digest": str(scratch / "digest") if several and reference is None else None,
+        "reference": str(reference) if reference is not None else None,
     }
 
 
@@ -86,8 +121,7 @@ def judge(model: PatchedModel, answer: Mapping[str, Any], files: Mapping[str, st
         pooled = "pools with SpladePooling" if theirs["splade"] else "does NOT pool with SpladePooling"
         wrong = theirs["not_finite"] + (not theirs["splade"])
         found.append(("sparse_encoder_loads", wrong, f"embedding values are not finite; SparseEncoder {pooled}"))
-    checks = [_check(name, wrong, detail, failure, answer["positions"]) for name, wrong, detail in found]
-    return (*checks, *weights_converted(model, files))
+    return tuple(_check(name, wrong, detail, failure, answer["positions"]) for name, wrong, detail in found)
 
 
 def _check(name: str, wrong: Sequence[str] | int, detail: str, failure: str | None, positions: int) -> Check:

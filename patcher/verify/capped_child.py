@@ -32,12 +32,14 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Load each masked LM, run the texts through it, and return what `capped.judge` reads.
 
     The request: `encoders` (each a `folder` and the files of its `weights` in the source), `sparse_encoder` (a folder
-    to load as a whole, or None), `texts` (a file), `device`, `batch_size`, `max_batch_tokens`, `max_tokens`. An answer
-    with `missing_device` instead says which devices there are.
+    to load as a whole, or None), `texts` (a file), `device`, `dtype`, `attention`, `batch_size`, `max_batch_tokens`,
+    `max_tokens`, and a file for the logits of the first texts, `digest` to be written or `reference` to be compared
+    with. An answer with `missing_device` or `no_choice` instead says why that can't be run here.
     """
     import torch
 
     from patcher.verify.hardware import available_devices, choose_device, environment
+    from patcher.verify.models import NoChoice
 
     if request["device"] not in {"auto", *(found := available_devices())}:
         return {"missing_device": found}
@@ -50,7 +52,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         "not_finite": 0,
         "positions": 0,
         "after": {},
-        "environment": environment(device),
+        "environment": {**environment(device), "attention": request["attention"]},
         "sparse_encoder": None,
         "failure": None,
     }
@@ -60,42 +62,63 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
                 _measure(encoder, request, answer, device)
             if request["sparse_encoder"] is not None:
                 answer["sparse_encoder"] = _as_sparse_encoder(request, device)
+    except NoChoice as error:
+        return {"no_choice": str(error)}
     except Exception as error:  # whatever remote code raises is a finding about the model
         answer["failure"] = f"{type(error).__name__}: {error}".splitlines()[0]
     return answer
 
 
 def _measure(encoder: dict[str, Any], request: dict[str, Any], answer: dict[str, Any], device: str) -> None:
-    """Add what one masked LM shows; the figures are those of the first."""
+    """Add what one masked LM shows; the figures, the precision and the comparison are those of the first."""
+    import torch
     from transformers import AutoTokenizer
 
+    from patcher.verify.agreement import Agreement
     from patcher.verify.batches import batches, collate, windows
     from patcher.verify.figures import Figures
-    from patcher.verify.models import changed_tensors, fresh_model, load_as_users_do, wrong_buffers
+    from patcher.verify.hardware import Precision, Watch
+    from patcher.verify.models import Recipe, changed_tensors, fresh_model, load_as_users_do, wrong_buffers
 
     folder = encoder["folder"]
-    model, info = load_as_users_do(folder)
-    buffers, wrong = wrong_buffers(model, fresh_model(folder))
+    recipe = Recipe(dtype=getattr(torch, request["dtype"]), attention=request["attention"])
+    model, info = load_as_users_do(folder, recipe)
+    buffers, wrong = wrong_buffers(model, fresh_model(folder, recipe))
     answer["buffers"] += buffers
     answer["buffers_wrong"] += wrong
     answer["tensors"] += len(model.state_dict())
     model.to(device)
-    figures = Figures()
+    figures, precision = Figures(), Precision()
+    first = not answer["after"]
+    agreement = Agreement(request["digest"] if first else None, request["reference"] if first else None)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     for window in windows(request["texts"], tokenizer, request["max_tokens"]):
         for batch in batches(window, request["batch_size"], request["max_batch_tokens"]):
-            logits = model(**collate(batch, tokenizer.pad_token_id, device)).logits
+            inputs = collate(batch, tokenizer.pad_token_id, device)
+            if precision.roundings:
+                logits = model(**inputs).logits
+            else:
+                with Watch(precision):
+                    logits = model(**inputs).logits
+                precision.look_at_head(logits[0])
             for text, encoded in zip(logits, batch, strict=True):
                 real = text[1 : len(encoded.ids)]  # the first row is synthetic, the last ones are padding
                 if figures.add_extremes(real):
                     figures.logits.add(real.float())
                 figures.add_vector(text[: len(encoded.ids)].amax(0), len(encoded.ids))
+                if len(real):
+                    agreement.add(encoded.index, real.amax(0))
     # After the run: a forward pass that writes into its weights shows only now.
     changed = {*info["missing_keys"], *info["unexpected_keys"], *changed_tensors(model, encoder["weights"])}
     answer["tensors_changed"] += sorted(changed)
     answer["not_finite"] += figures.not_finite
     answer["positions"] += figures.positions
-    answer["after"] = answer["after"] or figures.as_json()
+    if first:
+        answer["after"] = figures.as_json()
+        answer["environment"]["dtype"] = str(precision)
+        answer |= precision.as_json()
+        if request["reference"]:
+            answer["disagreement"] = {"largest": agreement.largest, "texts": agreement.texts}
 
 
 def _as_sparse_encoder(request: dict[str, Any], device: str) -> dict[str, Any]:
@@ -105,9 +128,16 @@ def _as_sparse_encoder(request: dict[str, Any], device: str) -> dict[str, Any]:
 
     from patcher.verify.batches import read_texts
     from patcher.verify.models import marked_memory
+    from patcher.verify.sparse_encoder import chosen
 
     with marked_memory():
-        model = SparseEncoder(request["sparse_encoder"], trust_remote_code=True, device="cpu", local_files_only=True)
+        model = SparseEncoder(
+            request["sparse_encoder"],
+            trust_remote_code=True,
+            device="cpu",
+            local_files_only=True,
+            model_kwargs=chosen(request),
+        )
     model.to(device)
     model.max_seq_length = request["max_tokens"]
     embeddings = model.encode_document(

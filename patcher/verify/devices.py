@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from patcher.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -31,6 +34,14 @@ def parse_dtype(word: str) -> str:
     if word not in DTYPES:
         raise UsageError(f"{word!r} is no dtype for a model.", f"Give one of {', '.join(DTYPES)}.")
     return word
+
+
+def refuse_wish(answer: Mapping[str, Any], device: str, attention: str | None) -> None:
+    """Raise UsageError for what a child says about a wish that can't be met here."""
+    if "missing_device" in answer:
+        raise missing_device(device, answer["missing_device"])
+    if "no_choice" in answer:
+        raise UsageError(answer["no_choice"], f"Leave out --attn {attention}: the code's own attention runs then.")
 
 
 def missing_device(device: str, available: list[str]) -> UsageError:

@@ -11,20 +11,24 @@ from patcher.verify.batches import read_texts
 _WINDOW = 256  # texts whose embeddings are held together, dense
 
 
+def chosen(request: dict[str, Any]) -> dict[str, Any]:
+    """What a user passes on to the model, where it is not what SparseEncoder does by itself."""
+    import torch
+
+    attention = {"attn_implementation": request["attention"]} if request["attention"] else {}
+    return attention if request["dtype"] == "float32" else {**attention, "dtype": getattr(torch, request["dtype"])}
+
+
 def compare(request: dict[str, Any], active: Sequence[int], device: str) -> dict[str, Any]:
     """Figures of `SparseEncoder.sparsity()` before and after, its pooling, and how many texts disagree with `active`.
 
     `active` are the active dims that we counted for each text. Runs in the guarded child.
     """
-    import torch
     from sentence_transformers import SparseEncoder, __version__
 
-    chosen: dict[str, Any] = {"attn_implementation": request["attention"]} if request["attention"] else {}
-    if request["dtype"] != "float32":
-        chosen["dtype"] = getattr(torch, request["dtype"])
     found: dict[str, Any] = {"version": __version__}
     for name, folder in (("before", request["base"]), ("after", request["patched"])):
-        model = SparseEncoder(folder, trust_remote_code=True, device=device, model_kwargs=chosen)
+        model = SparseEncoder(folder, trust_remote_code=True, device=device, model_kwargs=chosen(request))
         model.max_seq_length = request["max_tokens"]
         texts = (record["text"] for record in read_texts(request["texts"]))
         sums: dict[str, float] = {}

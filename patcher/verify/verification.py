@@ -12,18 +12,19 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from patcher.errors import UsageError, VerificationError
+from patcher.errors import VerificationError
 from patcher.patch import PatchedModel
 from patcher.plan import CARD, CONFIG, DRAWN, REPORT
 from patcher.rewriting import rewrite_code
 from patcher.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
 from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, judge_agreement, weights_converted
-from patcher.verify.devices import missing_device
+from patcher.verify.devices import refuse_wish
+from patcher.verify.farthest import Ran, farthest
 from patcher.verify.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.texts import ProbeText
-from patcher.verify.tolerances import device_tolerance, law_tolerance
+from patcher.verify.tolerances import law_tolerance
 
 CHILD = "patcher.verify.child"
 MAX_TOKENS = 512
@@ -101,7 +102,7 @@ def verify(
                 request = prepare(model, child.scratch, wanted, device, reference)
                 files = hashing.result()
                 answer = ask(child, request, wanted.timeout, _watch(request, device, progress))
-                _refuse(answer, device, wanted)
+                refuse_wish(answer, device, wanted.attention)
                 progress(device, request["count"], request["count"])
                 answers.append(answer)
                 # The first child's folder stays until the last one has compared itself with what it holds.
@@ -192,7 +193,7 @@ def conclude(
         )
         for one in measured
     ]
-    disagreement = _disagreement(measured, wanted.devices) if len(measured) > 1 else None
+    disagreement = farthest([Ran.of(answer) for answer in answers], wanted.devices)
     first, first_measured = parts[0], measured[0]
     return Report(
         source=model.source,
@@ -211,48 +212,6 @@ def conclude(
         more_devices=tuple(parts[1:]),
         disagreement=disagreement,
     )
-
-
-def _disagreement(measured: list[Measured], devices: tuple[str, ...]) -> dict[str, Any]:
-    """The device that lies farthest from the first one, measured in what rounding allows it."""
-    first = measured[0]
-    found = []
-    for device, one in zip(devices[1:], measured[1:], strict=True):
-        pair = (first, one)
-        extremes = [abs(side.after.get(key) or 0.0) for side in pair for key in ("min", "max")]
-        dtypes = [side.coarsest_dtype for side in pair]
-        roundings = max(side.roundings for side in pair)
-        tolerances = [device_tolerance(max(extremes), dtype, roundings) for dtype in dtypes]
-        ran = one.disagreement is not None and first.failure is None and one.failure is None
-        found.append(
-            {
-                "largest": one.disagreement["largest"] if ran and one.disagreement else None,
-                "tolerance": max(tolerances),
-                "between": [devices[0], device],
-                "texts": one.disagreement["texts"] if ran and one.disagreement else 0,
-                "dtype": dtypes[tolerances.index(max(tolerances))],
-                "roundings": roundings,
-                "largest_logit": max(extremes),
-            }
-        )
-
-    def excess(one: Mapping[str, Any]) -> float:
-        value = one["largest"]
-        return float("inf") if value is None or value != value else value / (one["tolerance"] or float("inf"))
-
-    worst = max(found, key=excess)
-    finite = worst["largest"] is not None and worst["largest"] == worst["largest"]
-    return {**worst, "largest": worst["largest"] if finite else None}
-
-
-def _refuse(answer: Mapping[str, Any], device: str, wanted: Verification) -> None:
-    """Raise what the child says about a wish that can't be met here."""
-    if "missing_device" in answer:
-        raise missing_device(device, answer["missing_device"])
-    if "no_choice" in answer:
-        raise UsageError(
-            answer["no_choice"], f"Leave out --attn {wanted.attention}: the code's own attention runs then."
-        )
 
 
 def _watch(request: Mapping[str, Any], device: str, progress: Progress) -> Callable[[], None]:

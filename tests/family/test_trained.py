@@ -16,10 +16,12 @@ from patcher.patch import load
 from patcher.plan import Options, Plan, make_plan
 from patcher.snapshot import resolve, sha256_of
 from patcher.verify import Report, hash_folder
-from patcher.verify.capped import judge, prepare_capped
+from patcher.verify.capped import conclude_capped, judge, prepare_capped
 from patcher.verify.capped_child import measure
+from patcher.verify.devices import refuse_wish
 from tests.conftest import MINI, Run
 from tests.verify.running import wanted
+from tests.verify.test_verification import alter
 
 CODE = "modeling_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
@@ -110,6 +112,35 @@ def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, t
     assert not checks["logits_finite"].passed
     assert not checks["sparse_encoder_loads"].passed and checks["sparse_encoder_loads"].value > 0
     assert checks["weights_unchanged"].passed
+
+
+@pytest.mark.parametrize(("other", "agree"), [(None, True), ("altered", False)])
+def test_devices_are_held_against_each_other_where_the_cap_stays(
+    trained: Path, tmp_path: Path, other: str | None, agree: bool
+) -> None:
+    """One model in two dtypes stands in for two devices; then another model, which only this check can tell."""
+    folders = [repaired(trained, tmp_path / f"out-{tmp_path.name}")]
+    if other:
+        alter(trained, "classifier.emb2vocab.bias", 9.0)
+    folders.append(repaired(trained, tmp_path / f"{other}-{tmp_path.name}"))
+    asked = replace(wanted(), devices=("cpu", "cuda"))
+    first, second = load(folders[0]), load(folders[1])
+    answers = [measure(prepare_capped(first, asked, tmp_path / "0", "cpu"))]
+    request = prepare_capped(second, asked, tmp_path / "1", "cpu", tmp_path / "0" / "digest") | {"dtype": "bfloat16"}
+    answers.append(measure(request))
+    report = conclude_capped(first, answers, hash_folder(folders[0]), asked)
+    assert [one.environment["dtype"] for one in (report, *report.more_devices)] == ["float32", "bfloat16"]
+    assert report.disagreement is not None and report.disagreement["largest"] > 0
+    assert {check.name for check in report.all_checks if not check.passed} == (set() if agree else {"devices_agree"})
+
+
+def test_an_attention_that_the_code_does_not_offer_is_no_wish_that_is_dropped(trained: Path, tmp_path: Path) -> None:
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
+    asked = replace(wanted(), attention="sdpa")
+    answer = measure(prepare_capped(load(out), asked, tmp_path / "0"))
+    with pytest.raises(UsageError) as caught:
+        refuse_wish(answer, "cpu", asked.attention)
+    assert "--attn sdpa" in caught.value.hint
 
 
 ANSWER = {

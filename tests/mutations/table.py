@@ -117,7 +117,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("devices_agree", "any difference passes", "checks.py",
      'bool(value <= limit and found["texts"])', 'bool(found["texts"])', APART + "[beyond]"),
     ("devices_agree", "no text is enough", "checks.py", ' and found["texts"])', ")", APART + "[no texts]"),
-    ("devices_agree", "the nearest device is judged", "verification.py",
+    ("devices_agree", "the nearest device is judged", "farthest.py",
      "max(found, key=excess)", "min(found, key=excess)",
      "verify/test_conclude.py::test_of_several_devices_the_one_that_lies_farthest_away_is_judged"),
     ("devices_agree", "the magnitude is forgotten", "agreement.py", "(mine - theirs).abs().amax()",
