@@ -123,7 +123,8 @@ class Console:
         patched = ["patched"] if len(several) == 1 else [f"patched, {device}" for device in several]
         headers, rows = ("", "base", *patched, "limit", "verdict"), verdicts(report)
         if not report.before:  # the cap stays: there is one model, and nothing to hold it against
-            headers, rows = ("", "this model", "limit", "verdict"), [(row[0], *row[2:]) for row in rows]
+            ours = ["this model"] if len(several) == 1 else [f"this model, {device}" for device in several]
+            headers, rows = ("", *ours, "limit", "verdict"), [(row[0], *row[2:]) for row in rows]
         self.table(headers, rows, right=range(1, len(headers) - 1))
         failed = [f"{check.name}: {check.detail}" for check in report.all_checks if not check.passed]
         if failed:

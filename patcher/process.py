@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -12,10 +13,10 @@ _SELDOM = 50_000  # objects more than before; Python's own is in the hundreds
 
 
 def hurry() -> None:
-    """Look for cyclic garbage seldom, which importing makes little of: modules and their classes stay.
+    """Look for cyclic garbage seldom: until `settle`, or in a short process to its end.
 
-    Looking as often as Python does walks through all of them again and again: of the imports that a model needs, a
-    fifth of the time.
+    Importing makes little garbage, for modules and their classes stay. Looking as often as Python does walks through
+    all of them again and again: of the imports that a model needs, a fifth of the time.
     """
     gc.set_threshold(_SELDOM)
 
@@ -26,14 +27,17 @@ def settle() -> None:
     gc.set_threshold(*_USUAL)
 
 
-def leave(code: int) -> NoReturn:
+def leave(code: int, tidy: bool = True) -> NoReturn:
     """End at once, everything printed, without taking thousands of modules apart.
 
-    Files are closed and temporary folders removed by whoever opened them before this is called.
+    What libraries registered for the end is done where it is to be `tidy`, which model code has no say in.
     """
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by the caller
+                stream.flush()
     except (OSError, ValueError):  # a full disk or a closed pipe: Python's own end says so
         raise SystemExit(code) from None
+    if tidy:
+        atexit._run_exitfuncs()
     os._exit(code)

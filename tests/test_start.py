@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from patcher.__main__ import waited_for
 from patcher.verify.guard import started
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,28 @@ def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Pa
     done = cli("verify", patched, "--device", "cpu")
     assert done.returncode == 1 and "nobody agreed" in done.stderr
     assert not mark.exists()
+
+
+LEAVE = "from patcher.process import leave; import atexit; atexit.register(print, 'tidy'); print('said'); leave(3{})"
+
+
+def test_a_process_ends_with_its_code_when_everything_is_said_and_tidied() -> None:
+    for tidy, said in (("", "said\ntidy\n"), (", tidy=False", "said\n")):
+        done = subprocess.run([sys.executable, "-c", LEAVE.format(tidy)], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (3, said, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_what_could_not_be_printed_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        code = [sys.executable, "-c", LEAVE.format("").replace("leave(3", "leave(0")]
+        done = subprocess.run(code, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0 and "No space left" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes its streams in a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_failure(closed: str, mini: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "patcher", "plan", str(mini), "--quiet"])
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

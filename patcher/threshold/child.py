@@ -23,10 +23,11 @@ def main(asked: str, answered: str) -> None:
     import sentence_transformers.sparse_encoder.evaluation  # noqa: F401 - all libraries, before the doors are shut
 
     import patcher.verify.models  # noqa: F401
-    from patcher.verify.hardware import ready
+    from patcher.verify.hardware import compiles_kernels, start_driver
 
     request = await_request(asked)
-    confine(Path(asked).parent, [request["model"]], compilers=ready(request["device"]))
+    start_driver(request["device"])
+    confine(Path(asked).parent, [request["model"]], compilers=compiles_kernels(request["device"]))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 

@@ -17,14 +17,15 @@ from patcher.verify.hook import confine
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
-    from patcher.verify.hardware import ready
+    from patcher.verify.hardware import compiles_kernels, start_driver
 
     request = await_request(asked)
     if request["sparse_encoder"]:
         import sentence_transformers  # noqa: F401 - all libraries, before the doors are shut
     encoders = [path for encoder in request["encoders"] for path in (encoder["folder"], *encoder["weights"])]
-    given = [path for path in (*encoders, request["texts"], request["sparse_encoder"]) if path]
-    confine(Path(asked).parent, given, compilers=ready(request["device"]))
+    given = [path for path in (*encoders, *(request[key] for key in ("texts", "sparse_encoder", "reference"))) if path]
+    start_driver(request["device"])
+    confine(Path(asked).parent, given, compilers=compiles_kernels(request["device"]))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 

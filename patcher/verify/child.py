@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
-    from patcher.verify.hardware import keep_freed, ready
+    from patcher.verify.hardware import compiles_kernels, keep_freed, start_driver
 
     request = await_request(asked)
     keep_freed(request["max_batch_tokens"] * request["vocabulary"] * 4)
     if request["sparse_encoder"]:
         import_module("patcher.verify.sparse_encoder")
-    confine(Path(asked).parent, _given(request), compilers=ready(request["device"]))
+    start_driver(request["device"])
+    confine(Path(asked).parent, _given(request), compilers=compiles_kernels(request["device"]))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 
@@ -114,7 +115,6 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     from patcher.verify.batches import read_texts
     from patcher.verify.comparison import Comparison, Law
     from patcher.verify.models import (
-        NoChoice,
         Recipe,
         changed_tensors,
         fresh_model,
@@ -125,12 +125,7 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     from patcher.verify.terms import PROBE_TEXTS, Terms
 
     recipe = Recipe(request["auto_class"], getattr(torch, request["dtype"]), request["attention"])
-    try:
-        patched, info = load_as_users_do(request["patched"], recipe)
-    except (ValueError, ImportError) as error:
-        if recipe.attention and recipe.attention in str(error):
-            raise NoChoice(str(error).splitlines()[0]) from error
-        raise
+    patched, info = load_as_users_do(request["patched"], recipe)
     base = fresh_model(request["base"], recipe)
     answer["buffers"], answer["buffers_wrong"] = wrong_buffers(patched, base)
     base = share_weights(base, patched, request["weights"])

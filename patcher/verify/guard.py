@@ -26,6 +26,8 @@ from patcher.verify.places import PRIVATE, caller_places
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
 TIMEOUT = VERIFY_TIMEOUT
 
+_FLASH = " On a GPU flash-attn does, which Linux 6.2 can hold; --device cpu goes without."
+
 # What a child gets of the caller's environment; everything else, tokens above all, stays behind.
 _PASSED_ON = {
     "CUDA_VISIBLE_DEVICES",
@@ -146,9 +148,8 @@ def _answer(child: Child, timeout: float, watch: Callable[[], None]) -> dict[str
         what = left_behind(child.scratch / NOTE, 500) or "do what is not allowed"
         raise VerificationError(
             f"The model's code tried to {what}; it was stopped.",
-            "flash-attn compiles kernels for a GPU, which needs Linux with Landlock; --device cpu does without."
-            if what.startswith(COMPILER)
-            else "Nothing in a model needs that. Read its code with `patcher plan` before you run it anywhere.",
+            "Nothing in a model needs that. Read its code with `patcher plan` before you run it anywhere."
+            + (_FLASH if what.startswith(COMPILER) else ""),
         )
     if code == 0 and child.answer.exists():
         return _read(child.answer)
@@ -201,7 +202,7 @@ def run_main(main: Callable[[str, str], None]) -> NoReturn:
     """In the child: import, wait, answer, and end as soon as the answer is on the disk, for the parent waits for it."""
     hurry()
     main(sys.argv[1], sys.argv[2])
-    leave(0)
+    leave(0, tidy=False)
 
 
 def _wait(process: Process, timeout: float, watch: Callable[[], None]) -> int:

@@ -30,16 +30,23 @@ def choose_device(wanted: str) -> str:
     return available_devices()[0] if wanted == "auto" else wanted
 
 
-def ready(device: str) -> bool:
-    """Start the driver of a GPU, which opens what a confined process may not; say if kernels will be compiled on it.
+def start_driver(device: str) -> None:
+    """Let the driver of a GPU open what it needs, which a confined process may not. To be called before that."""
+    if _is_cuda(device):
+        torch.cuda.init()  # type: ignore[no-untyped-call]
 
-    To be called before `hook.confine`. What flash-attn brings in Triton, its rotary embedding, which this family's code
-    applies wherever the package is installed, is compiled when it first runs.
+
+def compiles_kernels(device: str) -> bool:
+    """Whether kernels are compiled while a model runs.
+
+    What flash-attn brings in Triton, its rotary embedding, which this family's code applies wherever the package is
+    installed, is compiled when it first runs.
     """
-    if device not in {"auto", "cuda"} or not torch.cuda.is_available():
-        return False
-    torch.cuda.init()  # type: ignore[no-untyped-call]
-    return importlib.util.find_spec("flash_attn") is not None
+    return _is_cuda(device) and importlib.util.find_spec("flash_attn") is not None
+
+
+def _is_cuda(device: str) -> bool:
+    return device in {"auto", "cuda"} and torch.cuda.is_available()
 
 
 def keep_freed(logits: int) -> None:
@@ -49,7 +56,7 @@ def keep_freed(logits: int) -> None:
     hundredths of the time. To be called before `hook.confine`; other C libraries go on as they do.
     """
     small = min(logits // 8, 1 << 25)  # the largest that glibc takes
-    if sys.platform != "linux" or small <= 4_000_000:
+    if sys.platform != "linux" or small <= 8_000_000:  # what guard.environment sets is as much
         return
     with contextlib.suppress(AttributeError):  # musl has no such call
         libc = ctypes.CDLL(None)

@@ -118,6 +118,7 @@ def _make_hook(places: Places, scratch: Path, compilers: bool) -> Callable[[str,
     """The hook. What it needs is bound here, where model code can't put something else in its place by name."""
     note = os.open(scratch / NOTE, os.O_WRONLY | os.O_CREAT, 0o600)
     write, leave, real, own = os.write, os._exit, os.path.realpath, os.getpid()
+    starts_one, is_compiler = frozenset(_STARTS_ONE), _compiler_test()
     local = {int(getattr(socket, name)) for name in ("AF_UNIX", "AF_NETLINK") if hasattr(socket, name)}
     forbidden = {
         **dict.fromkeys(_NETWORK, "use the network"),
@@ -137,11 +138,10 @@ def _make_hook(places: Places, scratch: Path, compilers: bool) -> Callable[[str,
         return real(os.fsdecode(path))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _STARTS_ONE and _is_compiler(arguments[0]):
-            if not compilers:
-                refuse(COMPILER, f"{event}: {_shown(arguments)}")
-        elif event in forbidden:
-            refuse(forbidden[event], f"{event}: {_shown(arguments)}")
+        if event in forbidden:
+            compiler = event in starts_one and is_compiler(arguments[0])
+            if not (compiler and compilers):
+                refuse(COMPILER if compiler else forbidden[event], f"{event}: {_shown(arguments)}")
         elif event == "open":
             path, mode, flags = arguments
             place = resolve(path)
@@ -183,14 +183,22 @@ def _shown(arguments: tuple[Any, ...]) -> str:
     return ascii(plain[0]) if plain else ""
 
 
-def _is_compiler(program: Any) -> bool:
-    return isinstance(program, (str, bytes)) and bool(_COMPILER.fullmatch(os.path.basename(os.fsdecode(program))))
+def _compiler_test() -> Callable[[Any], bool]:
+    """What tells a compiler by its name, with nothing in it that model code can reach by name."""
+    matches, last_part, decode = _COMPILER.fullmatch, os.path.basename, os.fsdecode
+
+    def is_compiler(program: Any) -> bool:
+        return isinstance(program, (str, bytes)) and matches(last_part(decode(program))) is not None
+
+    return is_compiler
 
 
 def _shut_back_doors(compilers: bool) -> None:
     """Python's own ways to start a process without an audit event."""
     import multiprocessing.util  # noqa: F401 - bound before, so that it is this module which is changed
     import subprocess
+
+    is_compiler = _compiler_test()
 
     def refuse(*arguments: Any, **_: Any) -> None:
         sys.audit("subprocess.Popen", arguments[0] if arguments else "")
@@ -199,7 +207,7 @@ def _shut_back_doors(compilers: bool) -> None:
         """Holds on to the way itself, which code that looks for it will find: here the kernel is what holds."""
 
         def start_one(*arguments: Any) -> Any:
-            return start(*arguments) if all(map(_is_compiler, arguments[1])) else refuse(*arguments)
+            return start(*arguments) if all(map(is_compiler, arguments[1])) else refuse(*arguments)
 
         return start_one
 

@@ -21,8 +21,7 @@ FILE_SIZE = 1 << 28  # bytes that one file may grow to
 # Of those to write, all are handled and none allowed that make devices, pipes, sockets and links.
 _READ, _WRITE, _MAKE_ODD = 0b1100, 0b0001_1111_1111_0010, 0b0001_1110_0100_0000
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-_EXECUTE = 1  # a program or its loader; a library needs no right to be mapped
-_FILE_RIGHTS = _EXECUTE | 0b0110 | _TRUNCATE  # what a rule about a file, not a folder, may name
+_FILE_RIGHTS = 0b0110 | _TRUNCATE  # what a rule about a file, not a folder, may name
 _NO_NEW_PRIVS, _SECCOMP_FILTER, _TSYNC = 38, 1, 1
 
 _STARTS = {"fork", "vfork", "execve"}
@@ -60,8 +59,8 @@ _REFUSED = {
 def lock(places: Places, file_size: int | None = FILE_SIZE, programs: bool = False) -> bool:
     """Hold this process as far as its kernel can: files by Landlock, calls by seccomp, the size of what it writes.
 
-    With `programs` it may start those that it can't have written itself, where the kernel holds them as it holds this
-    process: what Landlock and seccomp refuse, they refuse to all that is started. Says whether it may.
+    With `programs` it may start others, where the kernel holds them as well: what Landlock and seccomp refuse to this
+    process, they refuse to all that is started. Says whether it may.
     """
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
@@ -83,19 +82,20 @@ def _restrict_files(libc: ctypes.CDLL, places: Places) -> bool:
     version = libc.syscall(444, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
+    complete = version >= 3  # before that, files can be emptied by name
     write = _WRITE | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
     network, scoped = (3 if version >= 4 else 0), (3 if version >= 6 else 0)  # TCP; abstract sockets and signals
-    handled = struct.pack("QQQ", _EXECUTE | _READ | write, network, scoped)
+    handled = struct.pack("QQQ", _READ | write, network, scoped)
     size = 8 if version < 4 else 16 if version < 6 else 24
     rules = libc.syscall(444, handled, ctypes.c_size_t(size), 0)
     if rules < 0:
         return False
     try:
         for path in (*places.open_roots(), *places.readable):
-            _allow(libc, rules, path, _READ | (_EXECUTE if places.may_run(path) else 0))
+            _allow(libc, rules, path, _READ)
         for path in places.writable:
             _allow(libc, rules, path, _READ | write & ~_MAKE_ODD)
-        return bool(libc.syscall(446, rules, 0) == 0)
+        return bool(libc.syscall(446, rules, 0) == 0) and complete
     finally:
         os.close(rules)
 
@@ -141,9 +141,10 @@ def _restrict_calls(libc: ctypes.CDLL, programs: bool) -> bool:
         program += [skip(equal, call, 0, 1), refuse]
     # The flags of clone3 can't be seen here; told that there is none, glibc falls back to clone.
     program += [skip(equal, judged["clone3"], 0, 1), answer(_ENOSYS)]
-    # New threads but no processes, sockets of the local kinds only (without connect), signals to itself only.
-    if not programs:
-        program += unless(judged["clone"], skip(some_bit, 0x10000, 1, 0))
+    # New threads but no processes, or these, but none that is root in a world of its own; sockets of the local kinds
+    # only (without connect), signals to itself only.
+    thread, namespaces = skip(some_bit, 0x10000, 1, 0), skip(some_bit, 0x7E020000, 0, 1)
+    program += unless(judged["clone"], namespaces if programs else thread)
     program += unless(judged["socket"], skip(equal, 1, 2, 0), skip(equal, 16, 1, 0))
     program += unless(judged["kill"], skip(equal, os.getpid(), 1, 0))
     program += unless(judged["tgkill"], skip(equal, os.getpid(), 1, 0))

@@ -34,15 +34,20 @@ def load_as_users_do(folder: str, recipe: Recipe = Recipe()) -> tuple[nn.Module,
 
     Memory that nobody initialises is filled with NaN meanwhile: by chance it could hold the very tables that belong
     there, left by a model of the same kind, and a broken loader would pass.
-    Raises NoChoice for an attention that the model's code does not offer.
+    Raises NoChoice for an attention that the model's code does not offer, or this machine does not have.
     """
     chosen = {"attn_implementation": recipe.attention} if recipe.attention else {}
     if recipe.attention:
         _check_attention(folder, recipe)
-    with marked_memory():
-        model, info = getattr(transformers, recipe.auto_class).from_pretrained(
-            folder, trust_remote_code=True, dtype=recipe.dtype, output_loading_info=True, **chosen
-        )
+    try:
+        with marked_memory():
+            model, info = getattr(transformers, recipe.auto_class).from_pretrained(
+                folder, trust_remote_code=True, dtype=recipe.dtype, output_loading_info=True, **chosen
+            )
+    except (ValueError, ImportError) as error:
+        if recipe.attention and recipe.attention in str(error):
+            raise NoChoice(str(error).splitlines()[0]) from error
+        raise
     return model.eval(), info
 
 

@@ -37,10 +37,6 @@ class Places:
                     roots += _children(holder)
         return roots
 
-    def may_run(self, path: str) -> bool:
-        """Whether programs below a folder are those of others: nothing there can have been written by this process."""
-        return not any(_below(path, (place,)) or _below(place, (path,)) for place in self.writable)
-
 
 def child_places(scratch: Path, given: Iterable[str]) -> Places:
     """What a child may touch: its scratch folder, the files it was given, and Python's own.

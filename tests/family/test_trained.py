@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from patcher import card
 from patcher.api import patch_model
 from patcher.cli import main
+from patcher.console import Console
 from patcher.errors import SourceError, UsageError
 from patcher.patch import load
 from patcher.plan import Options, Plan, make_plan
 from patcher.snapshot import resolve, sha256_of
 from patcher.verify import Report, hash_folder
-from patcher.verify.capped import conclude_capped, judge, prepare_capped
+from patcher.verify.capped import CHILD, conclude_capped, judge, prepare_capped
 from patcher.verify.capped_child import measure
 from patcher.verify.devices import refuse_wish
+from patcher.verify.guard import run_child
 from tests.conftest import MINI, Run
 from tests.verify.running import wanted
 from tests.verify.test_verification import alter
@@ -132,6 +135,26 @@ def test_devices_are_held_against_each_other_where_the_cap_stays(
     assert [one.environment["dtype"] for one in (report, *report.more_devices)] == ["float32", "bfloat16"]
     assert report.disagreement is not None and report.disagreement["largest"] > 0
     assert {check.name for check in report.all_checks if not check.passed} == (set() if agree else {"devices_agree"})
+
+
+def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two guarded children on the CPU; what they found stands in a column each."""
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
+    model, asked = load(out), replace(wanted(), devices=("cpu", "cuda"))
+    answers, reference = [], None
+    for name in ("first", "second"):
+        scratch = tmp_path / name
+        answers.append(run_child(CHILD, prepare_capped(model, asked, scratch, "cpu", reference), scratch, "cpu", 300))
+        reference = reference or scratch / "digest"
+    report = conclude_capped(model, answers, hash_folder(out), asked)
+    assert report.passed, report.checks
+    assert report.disagreement is not None and report.disagreement["texts"] == 3
+    Console().report(report)
+    heads = capsys.readouterr().out.splitlines()[0].split()
+    assert heads == ["this", "model,", "cpu", "this", "model,", "cpu", "limit", "verdict"]
+    assert card.render(model, report, "x").count("logits_finite") == 2
 
 
 def test_an_attention_that_the_code_does_not_offer_is_no_wish_that_is_dropped(trained: Path, tmp_path: Path) -> None:
