@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
-from patcher.process import hurry, leave
+from patcher.process import INTERRUPTED, Interrupted, heed_signals, hurry, leave
 
 if TYPE_CHECKING:
     from patcher.verify.guard import Child
@@ -18,11 +18,16 @@ CHILD = "patcher.verify.child"
 def main() -> NoReturn:
     """Run the command line and leave with its exit code. Nothing of a model is read before somebody agreed to that."""
     hurry()
-    device = waited_for(sys.argv[1:])
-    with _started(device) if device is not None else nullcontext() as child:
-        from patcher.cli import main as run
+    try:
+        heed_signals()
+        device = waited_for(sys.argv[1:])
+        with _started(device) if device is not None else nullcontext() as child:
+            from patcher.cli import main as run
 
-        code = run(child=child)
+            code = run(child=child)
+    except Interrupted:  # before or after the command, which says so itself
+        print("Error: {}\nHint: {}".format(*INTERRUPTED), file=sys.stderr)
+        code = 130
     leave(code)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +19,7 @@ from patcher.console import Console, family_line, plan_line, threshold_lines
 from patcher.defaults import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.printable import printable
+from patcher.process import INTERRUPTED, Interrupted, heed_signals
 
 if TYPE_CHECKING:
     from patcher.api import Verification
@@ -428,9 +428,7 @@ def main(argv: Sequence[str] | None = None, child: Child | None = None) -> int:
 
     `child` is a process that already imports what a verification needs (see `patcher.__main__`).
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    heed_signals()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller, who wants to hear nothing
@@ -443,8 +441,8 @@ def main(argv: Sequence[str] | None = None, child: Child | None = None) -> int:
         return 0
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 1
-    except _Interrupted:
-        console.error(PatcherError("Interrupted; nothing was left half written.", "Run the same command again."))
+    except Interrupted:
+        console.error(PatcherError(*INTERRUPTED))
         return 130
     except PatcherError as error:
         if os.environ.get("HF_DEBUG"):
@@ -465,14 +463,6 @@ def main(argv: Sequence[str] | None = None, child: Child | None = None) -> int:
             PatcherError(f"Something went wrong that should not: {what}.", "HF_DEBUG=1 shows where; report it.")
         )
         return 1
-
-
-class _Interrupted(BaseException):
-    """Ctrl-C or a polite end from outside; not an Exception, so that nothing on the way swallows it."""
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise _Interrupted
 
 
 def _agree(console: Console, trusted: bool, code: Mapping[str, bytes], source: str) -> None:

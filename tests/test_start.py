@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from patcher.__main__ import waited_for
+from patcher.process import INTERRUPTED
 from patcher.verify.guard import started
 from tests.conftest import ROOT, Run
 
@@ -76,3 +77,12 @@ def test_a_stream_that_is_closed_is_no_failure(closed: str, mini: Path) -> None:
     command = shlex.join([sys.executable, "-m", "patcher", "plan", str(mini), "--quiet"])
     done = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_before_the_command_is_told_as_one_in_it_is(name: str) -> None:
+    raised = f"signal.raise_signal(signal.{name})"
+    code = f"import signal; from patcher import __main__ as m; m.waited_for = lambda _: {raised}; m.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines() == [f"Error: {INTERRUPTED[0]}", f"Hint: {INTERRUPTED[1]}"]
