@@ -49,12 +49,12 @@ def leave(code: int, tidy: bool = True) -> NoReturn:
 
     What libraries registered for the end is done where it is to be `tidy`, which model code has no say in.
     """
+    if tidy:
+        atexit._run_exitfuncs()
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # closed by the caller
                 stream.flush()
     except (OSError, ValueError):  # a full disk or a closed pipe: Python's own end says so
         raise SystemExit(code) from None
-    if tidy:
-        atexit._run_exitfuncs()
     os._exit(code)
