@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from patcher.threshold.sweep import TOP
 from patcher.verify.guard import await_request, run_main
-from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +22,10 @@ def main(asked: str, answered: str) -> None:
     import sentence_transformers.sparse_encoder.evaluation  # noqa: F401 - all libraries, before the doors are shut
 
     import patcher.verify.models  # noqa: F401
-    from patcher.verify.hardware import compiles_kernels, start_driver
+    from patcher.verify.hardware import confine_on
 
     request = await_request(asked)
-    start_driver(request["device"])
-    confine(Path(asked).parent, [request["model"]], compilers=compiles_kernels(request["device"]))
+    confine_on(request["device"], Path(asked).parent, [request["model"]])
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 

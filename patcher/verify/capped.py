@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from patcher.patch import PatchedModel
-from patcher.verify.checks import judge_agreement, weights_converted
+from patcher.verify.checks import put_together
 from patcher.verify.devices import refuse_wish
 from patcher.verify.farthest import Ran, farthest
 from patcher.verify.guard import run_child
@@ -55,21 +55,7 @@ def conclude_capped(
         for answer in answers
     ]
     disagreement = farthest([Ran.of(answer) for answer in answers], wanted.devices)
-    return Report(
-        source=model.source,
-        environment=parts[0].environment,
-        checks=(
-            *parts[0].checks,
-            *([judge_agreement(disagreement)] if disagreement else []),
-            *weights_converted(model, files),
-        ),
-        before={},
-        after=parts[0].after,
-        files=files,
-        texts=len(wanted.texts),
-        more_devices=tuple(parts[1:]),
-        disagreement=disagreement,
-    )
+    return put_together(model, parts, disagreement, files, len(wanted.texts))
 
 
 def prepare_capped(

@@ -11,21 +11,19 @@ from typing import Any
 
 from patcher.verify.child import import_libraries
 from patcher.verify.guard import await_request, run_main
-from patcher.verify.hook import confine
 
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
-    from patcher.verify.hardware import compiles_kernels, start_driver
+    from patcher.verify.hardware import confine_on
 
     request = await_request(asked)
     if request["sparse_encoder"]:
         import sentence_transformers  # noqa: F401 - all libraries, before the doors are shut
     encoders = [path for encoder in request["encoders"] for path in (encoder["folder"], *encoder["weights"])]
     given = [path for path in (*encoders, *(request[key] for key in ("texts", "sparse_encoder", "reference"))) if path]
-    start_driver(request["device"])
-    confine(Path(asked).parent, given, compilers=compiles_kernels(request["device"]))
+    confine_on(request["device"], Path(asked).parent, given)
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 
@@ -78,7 +76,7 @@ def _measure(encoder: dict[str, Any], request: dict[str, Any], answer: dict[str,
     from patcher.verify.agreement import Agreement
     from patcher.verify.batches import batches, collate, windows
     from patcher.verify.figures import Figures
-    from patcher.verify.hardware import Precision, Watch
+    from patcher.verify.hardware import Precision
     from patcher.verify.models import Recipe, changed_tensors, fresh_model, load_as_users_do, wrong_buffers
 
     folder = encoder["folder"]
@@ -96,12 +94,7 @@ def _measure(encoder: dict[str, Any], request: dict[str, Any], answer: dict[str,
     for window in windows(request["texts"], tokenizer, request["max_tokens"]):
         for batch in batches(window, request["batch_size"], request["max_batch_tokens"]):
             inputs = collate(batch, tokenizer.pad_token_id, device)
-            if precision.roundings:
-                logits = model(**inputs).logits
-            else:
-                with Watch(precision):
-                    logits = model(**inputs).logits
-                precision.look_at_head(logits[0])
+            logits = model(**inputs).logits if precision.roundings else precision.watch(model, inputs)
             for text, encoded in zip(logits, batch, strict=True):
                 real = text[1 : len(encoded.ids)]  # the first row is synthetic, the last ones are padding
                 if figures.add_extremes(real):

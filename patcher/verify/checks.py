@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from patcher.defaults import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.patch import PatchedModel
-from patcher.verify.report import Check
+from patcher.verify.report import Check, DeviceReport, Report
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,35 @@ def judge_agreement(found: Mapping[str, Any]) -> Check:
     if value is None:
         return Check("devices_agree", False, None, limit, "the logits could not be compared")
     return Check("devices_agree", bool(value <= limit and found["texts"]), value, limit, detail)
+
+
+def put_together(
+    model: PatchedModel,
+    devices: Sequence[DeviceReport],
+    disagreement: Mapping[str, Any] | None,
+    files: Mapping[str, str],
+    texts: int,
+    probe_texts: Sequence[Mapping[str, Any]] = (),
+) -> Report:
+    """The report of what ran on one device or several, with the checks that are about all of them."""
+    first = devices[0]
+    return Report(
+        source=model.source,
+        environment=first.environment,
+        checks=(
+            *first.checks,
+            *([judge_agreement(disagreement)] if disagreement else []),
+            *weights_converted(model, files),
+        ),
+        before=first.before,
+        after=first.after,
+        files=files,
+        texts=texts,
+        sparse_encoder=first.sparse_encoder,
+        probe_texts=tuple(probe_texts),
+        more_devices=tuple(devices[1:]),
+        disagreement=disagreement,
+    )
 
 
 def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Check, ...]:

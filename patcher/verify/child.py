@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patcher.verify.guard import await_request, run_main
-from patcher.verify.hook import confine
 
 if TYPE_CHECKING:
     from patcher.verify.batches import Encoded
@@ -27,14 +26,13 @@ if TYPE_CHECKING:
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
-    from patcher.verify.hardware import compiles_kernels, keep_freed, start_driver
+    from patcher.verify.hardware import confine_on, keep_freed
 
     request = await_request(asked)
     keep_freed(request["max_batch_tokens"] * request["vocabulary"] * 4)
     if request["sparse_encoder"]:
         import_module("patcher.verify.sparse_encoder")
-    start_driver(request["device"])
-    confine(Path(asked).parent, _given(request), compilers=compiles_kernels(request["device"]))
+    confine_on(request["device"], Path(asked).parent, _given(request))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
 
@@ -219,15 +217,13 @@ class _Runner:
     def _forward(self, batch: list[Encoded], total: Comparison) -> tuple[Comparison, list[Vectors]]:
         from patcher.verify.batches import collate
         from patcher.verify.comparison import Comparison
-        from patcher.verify.hardware import Precision, Watch
+        from patcher.verify.hardware import Precision
 
         inputs = collate(batch, self.tokenizer.pad_token_id or 0, self.device)
         # The base first: its cap needs the most memory, while nothing else of the batch is held.
         if self.precision is None:
             seen = Precision()
-            with Watch(seen):
-                capped = self.base(**inputs).logits
-            seen.look_at_head(capped[0])
+            capped = seen.watch(self.base, inputs)
             self.precision = seen
         else:
             capped = self.base(**inputs).logits

@@ -8,11 +8,15 @@ import gc
 import importlib.util
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from patcher.verify.hook import confine
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _FULL = ("not enough memory", "out of memory", "can't allocate memory")
@@ -30,23 +34,16 @@ def choose_device(wanted: str) -> str:
     return available_devices()[0] if wanted == "auto" else wanted
 
 
-def start_driver(device: str) -> None:
-    """Let the driver of a GPU open what it needs, which a confined process may not. To be called before that."""
-    if _is_cuda(device):
-        torch.cuda.init()  # type: ignore[no-untyped-call]
+def confine_on(device: str, scratch: Path, given: Iterable[str]) -> None:
+    """`hook.confine` for a model that runs on a device.
 
-
-def compiles_kernels(device: str) -> bool:
-    """Whether kernels are compiled while a model runs.
-
-    What flash-attn brings in Triton, its rotary embedding, which this family's code applies wherever the package is
-    installed, is compiled when it first runs.
+    The driver of a GPU opens what it needs before that. What flash-attn brings in Triton, its rotary embedding, which
+    this family's code applies wherever the package is installed, is compiled when it first runs.
     """
-    return _is_cuda(device) and importlib.util.find_spec("flash_attn") is not None
-
-
-def _is_cuda(device: str) -> bool:
-    return device in {"auto", "cuda"} and torch.cuda.is_available()
+    cuda = device in {"auto", "cuda"} and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    confine(scratch, given, compilers=cuda and importlib.util.find_spec("flash_attn") is not None)
 
 
 def keep_freed(logits: int) -> None:
@@ -98,6 +95,13 @@ class Precision:
     def __str__(self) -> str:
         names = [self.as_json()[key] for key in ("coarsest_dtype", "head_dtype")]
         return names[0] if self.coarsest == self.head else f"{names[0]} encoder, {names[1]} head"
+
+    def watch(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The logits [batch, tokens, vocabulary] of a model, every operation of whose forward pass is looked at."""
+        with Watch(self):
+            logits: torch.Tensor = model(**inputs).logits
+        self.look_at_head(logits[0])
+        return logits
 
     def look_at(self, result: Any) -> None:
         """Take in the result of one operation."""

@@ -18,7 +18,7 @@ from patcher.plan import CARD, CONFIG, DRAWN, REPORT
 from patcher.rewriting import rewrite_code
 from patcher.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
-from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, judge_agreement, weights_converted
+from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, put_together
 from patcher.verify.devices import refuse_wish
 from patcher.verify.farthest import Ran, farthest
 from patcher.verify.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started
@@ -194,24 +194,7 @@ def conclude(
         for one in measured
     ]
     disagreement = farthest([Ran.of(answer) for answer in answers], wanted.devices)
-    first, first_measured = parts[0], measured[0]
-    return Report(
-        source=model.source,
-        environment=first.environment,
-        checks=(
-            *first.checks,
-            *([judge_agreement(disagreement)] if disagreement else []),
-            *weights_converted(model, files),
-        ),
-        before=first.before,
-        after=first.after,
-        files=files,
-        texts=len(wanted.texts),
-        sparse_encoder=first.sparse_encoder,
-        probe_texts=tuple(first_measured.probe_texts),
-        more_devices=tuple(parts[1:]),
-        disagreement=disagreement,
-    )
+    return put_together(model, parts, disagreement, files, len(wanted.texts), measured[0].probe_texts)
 
 
 def _watch(request: Mapping[str, Any], device: str, progress: Progress) -> Callable[[], None]:
