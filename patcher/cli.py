@@ -16,7 +16,7 @@ import typer
 
 from patcher import __version__
 from patcher.console import Console, family_line, plan_line, threshold_lines
-from patcher.defaults import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
+from patcher.constants import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.printable import printable
 from patcher.process import INTERRUPTED, Interrupted, heed_signals

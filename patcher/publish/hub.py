@@ -19,7 +19,7 @@ from huggingface_hub.utils import sha
 from huggingface_hub.utils._http import default_client_factory  # the only way to keep the client's own request hook
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from patcher.defaults import HUB_TIMEOUT
+from patcher.constants import HUB_TIMEOUT
 from patcher.errors import is_unreachable, status_of
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from patcher.defaults import THRESHOLD
+from patcher.constants import THRESHOLD
 from patcher.errors import UsageError
 from patcher.threshold.checks import Measured, judge
 from patcher.threshold.evaluation import Evaluation

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patcher.defaults import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
+from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.patch import PatchedModel
 from patcher.verify.report import Check, DeviceReport, Report
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
 
-from patcher.defaults import VERIFY_TIMEOUT
+from patcher.constants import VERIFY_TIMEOUT
 from patcher.errors import VerificationError
 from patcher.printable import printable
 from patcher.process import hurry, leave, settle
