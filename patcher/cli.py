@@ -108,7 +108,7 @@ def plan(
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
     from patcher.plan import make_plan
     from patcher.rewriting import Options
-    from patcher.snapshot import resolve
+    from patcher.source.snapshot import resolve
 
     console = Console(as_json, quiet)
     options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
@@ -152,7 +152,7 @@ def patch(
     from patcher import api
     from patcher.plan import make_plan
     from patcher.rewriting import Options
-    from patcher.snapshot import resolve
+    from patcher.source.snapshot import resolve
     from patcher.verify.devices import parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
 
@@ -386,7 +386,7 @@ def use_threshold(
     quiet: Quiet = False,
 ) -> None:
     """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
-    from patcher.snapshot import resolve
+    from patcher.source.snapshot import resolve
     from patcher.threshold.evaluation import load_evaluation
     from patcher.threshold.measure import Request, measure
     from patcher.threshold.plot import check_plot, draw

@@ -18,7 +18,7 @@ from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patch import PatchedModel, load
 from patcher.plan import SCHEMA_VERSION, Plan, make_plan
 from patcher.rewriting import Options
-from patcher.snapshot import Snapshot, resolve, sha256_of
+from patcher.source.snapshot import Snapshot, resolve, sha256_of
 from patcher.templating import templates
 from patcher.verify import Report, hash_folder, load_report
 from patcher.verify.guard import Start, popen

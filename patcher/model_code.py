@@ -12,7 +12,7 @@ from typing import Any
 
 from patcher.codemods import Code, Package, Target
 from patcher.errors import CodeError, SourceError
-from patcher.names import check_auto_map
+from patcher.source.names import check_auto_map
 
 _IMPORT = re.compile(rb"^[ \t]*from[ \t]*\.", re.MULTILINE)
 

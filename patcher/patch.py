@@ -20,10 +20,10 @@ from typing import Any
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, UsageError, from_os
-from patcher.names import is_repository, why_unsafe
 from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Plan
 from patcher.rewriting import Options
-from patcher.snapshot import Snapshot, Source, fetch, sha256_of, weights
+from patcher.source.names import is_repository, why_unsafe
+from patcher.source.snapshot import Snapshot, Source, fetch, sha256_of, weights
 
 TOOL = "splade-patcher"
 _RECORDED = {"source", "soft_cap", "kept_cap", "encoders", "codemods", "diff"}  # what patch.json repeats of the plan

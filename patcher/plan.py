@@ -26,7 +26,7 @@ from patcher.files import (
     join,
 )
 from patcher.rewriting import CodemodResult, Edit, Options, rewrite_code
-from patcher.snapshot import Snapshot, Source, fetch_texts
+from patcher.source.snapshot import Snapshot, Source, fetch_texts
 from patcher.threshold.layout import find_layout
 
 SCHEMA_VERSION = 1
@@ -214,7 +214,7 @@ def _check_config(snapshot: Snapshot, path: str) -> None:
 
 def _base_card(card: bytes) -> dict[str, Any]:
     """What the source's card says of licence, languages and tags; nothing where it has none that can be read."""
-    from patcher.metadata import read_metadata
+    from patcher.source.metadata import read_metadata
 
     data = read_metadata(card.decode("utf-8-sig", "replace"))
     if not data:

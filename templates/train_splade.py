@@ -27,7 +27,7 @@ from training_data import make_evaluator, training_rows
 from patcher.errors import CodeError, PatcherError, SourceError, TrustRequired, UsageError
 from patcher.plan import make_plan
 from patcher.rewriting import Options
-from patcher.snapshot import fetch, resolve, weights
+from patcher.source.snapshot import fetch, resolve, weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder

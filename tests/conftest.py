@@ -41,7 +41,7 @@ def patched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature, patched and not verified. Not to be written to."""
     from patcher.api import patch_model
     from patcher.plan import make_plan
-    from patcher.snapshot import resolve
+    from patcher.source.snapshot import resolve
 
     snapshot = resolve(str(MINI))
     out = tmp_path_factory.mktemp("patched") / "norbert4-mini-splade"

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 
 from patcher import card, templating
 from patcher.patch import PatchedModel, load
-from patcher.snapshot import Source
+from patcher.source.snapshot import Source
 from patcher.verify import Check, Report
 from tests.conftest import COMMIT
 

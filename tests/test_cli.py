@@ -14,7 +14,7 @@ import pytest
 from patcher import cli as commands
 from patcher.cli import main
 from patcher.patch import load
-from patcher.snapshot import sha256_of
+from patcher.source.snapshot import sha256_of
 from patcher.verify import load_report
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, Run, user_environment
@@ -256,7 +256,7 @@ def test_what_nobody_foresaw_is_told_in_two_lines(
     def unforeseen(*_: Any) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr("patcher.snapshot.resolve", unforeseen)
+    monkeypatch.setattr("patcher.source.snapshot.resolve", unforeseen)
     assert main(["plan", str(MINI)]) == 1
     error, hint = capsys.readouterr().err.splitlines()
     assert "RuntimeError: unforeseen" in error and "HF_DEBUG=1" in hint

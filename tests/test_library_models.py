@@ -12,7 +12,7 @@ from patcher.errors import CodeError, SourceError
 from patcher.patch import load
 from patcher.plan import Plan, make_plan
 from patcher.rewriting import Options
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from tests.conftest import MINI, Run
 
 CAP = 5.0

@@ -19,7 +19,7 @@ from patcher.api import check_place
 from patcher.errors import OutputError, SourceError
 from patcher.patch import PatchedModel, check_output, load, staged
 from patcher.plan import Plan, make_plan
-from patcher.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, ROOT, Run, user_environment
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from patcher.plan import make_plan
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from tests.conftest import MINI, Run
 
 SNAPSHOT = os.environ.get("PATCHER_TEST_SNAPSHOT", str(MINI))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import SourceError, UsageError
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from tests.conftest import COMMIT, MINI, Run
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER

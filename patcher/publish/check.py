@@ -15,7 +15,7 @@ from patcher.patch import FileRecord, PatchedModel, from_record
 from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, make_plan, rewrite_folders
 from patcher.publish.operations import NOT_PUBLISHED
 from patcher.publish.readback import Finding, finding
-from patcher.snapshot import File, Snapshot, fetch, resolve
+from patcher.source.snapshot import File, Snapshot, fetch, resolve
 from patcher.verify.report import load_report
 
 

@@ -18,7 +18,7 @@ from patcher.plan import DRAWN, RECORD, REPORT
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target
-from patcher.snapshot import sha256_of
+from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Report
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from patcher.errors import SourceError
 from patcher.files import CARD, dropped_because, join
-from patcher.snapshot import Snapshot, fetch_texts
+from patcher.source.snapshot import Snapshot, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
 MODULE_NAME, CLASS_NAME = "sparse_threshold", "SparseThreshold"

@@ -11,10 +11,10 @@ from typing import Any
 
 from patcher.codemods import SoftCap
 from patcher.errors import SourceError, UsageError
-from patcher.names import check_auto_map
 from patcher.plan import CARD
 from patcher.rewriting import rewrite_code
-from patcher.snapshot import Snapshot, Source, fetch, fetch_texts, resolve, weights
+from patcher.source.names import check_auto_map
+from patcher.source.snapshot import Snapshot, Source, fetch, fetch_texts, resolve, weights
 from patcher.threshold.layout import Layout, join, read_json, read_layout
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from patcher.codemods import SoftCap
 from patcher.plan import SCHEMA_VERSION
-from patcher.snapshot import Source
+from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.sweep import Row
 from patcher.verify.report import Check

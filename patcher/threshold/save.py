@@ -15,7 +15,7 @@ from patcher import __version__
 from patcher.errors import OutputError, UsageError
 from patcher.patch import TOOL, check_output, whole
 from patcher.plan import CARD, SCHEMA_VERSION
-from patcher.snapshot import fetch
+from patcher.source.snapshot import fetch
 from patcher.templating import template
 from patcher.threshold.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.threshold.repaired import RepairedModel

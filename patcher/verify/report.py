@@ -12,7 +12,7 @@ from typing import Any
 
 from patcher.errors import OutputError
 from patcher.plan import REPORT, SCHEMA_VERSION
-from patcher.snapshot import Source
+from patcher.source.snapshot import Source
 
 
 @dataclass(frozen=True)

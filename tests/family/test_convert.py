@@ -19,7 +19,7 @@ from patcher.convert import Converter
 from patcher.errors import PatcherError, SourceError, UsageError
 from patcher.patch import load
 from patcher.plan import make_plan
-from patcher.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.conversion import convert, read_pickle
 from tests.conftest import MINI, Run
 from tests.family.conftest import EMBEDDING, OUTPUT, Pickled, pickle_weights

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import CodeError, PatcherError, SourceError
-from patcher.metadata import read_metadata
-from patcher.names import check_auto_map, check_names
 from patcher.plan import make_plan
-from patcher.snapshot import MAX_TEXT, resolve
+from patcher.source.metadata import read_metadata
+from patcher.source.names import check_auto_map, check_names
+from patcher.source.snapshot import MAX_TEXT, resolve
 from tests.conftest import MINI, Run
 
 CODE = "modeling_gptbert.py"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from patcher.advice import advise, lines
-from patcher.snapshot import Source
+from patcher.source.snapshot import Source
 from patcher.verify import Check, Report
 
 CURVE = [

@@ -22,7 +22,7 @@ from patcher.patch import PatchedModel, check_output, load
 from patcher.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
 from patcher.publish.operations import pieces
 from patcher.publish.preflight import unrecorded
-from patcher.snapshot import Source
+from patcher.source.snapshot import Source
 from patcher.verify import Check, Report, hash_folder, load_report
 from tests.conftest import Run
 from tests.page.conftest import TOO_HIGH

@@ -13,7 +13,7 @@ import pytest
 
 from patcher.card import is_sealed
 from patcher.patch import load
-from patcher.snapshot import sha256_of
+from patcher.source.snapshot import sha256_of
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, source_files, writes

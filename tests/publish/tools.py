@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.patch import load
-from patcher.snapshot import sha256_of
+from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Check, Report, seal
 
 SOURCE = "ltg/norbert4-tiny"

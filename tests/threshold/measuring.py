@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from patcher.threshold import child
 from patcher.threshold.checks import Measured, judge
 from patcher.threshold.evaluation import Evaluation, bundled_questions

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import repair
 from patcher.threshold.save import save
 from tests.threshold.measuring import check, few_questions

@@ -11,7 +11,7 @@ import pytest
 
 from patcher.codemods import SoftCap
 from patcher.errors import UsageError
-from patcher.snapshot import Source
+from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.plot import check_plot, curve, draw
 from patcher.threshold.report import ThresholdReport

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import CodeError, HubUnreachable, SourceError, UsageError
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from tests.conftest import COMMIT, MINI
 from tests.threshold.conftest import CODE

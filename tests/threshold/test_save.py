@@ -12,7 +12,7 @@ import torch
 from sentence_transformers import SparseEncoder
 
 from patcher.errors import OutputError, SourceError, UsageError
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.threshold.save import check_save, save
 from patcher.verify.report import Check

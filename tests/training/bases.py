@@ -9,7 +9,7 @@ from pathlib import Path
 from patcher.api import patch_model
 from patcher.plan import make_plan
 from patcher.rewriting import rewrite_code
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 
 
 def write_bases(base: Path, out: Path) -> dict[str, Path]:

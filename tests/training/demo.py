@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from patcher.console import percent
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
 from patcher.threshold.measure import DEFAULT, Request, measure
 from patcher.threshold.repaired import repair

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
 from patcher.threshold.measure import Request, measure
 from patcher.threshold.repaired import repair

@@ -11,7 +11,7 @@ import pytest
 from patcher.api import patch_model
 from patcher.plan import make_plan
 from patcher.rewriting import Options
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from tests.training.conftest import Configure
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from patcher.api import patch_model
 from patcher.plan import make_plan
 from patcher.rewriting import Options
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from tests.conftest import MINI, ROOT, user_environment
 from tests.training.conftest import Configure
 

@@ -56,7 +56,7 @@ def test_another_model_does_not_agree(patched: Path, mini: Path, tmp_path: Path)
     """Even in the coarsest dtype, where the tolerance is widest; and nothing but this check can see it."""
     from patcher.api import patch_model
     from patcher.plan import make_plan
-    from patcher.snapshot import resolve
+    from patcher.source.snapshot import resolve
 
     alter(mini, "classifier.emb2vocab.bias", 9.0)
     snapshot = resolve(str(mini))

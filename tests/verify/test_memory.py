@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from patcher.patch import staged
 from patcher.plan import make_plan
-from patcher.snapshot import resolve
+from patcher.source.snapshot import resolve
 from patcher.verify.guard import environment
 from tests.conftest import MINI, ROOT
 from tests.verify.running import TEXTS

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from patcher.patch import load
-from patcher.snapshot import sha256_of
+from patcher.source.snapshot import sha256_of
 from patcher.verify import base_code
 from tests.conftest import MINI
 from tests.verify.running import CHECKS, failed, report_on, wanted

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import SourceError, UsageError, from_hub, is_unreachable
-from patcher.names import MAX_FILES, check_names
+from patcher.source.names import MAX_FILES, check_names
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_TEXT = 10_000_000  # bytes of a file that is read as a whole: code, configuration, card
