@@ -12,8 +12,8 @@ from patcher import card, page, plots
 from patcher.convert import Converter
 from patcher.errors import OutputError
 from patcher.patch import Convert, PatchedModel, check_output, load, rewrite, staged
-from patcher.plan import CARD, PAGE, SCHEMA_VERSION, Plan, make_plan
-from patcher.rewriting import Options
+from patcher.planning.plan import CARD, PAGE, SCHEMA_VERSION, Plan, make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Snapshot
 from patcher.verify.guard import Child, popen, started
 from patcher.verify.report import Report

@@ -12,7 +12,7 @@ from patcher import __version__, advice
 from patcher.console import figures
 from patcher.patch import PatchedModel
 from patcher.pictures import pictures
-from patcher.plan import CARD
+from patcher.planning.plan import CARD
 from patcher.templating import template
 from patcher.verify.report import Report
 

@@ -23,8 +23,8 @@ from patcher.process import INTERRUPTED, Interrupted, heed_signals
 
 if TYPE_CHECKING:
     from patcher.api import Verification
-    from patcher.plan import Plan
-    from patcher.rewriting import Options
+    from patcher.planning.plan import Plan
+    from patcher.planning.rewriting import Options
     from patcher.verify.guard import Child
     from patcher.verify.report import Report
 
@@ -106,8 +106,8 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
-    from patcher.plan import make_plan
-    from patcher.rewriting import Options
+    from patcher.planning.plan import make_plan
+    from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
 
     console = Console(as_json, quiet)
@@ -150,8 +150,8 @@ def patch(
 ) -> None:
     """Write the patched folder, run it against the base model, and write its report and card."""
     from patcher import api
-    from patcher.plan import make_plan
-    from patcher.rewriting import Options
+    from patcher.planning.plan import make_plan
+    from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
     from patcher.verify.devices import parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
@@ -252,8 +252,8 @@ def verify(
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     from patcher import api, card
-    from patcher.files import CARD
     from patcher.patch import load
+    from patcher.planning.files import CARD
     from patcher.verify.devices import parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
 
@@ -284,7 +284,7 @@ def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = Fal
     """Write README.md again from the plan and the last report, with the report's pictures and its page."""
     from patcher import api
     from patcher.patch import load
-    from patcher.plan import SCHEMA_VERSION
+    from patcher.planning.plan import SCHEMA_VERSION
     from patcher.verify.report import load_report
 
     console = Console(as_json, quiet)

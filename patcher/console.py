@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from patcher.family import Outcome, Outcomes
-    from patcher.plan import Plan
+    from patcher.planning.plan import Plan
     from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.threshold.sweep import Row

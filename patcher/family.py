@@ -16,8 +16,8 @@ from patcher.api import Verification, check_place, patch_model
 from patcher.convert import Converter
 from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patch import PatchedModel, load
-from patcher.plan import SCHEMA_VERSION, Plan, make_plan
-from patcher.rewriting import Options
+from patcher.planning.plan import SCHEMA_VERSION, Plan, make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
 from patcher.templating import templates
 from patcher.verify import Report, hash_folder, load_report

@@ -17,7 +17,7 @@ from patcher import __version__, advice
 from patcher.console import figures, number, percent
 from patcher.patch import PatchedModel
 from patcher.pictures import gate, pictures
-from patcher.plan import PAGE
+from patcher.planning.plan import PAGE
 from patcher.plots import BASE, INK, PATCHED, POOLED
 from patcher.templating import template, templates
 from patcher.verify.report import Check, DeviceReport, Report

@@ -20,8 +20,8 @@ from typing import Any
 from patcher import __version__
 from patcher.codemods import SoftCap
 from patcher.errors import OutputError, PatcherError, UsageError, from_os
-from patcher.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Plan
-from patcher.rewriting import Options
+from patcher.planning.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Plan
+from patcher.planning.rewriting import Options
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Snapshot, Source, fetch, sha256_of, weights
 

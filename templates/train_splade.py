@@ -25,8 +25,8 @@ from training_config import Config, read_config
 from training_data import make_evaluator, training_rows
 
 from patcher.errors import CodeError, PatcherError, SourceError, TrustRequired, UsageError
-from patcher.plan import make_plan
-from patcher.rewriting import Options
+from patcher.planning.plan import make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import fetch, resolve, weights
 
 if TYPE_CHECKING:

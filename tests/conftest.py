@@ -40,7 +40,7 @@ def mini(tmp_path: Path) -> Path:
 def patched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature, patched and not verified. Not to be written to."""
     from patcher.api import patch_model
-    from patcher.plan import make_plan
+    from patcher.planning.plan import make_plan
     from patcher.source.snapshot import resolve
 
     snapshot = resolve(str(MINI))

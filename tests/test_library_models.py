@@ -10,8 +10,8 @@ import pytest
 
 from patcher.errors import CodeError, SourceError
 from patcher.patch import load
-from patcher.plan import Plan, make_plan
-from patcher.rewriting import Options
+from patcher.planning.plan import Plan, make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI, Run
 

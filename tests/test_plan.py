@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from patcher.errors import CodeError, PatcherError, SourceError
-from patcher.plan import Plan, file_table, make_plan
-from patcher.rewriting import Options
+from patcher.planning.plan import Plan, file_table, make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 
@@ -79,7 +79,7 @@ def test_the_causal_head_and_checkpointing_are_changed_when_asked(plan: Plan) ->
 def test_a_plan_needs_no_weights_and_imports_neither_torch_nor_transformers(mini: Path) -> None:
     (mini / "model.safetensors").unlink()
     code = (
-        "import sys; from patcher.plan import make_plan; from patcher.source.snapshot import resolve\n"
+        "import sys; from patcher.planning.plan import make_plan; from patcher.source.snapshot import resolve\n"
         f"make_plan(resolve({str(mini)!r}))\n"
         "import patcher.cli\n"
         "sys.exit(bool({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)))"

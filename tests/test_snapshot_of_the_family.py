@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.plan import make_plan
+from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI, Run
 

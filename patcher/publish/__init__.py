@@ -10,7 +10,7 @@ from huggingface_hub import constants
 
 from patcher.errors import Interrupted, PatcherError, PublishError, from_publishing
 from patcher.patch import PatchedModel
-from patcher.plan import SCHEMA_VERSION
+from patcher.planning.plan import SCHEMA_VERSION
 from patcher.publish.check import Checked, check_model
 from patcher.publish.commit import execute
 from patcher.publish.hub import TIMEOUT, Hub, Patience, time_limit

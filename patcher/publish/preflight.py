@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from patcher.errors import AccessDenied, PublishError, UsageError, from_hub, from_publishing, status_of
 from patcher.patch import PatchedModel
-from patcher.plan import DRAWN, RECORD, REPORT
+from patcher.planning.plan import DRAWN, RECORD, REPORT
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target

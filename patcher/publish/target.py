@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import GitRefs
 
 from patcher.errors import PublishError
 from patcher.patch import TOOL, PatchedModel
-from patcher.plan import CARD, DRAWN, RECORD
+from patcher.planning.plan import CARD, DRAWN, RECORD
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import NOT_PUBLISHED
 

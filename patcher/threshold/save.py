@@ -14,10 +14,10 @@ from pathlib import Path
 from patcher import __version__
 from patcher.errors import OutputError, UsageError
 from patcher.patch import TOOL, check_output, whole
-from patcher.plan import CARD, SCHEMA_VERSION
+from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
+from patcher.planning.plan import CARD, SCHEMA_VERSION
 from patcher.source.snapshot import fetch
 from patcher.templating import template
-from patcher.threshold.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 

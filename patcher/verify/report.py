@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import OutputError
-from patcher.plan import REPORT, SCHEMA_VERSION
+from patcher.planning.plan import REPORT, SCHEMA_VERSION
 from patcher.source.snapshot import Source
 
 

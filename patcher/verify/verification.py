@@ -14,8 +14,8 @@ from typing import Any
 
 from patcher.errors import VerificationError
 from patcher.patch import PatchedModel
-from patcher.plan import CARD, CONFIG, DRAWN, REPORT
-from patcher.rewriting import rewrite_code
+from patcher.planning.plan import CARD, CONFIG, DRAWN, REPORT
+from patcher.planning.rewriting import rewrite_code
 from patcher.source.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
 from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, put_together

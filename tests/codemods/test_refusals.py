@@ -12,7 +12,7 @@ import pytest
 import patcher.codemods
 from patcher.codemods import Applied, Refused, Target, soft_cap
 from patcher.errors import CodeError
-from patcher.rewriting import REFUSALS, Options, rewrite_code
+from patcher.planning.rewriting import REFUSALS, Options, rewrite_code
 from tests.codemods.shapes import IMPORTS, REFUSED
 from tests.codemods.tools import HOME, package_of, run, take_off
 

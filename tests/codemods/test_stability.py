@@ -14,7 +14,7 @@ import pytest
 from patcher.codemods import Applied, Code
 from patcher.codemods.proof import assert_only_intended
 from patcher.errors import CodeError
-from patcher.rewriting import rewrite_code
+from patcher.planning.rewriting import rewrite_code
 from tests.codemods.shapes import ACCEPTED, BESIDE, SIGNED_CAPS
 from tests.codemods.tools import HOME, package_of, run, take_off
 

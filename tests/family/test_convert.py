@@ -18,7 +18,7 @@ from patcher.api import patch_model
 from patcher.convert import Converter
 from patcher.errors import PatcherError, SourceError, UsageError
 from patcher.patch import load
-from patcher.plan import make_plan
+from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.conversion import convert, read_pickle
 from tests.conftest import MINI, Run

@@ -15,7 +15,7 @@ from patcher.cli import main
 from patcher.console import Console
 from patcher.errors import SourceError, UsageError
 from patcher.patch import load
-from patcher.plan import Options, Plan, make_plan
+from patcher.planning.plan import Options, Plan, make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify import Report, hash_folder
 from patcher.verify.capped import CHILD, conclude_capped, judge, prepare_capped

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import CodeError, PatcherError, SourceError
-from patcher.plan import make_plan
+from patcher.planning.plan import make_plan
 from patcher.source.metadata import read_metadata
 from patcher.source.names import check_auto_map, check_names
 from patcher.source.snapshot import MAX_TEXT, resolve

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from patcher.plan import PAGE
+from patcher.planning.plan import PAGE
 from patcher.verify import Report
 from tests.snapshots.browser import NAMES, chromium, started
 

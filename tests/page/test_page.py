@@ -19,7 +19,7 @@ from patcher.advice import advise
 from patcher.api import describe
 from patcher.errors import OutputError
 from patcher.patch import PatchedModel, check_output, load
-from patcher.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
+from patcher.planning.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
 from patcher.publish.operations import pieces
 from patcher.publish.preflight import unrecorded
 from patcher.source.snapshot import Source

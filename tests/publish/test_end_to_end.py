@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.plan import DRAWN
+from patcher.planning.plan import DRAWN
 from tests.hub import LocalHub
 from tests.publish.tools import Patcher
 

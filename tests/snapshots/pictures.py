@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patcher import plots
 from patcher.api import patch_model
-from patcher.plan import make_plan
+from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
 from patcher.verify import Report, Verification
 from patcher.verify.texts import load_probe_texts

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from patcher.rewriting import rewrite_code
+from patcher.planning.rewriting import rewrite_code
 from tests.threshold import hand_made
 
 MINI = Path(__file__).parents[1] / "snapshots" / "norbert4-mini"

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from patcher.api import patch_model
-from patcher.plan import make_plan
-from patcher.rewriting import rewrite_code
+from patcher.planning.plan import make_plan
+from patcher.planning.rewriting import rewrite_code
 from patcher.source.snapshot import resolve
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from patcher.api import patch_model
-from patcher.plan import make_plan
-from patcher.rewriting import Options
+from patcher.planning.plan import make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.training.conftest import Configure
 

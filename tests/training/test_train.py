@@ -16,8 +16,8 @@ import yaml
 from safetensors.torch import load_file
 
 from patcher.api import patch_model
-from patcher.plan import make_plan
-from patcher.rewriting import Options
+from patcher.planning.plan import make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI, ROOT, user_environment
 from tests.training.conftest import Configure

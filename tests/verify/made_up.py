@@ -8,7 +8,7 @@ from typing import Any
 
 from patcher.codemods.base import SoftCap
 from patcher.patch import Converted, FileRecord, PatchedModel
-from patcher.plan import Options
+from patcher.planning.plan import Options
 from patcher.source.snapshot import Source
 from patcher.verify import Report, Verification, conclude
 from patcher.verify.checks import Measured

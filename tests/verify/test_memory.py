@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from patcher.patch import staged
-from patcher.plan import make_plan
+from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
 from patcher.verify.guard import environment
 from tests.conftest import MINI, ROOT

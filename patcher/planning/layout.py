@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from patcher.errors import SourceError
-from patcher.files import CARD, dropped_because, join
+from patcher.planning.files import CARD, dropped_because, join
 from patcher.source.snapshot import Snapshot, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")

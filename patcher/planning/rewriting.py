@@ -23,7 +23,7 @@ from patcher.codemods import (
 from patcher.codemods.proof import Hunk, hunks, lines, prove
 from patcher.codemods.soft_cap import CONFIG
 from patcher.errors import CodeError, UsageError
-from patcher.model_code import ModelCode, find_code
+from patcher.planning.model_code import ModelCode, find_code
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.proof import lines
 from patcher.errors import CodeError, SourceError
-from patcher.files import (
+from patcher.planning.files import (
     CARD,
     CONFIG,
     DRAWN,
@@ -25,9 +25,9 @@ from patcher.files import (
     file_table,
     join,
 )
-from patcher.rewriting import CodemodResult, Edit, Options, rewrite_code
+from patcher.planning.layout import find_layout
+from patcher.planning.rewriting import CodemodResult, Edit, Options, rewrite_code
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
-from patcher.threshold.layout import find_layout
 
 SCHEMA_VERSION = 1
 
