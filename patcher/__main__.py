@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
-from patcher.process import INTERRUPTED, Interrupted, heed_signals, hurry, leave
+from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, hurry, leave
 
 if TYPE_CHECKING:
-    from patcher.verify.guard import Child
+    from patcher.sandbox.guard import Child
 
 CHILD = "patcher.verify.child"
 
@@ -32,7 +32,7 @@ def main() -> NoReturn:
 
 
 def _started(device: str) -> AbstractContextManager[Child | None]:
-    from patcher.verify.guard import started
+    from patcher.sandbox.guard import started
 
     return started(CHILD, device)
 

@@ -14,8 +14,8 @@ from patcher.errors import OutputError
 from patcher.patch import Convert, PatchedModel, check_output, load, rewrite, staged
 from patcher.planning.plan import CARD, PAGE, SCHEMA_VERSION, Plan, make_plan
 from patcher.planning.rewriting import Options
+from patcher.sandbox.guard import Child, popen, started
 from patcher.source.snapshot import Snapshot
-from patcher.verify.guard import Child, popen, started
 from patcher.verify.report import Report
 from patcher.verify.verification import CHILD, Progress, Verification
 

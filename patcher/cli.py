@@ -19,13 +19,13 @@ from patcher.console import Console, family_line, plan_line, threshold_lines
 from patcher.constants import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.printable import printable
-from patcher.process import INTERRUPTED, Interrupted, heed_signals
+from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals
 
 if TYPE_CHECKING:
     from patcher.api import Verification
     from patcher.planning.plan import Plan
     from patcher.planning.rewriting import Options
-    from patcher.verify.guard import Child
+    from patcher.sandbox.guard import Child
     from patcher.verify.report import Report
 
 app = typer.Typer(

@@ -13,8 +13,8 @@ from typing import Any
 
 from patcher.errors import PatcherError, SourceError, VerificationError
 from patcher.patch import Converted
+from patcher.sandbox.guard import TIMEOUT, Start, popen, run_child
 from patcher.source.snapshot import Snapshot
-from patcher.verify.guard import TIMEOUT, Start, popen, run_child
 
 CHILD = "patcher.verify.conversion"
 SCRATCH = ".converting"

@@ -18,10 +18,10 @@ from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patch import PatchedModel, load
 from patcher.planning.plan import SCHEMA_VERSION, Plan, make_plan
 from patcher.planning.rewriting import Options
+from patcher.sandbox.guard import Start, popen
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
 from patcher.templating import templates
 from patcher.verify import Report, hash_folder, load_report
-from patcher.verify.guard import Start, popen
 
 OURS = "family"  # names the list that comes with the package
 PATCHED, SKIPPED, NOTHING, FAILED = "patched", "skipped", "nothing to do", "failed"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from patcher.__main__ import waited_for
-from patcher.process import INTERRUPTED
-from patcher.verify.guard import started
+from patcher.sandbox.guard import started
+from patcher.sandbox.process import INTERRUPTED
 from tests.conftest import ROOT, Run
 
 
@@ -54,7 +54,7 @@ def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Pa
     assert not mark.exists()
 
 
-LEAVE = "from patcher.process import leave; import atexit; atexit.register(print, 'tidy'); print('said'); leave(3{})"
+LEAVE = "from patcher.sandbox.process import leave; import atexit; atexit.register(print, 'tidy'); print('said'); leave(3{})"
 
 
 def test_a_process_ends_with_its_code_when_everything_is_said_and_tidied() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from patcher.sandbox.guard import await_request, run_main
 from patcher.threshold.sweep import TOP
-from patcher.verify.guard import await_request, run_main
 
 if TYPE_CHECKING:
     import torch

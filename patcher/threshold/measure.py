@@ -11,12 +11,12 @@ from secrets import token_hex
 
 from patcher.constants import THRESHOLD
 from patcher.errors import UsageError
+from patcher.sandbox.guard import TIMEOUT, run_child
 from patcher.threshold.checks import Measured, judge
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import grid, recommend, rows
-from patcher.verify.guard import TIMEOUT, run_child
 
 DEFAULT = THRESHOLD
 BATCH_SIZE = 8

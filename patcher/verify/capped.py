@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from patcher.patch import PatchedModel
+from patcher.sandbox.guard import run_child
 from patcher.verify.checks import put_together
 from patcher.verify.devices import refuse_wish
 from patcher.verify.farthest import Ran, farthest
-from patcher.verify.guard import run_child
 from patcher.verify.report import Check, DeviceReport, Report
 from patcher.verify.texts import ProbeText
 

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from patcher.sandbox.guard import await_request, run_main
 from patcher.verify.child import import_libraries
-from patcher.verify.guard import await_request, run_main
 
 
 def main(asked: str, answered: str) -> None:

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import await_request, run_main
+from patcher.sandbox.guard import await_request, run_main
 
 if TYPE_CHECKING:
     from patcher.verify.batches import Encoded

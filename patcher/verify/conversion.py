@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.verify.guard import await_request, run_main
-from patcher.verify.hook import confine
+from patcher.sandbox.guard import await_request, run_main
+from patcher.sandbox.hook import confine
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from patcher.verify.hook import confine
+from patcher.sandbox.hook import confine
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _FULL = ("not enough memory", "out of memory", "can't allocate memory")

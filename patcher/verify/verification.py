@@ -16,12 +16,12 @@ from patcher.errors import VerificationError
 from patcher.patch import PatchedModel
 from patcher.planning.plan import CARD, CONFIG, DRAWN, REPORT
 from patcher.planning.rewriting import rewrite_code
+from patcher.sandbox.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started
 from patcher.source.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
 from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, put_together
 from patcher.verify.devices import refuse_wish
 from patcher.verify.farthest import Ran, farthest
-from patcher.verify.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.texts import ProbeText
 from patcher.verify.tolerances import law_tolerance

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from patcher.errors import VerificationError
-from patcher.process import hurry, settle
+from patcher.sandbox.guard import Process, Start, environment, popen
+from patcher.sandbox.process import hurry, settle
 from patcher.verify.child import import_libraries
-from patcher.verify.guard import Process, Start, environment, popen
 
 _LIBRARIES = ("torch", "safetensors.torch", "patcher.verify.conversion", "patcher.verify.capped_child")
 _START = 120.0  # seconds in which the imports have to be done, on a slow disk

@@ -16,12 +16,12 @@ from patcher.console import Console
 from patcher.errors import SourceError, UsageError
 from patcher.patch import load
 from patcher.planning.plan import Options, Plan, make_plan
+from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify import Report, hash_folder
 from patcher.verify.capped import CHILD, conclude_capped, judge, prepare_capped
 from patcher.verify.capped_child import measure
 from patcher.verify.devices import refuse_wish
-from patcher.verify.guard import run_child
 from tests.conftest import MINI, Run
 from tests.verify.running import wanted
 from tests.verify.test_verification import alter

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from patcher.errors import VerificationError
+from patcher.sandbox.guard import popen, run_child
 from patcher.verify import zygote
-from patcher.verify.guard import popen, run_child
 from patcher.verify.zygote import imported_once
 
 CHILD = "tests.family.probe"

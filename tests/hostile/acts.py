@@ -182,9 +182,9 @@ def _compile(_: dict[str, Any]) -> str:
 
 
 def main(asked: str, answered: str) -> None:
-    from patcher.verify.hook import confine
-    from patcher.verify.kernel import lock
-    from patcher.verify.places import child_places
+    from patcher.sandbox.hook import confine
+    from patcher.sandbox.kernel import lock
+    from patcher.sandbox.places import child_places
 
     request, scratch = json.loads(Path(asked).read_text()), Path(asked).parent
     done: Any = None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import VerificationError
-from patcher.verify.guard import run_child
+from patcher.sandbox.guard import run_child
 from tests.hostile.acts import ACTS
 
 CHILD = "tests.hostile.acts"

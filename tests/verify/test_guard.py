@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import VerificationError
-from patcher.verify.guard import run_child
+from patcher.sandbox.guard import run_child
 
 TOKEN = "hf_recognisableFakeToken0123456789"
 CHILD = "tests.verify.probe"

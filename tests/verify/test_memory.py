@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from patcher.patch import staged
 from patcher.planning.plan import make_plan
+from patcher.sandbox.guard import environment
 from patcher.source.snapshot import resolve
-from patcher.verify.guard import environment
 from tests.conftest import MINI, ROOT
 from tests.verify.running import TEXTS
 

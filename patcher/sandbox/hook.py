@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from patcher.verify.kernel import FILE_SIZE, lock
-from patcher.verify.places import Places, child_places
+from patcher.sandbox.kernel import FILE_SIZE, lock
+from patcher.sandbox.places import Places, child_places
 
 REFUSED = 77  # exit code of a child that was ended here
 NOTE = "refused.txt"  # what it was, in the scratch folder

@@ -13,7 +13,7 @@ import platform
 import struct
 import sys
 
-from patcher.verify.places import Places
+from patcher.sandbox.places import Places
 
 FILE_SIZE = 1 << 28  # bytes that one file may grow to
 

@@ -19,9 +19,9 @@ from typing import IO, Any, NoReturn, Protocol
 from patcher.constants import VERIFY_TIMEOUT
 from patcher.errors import VerificationError
 from patcher.printable import printable
-from patcher.process import hurry, leave, settle
-from patcher.verify.hook import COMPILER, NOTE, REFUSED
-from patcher.verify.places import PRIVATE, caller_places
+from patcher.sandbox.hook import COMPILER, NOTE, REFUSED
+from patcher.sandbox.places import PRIVATE, caller_places
+from patcher.sandbox.process import hurry, leave, settle
 
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
 TIMEOUT = VERIFY_TIMEOUT

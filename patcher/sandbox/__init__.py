@@ -1,0 +1,1 @@
+"""Starts, confines, watches and ends a child process; knows nothing of models."""
