@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from patcher import card, page, plots
-from patcher.convert import Converter
 from patcher.errors import OutputError
-from patcher.patch import Convert, PatchedModel, check_output, load, rewrite, staged
+from patcher.patching.convert import Converter
+from patcher.patching.patch import Convert, PatchedModel, check_output, load, rewrite, staged
 from patcher.planning.plan import CARD, PAGE, SCHEMA_VERSION, Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, popen, started

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from patcher import __version__, advice
 from patcher.console import figures
-from patcher.patch import PatchedModel
+from patcher.patching.patch import PatchedModel
 from patcher.pictures import pictures
 from patcher.planning.plan import CARD
 from patcher.templating import template

@@ -252,7 +252,7 @@ def verify(
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     from patcher import api, card
-    from patcher.patch import load
+    from patcher.patching.patch import load
     from patcher.planning.files import CARD
     from patcher.verify.devices import parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
@@ -283,7 +283,7 @@ def verify(
 def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
     """Write README.md again from the plan and the last report, with the report's pictures and its page."""
     from patcher import api
-    from patcher.patch import load
+    from patcher.patching.patch import load
     from patcher.planning.plan import SCHEMA_VERSION
     from patcher.verify.report import load_report
 
@@ -316,7 +316,7 @@ def publish(
     quiet: Quiet = False,
 ) -> None:
     """Push the folder in one commit; the Hub copies the weights from the source, we send the rest."""
-    from patcher.patch import load
+    from patcher.patching.patch import load
     from patcher.publish import Patience, Wishes, plan_publication
     from patcher.publish import publish as publish_plan
     from patcher.verify.report import load_report

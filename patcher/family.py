@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from patcher.api import Verification, check_place, patch_model
-from patcher.convert import Converter
 from patcher.errors import PatcherError, UsageError, from_os
-from patcher.patch import PatchedModel, load
+from patcher.patching.convert import Converter
+from patcher.patching.patch import PatchedModel, load
 from patcher.planning.plan import SCHEMA_VERSION, Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Start, popen

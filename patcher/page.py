@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from patcher import __version__, advice
 from patcher.console import figures, number, percent
-from patcher.patch import PatchedModel
+from patcher.patching.patch import PatchedModel
 from patcher.pictures import gate, pictures
 from patcher.planning.plan import PAGE
 from patcher.plots import BASE, INK, PATCHED, POOLED

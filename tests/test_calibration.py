@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.verify.histogram import FINE, Histogram, shift_beyond
 from tests.conftest import MINI, Run
 

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from patcher.errors import Interrupted, PatcherError, PublishError, from_publishing
-from patcher.patch import PatchedModel
+from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import SCHEMA_VERSION
 from patcher.publish.check import Checked, check_model
 from patcher.publish.commit import execute

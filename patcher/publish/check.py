@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import PatcherError, SourceError
-from patcher.patch import FileRecord, PatchedModel, from_record
+from patcher.patching.patch import FileRecord, PatchedModel, from_record
 from patcher.planning.files import CONFIG, join
 from patcher.planning.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, make_plan, rewrite_folders
 from patcher.publish.operations import NOT_PUBLISHED

@@ -11,7 +11,7 @@ from typing import Any
 
 from patcher import page
 from patcher.errors import PublishError
-from patcher.patch import PatchedModel
+from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.publish.hub import Entry
 from patcher.verify.report import Report

@@ -9,7 +9,7 @@ from typing import Any
 
 from patcher import card as cards
 from patcher.errors import PatcherError, PublishError, UsageError, from_publishing
-from patcher.patch import PatchedModel
+from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import CARD, RECORD, SCHEMA_VERSION
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Operation, Piece, decide, pieces, public

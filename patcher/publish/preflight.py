@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfUriError, HFValidationError
 from yaml import YAMLError
 
 from patcher.errors import AccessDenied, PublishError, UsageError, from_hub, from_publishing, status_of
-from patcher.patch import PatchedModel
+from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import DRAWN, RECORD, REPORT
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin

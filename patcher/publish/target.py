@@ -11,7 +11,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.hf_api import GitRefs
 
 from patcher.errors import PublishError
-from patcher.patch import TOOL, PatchedModel
+from patcher.patching.patch import TOOL, PatchedModel
 from patcher.planning.plan import CARD, DRAWN, RECORD
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import NOT_PUBLISHED

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from patcher import __version__
 from patcher.errors import OutputError, UsageError
-from patcher.patch import TOOL, check_output, whole
+from patcher.patching.patch import TOOL, check_output, whole
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.planning.plan import CARD, SCHEMA_VERSION
 from patcher.source.snapshot import fetch

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from patcher.verify.conversion import read_pickle
+from patcher.patching.convert_child import read_pickle
 
 
 @dataclass(frozen=True)

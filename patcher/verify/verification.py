@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Any
 
 from patcher.errors import VerificationError
-from patcher.patch import PatchedModel
+from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import CARD, CONFIG, DRAWN, REPORT
 from patcher.planning.rewriting import rewrite_code
 from patcher.sandbox.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started

@@ -18,7 +18,7 @@ from patcher.api import Verification
 from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
 from patcher.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.planning.plan import Options
 from patcher.source.snapshot import sha256_of
 from patcher.verify.texts import load_probe_texts

@@ -15,12 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from patcher.api import patch_model
-from patcher.convert import Converter
 from patcher.errors import PatcherError, SourceError, UsageError
-from patcher.patch import load
+from patcher.patching.convert import Converter
+from patcher.patching.convert_child import convert, read_pickle
+from patcher.patching.patch import load
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve, sha256_of
-from patcher.verify.conversion import convert, read_pickle
 from tests.conftest import MINI, Run
 from tests.family.conftest import EMBEDDING, OUTPUT, Pickled, pickle_weights
 from tests.verify.running import failed, report_on
@@ -225,7 +225,7 @@ def test_every_way_tensors_lie_in_memory_is_carried_over(tmp_path: Path) -> None
 
 
 def test_a_tensor_that_reads_back_otherwise_is_found(tmp_path: Path) -> None:
-    from patcher.verify.conversion import _differing
+    from patcher.patching.convert_child import _differing
 
     torch.save({"a": torch.tensor([0.0]), "b": torch.ones(2), "c": torch.ones(1)}, tmp_path / "a.bin")
     wrong = {"a": torch.tensor([-0.0]), "b": torch.ones(2, dtype=torch.float64), "d": torch.ones(1)}

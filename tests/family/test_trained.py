@@ -14,7 +14,7 @@ from patcher.api import patch_model
 from patcher.cli import main
 from patcher.console import Console
 from patcher.errors import SourceError, UsageError
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.planning.plan import Options, Plan, make_plan
 from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of

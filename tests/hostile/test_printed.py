@@ -11,7 +11,7 @@ import yaml
 
 from patcher import markdown
 from patcher.card import render
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.printable import one_line, printable, printable_json
 from tests.conftest import Run
 

@@ -18,7 +18,7 @@ from patcher import page, plots
 from patcher.advice import advise
 from patcher.api import describe
 from patcher.errors import OutputError
-from patcher.patch import PatchedModel, check_output, load
+from patcher.patching.patch import PatchedModel, check_output, load
 from patcher.planning.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
 from patcher.publish.operations import pieces
 from patcher.publish.preflight import unrecorded

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.verify import prepare
 from patcher.verify.child import measure
 from tests.verify.running import wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from patcher.patch import PatchedModel, load
+from patcher.patching.patch import PatchedModel, load
 from patcher.verify import Report, Verification, conclude, hash_folder, prepare
 from patcher.verify.child import measure
 from patcher.verify.texts import ProbeText

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.verify import batches as module
 from patcher.verify import prepare, verify
 from patcher.verify.batches import Encoded, batches, collate, windows

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from patcher.errors import UsageError
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.verify import Report, conclude, hash_folder, load_report, prepare
 from patcher.verify.child import measure
 from patcher.verify.devices import parse_devices, parse_dtype

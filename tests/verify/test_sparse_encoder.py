@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patcher.patch import load
+from patcher.patching.patch import load
 from patcher.verify import prepare
 from patcher.verify.child import measure
 from patcher.verify.sparse_encoder import compare

@@ -1,6 +1,6 @@
 """The child process of a conversion: reads pickled weights without running anything, writes safetensors, compares.
 
-Started by `guard.run_child` as `python -m patcher.verify.conversion REQUEST ANSWER`, both JSON files.
+Started by `guard.run_child` as `python -m patcher.patching.convert_child REQUEST ANSWER`, both JSON files.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import PatcherError, SourceError, VerificationError
-from patcher.patch import Converted
+from patcher.patching.patch import Converted
 from patcher.sandbox.guard import TIMEOUT, Start, popen, run_child
 from patcher.source.snapshot import Snapshot
 
-CHILD = "patcher.verify.conversion"
+CHILD = "patcher.patching.convert_child"
 SCRATCH = ".converting"
 
 
