@@ -12,7 +12,7 @@ from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, hurr
 if TYPE_CHECKING:
     from patcher.sandbox.guard import Child
 
-CHILD = "patcher.verify.child"
+CHILD = "patcher.verify.measure.child"
 
 
 def main() -> NoReturn:

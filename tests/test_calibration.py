@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from patcher.patching.patch import load
-from patcher.verify.histogram import FINE, Histogram, shift_beyond
+from patcher.verify.measure.histogram import FINE, Histogram, shift_beyond
 from tests.conftest import MINI, Run
 
 TARGET = 0.9999

@@ -32,14 +32,14 @@ def test_only_a_verification_is_prepared_for(words: list[str], device: str | Non
 
 
 def test_a_child_that_is_never_asked_leaves_nothing_behind() -> None:
-    with started("patcher.verify.child", "cpu") as child:
+    with started("patcher.verify.measure.child", "cpu") as child:
         pid, scratch = child.process.pid, child.scratch
         assert scratch.is_dir()
     assert not scratch.exists() and not Path(f"/proc/{pid}").exists()
 
 
 def test_a_child_whose_parent_went_away_ends_without_doing_anything() -> None:
-    with started("patcher.verify.child", "cpu") as child:
+    with started("patcher.verify.measure.child", "cpu") as child:
         assert child.process.stdin is not None
         child.process.stdin.close()
         assert child.process.wait(120) == 0 and not child.answer.exists()

@@ -21,8 +21,8 @@ def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import sentence_transformers.sparse_encoder.evaluation  # noqa: F401 - all libraries, before the doors are shut
 
-    import patcher.verify.models  # noqa: F401
-    from patcher.verify.hardware import confine_on
+    import patcher.verify.measure.models  # noqa: F401
+    from patcher.verify.measure.hardware import confine_on
 
     request = await_request(asked)
     confine_on(request["device"], Path(asked).parent, [request["model"]])
@@ -35,7 +35,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     The request: `model` (folder), `encoders` (its sub-folders with a masked LM), `queries` and `documents` (texts by
     id), `relevant` (ids by query), `thresholds` (0 first), `uncapped_tasks`, `device`, `batch_size`.
     """
-    from patcher.verify.hardware import choose_device, environment
+    from patcher.verify.measure.hardware import choose_device, environment
 
     device = choose_device(request["device"])
     answer: dict[str, Any] = {
@@ -62,7 +62,7 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     import torch
     from sentence_transformers import SparseEncoder
 
-    from patcher.verify.models import marked_memory
+    from patcher.verify.measure.models import marked_memory
 
     answer["environment"]["sentence_transformers"] = sentence_transformers.__version__
     with marked_memory():
@@ -114,7 +114,7 @@ def _compare_loaded(model: Any, request: Mapping[str, Any], answer: dict[str, An
     from safetensors import safe_open
     from transformers import PreTrainedModel
 
-    from patcher.verify.models import fresh_model, wrong_buffers
+    from patcher.verify.measure.models import fresh_model, wrong_buffers
 
     loaded = [part for part in model.modules() if isinstance(part, PreTrainedModel) and hasattr(part, "classifier")]
     folders = [Path(request["model"]) / folder for folder in request["encoders"]]

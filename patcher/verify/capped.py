@@ -22,7 +22,7 @@ from patcher.verify.texts import ProbeText
 if TYPE_CHECKING:
     from patcher.verify.verification import Verification
 
-CHILD = "patcher.verify.capped_child"
+CHILD = "patcher.verify.measure.capped_child"
 MAX_BATCH_TOKENS, MAX_TOKENS = 2048, 512
 
 

@@ -26,7 +26,7 @@ from patcher.verify.report import DeviceReport, Report
 from patcher.verify.texts import ProbeText
 from patcher.verify.tolerances import law_tolerance
 
-CHILD = "patcher.verify.child"
+CHILD = "patcher.verify.measure.child"
 MAX_TOKENS = 512
 BATCH_SIZE = 32
 MAX_BATCH_TOKENS = 1024  # with padding; the logits of a batch are what takes memory

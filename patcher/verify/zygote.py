@@ -27,9 +27,9 @@ from typing import IO, Any
 from patcher.errors import VerificationError
 from patcher.sandbox.guard import Process, Start, environment, popen
 from patcher.sandbox.process import hurry, settle
-from patcher.verify.child import import_libraries
+from patcher.verify.measure.child import import_libraries
 
-_LIBRARIES = ("torch", "safetensors.torch", "patcher.patching.convert_child", "patcher.verify.capped_child")
+_LIBRARIES = ("torch", "safetensors.torch", "patcher.patching.convert_child", "patcher.verify.measure.capped_child")
 _START = 120.0  # seconds in which the imports have to be done, on a slow disk
 
 

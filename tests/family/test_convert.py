@@ -86,7 +86,7 @@ def test_one_pickle_becomes_one_file_with_equal_tensors_and_is_on_record(
 
 
 def test_tied_tensors_stand_under_each_of_their_names_load_equal_and_are_told(converted: Path, tmp_path: Path) -> None:
-    from patcher.verify.models import load_as_users_do
+    from patcher.verify.measure.models import load_as_users_do
 
     made = load_file(converted / "model.safetensors")
     assert torch.equal(made[EMBEDDING], made[OUTPUT])

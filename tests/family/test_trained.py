@@ -20,8 +20,8 @@ from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify import Report, hash_folder
 from patcher.verify.capped import CHILD, conclude_capped, judge, prepare_capped
-from patcher.verify.capped_child import measure
 from patcher.verify.devices import refuse_wish
+from patcher.verify.measure.capped_child import measure
 from tests.conftest import MINI, Run
 from tests.verify.running import wanted
 from tests.verify.test_verification import alter

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patcher.patching.patch import load
 from patcher.verify import prepare
-from patcher.verify.child import measure
+from patcher.verify.measure.child import measure
 from tests.verify.running import wanted
 
 

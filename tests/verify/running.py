@@ -7,7 +7,7 @@ from typing import Any
 
 from patcher.patching.patch import PatchedModel, load
 from patcher.verify import Report, Verification, conclude, hash_folder, prepare
-from patcher.verify.child import measure
+from patcher.verify.measure.child import measure
 from patcher.verify.texts import ProbeText
 
 TEXTS = (

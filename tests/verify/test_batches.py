@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from patcher.patching.patch import load
-from patcher.verify import batches as module
 from patcher.verify import prepare, verify
-from patcher.verify.batches import Encoded, batches, collate, windows
-from patcher.verify.child import measure
+from patcher.verify.measure import batches as module
+from patcher.verify.measure.batches import Encoded, batches, collate, windows
+from patcher.verify.measure.child import measure
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import Verification
 from tests.conftest import Run

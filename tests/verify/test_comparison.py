@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from patcher.verify.agreement import Agreement
-from patcher.verify.comparison import Comparison, Law
+from patcher.verify.measure.agreement import Agreement
+from patcher.verify.measure.comparison import Comparison, Law
 
 LAW = Law("sigmoid", 30.0, 7.5)
 SHIFTED = Law("sigmoid", 30.0, 7.5, 2.0)

@@ -14,8 +14,8 @@ import torch
 from patcher.errors import UsageError
 from patcher.patching.patch import load
 from patcher.verify import Report, conclude, hash_folder, load_report, prepare
-from patcher.verify.child import measure
 from patcher.verify.devices import parse_devices, parse_dtype
+from patcher.verify.measure.child import measure
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.tolerances import EPS, device_tolerance, law_tolerance, spacing
 from patcher.verify.verification import Verification
@@ -177,7 +177,7 @@ def test_cpu_and_cuda_agree_and_the_cpu_is_truly_float32(patched: Path, cli: Run
 def test_a_device_without_memory_gets_smaller_batches(patched: Path, tmp_path: Path) -> None:
     """A real shortage: the process may have just what a batch of one text needs and a little more."""
     code = (
-        "import json, sys, torch\nfrom pathlib import Path\nfrom patcher.verify.child import measure\n"
+        "import json, sys, torch\nfrom pathlib import Path\nfrom patcher.verify.measure.child import measure\n"
         "torch.cuda.init()\nfree, total = torch.cuda.mem_get_info()\n"
         "torch.cuda.set_per_process_memory_fraction(60_000_000 / total)\n"
         "answer = measure(json.loads(Path(sys.argv[1]).read_text()))\n"

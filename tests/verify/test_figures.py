@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from patcher.verify.comparison import Comparison, Law
+from patcher.verify.measure.comparison import Comparison, Law
 
 
 def hand_made() -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from patcher.verify.histogram import Histogram, curve
+from patcher.verify.measure.histogram import Histogram, curve
 
 
 def counted(values: torch.Tensor) -> Histogram:

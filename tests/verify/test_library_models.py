@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from patcher.verify.child import measure
+from patcher.verify.measure.child import measure
 from patcher.verify.verification import auto_class
 from tests.conftest import MINI
 

@@ -66,7 +66,7 @@ def test_the_peak_stays_below_one_and_a_half_models(patched: Path, large: Path, 
 
 FAULTS = """
 import resource, torch
-from patcher.verify.hardware import keep_freed
+from patcher.verify.measure.hardware import keep_freed
 keep_freed({logits})
 torch.ones(2_500_000)  # 10 MB
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from patcher.patching.patch import load
 from patcher.verify import prepare
-from patcher.verify.child import measure
-from patcher.verify.sparse_encoder import compare
+from patcher.verify.measure.child import measure
+from patcher.verify.measure.sparse_encoder import compare
 from tests.verify.running import TEXTS, wanted
 
 

@@ -134,7 +134,7 @@ def test_the_base_model_of_the_proof_runs_the_published_constructor(patched: Pat
 
 def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) -> None:
     from patcher.verify import prepare
-    from patcher.verify.models import fresh_model, load_as_users_do, share_weights
+    from patcher.verify.measure.models import fresh_model, load_as_users_do, share_weights
 
     request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
     model, _ = load_as_users_do(request["patched"])
@@ -145,7 +145,7 @@ def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) 
 
 
 def test_input_and_output_matrices_stay_two(patched: Path) -> None:
-    from patcher.verify.models import load_as_users_do
+    from patcher.verify.measure.models import load_as_users_do
 
     model, _ = load_as_users_do(str(patched))
     assert not torch.equal(model.classifier.emb2vocab.weight, model.embedding.word_embedding.weight)

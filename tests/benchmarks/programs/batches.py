@@ -14,7 +14,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from patcher.verify.batches import batches, windows
+from patcher.verify.measure.batches import batches, windows
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import BATCH_SIZE, MAX_BATCH_TOKENS, MAX_TOKENS
 

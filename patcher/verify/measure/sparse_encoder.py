@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from patcher.verify.batches import read_texts
+from patcher.verify.measure.batches import read_texts
 
 _WINDOW = 256  # texts whose embeddings are held together, dense
 

@@ -1,6 +1,6 @@
 """The child process for a model whose cap stays: loads it as its users do and writes down what it measured.
 
-Started by `guard.run_child` as `python -m patcher.verify.capped_child REQUEST ANSWER`, both JSON files.
+Started by `guard.run_child` as `python -m patcher.verify.measure.capped_child REQUEST ANSWER`, both JSON files.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from patcher.sandbox.guard import await_request, run_main
-from patcher.verify.child import import_libraries
+from patcher.verify.measure.child import import_libraries
 
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
-    from patcher.verify.hardware import confine_on
+    from patcher.verify.measure.hardware import confine_on
 
     request = await_request(asked)
     if request["sparse_encoder"]:
@@ -37,8 +37,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from patcher.verify.hardware import available_devices, choose_device, environment
-    from patcher.verify.models import NoChoice
+    from patcher.verify.measure.hardware import available_devices, choose_device, environment
+    from patcher.verify.measure.models import NoChoice
 
     if request["device"] not in {"auto", *(found := available_devices())}:
         return {"missing_device": found}
@@ -73,11 +73,11 @@ def _measure(encoder: dict[str, Any], request: dict[str, Any], answer: dict[str,
     import torch
     from transformers import AutoTokenizer
 
-    from patcher.verify.agreement import Agreement
-    from patcher.verify.batches import batches, collate, windows
-    from patcher.verify.figures import Figures
-    from patcher.verify.hardware import Precision
-    from patcher.verify.models import Recipe, changed_tensors, fresh_model, load_as_users_do, wrong_buffers
+    from patcher.verify.measure.agreement import Agreement
+    from patcher.verify.measure.batches import batches, collate, windows
+    from patcher.verify.measure.figures import Figures
+    from patcher.verify.measure.hardware import Precision
+    from patcher.verify.measure.models import Recipe, changed_tensors, fresh_model, load_as_users_do, wrong_buffers
 
     folder = encoder["folder"]
     recipe = Recipe(dtype=getattr(torch, request["dtype"]), attention=request["attention"])
@@ -120,9 +120,9 @@ def _as_sparse_encoder(request: dict[str, Any], device: str) -> dict[str, Any]:
     import torch
     from sentence_transformers import SparseEncoder, __version__
 
-    from patcher.verify.batches import read_texts
-    from patcher.verify.models import marked_memory
-    from patcher.verify.sparse_encoder import chosen
+    from patcher.verify.measure.batches import read_texts
+    from patcher.verify.measure.models import marked_memory
+    from patcher.verify.measure.sparse_encoder import chosen
 
     with marked_memory():
         model = SparseEncoder(

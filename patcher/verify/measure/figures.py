@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from patcher.verify.histogram import Histogram, curve, shift_beyond
+from patcher.verify.measure.histogram import Histogram, curve, shift_beyond
 
 _PERCENTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 _SHORTEST = 16  # tokens; bins of length double from here

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from patcher.verify.terms import PROBE_TEXTS
+from patcher.verify.measure.terms import PROBE_TEXTS
 
 TEXTS = PROBE_TEXTS  # texts that are compared, in whole
 

@@ -1,6 +1,6 @@
 """The child process of a verification: runs the base and the patched model and writes down what it measured.
 
-Started by `guard.started` as `python -m patcher.verify.child REQUEST ANSWER`, both JSON files. It imports the libraries
+Started by `guard.started` as `python -m patcher.verify.measure.child REQUEST ANSWER`, both JSON files. It imports the libraries
 at once and waits; nothing of a model is read before its request is there.
 """
 
@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 from patcher.sandbox.guard import await_request, run_main
 
 if TYPE_CHECKING:
-    from patcher.verify.batches import Encoded
-    from patcher.verify.comparison import Comparison, Vectors
-    from patcher.verify.hardware import Precision
+    from patcher.verify.measure.batches import Encoded
+    from patcher.verify.measure.comparison import Comparison, Vectors
+    from patcher.verify.measure.hardware import Precision
 
 
 def main(asked: str, answered: str) -> None:
     """Measure what the request asks for. An error of the model's code is part of the answer, not a crash."""
     import_libraries()
-    from patcher.verify.hardware import confine_on, keep_freed
+    from patcher.verify.measure.hardware import confine_on, keep_freed
 
     request = await_request(asked)
     keep_freed(request["max_batch_tokens"] * request["vocabulary"] * 4)
     if request["sparse_encoder"]:
-        import_module("patcher.verify.sparse_encoder")
+        import_module("patcher.verify.measure.sparse_encoder")
     confine_on(request["device"], Path(asked).parent, _given(request))
     Path(answered).write_text(json.dumps(measure(request)), "utf-8")
 
@@ -50,8 +50,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from patcher.verify.hardware import available_devices, choose_device, environment
-    from patcher.verify.models import NoChoice
+    from patcher.verify.measure.hardware import available_devices, choose_device, environment
+    from patcher.verify.measure.models import NoChoice
 
     found = available_devices()
     if request["device"] not in {"auto", *found}:
@@ -96,11 +96,11 @@ def import_libraries() -> None:
         "transformers.models.auto.modeling_auto",
         "transformers.models.auto.tokenization_auto",
         "transformers.tokenization_utils_tokenizers",
-        "patcher.verify.agreement",
-        "patcher.verify.comparison",
-        "patcher.verify.hardware",
-        "patcher.verify.models",
-        "patcher.verify.terms",
+        "patcher.verify.measure.agreement",
+        "patcher.verify.measure.comparison",
+        "patcher.verify.measure.hardware",
+        "patcher.verify.measure.models",
+        "patcher.verify.measure.terms",
     ):
         import_module(module)
 
@@ -109,10 +109,10 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     import torch
     from transformers import AutoTokenizer
 
-    from patcher.verify.agreement import Agreement
-    from patcher.verify.batches import read_texts
-    from patcher.verify.comparison import Comparison, Law
-    from patcher.verify.models import (
+    from patcher.verify.measure.agreement import Agreement
+    from patcher.verify.measure.batches import read_texts
+    from patcher.verify.measure.comparison import Comparison, Law
+    from patcher.verify.measure.models import (
         Recipe,
         changed_tensors,
         fresh_model,
@@ -120,7 +120,7 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
         share_weights,
         wrong_buffers,
     )
-    from patcher.verify.terms import PROBE_TEXTS, Terms
+    from patcher.verify.measure.terms import PROBE_TEXTS, Terms
 
     recipe = Recipe(request["auto_class"], getattr(torch, request["dtype"]), request["attention"])
     patched, info = load_as_users_do(request["patched"], recipe)
@@ -164,7 +164,7 @@ def _measure(request: dict[str, Any], answer: dict[str, Any], device: str) -> No
     shown = [text for text, _ in zip(read_texts(request["texts"]), range(PROBE_TEXTS), strict=False)]
     answer["probe_texts"] = terms.as_json(shown)
     if request["sparse_encoder"]:
-        from patcher.verify.sparse_encoder import compare
+        from patcher.verify.measure.sparse_encoder import compare
 
         del patched, base, runner
         answer["sparse_encoder"] = compare(request, active, device)
@@ -184,7 +184,7 @@ class _Runner:
 
     def run(self, total: Comparison, take: Callable[[Encoded, Vectors], None]) -> None:
         """Add every text to `total` and hand its vectors to `take`."""
-        from patcher.verify.batches import batches, windows
+        from patcher.verify.measure.batches import batches, windows
 
         for window in windows(self.request["texts"], self.tokenizer, self.request["max_tokens"]):
             for batch in batches(window, self.size, self.request["max_batch_tokens"]):
@@ -192,7 +192,7 @@ class _Runner:
 
     def _add(self, batch: list[Encoded], total: Comparison, take: Callable[[Encoded, Vectors], None]) -> None:
         """One batch: counted when it is through as a whole, else halved."""
-        from patcher.verify.hardware import free_memory, is_out_of_memory
+        from patcher.verify.measure.hardware import free_memory, is_out_of_memory
 
         if len(batch) > self.size:
             for start in range(0, len(batch), self.size):
@@ -215,9 +215,9 @@ class _Runner:
         self._tell(len(batch))
 
     def _forward(self, batch: list[Encoded], total: Comparison) -> tuple[Comparison, list[Vectors]]:
-        from patcher.verify.batches import collate
-        from patcher.verify.comparison import Comparison
-        from patcher.verify.hardware import Precision
+        from patcher.verify.measure.batches import collate
+        from patcher.verify.measure.comparison import Comparison
+        from patcher.verify.measure.hardware import Precision
 
         inputs = collate(batch, self.tokenizer.pad_token_id or 0, self.device)
         # The base first: its cap needs the most memory, while nothing else of the batch is held.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from patcher.verify.figures import Figures
+from patcher.verify.measure.figures import Figures
 
 # Logits that are looked at in one go: on a CPU what its cache holds, elsewhere what keeps a device busy.
 _CHUNK = {"cpu": 1 << 18}

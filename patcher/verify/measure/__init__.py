@@ -1,0 +1,1 @@
+"""The child process of a verification; the only part of verify/ that imports torch."""
