@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher import card, page, plots
+from patcher.documents import card, page, plots
 from patcher.errors import OutputError
 from patcher.patching.convert import Converter
 from patcher.patching.patch import Convert, PatchedModel, check_output, load, rewrite, staged

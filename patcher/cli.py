@@ -251,7 +251,8 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
-    from patcher import api, card
+    from patcher import api
+    from patcher.documents import card
     from patcher.patching.patch import load
     from patcher.planning.files import CARD
     from patcher.verify.devices import parse_devices, parse_dtype
@@ -491,8 +492,8 @@ def _nothing(made: Plan) -> str:
 
 
 def _conclude(console: Console, folder: Path, report: Report | None) -> None:
-    from patcher.advice import advise
-    from patcher.advice import lines as advice_lines
+    from patcher.documents.advice import advise
+    from patcher.documents.advice import lines as advice_lines
 
     console.line(_verdict(folder, report))
     advice = advise(report, str(folder)) if report is not None else None

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from patcher.api import Verification, check_place, patch_model
+from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patching.convert import Converter
 from patcher.patching.patch import PatchedModel, load
@@ -20,7 +21,6 @@ from patcher.planning.plan import SCHEMA_VERSION, Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Start, popen
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
-from patcher.templating import templates
 from patcher.verify import Report, hash_folder, load_report
 
 OURS = "family"  # names the list that comes with the package

@@ -13,7 +13,7 @@ import jinja2
 import pytest
 from huggingface_hub import ModelCard
 
-from patcher import card, templating
+from patcher.documents import card, templating
 from patcher.patching.patch import PatchedModel, load
 from patcher.source.snapshot import Source
 from patcher.verify import Check, Report

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from patcher import page
+from patcher.documents import page
 from patcher.errors import PublishError
 from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import CARD, PAGE, PLOTS, RECORD, REPORT

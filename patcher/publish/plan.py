@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import unified_diff
 from typing import Any
 
-from patcher import card as cards
+from patcher.documents import card as cards
 from patcher.errors import PatcherError, PublishError, UsageError, from_publishing
 from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import CARD, RECORD, SCHEMA_VERSION

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from patcher import card
 from patcher.api import patch_model
 from patcher.cli import main
 from patcher.console import Console
+from patcher.documents import card
 from patcher.errors import SourceError, UsageError
 from patcher.patching.patch import load
 from patcher.planning.plan import Options, Plan, make_plan

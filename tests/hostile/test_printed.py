@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patcher import markdown
-from patcher.card import render
+from patcher.documents import markdown
+from patcher.documents.card import render
 from patcher.patching.patch import load
 from patcher.printable import one_line, printable, printable_json
 from tests.conftest import Run

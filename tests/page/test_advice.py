@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from patcher.advice import advise, lines
+from patcher.documents.advice import advise, lines
 from patcher.source.snapshot import Source
 from patcher.verify import Check, Report
 

@@ -130,7 +130,7 @@ def test_it_is_readable_on_a_telephone(browser: Any, which: str, scheme: str, re
 def test_a_hostile_text_is_shown_and_not_run(browser: Any, verified: Verified, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from patcher import page
+    from patcher.documents import page
     from patcher.patching.patch import load
 
     text = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">"

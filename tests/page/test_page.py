@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from patcher import page, plots
-from patcher.advice import advise
 from patcher.api import describe
+from patcher.documents import page, plots
+from patcher.documents.advice import advise
 from patcher.errors import OutputError
 from patcher.patching.patch import PatchedModel, check_output, load
 from patcher.planning.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
@@ -79,7 +79,7 @@ def test_the_card_shows_the_pictures_with_their_figures_in_words(verified: Verif
 
 
 def test_the_card_shows_no_picture_that_is_not_there(verified: Verified, tmp_path: Path) -> None:
-    from patcher import card
+    from patcher.documents import card
 
     bare = replace(load(verified[0]), folder=tmp_path)
     assert "![" not in card.render(bare, verified[1], "x/y")
@@ -195,7 +195,7 @@ def test_the_terminal_says_what_can_be_done(cli: Run, patched: Path) -> None:
 
 
 def test_a_shift_is_said_on_the_page_and_in_the_card(verified: Verified, model: PatchedModel) -> None:
-    from patcher import card
+    from patcher.documents import card
 
     shifted = replace(model, soft_cap=replace(model.soft_cap, shift=1.25))
     for made in (rendered(shifted, verified[1]), card.render(shifted, verified[1], "x/y")):

@@ -15,9 +15,9 @@ import matplotlib
 import pytest
 from PIL import Image
 
-from patcher import plots
 from patcher.console import percent
-from patcher.pictures import pictures
+from patcher.documents import plots
+from patcher.documents.pictures import pictures
 from patcher.verify import Report
 from tests.conftest import ROOT
 from tests.page.conftest import TOO_HIGH

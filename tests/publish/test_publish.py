@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.card import is_sealed
+from patcher.documents.card import is_sealed
 from patcher.patching.patch import load
 from patcher.source.snapshot import sha256_of
 from tests.hub import LocalHub

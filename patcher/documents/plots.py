@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.console import percent
-from patcher.pictures import dimensions, gate, pictures
+from patcher.documents.pictures import dimensions, gate, pictures
 from patcher.planning.plan import PLOTS
 from patcher.verify.report import Check, Report
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patcher.console import number, percent
-from patcher.pictures import gate
+from patcher.documents.pictures import gate
 from patcher.verify.report import Report
 
 _SHOWN = 3  # texts

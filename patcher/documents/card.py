@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher import __version__, advice
+from patcher import __version__
 from patcher.console import figures
+from patcher.documents import advice
+from patcher.documents.pictures import pictures
+from patcher.documents.templating import template
 from patcher.patching.patch import PatchedModel
-from patcher.pictures import pictures
 from patcher.planning.plan import CARD
-from patcher.templating import template
 from patcher.verify.report import Report
 
 if TYPE_CHECKING:

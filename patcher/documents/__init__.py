@@ -1,0 +1,1 @@
+"""Writes what people read: the card, the page and its plots, from the plan and the report alone."""
