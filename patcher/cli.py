@@ -22,7 +22,7 @@ from patcher.printable import printable
 from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals
 
 if TYPE_CHECKING:
-    from patcher.api import Verification
+    from patcher.pipeline.api import Verification
     from patcher.planning.plan import Plan
     from patcher.planning.rewriting import Options
     from patcher.sandbox.guard import Child
@@ -149,7 +149,7 @@ def patch(
     quiet: Quiet = False,
 ) -> None:
     """Write the patched folder, run it against the base model, and write its report and card."""
-    from patcher import api
+    from patcher.pipeline import api
     from patcher.planning.plan import make_plan
     from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
@@ -210,7 +210,7 @@ def _patch_all(
     console: Console, path: Path, out: Path, options: Options, verification: Verification | None, trusted: bool
 ) -> None:
     """Patch a list: one look at all of them, one question, then one after another."""
-    from patcher.family import look, patch_all, read_list
+    from patcher.pipeline.family import look, patch_all, read_list
     from patcher.verify.zygote import imported_once
 
     members = look(read_list(path, out), options, console.talk)
@@ -251,9 +251,9 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
-    from patcher import api
     from patcher.documents import card
     from patcher.patching.patch import load
+    from patcher.pipeline import api
     from patcher.planning.files import CARD
     from patcher.verify.devices import parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
@@ -283,8 +283,8 @@ def verify(
 @app.command(name="card")
 def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
     """Write README.md again from the plan and the last report, with the report's pictures and its page."""
-    from patcher import api
     from patcher.patching.patch import load
+    from patcher.pipeline import api
     from patcher.planning.plan import SCHEMA_VERSION
     from patcher.verify.report import load_report
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.text import Text
 
-    from patcher.family import Outcome, Outcomes
+    from patcher.pipeline.family import Outcome, Outcomes
     from patcher.planning.plan import Plan
     from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport

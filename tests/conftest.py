@@ -39,7 +39,7 @@ def mini(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def patched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature, patched and not verified. Not to be written to."""
-    from patcher.api import patch_model
+    from patcher.pipeline.api import patch_model
     from patcher.planning.plan import make_plan
     from patcher.source.snapshot import resolve
 

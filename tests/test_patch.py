@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from patcher.api import check_place
 from patcher.errors import OutputError, SourceError
 from patcher.patching.patch import PatchedModel, check_output, load, staged
+from patcher.pipeline.api import check_place
 from patcher.planning.plan import Plan, make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, ROOT, Run, user_environment

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from patcher.api import Verification
 from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
-from patcher.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
 from patcher.patching.patch import load
+from patcher.pipeline.api import Verification
+from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
 from patcher.planning.plan import Options
 from patcher.source.snapshot import sha256_of
 from patcher.verify.texts import load_probe_texts

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from patcher.api import patch_model
 from patcher.cli import main
 from patcher.console import Console
 from patcher.documents import card
 from patcher.errors import SourceError, UsageError
 from patcher.patching.patch import load
+from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Options, Plan, make_plan
 from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of

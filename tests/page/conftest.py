@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from patcher.api import verify_folder
 from patcher.patching.patch import PatchedModel, load
+from patcher.pipeline.api import verify_folder
 from patcher.verify import Report, Verification
 from patcher.verify.texts import load_probe_texts
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from patcher.api import describe
 from patcher.documents import page, plots
 from patcher.documents.advice import advise
 from patcher.errors import OutputError
 from patcher.patching.patch import PatchedModel, check_output, load
+from patcher.pipeline.api import describe
 from patcher.planning.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
 from patcher.publish.operations import pieces
 from patcher.publish.preflight import unrecorded

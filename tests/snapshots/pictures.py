@@ -9,8 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from patcher.api import patch_model
 from patcher.documents import plots
+from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
 from patcher.verify import Report, Verification

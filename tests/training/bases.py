@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from patcher.api import patch_model
+from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import rewrite_code
 from patcher.source.snapshot import resolve

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.api import patch_model
+from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve

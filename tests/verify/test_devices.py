@@ -54,7 +54,7 @@ def test_the_same_model_in_another_dtype_agrees_within_the_tolerance(
 
 def test_another_model_does_not_agree(patched: Path, mini: Path, tmp_path: Path) -> None:
     """Even in the coarsest dtype, where the tolerance is widest; and nothing but this check can see it."""
-    from patcher.api import patch_model
+    from patcher.pipeline.api import patch_model
     from patcher.planning.plan import make_plan
     from patcher.source.snapshot import resolve
 

@@ -1,0 +1,1 @@
+"""Joins the steps, for one model and for a list of models."""
