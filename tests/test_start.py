@@ -54,7 +54,10 @@ def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Pa
     assert not mark.exists()
 
 
-LEAVE = "from patcher.sandbox.process import leave; import atexit; atexit.register(print, 'tidy'); print('said'); leave(3{})"
+LEAVE = (
+    "from patcher.sandbox.process import leave; import atexit; "
+    "atexit.register(print, 'tidy'); print('said'); leave(3{})"
+)
 
 
 def test_a_process_ends_with_its_code_when_everything_is_said_and_tidied() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def templates() -> Path:
     """The folder of templates: inside the installed package, or at the top of a checkout."""
     installed = Path(str(files("patcher") / "templates"))
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "templates"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "templates"
 
 
 def template(name: str, **filters: Callable[..., Any]) -> Template:

@@ -35,7 +35,7 @@ def pytest(copy: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]
 
 def verdict(mutation: Mutation, copy: Path) -> str:
     """What the mutation's test does while its code is broken: only a failed assertion is red, a crash is not."""
-    place = copy / "patcher" / "verify" / mutation.file
+    place = copy / "patcher" / mutation.file
     right = place.read_bytes()
     place.write_text(mutation.broken_text(copy), "utf-8")
     try:

@@ -21,7 +21,7 @@ def test_what_a_mutation_breaks_stands_there_once_and_stays_python(mutation: Mut
 
 
 def test_code_that_is_no_longer_there_is_told(tmp_path: Path) -> None:
-    place = tmp_path / "patcher" / "verify" / MUTATIONS[0].file
+    place = tmp_path / "patcher" / MUTATIONS[0].file
     place.parent.mkdir(parents=True)
     for content in ("", MUTATIONS[0].old * 2):
         place.write_text(content)

@@ -1,7 +1,7 @@
 """The child process of a verification: runs the base and the patched model and writes down what it measured.
 
-Started by `guard.started` as `python -m patcher.verify.measure.child REQUEST ANSWER`, both JSON files. It imports the libraries
-at once and waits; nothing of a model is read before its request is there.
+Started by `guard.started` as `python -m patcher.verify.measure.child REQUEST ANSWER`, both JSON files. It imports the
+libraries at once and waits; nothing of a model is read before its request is there.
 """
 
 from __future__ import annotations
