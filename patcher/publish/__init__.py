@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from patcher.errors import Interrupted, PatcherError, PublishError, from_publishing
+from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import SCHEMA_VERSION
 from patcher.publish.check import Checked, check_model
@@ -18,6 +18,7 @@ from patcher.publish.outcome import COMMITTED, LANDED, NOTHING
 from patcher.publish.plan import PublishPlan, Wishes
 from patcher.publish.plan import make_plan as _make_plan
 from patcher.publish.readback import Finding, read_back
+from patcher.source.hub_errors import from_publishing
 from patcher.verify.report import Report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 
-from patcher.errors import PatcherError, PublishError, from_publishing
+from patcher.errors import PatcherError, PublishError
 from patcher.publish.hub import Hub, is_transient
 from patcher.publish.operations import Operation, without_copies
 from patcher.publish.outcome import (
@@ -21,6 +21,7 @@ from patcher.publish.outcome import (
 )
 from patcher.publish.plan import EQUAL, PublishPlan, with_operations
 from patcher.publish.target import MAIN
+from patcher.source.hub_errors import from_publishing
 
 
 def execute(plan: PublishPlan, hub: Hub) -> Committed:

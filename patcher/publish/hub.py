@@ -20,7 +20,7 @@ from huggingface_hub.utils._http import default_client_factory  # the only way t
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from patcher.constants import HUB_TIMEOUT
-from patcher.errors import is_unreachable, status_of
+from patcher.source.hub_errors import is_unreachable, status_of
 
 T = TypeVar("T")
 TIMEOUT = HUB_TIMEOUT

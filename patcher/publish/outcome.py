@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from patcher.errors import Interrupted, PatcherError, PublishError, status_of
+from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.publish.hub import Hub, is_transient
 from patcher.publish.plan import PublishPlan
 from patcher.publish.target import open_pull_request
+from patcher.source.hub_errors import status_of
 
 COMMITTED, LANDED, NOTHING = "committed", "landed", "nothing to do"
 # A commit whose answer was lost may still be under way: look this often, this many seconds apart.

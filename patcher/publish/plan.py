@@ -8,7 +8,7 @@ from difflib import unified_diff
 from typing import Any
 
 from patcher.documents import card as cards
-from patcher.errors import PatcherError, PublishError, UsageError, from_publishing
+from patcher.errors import PatcherError, PublishError, UsageError
 from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import CARD, RECORD, SCHEMA_VERSION
 from patcher.publish.hub import Hub
@@ -24,6 +24,7 @@ from patcher.publish.preflight import (
     who,
 )
 from patcher.publish.target import Target, look
+from patcher.source.hub_errors import from_publishing
 from patcher.verify.report import Report
 
 NEW, EQUAL, UPDATE, REPLACE = "new", "equal", "update", "replace"

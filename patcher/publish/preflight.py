@@ -12,12 +12,13 @@ from huggingface_hub import ModelCard, get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
 from yaml import YAMLError
 
-from patcher.errors import AccessDenied, PublishError, UsageError, from_hub, from_publishing, status_of
+from patcher.errors import AccessDenied, PublishError, UsageError
 from patcher.patching.patch import PatchedModel
 from patcher.planning.plan import DRAWN, RECORD, REPORT
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target
+from patcher.source.hub_errors import from_hub, from_publishing, status_of
 from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Report
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.errors import SourceError, UsageError, from_hub, is_unreachable
+from patcher.errors import SourceError, UsageError
+from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
