@@ -251,10 +251,10 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
+    from patcher.constants import CARD
     from patcher.documents import card
     from patcher.patching.patch import load
     from patcher.pipeline import api
-    from patcher.planning.files import CARD
     from patcher.verify.devices import parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
 
@@ -283,9 +283,9 @@ def verify(
 @app.command(name="card")
 def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
     """Write README.md again from the plan and the last report, with the report's pictures and its page."""
+    from patcher.constants import SCHEMA_VERSION
     from patcher.patching.patch import load
     from patcher.pipeline import api
-    from patcher.planning.plan import SCHEMA_VERSION
     from patcher.verify.report import load_report
 
     console = Console(as_json, quiet)

@@ -1,6 +1,20 @@
-"""Defaults that the command line shows in its help; here, so that help costs no imports."""
+"""Names and defaults that several rooms share: files of a patched folder, versions of formats, limits of commands.
+
+The defaults that the command line shows in its help stand here so that help costs no imports.
+"""
+
+TOOL = "splade-patcher"
+SCHEMA_VERSION = 1  # of every JSON document that is written or printed
+
+# Files of a patched folder.
+CARD, CONFIG, RECORD, REPORT, PAGE = "README.md", "config.json", "patch.json", "report.json", "report.html"
+PLOTS = tuple(
+    f"plots/{name}.{kind}" for name in ("logits", "sparsity", "active_dims", "shift") for kind in ("png", "svg")
+)
+# Drawn from the report: about the other files, so that no report hashes them and no record lists them.
+DRAWN = frozenset({PAGE, *PLOTS})
 
 MIN_LOGIT_SPARSITY = 0.98
 VERIFY_TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
 HUB_TIMEOUT = 60.0  # seconds to wait for each answer of the Hub
-THRESHOLD = 0.05
+THRESHOLD = 0.05  # activations below it become zero

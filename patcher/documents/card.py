@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from patcher import __version__
 from patcher.console import figures
+from patcher.constants import CARD
 from patcher.documents import advice
 from patcher.documents.pictures import pictures
 from patcher.documents.templating import template
 from patcher.patching.patch import PatchedModel
-from patcher.planning.plan import CARD
 from patcher.verify.report import Report
 
 if TYPE_CHECKING:

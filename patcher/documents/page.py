@@ -15,12 +15,12 @@ from markupsafe import Markup
 
 from patcher import __version__
 from patcher.console import figures, number, percent
+from patcher.constants import PAGE
 from patcher.documents import advice
 from patcher.documents.pictures import gate, pictures
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED
 from patcher.documents.templating import template, templates
 from patcher.patching.patch import PatchedModel
-from patcher.planning.plan import PAGE
 from patcher.verify.report import Check, DeviceReport, Report
 
 TEMPLATE, SCRIPT = "report.html.jinja", "report.js"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from patcher.console import percent
+from patcher.constants import PLOTS
 from patcher.documents.pictures import dimensions, gate, pictures
-from patcher.planning.plan import PLOTS
 from patcher.verify.report import Check, Report
 
 # Mid-tones: each has a contrast of at least 3.7 on white and on the dark grounds of GitHub and the Hub.

@@ -19,13 +19,13 @@ from typing import Any
 
 from patcher import __version__
 from patcher.codemods import SoftCap
+from patcher.constants import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError, PatcherError, UsageError, from_os
-from patcher.planning.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, Plan
+from patcher.planning.plan import Plan
 from patcher.planning.rewriting import Options
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Snapshot, Source, fetch, sha256_of, weights
 
-TOOL = "splade-patcher"
 _RECORDED = {"source", "soft_cap", "kept_cap", "encoders", "codemods", "diff"}  # what patch.json repeats of the plan
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from patcher.constants import CARD, PAGE, SCHEMA_VERSION
 from patcher.documents import card, page, plots
 from patcher.errors import OutputError
 from patcher.patching.convert import Converter
 from patcher.patching.patch import Convert, PatchedModel, check_output, load, rewrite, staged
-from patcher.planning.plan import CARD, PAGE, SCHEMA_VERSION, Plan, make_plan
+from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, popen, started
 from patcher.source.snapshot import Snapshot

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from patcher.constants import SCHEMA_VERSION
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patching.convert import Converter
 from patcher.patching.patch import PatchedModel, load
 from patcher.pipeline.api import Verification, check_place, patch_model
-from patcher.planning.plan import SCHEMA_VERSION, Plan, make_plan
+from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Start, popen
 from patcher.source.snapshot import Snapshot, resolve, sha256_of

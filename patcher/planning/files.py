@@ -7,12 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-CARD, CONFIG, RECORD, REPORT, PAGE = "README.md", "config.json", "patch.json", "report.json", "report.html"
-PLOTS = tuple(
-    f"plots/{name}.{kind}" for name in ("logits", "sparsity", "active_dims", "shift") for kind in ("png", "svg")
-)
-# Drawn from the report: about the other files, so that no report hashes them and no record lists them.
-DRAWN = frozenset({PAGE, *PLOTS})
+from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 
 # First match wins. What is left of a pattern's last slash is a folder.
 _DROPPED = (

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from patcher.constants import CARD
 from patcher.errors import SourceError
-from patcher.planning.files import CARD, dropped_because, join
+from patcher.planning.files import dropped_because, join
 from patcher.source.snapshot import Snapshot, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")

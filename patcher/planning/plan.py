@@ -11,25 +11,12 @@ from typing import Any
 
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.proof import lines
+from patcher.constants import CARD, CONFIG, SCHEMA_VERSION
 from patcher.errors import CodeError, SourceError
-from patcher.planning.files import (
-    CARD,
-    CONFIG,
-    DRAWN,
-    PAGE,
-    PLOTS,
-    RECORD,
-    REPORT,
-    FileTable,
-    dropped_because,
-    file_table,
-    join,
-)
+from patcher.planning.files import FileTable, dropped_because, file_table, join
 from patcher.planning.layout import find_layout
 from patcher.planning.rewriting import CodemodResult, Edit, Options, rewrite_code
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -243,14 +230,6 @@ def _diff(path: str, before: bytes, after: bytes) -> str:
 
 
 __all__ = [
-    "CARD",
-    "CONFIG",
-    "DRAWN",
-    "PAGE",
-    "PLOTS",
-    "RECORD",
-    "REPORT",
-    "SCHEMA_VERSION",
     "CodemodResult",
     "Edit",
     "FileTable",

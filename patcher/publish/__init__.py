@@ -8,9 +8,9 @@ from typing import Any
 
 from huggingface_hub import constants
 
+from patcher.constants import SCHEMA_VERSION
 from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.patching.patch import PatchedModel
-from patcher.planning.plan import SCHEMA_VERSION
 from patcher.publish.check import Checked, check_model
 from patcher.publish.commit import execute
 from patcher.publish.hub import TIMEOUT, Hub, Patience, time_limit

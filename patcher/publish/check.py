@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT, SCHEMA_VERSION
 from patcher.errors import PatcherError, SourceError
 from patcher.patching.patch import FileRecord, PatchedModel, from_record
-from patcher.planning.files import CONFIG, join
-from patcher.planning.plan import CARD, DRAWN, RECORD, REPORT, SCHEMA_VERSION, make_plan, rewrite_folders
+from patcher.planning.files import join
+from patcher.planning.plan import make_plan, rewrite_folders
 from patcher.publish.operations import NOT_PUBLISHED
 from patcher.publish.readback import Finding, finding
 from patcher.source.snapshot import File, Snapshot, fetch, resolve

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
 from patcher.patching.patch import PatchedModel
-from patcher.planning.plan import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.publish.hub import Entry
 from patcher.verify.report import Report
 

@@ -12,9 +12,9 @@ from huggingface_hub import ModelCard, get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
 from yaml import YAMLError
 
+from patcher.constants import DRAWN, RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
 from patcher.patching.patch import PatchedModel
-from patcher.planning.plan import DRAWN, RECORD, REPORT
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from patcher.planning.plan import CARD
+from patcher.constants import CARD
 from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
 from patcher.publish.preflight import metadata

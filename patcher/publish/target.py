@@ -10,9 +10,9 @@ from typing import Any
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import GitRefs
 
+from patcher.constants import CARD, DRAWN, RECORD, TOOL
 from patcher.errors import PublishError
-from patcher.patching.patch import TOOL, PatchedModel
-from patcher.planning.plan import CARD, DRAWN, RECORD
+from patcher.patching.patch import PatchedModel
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import NOT_PUBLISHED
 

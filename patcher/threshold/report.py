@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patcher.codemods import SoftCap
-from patcher.planning.plan import SCHEMA_VERSION
+from patcher.constants import SCHEMA_VERSION
 from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.sweep import Row

@@ -12,11 +12,11 @@ import shutil
 from pathlib import Path
 
 from patcher import __version__
+from patcher.constants import CARD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
-from patcher.patching.patch import TOOL, check_output, whole
+from patcher.patching.patch import check_output, whole
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
-from patcher.planning.plan import CARD, SCHEMA_VERSION
 from patcher.source.snapshot import fetch
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport

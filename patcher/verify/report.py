@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.constants import REPORT, SCHEMA_VERSION
 from patcher.errors import OutputError
-from patcher.planning.plan import REPORT, SCHEMA_VERSION
 from patcher.source.snapshot import Source
 
 

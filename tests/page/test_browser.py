@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from patcher.planning.plan import PAGE
+from patcher.constants import PAGE
 from patcher.verify import Report
 from tests.snapshots.browser import NAMES, chromium, started
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from patcher.constants import CARD, PAGE, PLOTS, REPORT
 from patcher.documents import page, plots
 from patcher.documents.advice import advise
 from patcher.errors import OutputError
 from patcher.patching.patch import PatchedModel, check_output, load
 from patcher.pipeline.api import describe
-from patcher.planning.plan import CARD, PAGE, PLOTS, REPORT, dropped_because
+from patcher.planning.plan import dropped_because
 from patcher.publish.operations import pieces
 from patcher.publish.preflight import unrecorded
 from patcher.source.snapshot import Source

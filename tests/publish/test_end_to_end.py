@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.planning.plan import DRAWN
+from patcher.constants import DRAWN
 from tests.hub import LocalHub
 from tests.publish.tools import Patcher
 
