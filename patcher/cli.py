@@ -253,7 +253,7 @@ def verify(
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     from patcher.constants import CARD
     from patcher.documents import card
-    from patcher.patching.patch import load
+    from patcher.patching.record import load
     from patcher.pipeline import api
     from patcher.verify.devices import parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
@@ -284,7 +284,7 @@ def verify(
 def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
     """Write README.md again from the plan and the last report, with the report's pictures and its page."""
     from patcher.constants import SCHEMA_VERSION
-    from patcher.patching.patch import load
+    from patcher.patching.record import load
     from patcher.pipeline import api
     from patcher.verify.report import load_report
 
@@ -317,7 +317,7 @@ def publish(
     quiet: Quiet = False,
 ) -> None:
     """Push the folder in one commit; the Hub copies the weights from the source, we send the rest."""
-    from patcher.patching.patch import load
+    from patcher.patching.record import load
     from patcher.publish import Patience, Wishes, plan_publication
     from patcher.publish import publish as publish_plan
     from patcher.verify.report import load_report

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.verify.measure.histogram import FINE, Histogram, shift_beyond
 from tests.conftest import MINI, Run
 

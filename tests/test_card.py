@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from patcher.documents import card, templating
-from patcher.patching.patch import PatchedModel, load
+from patcher.patching.record import PatchedModel, load
 from patcher.source.snapshot import Source
 from patcher.verify import Check, Report
 from tests.conftest import COMMIT

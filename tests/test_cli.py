@@ -13,7 +13,7 @@ import pytest
 
 from patcher import cli as commands
 from patcher.cli import main
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from patcher.verify import load_report
 from patcher.verify.texts import load_probe_texts

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import CodeError, SourceError
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import OutputError, SourceError
-from patcher.patching.patch import PatchedModel, check_output, load, staged
+from patcher.patching.record import PatchedModel, load
+from patcher.patching.staging import check_output
+from patcher.patching.writer import staged
 from patcher.pipeline.api import check_place
 from patcher.planning.plan import Plan, make_plan
 from patcher.source.snapshot import resolve, sha256_of

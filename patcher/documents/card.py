@@ -14,7 +14,7 @@ from patcher.constants import CARD
 from patcher.documents import advice
 from patcher.documents.pictures import pictures
 from patcher.documents.templating import template
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.verify.report import Report
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from patcher.documents import advice
 from patcher.documents.pictures import gate, pictures
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED
 from patcher.documents.templating import template, templates
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.verify.report import Check, DeviceReport, Report
 
 TEMPLATE, SCRIPT = "report.html.jinja", "report.js"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import PatcherError, SourceError, VerificationError
-from patcher.patching.patch import Converted
+from patcher.patching.record import Converted
 from patcher.sandbox.guard import TIMEOUT, Start, popen, run_child
 from patcher.source.snapshot import Snapshot
 

@@ -12,7 +12,9 @@ from patcher.constants import CARD, PAGE, SCHEMA_VERSION
 from patcher.documents import card, page, plots
 from patcher.errors import OutputError
 from patcher.patching.convert import Converter
-from patcher.patching.patch import Convert, PatchedModel, check_output, load, rewrite, staged
+from patcher.patching.record import PatchedModel, load
+from patcher.patching.staging import check_output
+from patcher.patching.writer import Convert, rewrite, staged
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, popen, started

@@ -16,7 +16,7 @@ from patcher.constants import SCHEMA_VERSION
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patching.convert import Converter
-from patcher.patching.patch import PatchedModel, load
+from patcher.patching.record import PatchedModel, load
 from patcher.pipeline.api import Verification, check_place, patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 
 from patcher.constants import SCHEMA_VERSION
 from patcher.errors import Interrupted, PatcherError, PublishError
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.publish.check import Checked, check_model
 from patcher.publish.commit import execute
 from patcher.publish.hub import TIMEOUT, Hub, Patience, time_limit

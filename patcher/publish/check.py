@@ -11,7 +11,7 @@ from typing import Any
 
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT, SCHEMA_VERSION
 from patcher.errors import PatcherError, SourceError
-from patcher.patching.patch import FileRecord, PatchedModel, from_record
+from patcher.patching.record import FileRecord, PatchedModel, from_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
 from patcher.publish.operations import NOT_PUBLISHED

@@ -12,7 +12,7 @@ from typing import Any
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Entry
 from patcher.verify.report import Report
 

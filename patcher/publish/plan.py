@@ -10,7 +10,7 @@ from typing import Any
 from patcher.constants import CARD, RECORD, SCHEMA_VERSION
 from patcher.documents import card as cards
 from patcher.errors import PatcherError, PublishError, UsageError
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Operation, Piece, decide, pieces, public
 from patcher.publish.preflight import (

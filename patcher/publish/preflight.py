@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from patcher.constants import DRAWN, RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target

@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import GitRefs
 
 from patcher.constants import CARD, DRAWN, RECORD, TOOL
 from patcher.errors import PublishError
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import NOT_PUBLISHED
 

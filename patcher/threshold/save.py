@@ -15,7 +15,7 @@ from patcher import __version__
 from patcher.constants import CARD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
-from patcher.patching.patch import check_output, whole
+from patcher.patching.staging import check_output, whole
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.source.snapshot import fetch
 from patcher.threshold.repaired import RepairedModel

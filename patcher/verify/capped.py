@@ -11,7 +11,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.sandbox.guard import run_child
 from patcher.verify.checks import put_together
 from patcher.verify.devices import refuse_wish

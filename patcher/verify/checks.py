@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.verify.report import Check, DeviceReport, Report
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from patcher.constants import CARD, CONFIG, DRAWN, REPORT
 from patcher.errors import VerificationError
-from patcher.patching.patch import PatchedModel
+from patcher.patching.record import PatchedModel
 from patcher.planning.rewriting import rewrite_code
 from patcher.sandbox.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started
 from patcher.source.snapshot import sha256_of

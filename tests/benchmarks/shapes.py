@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.verify import base_code
 from tests.benchmarks.processes import ROOT, python, run
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import MAX_TOKENS
 from tests.conftest import MINI, user_environment

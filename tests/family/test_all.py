@@ -16,7 +16,7 @@ import pytest
 
 from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.pipeline.api import Verification
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
 from patcher.planning.plan import Options

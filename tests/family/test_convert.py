@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from patcher.errors import PatcherError, SourceError, UsageError
 from patcher.patching.convert import Converter
 from patcher.patching.convert_child import convert, read_pickle
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve, sha256_of

@@ -13,7 +13,7 @@ from patcher.cli import main
 from patcher.console import Console
 from patcher.documents import card
 from patcher.errors import SourceError, UsageError
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Options, Plan, make_plan
 from patcher.sandbox.guard import run_child

@@ -11,7 +11,7 @@ import yaml
 
 from patcher.documents import markdown
 from patcher.documents.card import render
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.printable import one_line, printable, printable_json
 from tests.conftest import Run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.patching.patch import PatchedModel, load
+from patcher.patching.record import PatchedModel, load
 from patcher.pipeline.api import verify_folder
 from patcher.verify import Report, Verification
 from patcher.verify.texts import load_probe_texts

@@ -131,7 +131,7 @@ def test_a_hostile_text_is_shown_and_not_run(browser: Any, verified: Verified, t
     from dataclasses import replace
 
     from patcher.documents import page
-    from patcher.patching.patch import load
+    from patcher.patching.record import load
 
     text = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">"
     probe = {**verified[1].probe_texts[0], "text": text, "after": {"active_dims": 1, "terms": [[text, 1.0]]}}

@@ -18,7 +18,8 @@ from patcher.constants import CARD, PAGE, PLOTS, REPORT
 from patcher.documents import page, plots
 from patcher.documents.advice import advise
 from patcher.errors import OutputError
-from patcher.patching.patch import PatchedModel, check_output, load
+from patcher.patching.record import PatchedModel, load
+from patcher.patching.staging import check_output
 from patcher.pipeline.api import describe
 from patcher.planning.plan import dropped_because
 from patcher.publish.operations import pieces

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from patcher.documents.card import is_sealed
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env

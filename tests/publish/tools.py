@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Check, Report, seal
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.codemods.base import SoftCap
-from patcher.patching.patch import Converted, FileRecord, PatchedModel
+from patcher.patching.record import Converted, FileRecord, PatchedModel
 from patcher.planning.plan import Options
 from patcher.source.snapshot import Source
 from patcher.verify import Report, Verification, conclude

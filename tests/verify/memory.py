@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.verify import prepare
 from patcher.verify.measure.child import measure
 from tests.verify.running import wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from patcher.patching.patch import PatchedModel, load
+from patcher.patching.record import PatchedModel, load
 from patcher.verify import Report, Verification, conclude, hash_folder, prepare
 from patcher.verify.measure.child import measure
 from patcher.verify.texts import ProbeText

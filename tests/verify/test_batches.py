@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.verify import prepare, verify
 from patcher.verify.measure import batches as module
 from patcher.verify.measure.batches import Encoded, batches, collate, windows

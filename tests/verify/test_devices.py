@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from patcher.errors import UsageError
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.verify import Report, conclude, hash_folder, load_report, prepare
 from patcher.verify.devices import parse_devices, parse_dtype
 from patcher.verify.measure.child import measure

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from patcher.patching.patch import staged
+from patcher.patching.writer import staged
 from patcher.planning.plan import make_plan
 from patcher.sandbox.guard import environment
 from patcher.source.snapshot import resolve

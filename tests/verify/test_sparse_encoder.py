@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.verify import prepare
 from patcher.verify.measure.child import measure
 from patcher.verify.measure.sparse_encoder import compare

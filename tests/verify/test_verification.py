@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from patcher.patching.patch import load
+from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from patcher.verify import base_code
 from tests.conftest import MINI
