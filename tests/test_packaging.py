@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_its_data_and_the_templates_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in (
-        "patcher/cli.py",
+        "patcher/cli/__init__.py",
         "patcher/py.typed",
         "patcher/templates/model_card.md.jinja",
         "patcher/templates/repaired_card.md.jinja",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from patcher.console import number, percent
+from patcher.documents.formatting import number, percent
 from patcher.documents.pictures import gate
 from patcher.verify.report import Report
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patcher import __version__
-from patcher.console import figures
 from patcher.constants import CARD
 from patcher.documents import advice
+from patcher.documents.figures import figures
 from patcher.documents.pictures import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel

@@ -14,9 +14,10 @@ from typing import Any
 from markupsafe import Markup
 
 from patcher import __version__
-from patcher.console import figures, number, percent
 from patcher.constants import PAGE
 from patcher.documents import advice
+from patcher.documents.figures import figures
+from patcher.documents.formatting import number, percent
 from patcher.documents.pictures import gate, pictures
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED
 from patcher.documents.templating import template, templates

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from patcher.console import number, percent
+from patcher.documents.formatting import number, percent
 from patcher.verify.report import Check, Report
 
 GATE = "relu_sparsity"

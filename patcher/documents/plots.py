@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from patcher.console import percent
 from patcher.constants import PLOTS
+from patcher.documents.formatting import percent
 from patcher.documents.pictures import dimensions, gate, pictures
 from patcher.verify.report import Check, Report
 

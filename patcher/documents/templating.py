@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patcher.console import number, percent, size
 from patcher.documents import markdown
+from patcher.documents.formatting import number, percent, size
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from patcher.cli import main
-from patcher.console import Console
+from patcher.cli.console import Console
 from patcher.documents import card
 from patcher.errors import SourceError, UsageError
 from patcher.patching.record import load

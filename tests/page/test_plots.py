@@ -15,8 +15,8 @@ import matplotlib
 import pytest
 from PIL import Image
 
-from patcher.console import percent
 from patcher.documents import plots
+from patcher.documents.formatting import percent
 from patcher.documents.pictures import pictures
 from patcher.verify import Report
 from tests.conftest import ROOT

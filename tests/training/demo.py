@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from patcher.console import percent
+from patcher.documents.formatting import percent
 from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
 from patcher.threshold.measure import DEFAULT, Request, measure

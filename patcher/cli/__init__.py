@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from patcher import __version__
-from patcher.console import Console, family_line, plan_line, threshold_lines
+from patcher.cli.console import Console
+from patcher.cli.tables import family_line, plan_line, threshold_lines
 from patcher.constants import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.printable import printable

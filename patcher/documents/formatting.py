@@ -1,0 +1,37 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+
+def number(value: float | None) -> str:
+    """A value of a report for people: counts as they are, others with six significant digits."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+
+
+def percent(value: float | None) -> str:
+    """A share for people, with two decimals; never rounded up to 100 %."""
+    if value is None:
+        return "-"
+    return f"{min(value * 100, 99.99) if value < 1 else 100:.2f} %"
+
+
+def size(count: int) -> str:
+    """A number of bytes for people, in powers of ten."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def decimal(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def decimal4(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
