@@ -20,7 +20,8 @@ from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, popen, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify.report import Report
-from patcher.verify.verification import CHILD, Progress, Verification
+from patcher.verify.settings import Progress, Verification
+from patcher.verify.verification import CHILD, verify
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
     """Verify and write the report."""
-    report = verification.run(model, child, progress)
+    report = verify(model, verification, child, progress)
     report.write(model.folder)
     return report
 

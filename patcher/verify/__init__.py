@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from patcher.verify.checks import MIN_LOGIT_SPARSITY
     from patcher.verify.report import Check, Report, load_report
-    from patcher.verify.verification import Verification, base_code, conclude, hash_folder, prepare, verify
+    from patcher.verify.settings import Verification
+    from patcher.verify.verification import base_code, conclude, hash_folder, prepare, verify
 
 _HOMES = {
     "MIN_LOGIT_SPARSITY": "checks",
     "Check": "report",
     "Report": "report",
     "load_report": "report",
-    "Verification": "verification",
+    "Verification": "settings",
     "base_code": "verification",
     "conclude": "verification",
     "hash_folder": "verification",

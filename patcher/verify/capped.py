@@ -20,7 +20,7 @@ from patcher.verify.report import Check, DeviceReport, Report
 from patcher.verify.texts import ProbeText
 
 if TYPE_CHECKING:
-    from patcher.verify.verification import Verification
+    from patcher.verify.settings import Verification
 
 CHILD = "patcher.verify.measure.capped_child"
 MAX_BATCH_TOKENS, MAX_TOKENS = 2048, 512

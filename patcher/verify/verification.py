@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -16,56 +15,17 @@ from patcher.constants import CARD, CONFIG, DRAWN, REPORT
 from patcher.errors import VerificationError
 from patcher.patching.record import PatchedModel
 from patcher.planning.rewriting import rewrite_code
-from patcher.sandbox.guard import TIMEOUT, Child, Start, ask, left_behind, popen, started
+from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
-from patcher.verify.checks import MIN_LOGIT_SPARSITY, Measured, judge, put_together
+from patcher.verify.checks import Measured, judge, put_together
 from patcher.verify.devices import refuse_wish
 from patcher.verify.farthest import Ran, farthest
 from patcher.verify.report import DeviceReport, Report
-from patcher.verify.texts import ProbeText
+from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_TOKENS, Progress, Verification
 from patcher.verify.tolerances import law_tolerance
 
 CHILD = "patcher.verify.measure.child"
-MAX_TOKENS = 512
-BATCH_SIZE = 32
-MAX_BATCH_TOKENS = 1024  # with padding; the logits of a batch are what takes memory
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How a folder is to be verified. `timeout` is in seconds, for each device.
-
-    The first of `devices` is the one whose figures lead the report; `attention` is a value for transformers'
-    `attn_implementation`; `start` starts the child processes.
-    """
-
-    texts: tuple[ProbeText, ...]
-    devices: tuple[str, ...] = ("auto",)
-    dtype: str = "float32"
-    attention: str | None = None
-    min_logit_sparsity: float = MIN_LOGIT_SPARSITY
-    timeout: float = TIMEOUT
-    sparse_encoder: bool = False
-    batch_size: int = BATCH_SIZE
-    start: Start = popen
-
-    def covers(self, report: Report) -> bool:
-        """Whether a report passed and says what this verification would find out, on whatever device."""
-        limits = [check.limit for check in report.checks if check.name == "relu_sparsity"]
-        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & {check.name for check in report.checks}
-        return (
-            report.passed
-            and all(limit >= self.min_logit_sparsity for limit in limits)
-            and report.texts == len(self.texts)
-            and (not self.sparse_encoder or bool(theirs))
-        )
-
-    def run(self, model: PatchedModel, child: Child | None = None, progress: Progress = lambda *_: None) -> Report:
-        """Executes the model's code, in a guarded child process (see `verify`)."""
-        return verify(model, self, child, progress)
 
 
 def verify(

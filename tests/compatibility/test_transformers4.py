@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from patcher.patching.record import load
+from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
-from patcher.verify.verification import MAX_TOKENS
 from tests.conftest import MINI, user_environment
 
 PYTHON4 = os.environ.get("PATCHER_TRANSFORMERS4", "")

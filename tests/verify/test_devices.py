@@ -16,9 +16,9 @@ from patcher.patching.record import load
 from patcher.verify import Report, conclude, hash_folder, load_report, prepare
 from patcher.verify.devices import parse_devices, parse_dtype
 from patcher.verify.measure.child import measure
+from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.tolerances import EPS, device_tolerance, law_tolerance, spacing
-from patcher.verify.verification import Verification
 from tests.conftest import Run
 from tests.verify.running import failed, report_on, wanted
 from tests.verify.test_verification import alter

@@ -16,8 +16,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from patcher.errors import UsageError
+from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import ProbeText, lines, load_probe_texts, load_questions
-from patcher.verify.verification import MAX_TOKENS
 from tests.conftest import MINI
 
 NORBERT4_LOCAL_WINDOW = 256  # tokens, in the published models

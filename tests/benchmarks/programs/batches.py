@@ -15,8 +15,8 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from patcher.verify.measure.batches import batches, windows
+from patcher.verify.settings import BATCH_SIZE, MAX_BATCH_TOKENS, MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
-from patcher.verify.verification import BATCH_SIZE, MAX_BATCH_TOKENS, MAX_TOKENS
 
 
 def main(patched: str, texts: str, out: str) -> None:
