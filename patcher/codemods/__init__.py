@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from patcher.codemods.base import Applied, Code, Codemod, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.checkpointing import checkpointing
+from patcher.codemods.code import Code, Codemod
+from patcher.codemods.dataflow.package import Package
 from patcher.codemods.is_decoder import is_decoder
-from patcher.codemods.package import Package
+from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.rotary_tables import rotary_tables
 from patcher.codemods.soft_cap import Target, soft_cap
 from patcher.codemods.tied_weights import tied_weights

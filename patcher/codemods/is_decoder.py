@@ -10,7 +10,10 @@ import re
 
 import libcst as cst
 
-from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, is_name, last_name, rewrite
+from patcher.codemods.code import Code
+from patcher.codemods.nodes import is_name, last_name
+from patcher.codemods.outcomes import Applied, NotNeeded, Outcome
+from patcher.codemods.rewrite import Replacement, rewrite
 
 _READ = re.compile(r"\.\s*is_decoder\b")
 

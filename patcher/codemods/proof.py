@@ -10,8 +10,9 @@ from difflib import SequenceMatcher
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from patcher.codemods.base import Code, Span
-from patcher.codemods.pieces import lines as lines
+from patcher.codemods.chunks import lines as lines
+from patcher.codemods.code import Code
+from patcher.codemods.outcomes import Span
 from patcher.errors import CodeError
 
 

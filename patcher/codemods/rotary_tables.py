@@ -10,21 +10,10 @@ from __future__ import annotations
 
 import libcst as cst
 
-from patcher.codemods.base import (
-    Applied,
-    Code,
-    NotNeeded,
-    Outcome,
-    Refused,
-    Replacement,
-    Span,
-    base_names,
-    dotted,
-    is_name,
-    methods,
-    rewrite,
-    walk,
-)
+from patcher.codemods.code import Code
+from patcher.codemods.nodes import base_names, dotted, is_name, methods, walk
+from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Refused, Span
+from patcher.codemods.rewrite import Replacement, rewrite
 
 _ARGUMENTS = "_init_arguments"
 _COMMENT = "# transformers 5 leaves non-persistent buffers uninitialised after loading; they are computed again here."

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import libcst as cst
 
-from patcher.codemods.base import Applied, Code, NotNeeded, Outcome, Replacement, Span, is_name, rewrite
+from patcher.codemods.code import Code
+from patcher.codemods.nodes import is_name
+from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Span
+from patcher.codemods.rewrite import Replacement, rewrite
 
 _NAME = "_tied_weights_keys"
 

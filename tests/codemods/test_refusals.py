@@ -125,7 +125,7 @@ def names_in_the_source() -> set[str]:
     """What Refused and Doubt are given, what a function returns for them, and every other text with hyphens in it."""
     found: set[str] = set()
     root = Path(patcher.codemods.__file__).parent
-    for path in [*root.rglob("*.py"), root.parent / "rewriting.py"]:
+    for path in [*root.rglob("*.py"), root.parent / "planning" / "rewriting.py"]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Refused", "Doubt"}:
                 found |= texts(node.args[0], NAME)

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.codemods.base import SoftCap
+from patcher.codemods.outcomes import SoftCap
 from patcher.patching.record import Converted, FileRecord, PatchedModel
 from patcher.planning.plan import Options
 from patcher.source.snapshot import Source

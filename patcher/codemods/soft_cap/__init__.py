@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 
 import libcst as cst
 
-from patcher.codemods.base import Applied, Code, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span, rewrite
-from patcher.codemods.package import Class, Package
+from patcher.codemods.code import Code
+from patcher.codemods.dataflow.flow import Enter, Flow, Op
+from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.package import Class, Package
+from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
+from patcher.codemods.rewrite import rewrite
 from patcher.codemods.soft_cap.callers import other_callers
 from patcher.codemods.soft_cap.caps import Cap, Doubt, find, used_elsewhere
-from patcher.codemods.soft_cap.flow import Enter, Flow, Op
-from patcher.codemods.soft_cap.frame import Frame
 from patcher.codemods.soft_cap.key import controlling_key, line_of, with_key, without_key
 from patcher.codemods.soft_cap.removal import describe, marked, remove
 

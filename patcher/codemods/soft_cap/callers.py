@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import libcst as cst
 
-from patcher.codemods.base import walk
-from patcher.codemods.package import Class, Package
+from patcher.codemods.dataflow.flow import Flow, called
+from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.package import Class, Package
+from patcher.codemods.nodes import walk
 from patcher.codemods.soft_cap.caps import Cap
-from patcher.codemods.soft_cap.flow import Flow, called
-from patcher.codemods.soft_cap.frame import Frame
 
 
 def other_callers(package: Package, caps: Iterable[Cap], flows: Iterable[Flow]) -> Iterator[tuple[Frame, cst.Call]]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import libcst as cst
 
-from patcher.codemods.base import walk
-from patcher.codemods.reaching import mutated, written_into
-from patcher.codemods.soft_cap.flow import BOUNDED, Enter, Flow, Join, Leave, Link, Move, Op, Way, taker
-from patcher.codemods.soft_cap.frame import Frame
+from patcher.codemods.dataflow.flow import BOUNDED, Enter, Flow, Join, Leave, Link, Move, Op, Way, taker
+from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.reaching import mutated, written_into
+from patcher.codemods.nodes import walk
 
 _EXACT = 1e-9  # relative; constants are written with a few digits, and 15 + 15 * tanh has to be met
 

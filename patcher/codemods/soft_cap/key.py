@@ -9,8 +9,8 @@ from typing import Any
 
 import libcst as cst
 
+from patcher.codemods.dataflow.flow import Op
 from patcher.codemods.soft_cap.caps import Cap
-from patcher.codemods.soft_cap.flow import Op
 
 Key = tuple[str, ...]
 

@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import libcst as cst
 
-from patcher.codemods.base import MARK, Code, Replacement, SoftCap, Span, comment_line, dotted, walk
-from patcher.codemods.reaching import Body
+from patcher.codemods.code import MARK, Code
+from patcher.codemods.dataflow.flow import Op
+from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.reaching import Body
+from patcher.codemods.nodes import comment_line, dotted, walk
+from patcher.codemods.outcomes import SoftCap, Span
+from patcher.codemods.rewrite import Replacement
 from patcher.codemods.soft_cap.caps import Cap, Law
-from patcher.codemods.soft_cap.flow import Op
-from patcher.codemods.soft_cap.frame import Frame
 
 _WHY = {
     "sigmoid": "a sigmoid is never negative, so ReLU in SPLADE gave no zeros.",

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import libcst as cst
 
-from patcher.codemods.base import children, dotted, walk
+from patcher.codemods.nodes import children, dotted, walk
 
 _IN_PLACE = {"sigmoid_", "tanh_", "mul_", "multiply_", "div_", "divide_", "true_divide_", "add_", "sub_", "neg_"}
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import libcst as cst
 
-from patcher.codemods.base import Code, dotted
-from patcher.codemods.package import Class, Definition, External, Function, Package, Value
-from patcher.codemods.reaching import Body
-from patcher.codemods.reaching import Definition as Reached
+from patcher.codemods.code import Code
+from patcher.codemods.dataflow.package import Class, Definition, External, Function, Package, Value
+from patcher.codemods.dataflow.reaching import Body
+from patcher.codemods.dataflow.reaching import Definition as Reached
+from patcher.codemods.nodes import dotted
 
 _DEPTH = 16  # constants named by constants; deeper than anybody writes, and an end to circles
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]

@@ -7,7 +7,7 @@ import contextlib
 import io
 import re
 import tokenize
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,10 +18,9 @@ import libcst as cst
 from libcst.helpers import get_full_name_for_node
 from libcst.metadata import Scope
 
-from patcher.codemods.pieces import Piece, Unreadable, cut, lines, outer_scope
-from patcher.codemods.pieces import children as children
-from patcher.codemods.pieces import walk as walk
-from patcher.codemods.shape import check_depth, check_size
+from patcher.codemods.chunks import Piece, Unreadable, cut, lines, outer_scope
+from patcher.codemods.limits import check_depth, check_size
+from patcher.codemods.outcomes import Outcome, Span
 from patcher.errors import CodeError
 
 MARK = "splade-patcher:"
@@ -30,81 +29,6 @@ _GLOBAL = re.compile(r"\bglobal\s")
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 Node = TypeVar("Node", bound=cst.CSTNode)
 PythonNode = TypeVar("PythonNode", bound=ast.AST)
-
-
-@dataclass(frozen=True)
-class SoftCap:
-    """A cap as found in the code: `scale * kind(x / temperature)` with kind sigmoid or tanh. `line` counts from 1.
-
-    Without the cap the model gives x - shift; `shift` is 0 unless somebody asked for a calibrated one.
-    """
-
-    class_name: str
-    function: str
-    file: str
-    line: int
-    expression: str
-    scale: float
-    temperature: float
-    kind: str = "sigmoid"
-    shift: float = 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "class": self.class_name,
-            "function": self.function,
-            "file": self.file,
-            "line": self.line,
-            "expression": self.expression,
-            "scale": self.scale,
-            "temperature": self.temperature,
-            "kind": self.kind,
-            "shift": self.shift,
-        }
-
-
-@dataclass(frozen=True)
-class Span:
-    """Lines first..last (from 1, both included) of the file that a codemod was given and means to change."""
-
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Applied:
-    """The new code, and the lines of the old code that were meant to change."""
-
-    code: bytes
-    spans: tuple[Span, ...]
-    soft_cap: SoftCap | None = None
-
-
-@dataclass(frozen=True)
-class NotNeeded:
-    """Nothing to do here, and why."""
-
-    reason: str
-    soft_cap: SoftCap | None = None
-
-
-@dataclass(frozen=True)
-class LeftAlone:
-    """Found, and not changed because nobody asked for it; the reason says how to."""
-
-    reason: str
-    soft_cap: SoftCap
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The place to change is missing, ambiguous or not understood; nothing was changed. `name` is stable."""
-
-    name: str
-    reason: str
-
-
-Outcome = Applied | NotNeeded | LeftAlone | Refused
 
 
 @dataclass(frozen=True)
@@ -413,91 +337,3 @@ class Codemod(Protocol):
     """One idea: a pure function from a file to an outcome."""
 
     def __call__(self, code: Code) -> Outcome: ...
-
-
-Replacement = Callable[[Any], Any]
-
-
-def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> bytes:
-    """The file with each given node replaced by what its function makes of it, and all else as it was, or CodeError."""
-    texts, places = [], {node: code.place(node)[0] for node in replacements}
-    for piece in code.pieces:
-        here = [node for node in replacements if places[node] is piece]
-        if not here:
-            texts.append(piece.text)
-            continue
-        if piece.module.code != piece.text:
-            raise CodeError(
-                f"{code.path} can't be written back byte for byte (line ends of old Macs, or a form feed?).",
-                "Save it with ordinary line ends, or report it to the authors of the model.",
-            )
-        touched: set[cst.CSTNode] = set()
-        for node in here:
-            while node not in touched:
-                touched.add(node)
-                node = piece.parents.get(node, node)
-        texts.append(_rebuilt(piece.module, touched, replacements).code)
-    return "".join(texts).encode(code.encoding)
-
-
-def _rebuilt(
-    node: cst.CSTNode, touched: Collection[cst.CSTNode], replacements: Mapping[cst.CSTNode, Replacement]
-) -> Any:
-    """A node with the replacements below it and its own; what is not touched is the same object as before."""
-    if node not in touched:
-        return node
-    fields: dict[str, Any] = {}
-    for name in node.__dataclass_fields__:
-        value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
-            fields[name] = _rebuilt(value, touched, replacements)
-        elif isinstance(value, (list, tuple)) and any(item in touched for item in value):
-            items: list[Any] = []
-            for item in value:
-                new = _rebuilt(item, touched, replacements)
-                if isinstance(new, cst.FlattenSentinel):
-                    items += new
-                elif new is not cst.RemovalSentinel.REMOVE:
-                    items.append(new)
-            fields[name] = items
-    updated = node.with_changes(**fields)
-    replace_ = replacements.get(node)
-    return replace_(updated) if replace_ else updated
-
-
-def methods(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:
-    """The methods of a class by name."""
-    return {item.name.value: item for item in node.body.body if isinstance(item, cst.FunctionDef)}
-
-
-def base_names(node: cst.ClassDef) -> list[str]:
-    """Names of the base classes as written; a dotted name gives its last part."""
-    values = [argument.value for argument in node.bases]
-    return [name for value in values if (name := last_name(value))]
-
-
-def last_name(node: cst.CSTNode) -> str | None:
-    """`sigmoid` for `sigmoid` and for `torch.sigmoid`; None for anything that isn't a name."""
-    if isinstance(node, cst.Name):
-        return node.value
-    return node.attr.value if isinstance(node, cst.Attribute) else None
-
-
-def dotted(node: cst.CSTNode) -> str | None:
-    """`a.b.c` as text; None for anything that isn't made of names alone."""
-    if isinstance(node, cst.Name):
-        return node.value
-    if isinstance(node, cst.Attribute):
-        before = dotted(node.value)
-        return None if before is None else f"{before}.{node.attr.value}"
-    return None
-
-
-def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:
-    """A comment on a line of its own, indented like the block it stands in."""
-    return cst.EmptyLine(indent=True, comment=cst.Comment(f"# {text}"), newline=newline or cst.Newline())
-
-
-def is_name(node: cst.CSTNode | None, name: str) -> bool:
-    """Whether a node is this name, undotted."""
-    return isinstance(node, cst.Name) and node.value == name

@@ -12,8 +12,9 @@ from typing import Any
 
 import libcst as cst
 
-from patcher.codemods.base import Code, dotted, last_name, methods
-from patcher.codemods.reaching import Body
+from patcher.codemods.code import Code
+from patcher.codemods.dataflow.reaching import Body
+from patcher.codemods.nodes import dotted, last_name, methods
 
 
 @dataclass(frozen=True)

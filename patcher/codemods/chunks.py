@@ -10,11 +10,12 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, cached_property
-from typing import Any
+from functools import cached_property
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
+
+from patcher.codemods.nodes import children, walk
 
 _CHAIN = re.compile(r"(?:(?:not|await|lambda\b[^:]*:|[-+~])\s*){200}")  # operators before operators
 _DEEP = 200  # brackets in brackets; Python's parser stops there, LibCST's brings the process down with it
@@ -282,38 +283,3 @@ def _blocks(ours: cst.CSTNode, theirs: ast.stmt) -> Iterator[tuple[Sequence[cst.
     for many in ("handlers", "cases"):
         for one, twin in zip(getattr(ours, many, ()), getattr(theirs, many, ()), strict=True):
             yield one.body.body, twin.body
-
-
-def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """The node and all below it, in the order of the fields. Several times faster than a LibCST visitor."""
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting += reversed(list(children(node)))
-
-
-def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """What stands right below a node, in the order of its fields."""
-    kind: Any = type(node)
-    for name in _fields(kind):
-        value = getattr(node, name)
-        kind = type(value)
-        if _is_node(kind):
-            yield value
-        elif kind is list or kind is tuple:
-            yield from (item for item in value if _is_node(_kind(item)))
-
-
-def _kind(item: object) -> Any:
-    return type(item)
-
-
-@cache
-def _fields(kind: Any) -> tuple[str, ...]:
-    return tuple(kind.__dataclass_fields__)
-
-
-@cache  # nodes are of abstract classes, for which isinstance is slow
-def _is_node(kind: Any) -> bool:
-    return issubclass(kind, cst.CSTNode)

@@ -1,0 +1,82 @@
+"""Small questions to a LibCST tree: names, methods, what lies below a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import libcst as cst
+
+
+def methods(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:
+    """The methods of a class by name."""
+    return {item.name.value: item for item in node.body.body if isinstance(item, cst.FunctionDef)}
+
+
+def base_names(node: cst.ClassDef) -> list[str]:
+    """Names of the base classes as written; a dotted name gives its last part."""
+    values = [argument.value for argument in node.bases]
+    return [name for value in values if (name := last_name(value))]
+
+
+def last_name(node: cst.CSTNode) -> str | None:
+    """`sigmoid` for `sigmoid` and for `torch.sigmoid`; None for anything that isn't a name."""
+    if isinstance(node, cst.Name):
+        return node.value
+    return node.attr.value if isinstance(node, cst.Attribute) else None
+
+
+def dotted(node: cst.CSTNode) -> str | None:
+    """`a.b.c` as text; None for anything that isn't made of names alone."""
+    if isinstance(node, cst.Name):
+        return node.value
+    if isinstance(node, cst.Attribute):
+        before = dotted(node.value)
+        return None if before is None else f"{before}.{node.attr.value}"
+    return None
+
+
+def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:
+    """A comment on a line of its own, indented like the block it stands in."""
+    return cst.EmptyLine(indent=True, comment=cst.Comment(f"# {text}"), newline=newline or cst.Newline())
+
+
+def is_name(node: cst.CSTNode | None, name: str) -> bool:
+    """Whether a node is this name, undotted."""
+    return isinstance(node, cst.Name) and node.value == name
+
+
+def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The node and all below it, in the order of the fields. Several times faster than a LibCST visitor."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += reversed(list(children(node)))
+
+
+def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """What stands right below a node, in the order of its fields."""
+    kind: Any = type(node)
+    for name in _fields(kind):
+        value = getattr(node, name)
+        kind = type(value)
+        if _is_node(kind):
+            yield value
+        elif kind is list or kind is tuple:
+            yield from (item for item in value if _is_node(_kind(item)))
+
+
+def _kind(item: object) -> Any:
+    return type(item)
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(kind.__dataclass_fields__)
+
+
+@cache  # nodes are of abstract classes, for which isinstance is slow
+def _is_node(kind: Any) -> bool:
+    return issubclass(kind, cst.CSTNode)
