@@ -29,17 +29,17 @@ class Mutation:
 
 
 JUDGED = "verify/test_checks.py::test_each_fault_fails_its_own_check[change{}-{}]"
-CAPPED = "family/test_trained.py::test_each_check_fails_by_itself[change{0}-fails{0}]"
+CAPPED = "pipeline/test_trained.py::test_each_check_fails_by_itself[change{0}-fails{0}]"
 HASHES = "verify/test_conclude.py::test_a_weight_file_with_another_hash_fails_although_the_tensors_look_right"
 APART = "verify/test_conclude.py::test_a_device_that_differs_or_was_not_compared_does_not_agree"
-COMPARED = "verify/test_comparison.py::test_"
+COMPARED = "verify/measure/test_comparison.py::test_"
 OFF_LAW = COMPARED + "one_logit_off_the_law_shows_above_and_below_it"
-FIGURES = "verify/test_figures.py::test_figures_leave_out_padding_and_the_synthetic_row"
+FIGURES = "verify/measure/test_figures.py::test_figures_leave_out_padding_and_the_synthetic_row"
 VERIFIED = "verify/test_verification.py::test_"
 KEPT = "verify/test_checks.py::test_shifted_logits_have_to_keep_their_rankings[1-fails1]"
 THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails[found{}]"
-GARBAGE = "family/test_trained.py::test_wrong_tables_and_logits_that_are_not_finite_are_caught"
-READ_BACK = "family/test_convert.py::test_a_tensor_that_reads_back_otherwise_is_found"
+GARBAGE = "pipeline/test_trained.py::test_wrong_tables_and_logits_that_are_not_finite_are_caught"
+READ_BACK = "patching/test_convert.py::test_a_tensor_that_reads_back_otherwise_is_found"
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
 # fmt: off
@@ -54,7 +54,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "if files.get(file.path) != file.carried", "if False", HASHES),
     ("weights_unchanged", "hashes are not compared where the cap stays", "verify/capped.py",
      "if files.get(file.path) != file.carried", "if False",
-     "family/test_trained.py::test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right"),
+     "pipeline/test_trained.py::test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right"),
     ("weights_unchanged", "tensors in memory are looked up by name only", "verify/measure/models.py",
      "if name not in state or not _equal(state[name], tensor):", "if name not in state:",
      VERIFIED + "a_weight_that_the_code_alters_on_loading_is_caught"),
@@ -115,7 +115,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("sparse_encoder_agrees", "any pooling passes", "verify/checks.py",
      'found["pooling"] == "SpladePooling" and ', "", THEIRS.format(0)),
     ("sparse_encoder_agrees", "fewer active dims than ours are no disagreement", "verify/measure/sparse_encoder.py",
-     "sum(a != b for", "sum(a < b for", "verify/test_sparse_encoder.py::test_each_text_that_disagrees_counts"),
+     "sum(a != b for", "sum(a < b for", "verify/measure/test_sparse_encoder.py::test_each_text_that_disagrees_counts"),
     ("devices_agree", "any difference passes", "verify/checks.py",
      'bool(value <= limit and found["texts"])', 'bool(found["texts"])', APART + "[beyond]"),
     ("devices_agree", "no text is enough", "verify/checks.py", ' and found["texts"])', ")", APART + "[no texts]"),
@@ -156,6 +156,6 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "one + other if one != one or other != other else max(one, other)", "max(other, one)",
      COMPARED + "a_logit_that_is_not_finite_is_counted_and_leaves_no_error_that_could_pass"),
     ("not finite", "they are not counted", "verify/measure/figures.py", "+= real.numel() - finite.numel()", "+= 0",
-     "verify/test_figures.py::test_values_that_are_not_finite_are_counted_and_kept_out_of_the_extremes"),
+     "verify/measure/test_figures.py::test_values_that_are_not_finite_are_counted_and_kept_out_of_the_extremes"),
 ))
 # fmt: on

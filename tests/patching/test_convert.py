@@ -22,7 +22,7 @@ from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, Run
-from tests.family.conftest import EMBEDDING, OUTPUT, Pickled, pickle_weights
+from tests.pipeline.conftest import EMBEDDING, OUTPUT, Pickled, pickle_weights
 from tests.verify.running import failed, report_on
 
 

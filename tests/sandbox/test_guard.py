@@ -12,7 +12,7 @@ from patcher.errors import VerificationError
 from patcher.sandbox.guard import run_child
 
 TOKEN = "hf_recognisableFakeToken0123456789"
-CHILD = "tests.verify.probe"
+CHILD = "tests.sandbox.probe"
 
 
 @pytest.fixture

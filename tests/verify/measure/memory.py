@@ -1,6 +1,6 @@
 """Measures the peak memory of a verification in a process of its own; prints bytes as JSON. Linux only.
 
-Usage: python -m tests.verify.memory PATCHED_MINI PATCHED_LARGE SCRATCH
+Usage: python -m tests.verify.measure.memory PATCHED_MINI PATCHED_LARGE SCRATCH
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from patcher.publish.preflight import unrecorded
 from patcher.source.snapshot import Source
 from patcher.verify import Check, Report, hash_folder, load_report
 from tests.conftest import Run
-from tests.page.conftest import TOO_HIGH
+from tests.documents.conftest import TOO_HIGH
 
 Verified = tuple[Path, Report]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028--><!--"
@@ -237,7 +237,7 @@ def test_describing_again_without_a_report_removes_what_was_drawn(verified: Veri
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_have_a_contrast_of_at_least_four_and_a_half(scheme: str) -> None:
-    from tests.page.test_plots import luminance
+    from tests.documents.test_plots import luminance
 
     css = (page.templates() / "report.css").read_text()
     block = css.split("@media (prefers-color-scheme: dark)")[scheme == "dark"]

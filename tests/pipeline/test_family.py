@@ -23,7 +23,7 @@ from patcher.planning.plan import Options
 from patcher.source.snapshot import sha256_of
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, user_environment
-from tests.family.conftest import pickle_weights
+from tests.pipeline.conftest import pickle_weights
 
 CODE = "modeling_gptbert.py"
 

@@ -51,7 +51,7 @@ def large(tmp_path: Path) -> Path:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_stays_below_one_and_a_half_models(patched: Path, large: Path, tmp_path: Path) -> None:
     """The limit: 1.4 times the weights, and the logits of a batch."""
-    command = [sys.executable, "-m", "tests.verify.memory", str(patched), str(large), str(tmp_path / "scratch")]
+    command = [sys.executable, "-m", "tests.verify.measure.memory", str(patched), str(large), str(tmp_path / "scratch")]
     (tmp_path / "home").mkdir()
     guarded = environment(tmp_path / "home", "cpu")
     done = subprocess.run(command, cwd=ROOT, env=guarded, capture_output=True, text=True)

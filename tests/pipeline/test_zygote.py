@@ -15,7 +15,7 @@ from patcher.sandbox.guard import popen, run_child
 from patcher.verify import zygote
 from patcher.verify.zygote import imported_once
 
-CHILD = "tests.family.probe"
+CHILD = "tests.pipeline.probe"
 Runner = Callable[..., dict[str, Any]]
 
 

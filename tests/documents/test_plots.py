@@ -20,7 +20,7 @@ from patcher.documents.formatting import percent
 from patcher.documents.pictures import pictures
 from patcher.verify import Report
 from tests.conftest import ROOT
-from tests.page.conftest import TOO_HIGH
+from tests.documents.conftest import TOO_HIGH
 
 Verified = tuple[Path, Report]
 NAMES = ("logits", "sparsity", "active_dims")

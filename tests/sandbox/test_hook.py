@@ -16,9 +16,9 @@ import pytest
 
 from patcher.errors import VerificationError
 from patcher.sandbox.guard import run_child
-from tests.hostile.acts import ACTS
+from tests.sandbox.acts import ACTS
 
-CHILD = "tests.hostile.acts"
+CHILD = "tests.sandbox.acts"
 HEADER = Path(sysconfig.get_path("include"), "Python.h")
 SECRET = "hf_RecognisableSecretToken0123456789"
 TOKEN_FILES = (".cache/huggingface/token", ".netrc", ".git-credentials")
