@@ -53,6 +53,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 train: $(STAMP) ## train a SPLADE retriever on a patched base: CONFIG=
 	$(BIN)/python templates/train_splade.py $(CONFIG) $(ARGS)
