@@ -112,6 +112,7 @@ def plan(
     from patcher.source.snapshot import resolve
 
     console = Console(as_json, quiet)
+    console.listen()
     options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
     made = make_plan(resolve(source, revision), options)
     console.result(made.as_json(), str(made.source), lambda: console.plan(made))
@@ -164,6 +165,7 @@ def patch(
     min_logit_sparsity = min_logit_sparsity if calibrate is None else calibrate
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
+    console.listen()
     options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
     verification = None
     if not no_verify:
@@ -191,9 +193,7 @@ def patch(
         _agree(console, trust_remote_code, made.executed, str(snapshot.source))
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress() as progress:
-        done = api.patch_model(
-            made, snapshot, out, verification, code_only, console.talk, progress, calibrate=calibrate is not None
-        )
+        done = api.patch_model(made, snapshot, out, verification, code_only, progress, calibrate=calibrate is not None)
 
     def human() -> None:
         console.diff(done.plan.diff)
@@ -214,9 +214,9 @@ def _patch_all(
     from patcher.pipeline.family import look, patch_all, read_list
     from patcher.verify.zygote import imported_once
 
-    members = look(read_list(path, out), options, console.talk)
+    members = look(read_list(path, out), options)
     if verification is None:
-        done = patch_all(members, None, say=console.talk)
+        done = patch_all(members, None)
     else:
         code = {
             f"{member.plan.source}: {path}": content
@@ -227,7 +227,7 @@ def _patch_all(
         if code:
             _agree(console, trusted, code, f"{sum(member.runs for member in members)} models")
         with imported_once(verification.sparse_encoder) as start:
-            done = patch_all(members, verification, start, console.talk)
+            done = patch_all(members, verification, start)
     lines = "\n".join(family_line(outcome) for outcome in done.all)
     console.result(done.as_json(), lines, lambda: console.family(done))
     if not done.passed:
@@ -261,6 +261,7 @@ def verify(
 
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
+    console.listen()
     model = load(folder)
     probes = load_probe_texts(texts)
     code = {path: (folder / path).read_bytes() for path in _code_files(folder)}
@@ -290,6 +291,7 @@ def write_card(folder: FolderArgument, as_json: Json = False, quiet: Quiet = Fal
     from patcher.verify.report import load_report
 
     console = Console(as_json, quiet)
+    console.listen()
     path = api.describe(load(folder), load_report(folder), folder.resolve().name)
     console.result(
         {"schema_version": SCHEMA_VERSION, "path": str(path)}, str(path), lambda: console.line(f"Wrote {path}")
@@ -319,15 +321,18 @@ def publish(
 ) -> None:
     """Push the folder in one commit; the Hub copies the weights from the source, we send the rest."""
     from patcher.patching.record import load
-    from patcher.publish import Patience, Wishes, plan_publication
+    from patcher.publish import PublishOptions, RetryPolicy, plan_publication
     from patcher.publish import publish as publish_plan
     from patcher.verify.report import load_report
 
     console = Console(as_json, quiet)
+    console.listen()
     console.silence_client()
-    patience = Patience(timeout)
-    wishes = Wishes(private, create_pr, revision, tag, commit_message, upload_weights, force, replace_card, unverified)
-    planned = plan_publication(load(folder), load_report(folder), repo_id, wishes, patience, console.talk)
+    retry = RetryPolicy(timeout)
+    options = PublishOptions(
+        private, create_pr, revision, tag, commit_message, upload_weights, force, replace_card, unverified
+    )
+    planned = plan_publication(load(folder), load_report(folder), repo_id, options, retry)
     if dry_run:
         console.result(planned.as_json(), plan_line(planned), lambda: console.publish_plan(planned))
         return
@@ -337,7 +342,7 @@ def publish(
         if not console.confirm("Publish this?"):
             raise PublishError("Nobody agreed to publishing; nothing was written.", "Add --yes, or --dry-run to look.")
     console.talk(plan_line(planned))
-    done = publish_plan(planned, patience, console.talk)
+    done = publish_plan(planned, retry)
     console.result(done.as_json(), done.url, lambda: console.publication(done))
     if not done.passed:
         raise typer.Exit(1)
@@ -352,12 +357,13 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Hold a published model against its record and its source. Runs nothing of it, needs no weights."""
-    from patcher.publish import Patience
+    from patcher.publish import RetryPolicy
     from patcher.publish import check as check_published
 
     console = Console(as_json, quiet)
+    console.listen()
     console.silence_client()
-    found = check_published(repo_id, revision, Patience(timeout))
+    found = check_published(repo_id, revision, RetryPolicy(timeout))
     console.result(found.as_json(), "passed" if found.passed else "failed", lambda: console.checked(found))
     if not found.passed:
         raise typer.Exit(1)
@@ -397,6 +403,7 @@ def use_threshold(
     from patcher.threshold.save import save as save_with_threshold
 
     console = Console(as_json, quiet)
+    console.listen()
     request = Request(chosen, sweep or plot is not None, device.value, timeout)
     evaluation = load_evaluation(queries, documents, qrels)
     if plot is not None:
@@ -507,7 +514,7 @@ def _verdict(folder: Path, report: Report | None) -> str:
         return f"Written: {folder} (not verified; run `patcher verify {folder}` before you use it)"
     if report.passed:
         return f"Verified: {folder} passed all {len(report.all_checks)} checks."
-    failed = ", ".join(dict.fromkeys(check.name for check in report.all_checks if not check.passed))
+    failed = ", ".join(check.name for check in report.failed)
     return f"FAILED: {folder} did not pass {failed}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from patcher.cli.tables import (
     SWEEP_HEADERS,
-    _devices,
     _edits,
     _files,
     _short,
@@ -44,6 +44,12 @@ class Console:
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
+
+    def listen(self) -> None:
+        """Show what the package logs, on stderr, until another console listens."""
+        logger = logging.getLogger("patcher")
+        logger.handlers[:] = [_Talk(self)]
+        logger.setLevel(logging.INFO)
 
     @cached_property
     def _out(self) -> Rich:
@@ -130,7 +136,7 @@ class Console:
 
     def report(self, report: Report) -> None:
         """One table: every figure and every check, base beside patched, against its limit. A column per device."""
-        several = [str(device.environment["device"]) for device in _devices(report)]
+        several = [str(device.environment["device"]) for device in report.devices]
         patched = ["patched"] if len(several) == 1 else [f"patched, {device}" for device in several]
         headers, rows = ("", "base", *patched, "limit", "verdict"), verdicts(report)
         if not report.before:  # the cap stays: there is one model, and nothing to hold it against
@@ -261,6 +267,18 @@ class Console:
             return input().strip().lower() in {"y", "yes"}
         except EOFError:
             return None
+
+
+class _Talk(logging.Handler):
+    """Hands what is logged to a console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        self._console.talk(record.getMessage())
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from patcher.publish import Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.threshold.sweep import Row
-    from patcher.verify.report import DeviceReport, Report
+    from patcher.verify.report import Report
 
 
 # What a check's value counts, for somebody who has never seen one; the figure's own row takes its limit and verdict.
@@ -38,7 +38,7 @@ _FIGURES = {"negative logits": "negative_logits", "logit sparsity": "relu_sparsi
 
 def verdicts(report: Report) -> list[tuple[str, ...]]:
     """The table of a verification, row by row: what it is, base, patched (per device), limit, verdict."""
-    devices = _devices(report)
+    devices = report.devices
     checks = [{check.name: check for check in device.checks} for device in devices]
 
     def verdict(name: str) -> str:
@@ -58,10 +58,6 @@ def verdicts(report: Report) -> list[tuple[str, ...]]:
         limit = number(checks[0][name].limit)
         rows.append((words, "", *values, f"<= {limit}" if limit != "0" else limit, verdict(name)))
     return rows
-
-
-def _devices(report: Report) -> list[Report | DeviceReport]:
-    return [report, *report.more_devices]
 
 
 SWEEP_HEADERS = (
@@ -145,8 +141,8 @@ def plan_line(plan: PublishPlan) -> str:
     target = plan.target
     if plan.case == "equal":
         return f"{plan.repo_id} holds exactly this already, at {str(target.head)[:7]}. Nothing to commit."
-    where = f"a pull request on {plan.repo_id}" if plan.wishes.create_pr else f"{plan.repo_id} ({target.revision})"
-    seen = "private" if plan.wishes.private or target.private else "public"
+    where = f"a pull request on {plan.repo_id}" if plan.options.create_pr else f"{plan.repo_id} ({target.revision})"
+    seen = "private" if plan.options.private or target.private else "public"
     what = {"new": "new", "update": "an update of an earlier publication", "replace": "REPLACING what is there"}[
         plan.case
     ]

@@ -49,9 +49,7 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
     if check is None or check.passed or check.value is None:
         return None
     # Without a single negative logit nothing is zero either: that check fails for the same reason.
-    others = [
-        one.name for one in report.all_checks if not one.passed and one.name not in {check.name, "negative_logits"}
-    ]
+    others = [one.name for one in report.failed if one.name not in {check.name, "negative_logits"}]
     if others:
         return None
     verdict = (

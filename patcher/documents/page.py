@@ -22,7 +22,7 @@ from patcher.documents.pictures import gate, pictures
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED
 from patcher.documents.templating import template, templates
 from patcher.patching.record import PatchedModel
-from patcher.verify.report import Check, DeviceReport, Report
+from patcher.verify.report import Check, Report
 
 TEMPLATE, SCRIPT = "report.html.jinja", "report.js"
 _SHARES = {"negative_logits": "negative_fraction", "relu_sparsity": "logit_sparsity"}
@@ -51,7 +51,7 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
         gate=gate(report),
         rows=check_rows(report),
         figures=figure_rows(report),
-        devices=[str(device.environment.get("device", "-")) for device in _devices(report)],
+        devices=[str(device.environment.get("device", "-")) for device in report.devices],
         pictures=[
             (picture, inline(drawn[picture.svg], picture.name)) for picture in pictures(report) if picture.svg in drawn
         ],
@@ -84,7 +84,7 @@ def check_rows(report: Report) -> list[tuple[Check, str, list[str], str]]:
     """
     rows = []
     for first in report.checks:
-        every = [_same(first, device.checks) for device in _devices(report)]
+        every = [_same(first, device.checks) for device in report.devices]
         worst = next((check for check in every if check is not None and not check.passed), first)
         share = _SHARES.get(first.name)
         values = ["" if one is None else (percent if share else number)(one.value) for one in every]
@@ -93,17 +93,13 @@ def check_rows(report: Report) -> list[tuple[Check, str, list[str], str]]:
     return rows
 
 
-def _devices(report: Report) -> list[Report | DeviceReport]:
-    return [report, *report.more_devices]
-
-
 def _same(wanted: Check, checks: tuple[Check, ...]) -> Check | None:
     return next((check for check in checks if check.name == wanted.name), None)
 
 
 def figure_rows(report: Report) -> list[tuple[str, str, list[str]]]:
     """Each figure on the base model and on the patched one on each device."""
-    every = [figures(device) for device in _devices(report)]
+    every = [figures(device) for device in report.devices]
     return [(rows[0][0], rows[0][1], [row[2] for row in rows]) for rows in zip(*every, strict=True)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,8 @@ from patcher.source.snapshot import Snapshot
 from patcher.verify.report import Report
 from patcher.verify.settings import Progress, Verification
 from patcher.verify.verification import CHILD, verify
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,6 @@ def patch_model(
     out: Path,
     verification: Verification | None,
     code_only: bool = False,
-    say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
     convert: Convert = Converter(),
     calibrate: bool = False,
@@ -77,15 +78,15 @@ def patch_model(
     early = verification is not None and verification.start is popen and plan.soft_cap is not None
     waiting = started(CHILD, verification.devices[0]) if verification is not None and early else nullcontext()
     if plan.files.converted:
-        say(f"Converting {', '.join(list(plan.files.converted.values())[:3])} to safetensors ...")
+        logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
     with waiting as child, staged(plan, snapshot, out, code_only, convert) as model:
         report = None
         if verification is not None:
-            say(f"Running {model.what_runs} on {len(verification.texts)} texts ...")
+            logger.info("Running %s on %d texts ...", model.what_runs, len(verification.texts))
             report = _run(verification, model, child, progress)
             shift = _shift_to_gate(report) if calibrate else None
             if shift:
-                say(f"Subtracting {shift:g} from every logit, and running both again ...")
+                logger.info("Subtracting %g from every logit, and running both again ...", shift)
                 plan = make_plan(snapshot, replace(plan.options, shift=shift))
                 model = rewrite(plan, model)
                 report = _run(verification, model, None, progress)
@@ -95,7 +96,7 @@ def patch_model(
 
 def _shift_to_gate(report: Report) -> float | None:
     """The constant to subtract, where the gate is all that fails and a constant can help."""
-    failed = {check.name for check in report.all_checks if not check.passed} - {"negative_logits"}
+    failed = {check.name for check in report.failed} - {"negative_logits"}
     return report.after.get("shift_to_gate") if failed == {"relu_sparsity"} else None
 
 

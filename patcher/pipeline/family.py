@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +23,8 @@ from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Start, popen
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
 from patcher.verify import Report, hash_folder, load_report
+
+logger = logging.getLogger(__name__)
 
 OURS = "family"  # names the list that comes with the package
 PATCHED, SKIPPED, NOTHING, FAILED = "patched", "skipped", "nothing to do", "failed"
@@ -147,11 +149,11 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def look(entries: Sequence[Entry], options: Options, say: Callable[[str], None] = lambda _: None) -> tuple[Member, ...]:
+def look(entries: Sequence[Entry], options: Options) -> tuple[Member, ...]:
     """Resolve and plan every entry, without running or writing anything; an error is kept with its entry."""
     members = []
     for number, entry in enumerate(entries, 1):
-        say(f"[{number}/{len(entries)}] Looking at {entry.spec} ...")
+        logger.info("[%d/%d] Looking at %s ...", number, len(entries), entry.spec)
         try:
             snapshot = resolve(entry.spec)
             check_place(entry.out, snapshot)
@@ -165,7 +167,6 @@ def patch_all(
     members: Sequence[Member],
     verification: Verification | None,
     start: Start = popen,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Outcomes:
     """Patch each member, and verify it where `verification` says how. Executes the models' code then.
 
@@ -178,18 +179,12 @@ def patch_all(
     outcomes = []
     for number, member in enumerate(members, 1):
         begun = time.monotonic()
-        outcome = _patch(member, verification, convert, partial(_numbered, say, f"[{number}/{len(members)}]"))
+        outcome = _patch(member, verification, convert, f"[{number}/{len(members)}]")
         outcomes.append(replace(outcome, seconds=time.monotonic() - begun))
     return Outcomes(tuple(outcomes))
 
 
-def _numbered(say: Callable[[str], None], number: str, text: str) -> None:
-    say(f"{number} {text}")
-
-
-def _patch(
-    member: Member, verification: Verification | None, convert: Converter, say: Callable[[str], None]
-) -> Outcome:
+def _patch(member: Member, verification: Verification | None, convert: Converter, number: str) -> Outcome:
     entry, plan, snapshot = member.entry, member.plan, member.snapshot
     if plan is None or snapshot is None:
         assert member.error is not None
@@ -199,15 +194,15 @@ def _patch(
         return Outcome(entry, source, NOTHING, 0, plan.nothing_to_do)
     try:
         if done := _done(entry.out, plan, snapshot, verification):
-            say(f"{entry.out} is complete already.")
+            logger.info("%s %s is complete already.", number, entry.out)
             return Outcome(entry, source, SKIPPED, 0, "complete already", report=None if done is True else done)
-        say(f"Patching {source} into {entry.out} ...")
-        report = patch_model(plan, snapshot, entry.out, verification, say=say, convert=convert).report
+        logger.info("%s Patching %s into %s ...", number, source, entry.out)
+        report = patch_model(plan, snapshot, entry.out, verification, convert=convert).report
     except Exception as error:
         told = _told(error, entry.out)
         return Outcome(entry, source, FAILED, 0, told.message, told.hint)
     if report is not None and not report.passed:
-        failed = ", ".join(check.name for check in report.checks if not check.passed)
+        failed = ", ".join(check.name for check in report.failed)
         return Outcome(entry, source, FAILED, 0, f"did not pass {failed}", f"See {entry.out / 'report.json'}.", report)
     return Outcome(entry, source, PATCHED, 0, "" if report else "not verified", report=report)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.patching.record import PatchedModel
 from patcher.publish.check import Checked, check_model
 from patcher.publish.commit import execute
-from patcher.publish.hub import TIMEOUT, Hub, Patience, time_limit
+from patcher.publish.hub import TIMEOUT, Hub, RetryPolicy, time_limit
 from patcher.publish.outcome import COMMITTED, LANDED, NOTHING
-from patcher.publish.plan import PublishPlan, Wishes
+from patcher.publish.plan import PublishOptions, PublishPlan
 from patcher.publish.plan import make_plan as _make_plan
 from patcher.publish.readback import Finding, read_back
 from patcher.source.hub_errors import from_publishing
 from patcher.verify.report import Report
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Publication:
             "url": self.url,
             "commit": self.commit,
             "pull_request": self.pull_request,
-            "tag": self.plan.wishes.tag,
+            "tag": self.plan.options.tag,
             "findings": [finding.as_json() for finding in self.findings],
             "plan": self.plan.as_json(),
         }
@@ -71,29 +73,26 @@ def plan_publication(
     model: PatchedModel,
     report: Report | None,
     repo_id: str,
-    wishes: Wishes = Wishes(),
-    patience: Patience = Patience(),
-    say: Callable[[str], None] = lambda _: None,
+    options: PublishOptions = PublishOptions(),
+    retry: RetryPolicy = RetryPolicy(),
 ) -> PublishPlan:
     """Decide what one commit to `repo_id` would hold. Writes nothing, here or there.
 
     Raises UsageError, PublishError, AccessDenied or HubUnreachable for what stands in the way.
     """
-    with time_limit(patience.timeout):
-        return _make_plan(model, report, repo_id, wishes, Hub(patience, say))
+    with time_limit(retry.timeout):
+        return _make_plan(model, report, repo_id, options, Hub(retry))
 
 
-def publish(
-    plan: PublishPlan, patience: Patience = Patience(), say: Callable[[str], None] = lambda _: None
-) -> Publication:
+def publish(plan: PublishPlan, retry: RetryPolicy = RetryPolicy()) -> Publication:
     """Make the planned commit, find out what became of it, and read it back.
 
     Raises PublishError, AccessDenied or HubUnreachable, each with what was and what was not done.
     """
-    hub = Hub(patience, say)
-    with time_limit(patience.timeout):
+    hub = Hub(retry)
+    with time_limit(retry.timeout):
         done = execute(plan, hub)
-        say(f"Reading {plan.repo_id} back at {done.commit[:7]} ...")
+        logger.info("Reading %s back at %s ...", plan.repo_id, done.commit[:7])
         try:
             findings = read_back(done.plan, done.commit, hub)
         except PatcherError:
@@ -112,9 +111,9 @@ def publish(
         return Publication(done.plan, done.case, done.commit, done.pull_request, findings)
 
 
-def check(repo_id: str, revision: str | None = None, patience: Patience = Patience()) -> Checked:
+def check(repo_id: str, revision: str | None = None, retry: RetryPolicy = RetryPolicy()) -> Checked:
     """Hold a published model against its own record and against its source. Runs no model code, needs no weights."""
-    with time_limit(patience.timeout):
+    with time_limit(retry.timeout):
         return check_model(repo_id, revision)
 
 
@@ -125,10 +124,10 @@ __all__ = [
     "TIMEOUT",
     "Checked",
     "Finding",
-    "Patience",
     "Publication",
+    "PublishOptions",
     "PublishPlan",
-    "Wishes",
+    "RetryPolicy",
     "check",
     "plan_publication",
     "publish",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 
@@ -22,6 +24,8 @@ from patcher.publish.outcome import (
 from patcher.publish.plan import EQUAL, PublishPlan, with_operations
 from patcher.publish.target import MAIN
 from patcher.source.hub_errors import from_publishing
+
+logger = logging.getLogger(__name__)
 
 
 def execute(plan: PublishPlan, hub: Hub) -> Committed:
@@ -57,7 +61,7 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
     """Make what is missing, and return the commit to stand on. Raises PublishError where the target moved."""
     target = plan.target
     if not target.exists:
-        private = plan.wishes.private
+        private = plan.options.private
         hub.ask(lambda: hub.api.create_repo(target.repo_id, private=private or None, exist_ok=True))
         steps.done.append(f"{target.repo_id} was made and is empty")
         # Somebody may have been quicker: what is there now must be as empty as what was planned for.
@@ -75,7 +79,7 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
 
 def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
     """Send the commit until it is there, looking before each new try whether it is there already."""
-    opens_pr = plan.wishes.create_pr and plan.target.pull_request is None
+    opens_pr = plan.options.create_pr and plan.target.pull_request is None
     attempt = 1
     while True:
         try:
@@ -94,7 +98,7 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
             reason = _refused_copy(error, plan)
             if reason is not None and any(operation.op == "copy" for operation in plan.operations):
                 operations = without_copies(plan.operations, plan.pieces, reason)
-                hub.say(f"The Hub would not copy the weights ({reason}); uploading them instead.")
+                logger.info("The Hub would not copy the weights (%s); uploading them instead.", reason)
                 plan = with_operations(plan, operations, f"the weights are uploaded: {reason}")
                 continue
             if not may_have_landed(error):
@@ -142,7 +146,7 @@ def _refused_copy(error: Exception, plan: PublishPlan) -> str | None:
 
 
 def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
-    tag = str(plan.wishes.tag)
+    tag = str(plan.options.tag)
 
     def make() -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
 import time
@@ -22,12 +23,14 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 from patcher.constants import HUB_TIMEOUT
 from patcher.source.hub_errors import is_unreachable, status_of
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 TIMEOUT = HUB_TIMEOUT
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait. `timeout`: seconds without an answer; `wait`: before the second try, doubled for each further.
 
     A Retry-After of at most `longest` seconds is obeyed; a longer one ends the command.
@@ -58,12 +61,11 @@ class Entry:
 class Hub:
     """A client of the Hub that tries again where that is harmless. Use it inside `time_limit`."""
 
-    patience: Patience = Patience()
-    say: Callable[[str], None] = lambda _: None
+    retry: RetryPolicy = RetryPolicy()
     api: HfApi = field(default_factory=HfApi)
 
     def ask(self, call: Callable[[], T]) -> T:
-        """Make a call that may be repeated, until it is answered or patience ends. Raises what the client raised."""
+        """Make a call that may be repeated, as often as the policy allows. Raises what the client raised."""
         attempt = 1
         while True:
             try:
@@ -77,17 +79,17 @@ class Hub:
 
     def pause(self, error: Exception, attempt: int) -> float | None:
         """Seconds to wait before the next try, or None where there should be none."""
-        if attempt >= self.patience.tries or not is_transient(error):
+        if attempt >= self.retry.tries or not is_transient(error):
             return None
         asked = retry_after(error)
-        if asked is not None and asked > self.patience.longest:
+        if asked is not None and asked > self.retry.longest:
             return None
-        return asked if asked is not None else self.patience.wait * 2 ** (attempt - 1)
+        return asked if asked is not None else self.retry.wait * 2 ** (attempt - 1)
 
     def wait(self, error: Exception, pause: float, attempt: int) -> None:
         """Say why and how long, then wait."""
         what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
-        self.say(f"The Hub {what}; trying again in {pause:g} s ({attempt + 1} of {self.patience.tries}).")
+        logger.info("The Hub %s; trying again in %g s (%d of %d).", what, pause, attempt + 1, self.retry.tries)
         time.sleep(pause)
 
     def head(self, repo_id: str, revision: str | None) -> str:

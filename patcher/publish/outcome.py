@@ -45,7 +45,7 @@ def look(plan: PublishPlan, hub: Hub, parent: str, opens_pr: bool, error: Except
     stale = status_of(error) == 412
     for turn in range(1 if stale or status_of(error) == 429 else _LOOKS):
         if turn:
-            time.sleep(_BETWEEN * min(1.0, hub.patience.wait))
+            time.sleep(_BETWEEN * min(1.0, hub.retry.wait))
         try:
             found = landed_pr(plan, hub) if opens_pr else landed(plan, hub, parent)
         except PatcherError:
@@ -109,8 +109,8 @@ def interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
     again = "Run the same command again; it goes on from there."
     commit = steps.commit
     if commit is None and steps.parent is not None:
-        once = replace(hub, patience=replace(hub.patience, tries=1))
-        opens_pr = plan.wishes.create_pr and plan.target.pull_request is None
+        once = replace(hub, retry=replace(hub.retry, tries=1))
+        opens_pr = plan.options.create_pr and plan.target.pull_request is None
         try:
             found = landed_pr(plan, once) if opens_pr else landed(plan, once, steps.parent)
         except Exception:

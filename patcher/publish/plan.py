@@ -32,7 +32,7 @@ _LONGEST_DIFF = 30_000
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PublishOptions:
     """What a user may ask for beyond a commit on main. `revision` is a branch, `tag` is put on the commit."""
 
     private: bool = False
@@ -66,7 +66,7 @@ class PublishPlan:
     card: str
     message: str
     description: str
-    wishes: Wishes = Wishes()
+    options: PublishOptions = PublishOptions()
 
     @property
     def repo_id(self) -> str:
@@ -87,7 +87,7 @@ class PublishPlan:
 
     @property
     def tag_missing(self) -> bool:
-        return self.wishes.tag is not None and self.wishes.tag not in self.target.tags
+        return self.options.tag is not None and self.options.tag not in self.target.tags
 
     def as_json(self) -> dict[str, Any]:
         target = self.target
@@ -96,11 +96,11 @@ class PublishPlan:
             "repo_id": self.repo_id,
             "account": self.account.name,
             "case": self.case,
-            "private": self.wishes.private if target.private is None else target.private,
+            "private": self.options.private if target.private is None else target.private,
             "revision": target.revision,
             "parent_commit": target.head,
-            "create_pr": self.wishes.create_pr,
-            "tag": self.wishes.tag,
+            "create_pr": self.options.create_pr,
+            "tag": self.options.tag,
             "operations": [operation.as_json() for operation in self.operations],
             "bytes_uploaded": self.bytes_uploaded,
             "bytes_copied": self.bytes_copied,
@@ -111,29 +111,31 @@ class PublishPlan:
         }
 
 
-def make_plan(model: PatchedModel, report: Report | None, repo_id: str, wishes: Wishes, hub: Hub) -> PublishPlan:
+def make_plan(
+    model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
+) -> PublishPlan:
     """Check everything that can be checked without writing, and decide what the commit would hold.
 
     Raises UsageError, PublishError, AccessDenied and HubUnreachable for what stands in the way.
     """
-    if wishes.create_pr and (wishes.tag or wishes.private):
+    if options.create_pr and (options.tag or options.private):
         raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
-    check_names(model, repo_id, wishes.revision)
-    check_report(model, report, wishes.unverified)
-    text = _card(model, report, repo_id, wishes.tag)
+    check_names(model, repo_id, options.revision)
+    check_report(model, report, options.unverified)
+    text = _card(model, report, repo_id, options.tag)
     check_licence(model, text)
     account = who(hub)
     try:
-        target = look(hub, repo_id, wishes.revision, account.name if wishes.create_pr else None)
-        check_access(hub, account, target, wishes.create_pr)
-        origin = find_origin(hub, model, wishes.upload_weights)
+        target = look(hub, repo_id, options.revision, account.name if options.create_pr else None)
+        check_access(hub, account, target, options.create_pr)
+        origin = find_origin(hub, model, options.upload_weights)
     except PatcherError:
         raise
     except Exception as error:
         raise from_publishing(error, repo_id) from error
-    _check_target(model, target, wishes)
+    _check_target(model, target, options)
     wanted = pieces(model, report, text)
-    kept = _kept(target, wanted, wishes)
+    kept = _kept(target, wanted, options)
     case = NEW if target.empty else UPDATE if target.is_ours(model) else REPLACE
     operations = decide(wanted, target.files, model, origin, frozenset(kept), target.published, case == REPLACE)
     gone = {operation.path for operation in operations if operation.op == "delete"}
@@ -154,13 +156,13 @@ def make_plan(model: PatchedModel, report: Report | None, repo_id: str, wishes: 
         diff=model.diff if target.empty else _diff(target, wanted, frozenset(kept)),
         model=model,
         card=text,
-        message=wishes.commit_message or _message(model, case),
+        message=options.commit_message or _message(model, case),
         description=_description(public(model), report),
-        wishes=wishes,
+        options=options,
     )
-    if wishes.tag in target.tags and (operations or target.tags[str(wishes.tag)] != target.head):
+    if options.tag in target.tags and (operations or target.tags[str(options.tag)] != target.head):
         raise PublishError(
-            f"{repo_id} has a tag {wishes.tag!r} already, at {target.tags[str(wishes.tag)][:7]}.",
+            f"{repo_id} has a tag {options.tag!r} already, at {target.tags[str(options.tag)][:7]}.",
             "Choose another --tag.",
         )
     return plan
@@ -177,13 +179,13 @@ def _card(model: PatchedModel, report: Report | None, repo_id: str, tag: str | N
     return cards.render(public(model), report, repo_id, tag) if cards.is_ours(path) else path.read_text("utf-8")
 
 
-def _check_target(model: PatchedModel, target: Target, wishes: Wishes) -> None:
-    if wishes.private and target.private is False:
+def _check_target(model: PatchedModel, target: Target, options: PublishOptions) -> None:
+    if options.private and target.private is False:
         raise PublishError(
             f"{target.repo_id} exists and is public; --private is for a new repository.",
             "Make it private in its settings first, or leave out --private.",
         )
-    if not target.empty and not target.is_ours(model) and not wishes.force:
+    if not target.empty and not target.is_ours(model) and not options.force:
         what = "a patched model of another source" if target.record else "something else"
         raise PublishError(
             f"{target.repo_id} holds {what}; it was left as it is.",
@@ -191,9 +193,9 @@ def _check_target(model: PatchedModel, target: Target, wishes: Wishes) -> None:
         )
 
 
-def _kept(target: Target, wanted: tuple[Piece, ...], wishes: Wishes) -> dict[str, str]:
+def _kept(target: Target, wanted: tuple[Piece, ...], options: PublishOptions) -> dict[str, str]:
     there = target.texts.get(CARD)
-    if there is None or wishes.replace_card or cards.is_sealed(there.decode("utf-8", "replace")):
+    if there is None or options.replace_card or cards.is_sealed(there.decode("utf-8", "replace")):
         return {}
     same = any(piece.path == CARD and piece.equals(target.files[CARD]) for piece in wanted)
     return {} if same else {CARD: "edited by hand; --replace-card writes it anew"}

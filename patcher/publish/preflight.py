@@ -57,7 +57,7 @@ def check_report(model: PatchedModel, report: Report | None, unverified: bool) -
             "Add --unverified: the card will say so." if model.code_only else again,
         )
     if report is not None and not report.passed:
-        failed = ", ".join(check.name for check in report.checks if not check.passed)
+        failed = ", ".join(check.name for check in report.failed)
         raise PublishError(f"{model.folder} did not pass its verification ({failed or 'no checks'}).", again)
     here = {
         file.path: sha256_of(model.folder / file.path) for file in model.files if (model.folder / file.path).is_file()

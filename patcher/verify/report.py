@@ -77,13 +77,28 @@ class Report:
     disagreement: Mapping[str, Any] | None = None
 
     @property
+    def devices(self) -> tuple[Report | DeviceReport, ...]:
+        """What was found on each device, the leading one first: this report itself, then `more_devices`."""
+        return (self, *self.more_devices)
+
+    @property
     def all_checks(self) -> tuple[Check, ...]:
         """The checks of every device."""
-        return (*self.checks, *(check for device in self.more_devices for check in device.checks))
+        return tuple(check for device in self.devices for check in device.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that did not pass, on whichever device, each name once."""
+        found: dict[str, Check] = {}
+        for check in self.all_checks:
+            if not check.passed:
+                found.setdefault(check.name, check)
+        return tuple(found.values())
 
     @property
     def passed(self) -> bool:
-        return bool(self.checks) and all(check.passed for check in self.all_checks)
+        """Whether there are checks and none failed."""
+        return bool(self.checks) and not self.failed
 
     def as_json(self) -> dict[str, Any]:
         """The report as report.json holds it. `seal` is the SHA-256 of the rest: it shows an edit, not who made it."""
