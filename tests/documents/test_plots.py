@@ -112,7 +112,7 @@ def test_every_probe_text_is_a_point_on_each_side(verified: Verified, drawn: dic
         assert len(points) == len(verified[1].probe_texts) > 0
 
 
-def test_the_curve_is_drawn_only_where_the_gate_failed(drawn: dict[str, bytes], failed: Verified) -> None:
+def test_the_curve_is_drawn_only_where_the_threshold_check_failed(drawn: dict[str, bytes], failed: Verified) -> None:
     assert not any("shift" in path for path in drawn)
     said = words(plots.draw(failed[1])["plots/shift.svg"])
     reached = next(row for row in failed[1].after["curve"] if row["logit_sparsity"] > TOO_HIGH)
