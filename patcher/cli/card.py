@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from patcher.cli.app import FolderArgument, Json, Quiet, app, examples
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 from patcher.constants import SCHEMA_VERSION
 
 
 @app.command(epilog=examples("card norbert4-splade"))
-def card(folder: FolderArgument, *, as_json: Json = False, quiet: Quiet = False) -> None:
+def card(folder: opt.FolderArgument, *, as_json: opt.Json = False, quiet: opt.Quiet = False) -> None:
     """Write README.md again from the plan and the last report, with the report's plots and page."""
     from patcher.patching.record import load
     from patcher.pipeline.api import describe

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from patcher.cli.app import HubTimeout, Json, Quiet, Revision, app, examples, exit_with
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
 from patcher.cli.console import Console
 from patcher.cli.hub_client import quiet_client
 from patcher.constants import HUB_TIMEOUT
@@ -16,10 +17,10 @@ from patcher.constants import HUB_TIMEOUT
 def check(
     repo_id: Annotated[str, typer.Argument(metavar="REPO_ID[@REV]", help="A published model.", show_default=False)],
     *,
-    revision: Revision = None,
-    timeout: HubTimeout = HUB_TIMEOUT,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    revision: opt.Revision = None,
+    timeout: opt.HubTimeout = HUB_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Check a published model against its record and its source. Runs no model code, needs no weights."""
     from patcher import publish as room

@@ -7,26 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patcher.cli.app import (
-    SOURCE_HELP,
-    AlsoCausal,
-    AlsoSigned,
-    Attention,
-    Checkpointing,
-    Codemods,
-    Devices,
-    Dtype,
-    Encoder,
-    Json,
-    MinSparsity,
-    Quiet,
-    Revision,
-    Timeout,
-    Trust,
-    app,
-    examples,
-    exit_with,
-)
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
 from patcher.cli.consent import require_trust
 from patcher.cli.console import Console
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
@@ -47,16 +29,16 @@ if TYPE_CHECKING:
 def patch(
     *,
     out: Annotated[Path, typer.Option("--out", help="The folder to write; with --all, the folder to write them in.")],
-    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)] = None,
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=opt.SOURCE_HELP, show_default=False)] = None,
     every: Annotated[
         Path | None, typer.Option("--all", metavar="FILE", help="Patch each model of this list, or of `family`.")
     ] = None,
-    revision: Revision = None,
-    trust_remote_code: Trust = False,
-    device: Devices = "auto",
-    dtype: Dtype = "float32",
-    attn: Attention = None,
-    min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
+    revision: opt.Revision = None,
+    trust_remote_code: opt.Trust = False,
+    device: opt.Devices = "auto",
+    dtype: opt.Dtype = "float32",
+    attn: opt.Attention = None,
+    min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
     calibrate: Annotated[
         float | None,
         typer.Option(help="Lower all logits by one constant where this logit sparsity is not exceeded.", min=0, max=1),
@@ -65,14 +47,14 @@ def patch(
     code_only: Annotated[
         bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")
     ] = False,
-    sparse_encoder: Encoder = False,
-    also_causal_lm: AlsoCausal = False,
-    also_signed: AlsoSigned = False,
-    checkpointing: Checkpointing = False,
-    codemod: Codemods = [],  # noqa: B006 - typer reads it
-    timeout: Timeout = VERIFY_TIMEOUT,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    sparse_encoder: opt.Encoder = False,
+    also_causal_lm: opt.AlsoCausal = False,
+    also_signed: opt.AlsoSigned = False,
+    checkpointing: opt.Checkpointing = False,
+    codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Write the patched folder, run it against the base model, and write its report and card."""
     from patcher.planning.rewriting import Options
@@ -106,12 +88,7 @@ def patch(
         passed = _patch_list(console, every, out, options, wanted, trusted=trust_remote_code)
     elif source is not None:
         passed = _patch_one(
-            console,
-            source,
-            revision,
-            out,
-            options,
-            wanted,
+            *(console, source, revision, out, options, wanted),
             code_only=code_only,
             calibrate=calibrate is not None,
             trusted=trust_remote_code,
@@ -133,7 +110,7 @@ def _patch_one(
     calibrate: bool,
     trusted: bool,
 ) -> bool:
-    """Patch one model; whether it passed, or was not verified."""
+    """Patch one model; whether it passed or was not verified."""
     from patcher.cli import tables
     from patcher.cli.verify import print_report
     from patcher.pipeline import api

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from patcher.cli.app import (
-    AlsoCausal,
-    AlsoSigned,
-    Checkpointing,
-    Codemods,
-    Json,
-    Quiet,
-    Revision,
-    SourceArgument,
-    app,
-    examples,
-)
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 
 
 @app.command(epilog=examples("plan ltg/norbert4-base", "plan ./norbert4-base --json"))
 def plan(
-    source: SourceArgument,
+    source: opt.SourceArgument,
     *,
-    revision: Revision = None,
-    also_causal_lm: AlsoCausal = False,
-    also_signed: AlsoSigned = False,
-    checkpointing: Checkpointing = False,
-    codemod: Codemods = [],  # noqa: B006 - typer reads it
-    as_json: Json = False,
-    quiet: Quiet = False,
+    revision: opt.Revision = None,
+    also_causal_lm: opt.AlsoCausal = False,
+    also_signed: opt.AlsoSigned = False,
+    checkpointing: opt.Checkpointing = False,
+    codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
     from patcher.cli import tables

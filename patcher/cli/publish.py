@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patcher.cli.app import FolderArgument, HubTimeout, Json, Quiet, app, examples, exit_with
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
 from patcher.cli.console import Console
 from patcher.cli.hub_client import quiet_client
 from patcher.constants import HUB_TIMEOUT
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     )
 )
 def publish(
-    folder: FolderArgument,
+    folder: opt.FolderArgument,
     repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="namespace/name.", show_default=False)],
     *,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
@@ -39,9 +40,9 @@ def publish(
     unverified: Annotated[bool, typer.Option("--unverified", help="Publish a folder that was never run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace content of somebody else.")] = False,
     replace_card: Annotated[bool, typer.Option("--replace-card", help="Replace a card edited on the Hub.")] = False,
-    timeout: HubTimeout = HUB_TIMEOUT,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    timeout: opt.HubTimeout = HUB_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
     from patcher import publish as room

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patcher.cli.app import Json, Quiet, Revision, Timeout, Trust, app, examples, exit_with
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
 from patcher.cli.consent import require_trust
 from patcher.cli.console import Console
 from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
@@ -38,7 +39,7 @@ def threshold(
         typer.Argument(metavar="MODEL", help="A trained SparseEncoder model: Hub id or folder.", show_default=False),
     ],
     *,
-    revision: Revision = None,
+    revision: opt.Revision = None,
     chosen: Annotated[float, typer.Option("--threshold", help="Activations below it become 0.")] = THRESHOLD,
     sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds and recommend one.")] = False,
     queries: Annotated[Path | None, typer.Option(help='Your own queries: .jsonl with "id" and "text".')] = None,
@@ -46,15 +47,15 @@ def threshold(
     qrels: Annotated[
         Path | None, typer.Option(help='Relevance judgements: TREC qrels, or .jsonl with "query" and "document".')
     ] = None,
-    trust_remote_code: Trust = False,
+    trust_remote_code: opt.Trust = False,
     device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = Device.auto,
     plot: Annotated[Path | None, typer.Option(help="Draw the sweep into this .png, .svg or .pdf.")] = None,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
     ] = None,
-    timeout: Timeout = VERIFY_TIMEOUT,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
     from patcher.cli import tables

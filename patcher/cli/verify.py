@@ -7,21 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patcher.cli.app import (
-    Attention,
-    Devices,
-    Dtype,
-    Encoder,
-    FolderArgument,
-    Json,
-    MinSparsity,
-    Quiet,
-    Timeout,
-    Trust,
-    app,
-    examples,
-    exit_with,
-)
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
 from patcher.cli.consent import require_trust
 from patcher.cli.console import Console
 from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
@@ -39,20 +26,20 @@ CHILD = "patcher.verify.measure.child"
     )
 )
 def verify(
-    folder: FolderArgument,
+    folder: opt.FolderArgument,
     *,
-    trust_remote_code: Trust = False,
-    device: Devices = "auto",
-    dtype: Dtype = "float32",
-    attn: Attention = None,
+    trust_remote_code: opt.Trust = False,
+    device: opt.Devices = "auto",
+    dtype: opt.Dtype = "float32",
+    attn: opt.Attention = None,
     texts: Annotated[
         Path | None, typer.Option(help="Add your own probe texts: .jsonl with a `text`, or one text per line.")
     ] = None,
-    min_logit_sparsity: MinSparsity = MIN_LOGIT_SPARSITY,
-    sparse_encoder: Encoder = False,
-    timeout: Timeout = VERIFY_TIMEOUT,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
+    sparse_encoder: opt.Encoder = False,
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     from patcher.sandbox.guard import started
