@@ -68,12 +68,12 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
 
 def lines(advice: Advice) -> list[str]:
     """The advice for a terminal."""
-    made = [advice.verdict, *advice.where]
-    made += ["The least sparse texts:", *(f"- {text}" for text in advice.densest)] if advice.densest else []
-    made += ["What can be done:"]
+    found = [advice.verdict, *advice.where]
+    found += ["The least sparse texts:", *(f"- {text}" for text in advice.densest)] if advice.densest else []
+    found += ["What can be done:"]
     for choice in advice.choices:
-        made += [f"- {choice.what}", f"    {choice.command}"]
-    return made
+        found += [f"- {choice.what}", f"    {choice.command}"]
+    return found
 
 
 def _lengths(report: Report) -> tuple[str, ...]:
@@ -112,14 +112,14 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
     words = ["patcher", "patch", str(source.repo_id or source.path)]
     words += ["--revision", source.revision] if source.repo_id and source.revision else []
     shift = report.after.get("shift_to_gate")
-    told = "as small as possible" if shift is None else f"here {shift:g}"
+    amount = "as small as possible" if shift is None else f"here {shift:g}"
     if reached:
         sparsity = percent(reached["embedding_sparsity"])
-        about = f"about {reached['shift']:.3g}" if shift is None else told
-        told = f"{about}, which makes embedding sparsity {'about ' if shift is not None else ''}{sparsity}"
+        about = f"about {reached['shift']:.3g}" if shift is None else amount
+        amount = f"{about}, which makes embedding sparsity {'about ' if shift is not None else ''}{sparsity}"
     return Choice(
-        f"Calibrate: subtract one constant from every logit, {told}. The ranking of tokens stays; card and report say "
-        "that the logits are shifted.",
+        f"Calibrate: subtract one constant from every logit, {amount}. The ranking of tokens stays; card and report "
+        "say that the logits are shifted.",
         shlex.join([*words, "--out", folder, "--calibrate", f"{limit:g}"]),
     )
 

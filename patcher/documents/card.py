@@ -33,7 +33,7 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
     Raises jinja2.UndefinedError for a name in the template that does not exist.
     """
     text = template(TEMPLATE if model.soft_cap else REPAIRED).render(
-        metadata=_metadata(model, report).to_yaml(),
+        metadata=_metadata(model).to_yaml(),
         model=model,
         model_id=model_id,
         name=model_id.rpartition("/")[2],
@@ -78,7 +78,7 @@ def write(model: PatchedModel, report: Report | None, model_id: str, revision: s
     return path
 
 
-def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
+def _metadata(model: PatchedModel) -> ModelCardData:
     from huggingface_hub import ModelCardData  # not above: the HTTP client costs memory while a model runs
 
     base: Mapping[str, Any] = model.record["base_card"]
