@@ -23,13 +23,13 @@ def check(
     quiet: opt.Quiet = False,
 ) -> None:
     """Check a published model against its record and its source. Runs no model code, needs no weights."""
-    from patcher import publish as room
+    from patcher import publish as publishing
     from patcher.cli import tables
 
     console = Console(as_json=as_json, quiet=quiet)
     console.listen()
     with quiet_client(console):
-        found = room.check(repo_id, revision, room.RetryPolicy(timeout))
+        found = publishing.check(repo_id, revision, publishing.RetryPolicy(timeout))
 
     def human() -> None:
         console.table(tables.findings(found.findings))

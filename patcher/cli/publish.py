@@ -45,15 +45,15 @@ def publish(
     quiet: opt.Quiet = False,
 ) -> None:
     """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
-    from patcher import publish as room
+    from patcher import publish as publishing
     from patcher.cli import tables
     from patcher.patching.record import load
     from patcher.verify.report import load_report
 
     console = Console(as_json=as_json, quiet=quiet)
     console.listen()
-    retry = room.RetryPolicy(timeout)
-    options = room.PublishOptions(
+    retry = publishing.RetryPolicy(timeout)
+    options = publishing.PublishOptions(
         private=private,
         create_pr=create_pr,
         revision=revision,
@@ -65,7 +65,7 @@ def publish(
         unverified=unverified,
     )
     with quiet_client(console):
-        planned = room.plan_publication(load(folder), load_report(folder), repo_id, options, retry)
+        planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options, retry)
         line = tables.plan_line(planned)
         if dry_run:
             console.result(planned.as_json(), line, lambda: _print_plan(console, planned))
@@ -73,7 +73,7 @@ def publish(
         if (planned.operations or planned.tag_missing) and not yes:
             _confirm(console, planned)
         console.talk(line)
-        done = room.publish(planned, retry)
+        done = publishing.publish(planned, retry)
         console.result(done.as_json(), done.url, lambda: _print_publication(console, done))
     exit_with(passed=done.passed)
 

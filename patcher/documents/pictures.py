@@ -64,13 +64,13 @@ def _sparsity(report: Report) -> Picture | None:
         return None
     first, last = bins[0], bins[-1]
     spans = [f"{percent(row['median'])} for texts of {row['tokens'][0]} to {row['tokens'][1]} tokens" for row in bins]
-    told = f"{spans[0]}, {spans[-1]}" if first is not last else spans[0]
+    medians = f"{spans[0]}, {spans[-1]}" if first is not last else spans[0]
     limit = threshold_check(report)
     line = f" A dashed line marks {percent(limit.limit)}, the limit on logit sparsity." if limit else ""
     return Picture(
         "sparsity",
         "Embedding sparsity against text length",
-        f"Embedding sparsity of each text against its number of tokens. Patched, medians: {told}. "
+        f"Embedding sparsity of each text against its number of tokens. Patched, medians: {medians}. "
         f"Base model: {percent(report.before['embedding_sparsity']['mean'])} on average.{line}",
     )
 
