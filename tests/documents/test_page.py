@@ -176,7 +176,7 @@ def test_data_in_a_script_can_not_end_it() -> None:
     assert not re.search("[<>&\u2028\u2029]", made) and json.loads(made) == [HOSTILE, "a & b"]
 
 
-def test_a_failed_gate_leads_to_a_decision_on_the_page_and_in_the_card(failed: Verified) -> None:
+def test_a_failed_threshold_check_leads_to_a_decision_on_the_page_and_in_the_card(failed: Verified) -> None:
     text, card = written(failed), (failed[0] / CARD).read_text("utf-8")
     assert "Failed 1 of" in text
     for told in (text, card):

@@ -204,7 +204,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-2].startswith("Error: No room left")
+    assert done.stderr.splitlines()[-2].startswith("Error: No space left")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.cli import main
+from patcher.cli import main, tables
 from patcher.cli.console import Console
 from patcher.documents import card
 from patcher.errors import SourceError, UsageError
@@ -151,7 +151,7 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     report = conclude_capped(model, answers, hash_folder(out), asked)
     assert report.passed, report.checks
     assert report.disagreement is not None and report.disagreement["texts"] == 3
-    Console().report(report)
+    Console().table(tables.report(report))
     heads = capsys.readouterr().out.splitlines()[0].split()
     assert heads == ["this", "model,", "cpu", "this", "model,", "cpu", "limit", "verdict"]
     assert card.render(model, report, "x").count("logits_finite") == 2

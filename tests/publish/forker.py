@@ -16,7 +16,9 @@ import traceback
 
 def main() -> None:
     import patcher.cli
+    from patcher.sandbox.process import heed_signals
 
+    heed_signals()
     sleep = time.sleep
     time.sleep = lambda seconds: sleep(seconds / 50)
     print("ready", flush=True)
