@@ -9,11 +9,13 @@ import ast
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
+from libcst.metadata.scope_provider import LocalScope
 
 from patcher.codemods.nodes import children, walk
 
@@ -22,7 +24,16 @@ _DEEP = 200  # brackets in brackets; Python's parser stops there, LibCST's bring
 _LONG = 20_000  # characters of a line
 _WORD = re.compile(r"\w+")
 _INDENTED_COMMENT = re.compile(r"[ \t\f]+#")
-_BETWEEN = (cst.BaseSuite, cst.EmptyLine, cst.TrailingWhitespace, cst.Module)  # of no single statement
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_SCOPES = (*_DEFINITIONS, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+# Which field of a node has the names that it binds.
+_BINDING = (
+    (ast.Name, "id"),
+    (ast.arg, "arg"),
+    ((*_DEFINITIONS, ast.ExceptHandler, ast.MatchAs, ast.MatchStar), "name"),
+    ((ast.Global, ast.Nonlocal), "names"),
+    (ast.MatchMapping, "rest"),
+)
 
 
 class Unreadable(Exception):
@@ -76,28 +87,27 @@ class Piece:
         )
 
     @cached_property
-    def bound(self) -> str | None:
-        """The names that the statements bind, as statements that do no more; None where it takes the piece itself."""
-        found = []
-        for top in self.tops if self.tops is not None else [None]:
-            if isinstance(top, (ast.Import, ast.ImportFrom)):
-                found.append(ast.unparse(top))
-            elif isinstance(top, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                found.append(f"{top.name} = None")
-            elif isinstance(top, ast.Assign) and all(isinstance(target, ast.Name) for target in top.targets):
-                found += [f"{target.id} = None" for target in top.targets if isinstance(target, ast.Name)]
-            elif not isinstance(top, ast.Expr) or not isinstance(top.value, ast.Constant):
-                return None
-        return "\n".join(found)
+    def bindings(self) -> Mapping[str, AbstractSet[str]]:
+        """The full names of what the statements bind at the top level, by name: `F` to `torch.nn.functional`."""
+        if self.tops is None:
+            scope = self._scopes[self.module]
+            assert scope is not None
+            return {
+                one.name: {full.name for full in scope.get_qualified_names_for(one.name)} for one in scope.assignments
+            }
+        found: dict[str, set[str]] = {}
+        for node in _of_one_scope(self.tops):
+            for name, full in bindings(node):
+                found.setdefault(name, set()).add(full)
+        return found
 
     @cached_property
-    def bound_inside(self) -> frozenset[str]:
+    def bound_inside(self) -> AbstractSet[str]:
         """The names that anything inside of the statements binds, in whatever scope; all others are outer ones."""
         if self.tops is None:
             return self.words  # it may be any of them
-        return frozenset(
-            name for top in self.tops for node in ast.walk(top) if node is not top for name in _binds(node) if name
-        )
+        inside = (node for top in self.tops for node in ast.walk(top) if node is not top)
+        return {name for node in inside for name, _ in bindings(node)}
 
     @cached_property
     def parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
@@ -111,46 +121,24 @@ class Piece:
     def _positions(self) -> Mapping[cst.CSTNode, CodeRange]:
         return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(PositionProvider)
 
-    @cached_property
-    def _twins(self) -> Mapping[cst.CSTNode, ast.stmt]:
-        return dict(_paired(self.module.body, self.tops or ()))
-
     def lines_of(self, node: cst.CSTNode) -> tuple[int, int]:
         """First and last line of a node, from 1 for the first line of the piece."""
-        if isinstance(node, cst.SimpleStatementLine) and self.tops is not None:
-            first, last = self._twins[node.body[0]], self._twins[node.body[-1]]
-            return first.lineno - self.zero, (last.end_lineno or last.lineno) - self.zero
-        around = node
-        while not isinstance(around, (cst.BaseSmallStatement, cst.BaseStatement, *_BETWEEN)):
-            around = self.parents[around]
-        twin = self._twins.get(around) if self.tops is not None else None
-        if twin is not None and (twin.lineno == twin.end_lineno or around is node):
-            return twin.lineno - self.zero, (twin.end_lineno or twin.lineno) - self.zero
-        where = self._positions[node]  # inside of a statement of several lines, or a comment
+        where = self._positions[node]
         return where.start.line, where.end.line
 
-    def scope_around(self, node: cst.CSTNode, context: str) -> object:
-        """LibCST's scope of a node: of the function or method it stands in, below `context`, or of the whole piece."""
-        unit: cst.CSTNode = self.module
-        at = node
-        while at is not self.module:
-            at = self.parents[at]
-            if isinstance(at, cst.FunctionDef):
-                unit = at
-        return self._scopes(unit, context).get(node)
-
-    def _scopes(self, unit: cst.CSTNode, context: str) -> Mapping[cst.CSTNode, object]:
-        known = self._known_scopes
-        if (unit, context) not in known:
-            body = unit.body if isinstance(unit, cst.Module) else [unit]
-            own = self.bound or "" if unit is not self.module else ""
-            module = cst.Module([*cst.parse_module(context + own).body, *body])
-            known[unit, context] = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)
-        return known[unit, context]
-
     @cached_property
-    def _known_scopes(self) -> dict[tuple[cst.CSTNode, str], Mapping[cst.CSTNode, object]]:
-        return {}
+    def _scopes(self) -> Mapping[cst.CSTNode, Scope | None]:
+        return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(ScopeProvider)
+
+    def local_names(self, node: cst.CSTNode, root: str) -> set[str]:
+        """The full names of a dotted name whose first part a function or a class binds, by LibCST's scopes.
+
+        Empty where the first part is bound at the top level of the file, or nowhere.
+        """
+        scope = self._scopes.get(node)
+        if scope is None or not any(isinstance(one.scope, LocalScope) for one in scope[root]):
+            return set()
+        return {item.name for item in scope.get_qualified_names_for(node)}
 
 
 def lines(text: str) -> list[str]:
@@ -232,54 +220,27 @@ def _parse(text: str) -> Sequence[ast.stmt]:
         return ast.parse(text).body
 
 
-def _binds(node: ast.AST) -> Sequence[str | None]:
-    """The names that a node of Python's tree binds."""
-    if isinstance(node, ast.Name):
-        return () if isinstance(node.ctx, ast.Load) else (node.id,)
-    if isinstance(node, ast.arg):
-        return (node.arg,)
-    if isinstance(node, ast.alias):
-        return (node.asname or node.name.partition(".")[0],)
-    if isinstance(node, (ast.Global, ast.Nonlocal)):
-        return node.names
-    if isinstance(node, ast.MatchMapping):
-        return (node.rest,)
-    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
-    return (node.name,) if isinstance(node, named) else ()
+def _of_one_scope(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Statements and all below them but what has a scope of its own."""
+    waiting = list(statements)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, _SCOPES):
+            waiting += ast.iter_child_nodes(node)
 
 
-def outer_scope(context: str) -> Scope:
-    """LibCST's scope of the top level of a file."""
-    module = cst.parse_module(context)
-    found = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)[module]
-    assert isinstance(found, Scope)
-    return found
-
-
-def _paired(ours: Sequence[cst.CSTNode], theirs: Sequence[ast.stmt]) -> Iterator[tuple[cst.CSTNode, ast.stmt]]:
-    """Each statement of LibCST with the same one of Python's parser."""
-    flat: list[cst.CSTNode] = []
-    for item in ours:
-        flat += item.body if isinstance(item, cst.SimpleStatementLine) else [item]
-    for one, other in zip(flat, theirs, strict=True):
-        yield one, other
-        for block, statements in _blocks(one, other):
-            yield from _paired(block, statements)
-
-
-def _blocks(ours: cst.CSTNode, theirs: ast.stmt) -> Iterator[tuple[Sequence[cst.CSTNode], Sequence[ast.stmt]]]:
-    """The blocks of a compound statement, in both trees."""
-    body = getattr(ours, "body", None)
-    if isinstance(body, cst.BaseSuite):
-        yield body.body, theirs.body  # type: ignore[attr-defined]
-    other = getattr(ours, "orelse", None)
-    if isinstance(other, cst.If):
-        yield [other], theirs.orelse  # type: ignore[attr-defined]
-    elif isinstance(other, cst.Else):
-        yield other.body.body, theirs.orelse  # type: ignore[attr-defined]
-    final = getattr(ours, "finalbody", None)
-    if isinstance(final, cst.Finally):
-        yield final.body.body, theirs.finalbody  # type: ignore[attr-defined]
-    for many in ("handlers", "cases"):
-        for one, twin in zip(getattr(ours, many, ()), getattr(theirs, many, ()), strict=True):
-            yield one.body.body, twin.body
+def bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The names that a node of Python's tree binds, each with the full name of what it stands for."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            root = alias.name.partition(".")[0]
+            yield (alias.asname, alias.name) if alias.asname else (root, root)
+    elif isinstance(node, ast.ImportFrom):
+        origin = "." * node.level + (f"{node.module}." if node.module else "")
+        yield from ((alias.asname or alias.name, origin + alias.name) for alias in node.names if alias.name != "*")
+    else:
+        field = next((field for kind, field in _BINDING if isinstance(node, kind)), "")
+        names = getattr(node, field, None) if not isinstance(getattr(node, "ctx", None), ast.Load) else None
+        for name in [names] if isinstance(names, str) else names or ():
+            yield name, name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import io
 import re
@@ -16,9 +17,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
-from libcst.metadata import Scope
 
-from patcher.codemods.chunks import Piece, Unreadable, cut, lines, outer_scope
+from patcher.codemods.chunks import Piece, Unreadable, bindings, cut, lines
 from patcher.codemods.limits import check_depth, check_size
 from patcher.codemods.outcomes import Outcome, Span
 from patcher.errors import CodeError
@@ -99,8 +99,6 @@ class Code:
         except Unreadable:
             return code  # cut it as a whole, which says what is wrong with it
         code.__dict__["pieces"] = (*before, *middle, *after)
-        if [one.bound for one in middle] == [one.bound for one in rest] and code._rebound == self._rebound:
-            code.__dict__["_global_names"] = self._global_names
         return code
 
     def parsed(self, piece: Piece) -> cst.Module:
@@ -126,39 +124,28 @@ class Code:
     def full_names(self, node: cst.CSTNode) -> set[str]:
         """What a name or a dotted name in this file may refer to: `torch.sigmoid`, `.heads.Head`, `Head`.
 
-        LibCST's metadata, over the function around the node and what the file binds of the names in it.
+        What the function or class around the node binds comes first, then what the top level of the file binds.
         """
         name = get_full_name_for_node(node)
         if name is None:
             return set()
         piece, _ = self.place(node)
         root = name.partition(".")[0]
-        if root in piece.bound_inside:
-            scope = piece.scope_around(node, self._context(piece.words, piece))
-            return {item.name for item in scope.get_qualified_names_for(node)} if isinstance(scope, Scope) else set()
-        if name not in self._global_names:
-            if piece not in self._outer_scopes:
-                self._outer_scopes[piece] = outer_scope(self._context(piece.words))
-            outer = self._outer_scopes[piece]
-            self._global_names[name] = {item.name for item in outer.get_qualified_names_for(name)}
-        return self._global_names[name]
+        local = piece.local_names(node, root) if root in piece.bound_inside else set()
+        if local:
+            return local
+        if root not in self._bindings:
+            return {f"builtins.{root}"} if hasattr(builtins, root) else set()
+        return {full + name.removeprefix(root) for full in self._bindings[root]}
 
     @cached_property
-    def _outer_scopes(self) -> dict[Piece, Scope]:
-        return {}
-
-    @cached_property
-    def _global_names(self) -> dict[str, set[str]]:
-        return {}
-
-    def _context(self, words: AbstractSet[str], without: Piece | None = None) -> str:
-        """What the file binds at its top level, as far as some words go, as statements that do no more."""
-        found = []
+    def _bindings(self) -> Mapping[str, AbstractSet[str]]:
+        """The full names of what the top level binds, by name."""
+        found: dict[str, AbstractSet[str]] = {name: {name} for name in self._rebound}
         for piece in self.pieces:
-            if piece is not without and not piece.words.isdisjoint(words):
-                found.append(piece.text if piece.bound is None else piece.bound)
-        found += [f"{name} = None" for name in sorted(self._rebound & words)]
-        return "\n".join(found) + "\n"
+            for name, full in piece.bindings.items():
+                found[name] = found.get(name, frozenset()) | full
+        return found
 
     @cached_property
     def _rebound(self) -> frozenset[str]:
@@ -237,14 +224,8 @@ class Code:
 
     @cached_property
     def _imports(self) -> Mapping[str, str]:
-        found: dict[str, str] = {}
-        for top in (top for piece in self.pieces for top in piece.statements):
-            if isinstance(top, ast.Import):
-                found |= {alias.asname: alias.name for alias in top.names if alias.asname}
-            elif isinstance(top, ast.ImportFrom):
-                origin = "." * top.level + (f"{top.module}." if top.module else "")
-                found |= {alias.asname or alias.name: origin + alias.name for alias in top.names if alias.name != "*"}
-        return found
+        tops = (top for piece in self.pieces for top in piece.statements)
+        return dict(pair for top in tops if isinstance(top, (ast.Import, ast.ImportFrom)) for pair in bindings(top))
 
     def constants(self) -> Mapping[str, cst.BaseExpression]:
         """Names that the file binds once, by an assignment at its top level, and that no function declares global."""
