@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,18 @@ def dotted(node: cst.CSTNode) -> str | None:
         before = dotted(node.value)
         return None if before is None else f"{before}.{node.attr.value}"
     return None
+
+
+def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.BaseExpression]]:
+    """Each name that simple statements bind to a value, with the value."""
+    for line in statements:
+        for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
+            if isinstance(item, cst.Assign):
+                for target in item.targets:
+                    if isinstance(target.target, cst.Name):
+                        yield target.target.value, item.value
+            elif isinstance(item, cst.AnnAssign) and isinstance(item.target, cst.Name) and item.value is not None:
+                yield item.target.value, item.value
 
 
 def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:

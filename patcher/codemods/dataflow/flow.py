@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import libcst as cst
 
 from patcher.codemods.dataflow.frame import Frame, Instance, Meaning, Number
-from patcher.codemods.dataflow.package import Class, External, Function, assignments
+from patcher.codemods.dataflow.package import Class, External, Function
 from patcher.codemods.dataflow.reaching import Definition
-from patcher.codemods.nodes import dotted, last_name, walk
+from patcher.codemods.nodes import assignments, dotted, last_name, walk
 
 _TORCH = ("torch.", "torch.nn.functional.", "torch.special.", "torch.Tensor.")
 _MODULES = ("torch.nn.", "torch.nn.modules.activation.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ import libcst as cst
 
 from patcher.codemods.code import Code
 from patcher.codemods.dataflow.reaching import Body
-from patcher.codemods.nodes import dotted, last_name, methods
+from patcher.codemods.nodes import assignments, dotted, last_name, methods
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,16 @@ class Package:
 
     def top_level(self, code: Code, name: str) -> Definition | None:
         """What a file binds a name to, followed through relative imports; None where that is not known for sure."""
-        node = code.classes().get(name)
+        node = code.classes.get(name)
         if node is not None:
             return Class(code, node)
-        function = code.functions().get(name)
+        function = code.functions.get(name)
         if function is not None:
             return Function(code, function)
-        value = code.constants().get(name)
+        value = code.constants.get(name)
         if value is not None:
             return Value(code, value)
-        imported = code.imports().get(name)
+        imported = code.imports.get(name)
         if imported is None or imported == name:
             return None if imported is None else External(name)
         return self.definition(code, imported)
@@ -150,7 +150,7 @@ class Package:
         if name is None:
             return None
         first, _, rest = name.partition(".")
-        found = self.definition(code, f"{code.imports().get(first, first)}.{rest}" if rest else name)
+        found = self.definition(code, f"{code.imports.get(first, first)}.{rest}" if rest else name)
         if found is None and not rest:
             found = self.top_level(code, name)
         return found if isinstance(found, Class) else None
@@ -203,18 +203,6 @@ def _defaults(node: ast.ClassDef) -> set[str]:
             pairs = zip(inner.kwonlyargs, inner.kw_defaults, strict=True)
             found |= {one.arg for one, default in pairs if default is not None}
     return found
-
-
-def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.BaseExpression]]:
-    """Each name that simple statements bind to a value, with the value."""
-    for line in statements:
-        for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
-            if isinstance(item, cst.Assign):
-                for target in item.targets:
-                    if isinstance(target.target, cst.Name):
-                        yield target.target.value, item.value
-            elif isinstance(item, cst.AnnAssign) and isinstance(item.target, cst.Name) and item.value is not None:
-                yield item.target.value, item.value
 
 
 def _bound(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression]:

@@ -29,9 +29,9 @@ def other_callers(package: Package, caps: Iterable[Cap], flows: Iterable[Flow]) 
 
 def _functions(package: Package) -> Iterator[Frame]:
     for code in package.codes.values():
-        for function in code.functions().values():
+        for function in code.functions.values():
             yield Frame(package, code, function)
-        for node in code.classes().values():
+        for node in code.classes.values():
             owner = Class(code, node)
             for function in owner.methods.values():
                 yield Frame(package, code, function, owner, owner)
