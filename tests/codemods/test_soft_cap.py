@@ -145,6 +145,19 @@ def test_a_constant_of_another_function_does_not_hide_that_of_the_file() -> None
     assert isinstance(run("soft_cap", code), Applied)
 
 
+def test_a_constant_that_is_bound_a_second_time_among_others_is_not_understood() -> None:
+    code = "import torch\nCAP = 30\nCAP, OTHER = 40, 1\n" + head("x = CAP * torch.sigmoid(x / 7.5)", "return x")
+    outcome = run("soft_cap", code)
+    assert isinstance(outcome, Refused) and outcome.name == "scale-unknown"
+
+
+@pytest.mark.parametrize("statement", ["self.scale, self.act = get()", "self.act += get()"])
+def test_an_attribute_that_no_single_expression_sets_is_not_understood(statement: str) -> None:
+    code = f"import torch\nclass Head(Model):\n    def __init__(self, config):\n        {statement}\n"
+    code += "    def forward(self, x):\n        return self.act(30 * torch.sigmoid(x / 7.5))\n"
+    assert isinstance(run("soft_cap", code), Refused)
+
+
 def test_a_cap_that_is_all_of_a_block_leaves_pass() -> None:
     check(
         "soft_cap",

@@ -168,15 +168,17 @@ class Package:
     def attribute(self, cls: Class, name: str) -> tuple[Function, cst.BaseExpression] | Value | None:
         """The value of `self.name`, with the `__init__` that assigns it or as a Value of a class body.
 
-        None where it is assigned nowhere, more than once, or in another method.
+        None where it is assigned nowhere, more than once, in another method, or by no single expression.
         """
-        found: list[tuple[Function, cst.BaseExpression]] = []
+        found: list[tuple[Function, cst.BaseExpression | None]] = []
         for one in self.lineage(cls):
             for function in one.methods.values():
                 found += [(Function(one.code, function, one), value) for value in _assigned(function, name)]
         if found:
             where, value = found[0]
-            return (where, value) if len(found) == 1 and where.node.name.value == "__init__" else None
+            if value is None or len(found) > 1 or where.node.name.value != "__init__":
+                return None
+            return where, value
         for one in self.lineage(cls):
             values = [value for bound, value in assignments(one.node.body.body) if bound == name]
             if values:
@@ -204,8 +206,8 @@ def _defaults(node: ast.ClassDef) -> set[str]:
     return found
 
 
-def _assigned(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression]:
-    """The values that a method assigns to `self.name`; an Ellipsis for one that is no single expression."""
+def _assigned(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression | None]:
+    """The values that a method assigns to `self.name`; None for one that is no single expression."""
     self_name = function.params.params[0].name.value if function.params.params else None
     for node in _statements(function.body):
         pairs: list[tuple[cst.BaseExpression, cst.BaseExpression | None]] = []
@@ -217,7 +219,7 @@ def _assigned(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpressi
             pairs = [(node.target, None)]
         for target, value in pairs:
             if isinstance(target, cst.Attribute) and target.attr.value == name and last_name(target.value) == self_name:
-                yield value if value is not None else cst.Ellipsis()
+                yield value
 
 
 def _paired(
