@@ -89,11 +89,9 @@ def _dump_newer_syntax(text: str, ranges: list[tuple[int, int]], path: str) -> s
     positions = wrapper.resolve(PositionProvider)
     while waiting:
         depth, node = waiting.pop()
-        touched = any(
-            positions[node].start.line <= last and first <= positions[node].end.line for first, last in ranges
-        )
+        changed = _overlap(positions[node].start.line, positions[node].end.line, ranges)
         if isinstance(node, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
-            found += [] if touched else [f"{depth} {wrapper.module.code_for_node(item)}" for item in node.body]
+            found += [] if changed else [f"{depth} {wrapper.module.code_for_node(item)}" for item in node.body]
         elif not isinstance(node, cst.BaseExpression):
             found.append(f"{depth} {type(node).__name__}" if isinstance(node, cst.BaseCompoundStatement) else "")
             waiting += [(depth + 1, child) for child in reversed(node.children)]
@@ -105,7 +103,7 @@ def _prune(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
     for _, value in ast.iter_fields(node):
         children = value if isinstance(value, list) else [value]
         if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
-            value[:] = [child for child in value if not _touched(child, ranges)]
+            value[:] = [child for child in value if not _is_changed(child, ranges)]
             children = value
         for child in children:
             if isinstance(child, ast.AST):
@@ -121,15 +119,19 @@ def _clear_header(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
     below = {id(part) for part in ast.iter_child_nodes(node) if isinstance(part, (ast.stmt, ast.match_case))}
     header = [part for child in ast.iter_child_nodes(node) if id(child) not in below for part in ast.walk(child)]
     last = max((part.end_lineno or 0 for part in header if isinstance(part, ast.expr)), default=node.lineno)
-    if any(node.lineno <= end and start <= last for start, end in ranges):
+    if _overlap(node.lineno, last, ranges):
         for name in fields:
             setattr(node, name, None)
 
 
-def _touched(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:
+def _is_changed(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:
     first, last = node.lineno, node.end_lineno or node.lineno
     if hasattr(node, "body"):
         return any(start <= first and last <= end for start, end in ranges)
+    return _overlap(first, last, ranges)
+
+
+def _overlap(first: int, last: int, ranges: list[tuple[int, int]]) -> bool:
     return any(first <= end and start <= last for start, end in ranges)
 
 
