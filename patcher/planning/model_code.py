@@ -53,12 +53,12 @@ def find_code(
     targets = tuple(dict.fromkeys(homes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
     for target in targets:
-        if target.name not in codes[target.path].classes():
+        if target.name not in codes[target.path].classes:
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Mend config.json.")
     others = tuple(
         target
         for target in dict.fromkeys(homes.values())
-        if target not in targets and target.path in codes and target.name in codes[target.path].classes()
+        if target not in targets and target.path in codes and target.name in codes[target.path].classes
     )
     return ModelCode(Package(codes, config, config_json), targets, others)
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from patcher.codemods import Code, SoftCap
-from patcher.codemods.proof import lines
+from patcher.codemods.hunks import lines
 from patcher.constants import CARD, CONFIG, SCHEMA_VERSION
 from patcher.errors import CodeError, SourceError
 from patcher.planning.files import FileTable, dropped_because, file_table, join

@@ -20,7 +20,8 @@ from patcher.codemods import (
     SoftCap,
     soft_cap,
 )
-from patcher.codemods.proof import Hunk, hunks, lines, prove
+from patcher.codemods.hunks import Hunk, hunks, lines
+from patcher.codemods.proof import prove
 from patcher.codemods.soft_cap import CONFIG
 from patcher.errors import CodeError, UsageError
 from patcher.planning.model_code import ModelCode, find_code

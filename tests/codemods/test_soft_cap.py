@@ -145,6 +145,61 @@ def test_a_constant_of_another_function_does_not_hide_that_of_the_file() -> None
     assert isinstance(run("soft_cap", code), Applied)
 
 
+def test_a_constant_that_is_bound_a_second_time_among_others_is_not_understood() -> None:
+    code = "import torch\nCAP = 30\nCAP, OTHER = 40, 1\n" + head("x = CAP * torch.sigmoid(x / 7.5)", "return x")
+    outcome = run("soft_cap", code)
+    assert isinstance(outcome, Refused) and outcome.name == "scale-unknown"
+
+
+@pytest.mark.parametrize("statement", ["self.scale, self.act = get()", "self.act += get()"])
+def test_an_attribute_that_no_single_expression_sets_is_not_understood(statement: str) -> None:
+    code = f"import torch\nclass Head(Model):\n    def __init__(self, config):\n        {statement}\n"
+    code += "    def forward(self, x):\n        return self.act(30 * torch.sigmoid(x / 7.5))\n"
+    assert isinstance(run("soft_cap", code), Refused)
+
+
+CAPPED_HEAD = """\
+import torch
+def project(h):
+    return 30 * torch.sigmoid(decoder(h) / 7.5)
+class Head(Model):
+    def forward(self, x):
+        return project(x)
+"""
+OTHER_CALLERS = {
+    "by name": "def other(h):\n    return project(h)\n",
+    "an alias of the file": "squash = project\ndef other(h):\n    return squash(h)\n",
+    "an alias of an alias": "a = project\nb: Any = a\ndef other(h):\n    return b(h)\n",
+    "an alias in the function": "def other(h):\n    squash, n = project, 1\n    return squash(h)\n",
+    "an assignment expression": "def other(h):\n    (squash := project)\n    return squash(h)\n",
+    "an attribute of a class": (
+        "class Other:\n    squash = project\n    def f(self, h):\n        return self.squash(h)\n"
+    ),
+    "an attribute of a base class": (
+        "class Base:\n    def __init__(self):\n        self.squash = project\n"
+        "class Other(Base):\n    def f(self, h):\n        return self.squash(h)\n"
+    ),
+    "an import in the function": "def other(h):\n    from .modeling import project as squash\n    return squash(h)\n",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_CALLERS)
+def test_a_function_that_is_also_called_under_another_name_keeps_its_cap(name: str) -> None:
+    assert isinstance(run("soft_cap", CAPPED_HEAD), Applied)
+    outcome = run("soft_cap", CAPPED_HEAD + OTHER_CALLERS[name])
+    assert isinstance(outcome, Refused) and outcome.name == "used-elsewhere", outcome
+
+
+def test_a_head_of_which_a_subclass_is_called_elsewhere_keeps_its_cap() -> None:
+    code = CAPPED_HEAD.replace("def project(h)", "class Project(nn.Module):\n  def forward(self, h)")
+    code = code.replace("project(x)", "Project()(x)")
+    assert isinstance(run("soft_cap", code), Applied)
+    outcome = run(
+        "soft_cap", code + "class Sub(Project):\n    pass\ndef other(h):\n    head = Sub()\n    return head(h)\n"
+    )
+    assert isinstance(outcome, Refused) and outcome.name == "used-elsewhere", outcome
+
+
 def test_a_cap_that_is_all_of_a_block_leaves_pass() -> None:
     check(
         "soft_cap",

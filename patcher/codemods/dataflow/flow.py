@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import libcst as cst
 
 from patcher.codemods.dataflow.frame import Frame, Instance, Meaning, Number
-from patcher.codemods.dataflow.package import Class, External, Function, assignments
+from patcher.codemods.dataflow.package import Class, External, Function
 from patcher.codemods.dataflow.reaching import Definition
-from patcher.codemods.nodes import dotted, last_name, walk
+from patcher.codemods.nodes import assignments, dotted, last_name, walk
 
 _TORCH = ("torch.", "torch.nn.functional.", "torch.special.", "torch.Tensor.")
 _MODULES = ("torch.nn.", "torch.nn.modules.activation.")
@@ -154,12 +154,12 @@ class Flow:
             self._logits(node.orelse, at, frame, way)
             return
         elif isinstance(node, cst.Name):
-            attributes, open_ = frame.body.reaching(f"{node.value}.logits", at)
+            attributes, is_definite = frame.body.reaching_definitions(f"{node.value}.logits", at)
             for one in attributes:
                 if one.value is not None:
                     self._value(one.value, one.statement, frame, (*way, Link(frame, one, node)))
-            found, _ = frame.body.reaching(node.value, at)
-            if attributes and not open_:
+            found, _ = frame.body.reaching_definitions(node.value, at)
+            if attributes and is_definite:
                 return
             if found:
                 for one in found:
@@ -208,10 +208,10 @@ class Flow:
             self._end(way)
 
     def _name(self, node: cst.Name, at: cst.CSTNode, frame: Frame, way: Way) -> None:
-        found, open_ = frame.body.reaching(node.value, at)
+        found, is_definite = frame.body.reaching_definitions(node.value, at)
         for one in found:
             self._definition(one, node, frame, way)
-        if open_ or not found:
+        if not is_definite or not found:
             bound = frame.arguments.get(node.value)
             if bound is not None:
                 self._value(bound[0], bound[2], bound[1], (*way, Leave(frame, node.value)))
@@ -242,10 +242,10 @@ class Flow:
     def _attribute(self, node: cst.Attribute, at: cst.CSTNode, frame: Frame, way: Way) -> None:
         name = dotted(node)
         if name is not None:
-            found, open_ = frame.body.reaching(name, at)
+            found, is_definite = frame.body.reaching_definitions(name, at)
             for one in found:
                 self._definition(one, node, frame, way)
-            if found and not open_:
+            if found and is_definite:
                 return
         if node.attr.value == "logits":
             self._logits(node.value, at, frame, (*way, Move(node)))

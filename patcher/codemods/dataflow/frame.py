@@ -128,13 +128,13 @@ class Frame:
                 return self.package.method(self.this, node.attr.value, after=self.owner)
             name = dotted(node)
             root = name.partition(".")[0] if name is not None else ""
-            set_here = self.body.reaching(root, at)[0]
+            set_here = self.body.reaching_definitions(root, at)[0]
             if name is None or root in self.parameters or (set_here and not _imported(set_here)):
                 return None  # a method of some value
         if isinstance(node, cst.Name):
-            found, open_ = self.body.reaching(node.value, at)
+            found, is_definite = self.body.reaching_definitions(node.value, at)
             if found and not _imported(found):
-                value = found[0].value if len(found) == 1 and not open_ else None
+                value = found[0].value if len(found) == 1 and is_definite else None
                 return self.meaning(value, found[0].statement, depth + 1) if value is not None else None
             if node.value in self.parameters:
                 bound = self.arguments.get(node.value)
@@ -217,10 +217,10 @@ class Frame:
         return None
 
     def _named_number(self, node: cst.Name, at: cst.CSTNode, depth: int) -> Number | None:
-        found, open_ = self.body.reaching(node.value, at)
+        found, is_definite = self.body.reaching_definitions(node.value, at)
         if found:
             one = found[0]
-            if len(found) > 1 or open_ or one.value is None:
+            if len(found) > 1 or not is_definite or one.value is None:
                 return None
             return self.number(one.value, one.statement, depth + 1)
         if node.value in self.parameters:

@@ -104,7 +104,7 @@ def soft_cap(
 def flow_of(package: Package, target: Target) -> Flow | None:
     """The ways of a class's logits; None where it has no forward of its own or inherited in the package."""
     code = package.codes[target.path]
-    cls = Class(code, code.classes()[target.name])
+    cls = Class(code, code.classes[target.name])
     forward = package.method(cls, "forward")
     return Flow(Frame(package, forward.code, forward.node, forward.owner, cls)) if forward is not None else None
 
@@ -171,8 +171,8 @@ def _is_named_elsewhere(package: Package, cap: Cap) -> bool:
     owners = {op.frame.owner.name for op in cap.removed if op.frame.owner is not None}
     if any(op.frame.owner is None for op in cap.removed):
         return True
-    pieces = [piece for code in package.codes.values() for piece in code.pieces]
-    return any(piece.words & owners - {name for _, name in piece.definitions} for piece in pieces)
+    chunks = [chunk for code in package.codes.values() for chunk in code.chunks]
+    return any(chunk.words & owners - {name for _, name in chunk.definitions} for chunk in chunks)
 
 
 def _by_key(package: Package, found: _Found) -> Applied | Refused:

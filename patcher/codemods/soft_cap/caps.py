@@ -303,7 +303,7 @@ def used_elsewhere(cap: Cap, flow: Flow) -> Iterator[tuple[Frame, cst.CSTNode]]:
             continue
         for use in body.uses(link.definition.name):
             statement = body.statement(use)
-            found, _ = body.reaching(link.definition.name, statement)
+            found, _ = body.reaching_definitions(link.definition.name, statement)
             same = any(one.statement is link.definition.statement for one in found)
             if (
                 same
@@ -357,8 +357,8 @@ def _mutated_elsewhere(op: Op) -> Iterator[tuple[Frame, cst.CSTNode]]:
     name = mutated(op.node)
     if name is None or isinstance(statement, cst.Expr):
         return
-    before, _ = body.reaching(name, statement)
+    before, _ = body.reaching_definitions(name, statement)
     for use in body.later_uses(name, statement):
-        found, open_ = body.reaching(name, body.statement(use))
-        if open_ or any(one.statement is other.statement for one in found for other in before):
+        found, is_definite = body.reaching_definitions(name, body.statement(use))
+        if not is_definite or any(one.statement is other.statement for one in found for other in before):
             yield op.frame, use
