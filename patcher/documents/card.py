@@ -15,6 +15,7 @@ from patcher.documents.figures import figures
 from patcher.documents.pictures import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel
+from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
 
 if TYPE_CHECKING:
@@ -68,11 +69,9 @@ def is_ours(path: Path) -> bool:
 
 
 def write(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> Path:
-    """Write README.md into the folder of the model, whole or not at all, and return its path."""
+    """Write README.md into the folder of the model, atomically, and return its path."""
     path = model.folder / CARD
-    part = path.with_name(f".{CARD}.partial")
-    part.write_text(render(model, report, model_id, revision), "utf-8")
-    part.replace(path)
+    write_atomically(path, render(model, report, model_id, revision))
     return path
 
 

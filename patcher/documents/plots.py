@@ -13,6 +13,7 @@ from typing import Any
 from patcher.constants import PLOTS
 from patcher.documents.formatting import percent
 from patcher.documents.pictures import dimensions, gate, pictures
+from patcher.patching.staging import write_atomically
 from patcher.verify.report import Check, Report
 
 # Mid-tones: each has a contrast of at least 3.7 on white and on the dark grounds of GitHub and the Hub.
@@ -65,14 +66,12 @@ def draw(report: Report) -> dict[str, bytes]:
 
 
 def write(drawn: dict[str, bytes], folder: Path) -> None:
-    """Write pictures into a patched folder, each whole or not at all, and remove those of an earlier report."""
+    """Write pictures into a patched folder, each atomically, and remove those of an earlier report."""
     for path in PLOTS:
         target = folder / path
         if path in drawn:
             target.parent.mkdir(exist_ok=True)
-            part = target.with_name(f".{target.name}.partial")
-            part.write_bytes(drawn[path])
-            part.replace(target)
+            write_atomically(target, drawn[path])
         else:
             target.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Writes the patched folder: built beside its place and moved in whole, so that it is complete or absent."""
+"""Writes the patched folder beside its final path and renames it, so that it is complete or absent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patcher import __version__
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import _RECORDED, Converted, FileRecord, PatchedModel, from_record
-from patcher.patching.staging import check_output, whole
+from patcher.patching.staging import atomic_directory, check_output, write_atomically
 from patcher.planning.plan import Plan
 from patcher.source.snapshot import Snapshot, fetch, sha256_of, weights
 
@@ -27,13 +27,13 @@ Convert = Callable[[Snapshot, Mapping[str, str], Path], tuple[Converted, ...]]
 
 
 @contextmanager
-def staged(
-    plan: Plan, snapshot: Snapshot, out: Path, code_only: bool = False, convert: Convert | None = None
+def staged_model(
+    plan: Plan, snapshot: Snapshot, out: Path, *, code_only: bool = False, convert: Convert | None = None
 ) -> Iterator[PatchedModel]:
-    """Write the patched folder beside `out`, let the caller add to it, and move it in when the caller is done.
+    """Write the patched folder beside `out`, let the caller add files to it, and rename it to `out` at the end.
 
-    Whatever interrupts this, `out` is the old folder or the new one, whole. An `out` that splade-patcher wrote is
-    replaced; any other is refused. `code_only` leaves the safetensors where they are and records their hashes.
+    Whatever interrupts this, `out` is the complete old folder or the complete new one. An `out` that splade-patcher
+    wrote is replaced; any other is refused. `code_only` records the hashes of the safetensors without copying them.
     `convert` makes safetensors of pickled weights.
 
     Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors and
@@ -45,11 +45,11 @@ def staged(
         raise UsageError(
             f"{plan.source} has pickled weights, which have to be converted here.", "Leave out --code-only."
         )
-    heavy = pickles or weights(snapshot)
+    weight_files = pickles or weights(snapshot)
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
     snapshot = fetch(snapshot, [*wanted, *pickles])
-    with whole(out) as stage:
-        _check_room(snapshot, [path for path in (*wanted, *pickles) if path in heavy], stage.parent)
+    with atomic_directory(out) as stage:
+        _check_room(snapshot, [path for path in (*wanted, *pickles) if path in weight_files], stage.parent)
         converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()
         yield _write(plan, snapshot, stage, wanted, converted)
 
@@ -123,7 +123,7 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
         "dropped": plan.files.as_json()["dropped"],
         "originals": {path: base64.b64encode(content).decode() for path, content in plan.originals.items()},
     }
-    (stage / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_atomically(stage / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return from_record(stage, record)
 
 

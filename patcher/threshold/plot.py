@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from patcher.errors import UsageError
+from patcher.patching.staging import write_atomically
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import Row
 
@@ -25,7 +27,7 @@ def check_plot(path: Path) -> None:
 
 
 def draw(report: ThresholdReport, path: Path) -> None:
-    """Write the curves of a sweep as a picture, whole or not at all."""
+    """Write the curves of a sweep as a picture, atomically."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,13 +50,10 @@ def draw(report: ThresholdReport, path: Path) -> None:
     axes.set_ylim(min(0.0, *(row.tau for row in rows)) - 0.02, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    part = path.with_name(f".{path.name}.partial")
-    try:
-        figure.savefig(part, format=path.suffix[1:].lower(), dpi=150)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-        pyplot.close(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:].lower(), dpi=150)
+    pyplot.close(figure)
+    write_atomically(path, content.getvalue())
 
 
 def curve(rows: Sequence[Row]) -> list[str]:

@@ -15,7 +15,7 @@ from patcher import __version__
 from patcher.constants import CARD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
-from patcher.patching.staging import check_output, whole
+from patcher.patching.staging import atomic_directory, check_output
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.source.snapshot import fetch
 from patcher.threshold.repaired import RepairedModel
@@ -57,7 +57,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
         raise OutputError(f"{out} was not written: a check failed.", "Choose a threshold that passes; --sweep helps.")
     check_save(model, out)
     model = model.fetched()
-    with whole(out, RECORD) as stage:
+    with atomic_directory(out, RECORD) as stage:
         model.write(stage, link=False)
         position = len(model.layout.modules)
         folder = f"{position}_{CLASS_NAME}"
