@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import ModelCard, get_token, parse_hf_uri
+from huggingface_hub import get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
-from yaml import YAMLError
 
 from patcher.constants import DRAWN, RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
@@ -19,6 +17,7 @@ from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target
 from patcher.source.hub_errors import from_hub, from_publishing, status_of
+from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Report
 
@@ -95,22 +94,12 @@ def unrecorded(model: PatchedModel) -> tuple[str, ...]:
 def check_licence(model: PatchedModel, card: str) -> None:
     """Refuse a card that does not carry over the licence of the source. Raises PublishError."""
     wanted = model.record["base_card"].get("license")
-    found = metadata(card).get("license")
+    found = read_metadata(card).get("license")
     if wanted is not None and found != wanted:
         raise PublishError(
             f"The source is under {wanted!r} and the card says {found!r}.",
             f"Write `license: {wanted}` into README.md, or run `patcher card {model.folder}`.",
         )
-
-
-def metadata(card: str) -> dict[str, Any]:
-    """The metadata of a card; empty where there is none or it can't be read."""
-    if not card.lstrip().startswith("---"):
-        return {}
-    try:
-        return dict(ModelCard(card, ignore_metadata_errors=True).data.to_dict())  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, YAMLError):
-        return {}
 
 
 def who(hub: Hub) -> Account:

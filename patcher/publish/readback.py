@@ -6,10 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from huggingface_hub import ModelCardData
+
 from patcher.constants import CARD
 from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
-from patcher.publish.preflight import metadata
+from patcher.source.metadata import read_metadata
 
 _CARD_KEYS = (
     "license",
@@ -65,7 +67,8 @@ def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
     info = hub.ask(lambda: hub.api.model_info(plan.repo_id, revision=commit))
     parsed = info.card_data.to_dict() if info.card_data is not None else {}  # type: ignore[no-untyped-call]
     text = plan.target.texts.get(CARD, b"").decode("utf-8", "replace") if CARD in plan.kept else plan.card
-    meant = metadata(text)
+    written = {key: value for key, value in read_metadata(text).items() if key in _CARD_KEYS}
+    meant = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
     wrong = [key for key in _CARD_KEYS if parsed.get(key) != meant.get(key)]
     return finding(
         "card_understood", wrong, ", ".join(f"{key} {meant[key]}" for key in ("license", "base_model") if key in meant)

@@ -7,7 +7,6 @@ their size. So a small module of our own is shipped in the folder and stands las
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -17,22 +16,20 @@ from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
 from patcher.patching.staging import atomic_directory, check_output
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
+from patcher.source.metadata import split_card
 from patcher.source.snapshot import fetch
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 
 RECORD = "threshold.json"
 TEMPLATE = "threshold_card.md.jinja"
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n---[ \t]*\n", re.DOTALL)
-_BARE_METADATA = """---
-library_name: sentence-transformers
+_METADATA = """library_name: sentence-transformers
 pipeline_tag: feature-extraction
 tags:
 - sentence-transformers
 - sparse-encoder
 - sparse
 - splade
----
 """
 
 
@@ -78,8 +75,8 @@ def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
     text = ""
     if CARD in model.snapshot.paths:
         text = fetch(model.snapshot, [CARD]).read(CARD).decode("utf-8-sig", "replace").replace("\r\n", "\n")
-    found = _FRONT_MATTER.match(text)
-    body = text[found.end() if found else 0 :].strip()
+    metadata, body = split_card(text)
+    body = body.strip()
     section = template(TEMPLATE).render(
         name=name,
         original=bool(body),
@@ -90,7 +87,7 @@ def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
         encoder=report.environment["sentence_transformers"],
         version=__version__,
     )
-    return "\n".join([found[0] if found else _BARE_METADATA, section, *([f"{body}\n"] if body else [])])
+    return "\n".join([f"---\n{metadata or _METADATA}---\n", section, *([f"{body}\n"] if body else [])])
 
 
 def _write_json(path: Path, value: object) -> None:
