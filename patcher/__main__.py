@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, hurry, leave
+from patcher.source.request_limit import REQUEST_LIMIT
 
 if TYPE_CHECKING:
     from patcher.sandbox.guard import Child
@@ -18,6 +19,7 @@ CHILD = "patcher.verify.measure.child"
 def main() -> NoReturn:
     """Run the command line and leave with its exit code. Nothing of a model is read before somebody agreed to that."""
     hurry()
+    REQUEST_LIMIT.install = True
     try:
         heed_signals()
         device = waited_for(sys.argv[1:])

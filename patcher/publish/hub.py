@@ -22,6 +22,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 
 from patcher.constants import HUB_TIMEOUT
 from patcher.source.hub_errors import is_unreachable, status_of
+from patcher.source.request_limit import REQUEST_LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -128,24 +129,31 @@ class Hub:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Give every request of huggingface_hub a limit; its shared client has none."""
+    """Limit every request of huggingface_hub to these seconds where `install_time_limit` was called."""
+    before = REQUEST_LIMIT.seconds
+    REQUEST_LIMIT.seconds = seconds
+    try:
+        yield
+    finally:
+        REQUEST_LIMIT.seconds = before
 
-    def limit(request: Any) -> None:
-        # Per request, because the client asks for listings with an explicit "no limit".
-        limits = request.extensions.get("timeout", {})
-        request.extensions["timeout"] = {name: seconds if set_ is None else set_ for name, set_ in limits.items()}
+
+def install_time_limit() -> None:
+    """Make huggingface_hub's shared client obey `time_limit`, for the whole process; the client itself has no limit."""
 
     def limited():  # type: ignore[no-untyped-def]
         client = default_client_factory()
-        client.event_hooks["request"].append(limit)
+        client.event_hooks["request"].append(_limit)
         client.event_hooks["response"].append(_stop_if_busy)
         return client
 
     set_client_factory(limited)
-    try:
-        yield
-    finally:
-        set_client_factory(default_client_factory)
+
+
+def _limit(request: Any) -> None:
+    # Per request, because the client asks for listings with an explicit "no limit".
+    seconds, limits = REQUEST_LIMIT.seconds, request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {name: seconds if set_ is None else set_ for name, set_ in limits.items()}
 
 
 def _stop_if_busy(response: Any) -> None:
@@ -189,3 +197,7 @@ def retry_after(error: BaseException) -> float | None:
         r"\s*(\d+)\s*", headers.get("Retry-After", "")
     )
     return float(found[1]) if found else None
+
+
+if REQUEST_LIMIT.install:
+    install_time_limit()

@@ -16,6 +16,9 @@ import traceback
 
 def main() -> None:
     import patcher.cli
+    from patcher.source.request_limit import REQUEST_LIMIT
+
+    REQUEST_LIMIT.install = True  # as `patcher.__main__` does
 
     sleep = time.sleep
     time.sleep = lambda seconds: sleep(seconds / 50)
