@@ -17,6 +17,7 @@ import typer
 from patcher import __version__
 from patcher.cli.console import Console
 from patcher.cli.tables import family_line, plan_line, threshold_lines
+from patcher.codec import document
 from patcher.constants import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.printable import printable
@@ -334,7 +335,7 @@ def publish(
     )
     planned = plan_publication(load(folder), load_report(folder), repo_id, options, retry)
     if dry_run:
-        console.result(planned.as_json(), plan_line(planned), lambda: console.publish_plan(planned))
+        console.result(document(planned), plan_line(planned), lambda: console.publish_plan(planned))
         return
     if (planned.operations or planned.tag_missing) and not yes:
         if not as_json and not quiet:
@@ -343,7 +344,7 @@ def publish(
             raise PublishError("Nobody agreed to publishing; nothing was written.", "Add --yes, or --dry-run to look.")
     console.talk(plan_line(planned))
     done = publish_plan(planned, retry)
-    console.result(done.as_json(), done.url, lambda: console.publication(done))
+    console.result(document(done), done.url, lambda: console.publication(done))
     if not done.passed:
         raise typer.Exit(1)
 
@@ -364,7 +365,7 @@ def check(
     console.listen()
     console.silence_client()
     found = check_published(repo_id, revision, RetryPolicy(timeout))
-    console.result(found.as_json(), "passed" if found.passed else "failed", lambda: console.checked(found))
+    console.result(document(found), "passed" if found.passed else "failed", lambda: console.checked(found))
     if not found.passed:
         raise typer.Exit(1)
 

@@ -78,7 +78,7 @@ def write(model: PatchedModel, report: Report | None, model_id: str, revision: s
 def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
     from huggingface_hub import ModelCardData  # here: while a model runs, its HTTP client would only take memory
 
-    base: Mapping[str, Any] = model.record["base_card"]
+    base: Mapping[str, Any] = model.base_card
     link = base.get("license_link")
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
@@ -111,5 +111,5 @@ def _applied(model: PatchedModel) -> list[dict[str, str]]:
         "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }
-    names = [result["name"] for result in model.record["codemods"] if result["status"] == "applied"]
+    names = [result.name for result in model.codemods if result.status == "applied"]
     return [{"name": name, "why": why[name]} for name in dict.fromkeys(names) if name in why]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import json
@@ -16,9 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from patcher import __version__
-from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
+from patcher.codec import to_json
+from patcher.constants import RECORD, TOOL
 from patcher.errors import PatcherError, UsageError
-from patcher.patching.record import _RECORDED, Converted, FileRecord, PatchedModel, from_record
+from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
 from patcher.patching.staging import atomic_directory, check_output, write_atomically
 from patcher.planning.plan import Plan
 from patcher.source.snapshot import Snapshot, fetch, sha256_of, weights
@@ -107,24 +107,29 @@ def rewrite(plan: Plan, model: PatchedModel) -> PatchedModel:
 
 def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple[Converted, ...]) -> PatchedModel:
     """Write patch.json."""
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "tool": {"name": TOOL, "version": __version__},
-        "versions": {
+    model = PatchedModel(
+        folder=stage,
+        tool=Tool(TOOL, __version__),
+        versions={
             "python": platform.python_version(),
             "libcst": version("libcst"),
             "huggingface_hub": version("huggingface_hub"),
         },
-        **{key: value for key, value in plan.as_json().items() if key in _RECORDED},
-        "options": plan.options.as_json(),
-        "base_card": dict(plan.base_card),
-        "files": [file.as_json() for file in records],
-        "converted": [weights.as_json() for weights in converted],
-        "dropped": plan.files.as_json()["dropped"],
-        "originals": {path: base64.b64encode(content).decode() for path, content in plan.originals.items()},
-    }
-    write_atomically(stage / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return from_record(stage, record)
+        source=plan.source,
+        soft_cap=plan.soft_cap,
+        kept_cap=plan.kept_cap,
+        encoders=plan.encoders,
+        codemods=plan.codemods,
+        diff=plan.diff,
+        options=plan.options,
+        base_card=plan.base_card,
+        files=tuple(records),
+        converted=converted,
+        dropped=tuple({"path": path, "reason": reason} for path, reason in plan.files.dropped.items()),
+        originals=plan.originals,
+    )
+    write_atomically(stage / RECORD, json.dumps(to_json(model), indent=2, ensure_ascii=False) + "\n")
+    return model
 
 
 def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:

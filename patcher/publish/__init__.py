@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import constants
 
-from patcher.constants import SCHEMA_VERSION
+from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.patching.record import PatchedModel
 from patcher.publish.check import Checked, check_model
@@ -28,11 +27,13 @@ logger = logging.getLogger(__name__)
 class Publication:
     """What stands on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
 
-    plan: PublishPlan
     case: str
     commit: str
     pull_request: int | None
     findings: tuple[Finding, ...]
+    plan: PublishPlan = json_field(write=document)
+
+    json_properties = ("passed", "url", "tag")
 
     @property
     def url(self) -> str:
@@ -55,18 +56,10 @@ class Publication:
             f"model = AutoModelForMaskedLM.from_pretrained({pinned})"
         )
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "case": self.case,
-            "passed": self.passed,
-            "url": self.url,
-            "commit": self.commit,
-            "pull_request": self.pull_request,
-            "tag": self.plan.options.tag,
-            "findings": [finding.as_json() for finding in self.findings],
-            "plan": self.plan.as_json(),
-        }
+    @property
+    def tag(self) -> str | None:
+        """The tag on the commit."""
+        return self.plan.tag
 
 
 def plan_publication(
@@ -108,7 +101,7 @@ def publish(plan: PublishPlan, retry: RetryPolicy = RetryPolicy()) -> Publicatio
                 f"Interrupted; the commit {done.commit[:7]} is on {plan.repo_id}, but was not read back.",
                 f"Run `patcher check {plan.repo_id}@{done.commit[:7]}`.",
             ) from stop
-        return Publication(done.plan, done.case, done.commit, done.pull_request, findings)
+        return Publication(done.case, done.commit, done.pull_request, findings, done.plan)
 
 
 def check(repo_id: str, revision: str | None = None, retry: RetryPolicy = RetryPolicy()) -> Checked:

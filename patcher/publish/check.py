@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT, SCHEMA_VERSION
+from patcher.codec import Unreadable
+from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
 from patcher.errors import PatcherError, SourceError
-from patcher.patching.record import FileRecord, PatchedModel, from_record
+from patcher.patching.record import FileRecord, PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
 from patcher.publish.operations import NOT_PUBLISHED
@@ -28,19 +27,12 @@ class Checked:
     commit: str
     findings: tuple[Finding, ...]
 
+    json_properties = ("passed",)
+
     @property
     def passed(self) -> bool:
         """Whether nothing failed; what could not be looked at does not count."""
         return all(one.passed is not False for one in self.findings)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "repo_id": self.repo_id,
-            "commit": self.commit,
-            "passed": self.passed,
-            "findings": [one.as_json() for one in self.findings],
-        }
 
 
 def check_model(repo_id: str, revision: str | None) -> Checked:
@@ -75,8 +67,8 @@ def check_model(repo_id: str, revision: str | None) -> Checked:
 def _model(published: Snapshot) -> PatchedModel:
     assert published.root is not None
     try:
-        return from_record(published.root, json.loads(published.read(RECORD)))
-    except (ValueError, KeyError, TypeError) as error:
+        return read_record(published.root, published.read(RECORD))
+    except Unreadable as error:
         raise SourceError(
             f"{RECORD} of {published.source} is not a record that this version understands.",
             "Use the version of splade-patcher that published it.",
@@ -111,17 +103,17 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
             source = fetch(source, [path for path in source.paths if path.endswith(".py")])
             plan = make_plan(source, model.options)
             before = {path: source.read(path) for path in source.paths if path.endswith(".py")}
-            made, whence = {**before, **plan.contents}, f"made again from {source.source}"
+            made, origin = {**before, **plan.contents}, f"made again from {source.source}"
         else:
             before = {**here, **model.originals}
             places = {folder: join(folder, CONFIG) for folder in model.encoders or ("",)}
             configs = {folder: model.originals.get(path) or published.read(path) for folder, path in places.items()}
             made = {**before, **rewrite_folders(before, configs, model.options)[0]}
-            whence = f"made again from the originals in {RECORD}, which nobody vouches for"
+            origin = f"made again from the originals in {RECORD}, which nobody vouches for"
     except PatcherError as error:
         return Finding(name, False, error.message)
     wrong = sorted(path for path in {*here, *made} if here.get(path) != made.get(path))
-    return finding(name, wrong, f"{len(here)} files, {whence}")
+    return finding(name, wrong, f"{len(here)} files, {origin}")
 
 
 def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
@@ -175,7 +167,7 @@ def _report(model: PatchedModel, published: Snapshot) -> Finding:
     if report is None or REPORT not in published.paths:
         return Finding(name, False, "the model was published without a verification")
     if not report.passed:
-        return Finding(name, False, f"failed: {', '.join(one.name for one in report.checks if not one.passed)}")
+        return Finding(name, False, f"failed: {', '.join(one.name for one in report.failed)}")
     expected = {file.path: file.after for file in model.files if file.path not in NOT_PUBLISHED}
     expected[RECORD] = _sha256(published.local(RECORD))
     other = [path for path, digest in expected.items() if report.files.get(path) != digest]

@@ -15,10 +15,10 @@ from patcher.publish.outcome import (
     NOTHING,
     Committed,
     Steps,
+    concurrent_update,
+    find_commit,
     interrupted,
-    look,
     may_have_landed,
-    race,
     with_steps,
 )
 from patcher.publish.plan import EQUAL, PublishPlan, with_operations
@@ -62,18 +62,18 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
     target = plan.target
     if not target.exists:
         private = plan.options.private
-        hub.ask(lambda: hub.api.create_repo(target.repo_id, private=private or None, exist_ok=True))
+        hub.call_with_retry(lambda: hub.api.create_repo(target.repo_id, private=private or None, exist_ok=True))
         steps.done.append(f"{target.repo_id} was made and is empty")
         # Somebody may have been quicker: what is there now must be as empty as what was planned for.
         if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
-            raise race(plan)
+            raise concurrent_update(plan)
     if target.branch_missing or (not target.exists and target.revision != MAIN):
-        hub.ask(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
+        hub.call_with_retry(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
         steps.done.append(f"its branch {target.revision} was made")
     head = hub.head(target.repo_id, target.revision)
     # The Hub would notice a moved branch only after the uploads.
     if target.exists and head != target.head:
-        raise race(plan)
+        raise concurrent_update(plan)
     return head
 
 
@@ -97,26 +97,26 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
         except Exception as error:
             reason = _refused_copy(error, plan)
             if reason is not None and any(operation.op == "copy" for operation in plan.operations):
-                operations = without_copies(plan.operations, plan.pieces, reason)
+                operations = without_copies(plan.operations, plan.files, reason)
                 logger.info("The Hub would not copy the weights (%s); uploading them instead.", reason)
                 plan = with_operations(plan, operations, f"the weights are uploaded: {reason}")
                 continue
             if not may_have_landed(error):
                 raise
-            found = look(plan, hub, parent, opens_pr, error)
+            found = find_commit(plan, hub, parent, opens_pr, error)
             if found is not None:
                 return found
             # A second commit can't follow from a late first one: parent_commit forbids it, except for a pull request.
-            pause = None if opens_pr else hub.pause(error, attempt)
-            if pause is None:
+            delay = None if opens_pr else hub.retry_delay(error, attempt)
+            if delay is None:
                 raise
-            hub.wait(error, pause, attempt)
+            hub.wait_before_retry(error, delay, attempt)
             attempt += 1
 
 
 def _operations(plan: PublishPlan) -> list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete]:
     """The client's own operations, made anew for each try because it changes them."""
-    source, content = plan.model.source, {piece.path: piece.content for piece in plan.pieces}
+    source, content = plan.model.source, {file.path: file.content for file in plan.files}
 
     def line(operation: Operation) -> CommitOperationAdd | CommitOperationCopy | CommitOperationDelete:
         path = operation.path
@@ -158,7 +158,7 @@ def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
                 raise
 
     try:
-        hub.ask(make)
+        hub.call_with_retry(make)
     except Exception as error:
         raise PublishError(
             f"The commit {commit[:7]} is on {plan.repo_id}, but the tag {tag!r} could not be made.",

@@ -32,15 +32,16 @@ TIMEOUT = HUB_TIMEOUT
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait. `timeout`: seconds without an answer; `wait`: before the second try, doubled for each further.
+    """How long to wait, in seconds, and how often to try.
 
-    A Retry-After of at most `longest` seconds is obeyed; a longer one ends the command.
+    `timeout` ends a request without an answer. `first_delay` precedes the second try and doubles for each further one.
+    A Retry-After of at most `max_retry_after` is obeyed; a longer one ends the command.
     """
 
     timeout: float = TIMEOUT
     tries: int = 4
-    wait: float = 1.0
-    longest: float = 60.0
+    first_delay: float = 1.0
+    max_retry_after: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -65,37 +66,37 @@ class Hub:
     retry: RetryPolicy = RetryPolicy()
     api: HfApi = field(default_factory=HfApi)
 
-    def ask(self, call: Callable[[], T]) -> T:
+    def call_with_retry(self, call: Callable[[], T]) -> T:
         """Make a call that may be repeated, as often as the policy allows. Raises what the client raised."""
         attempt = 1
         while True:
             try:
                 return call()
             except Exception as error:
-                pause = self.pause(error, attempt)
-                if pause is None:
+                delay = self.retry_delay(error, attempt)
+                if delay is None:
                     raise
-                self.wait(error, pause, attempt)
+                self.wait_before_retry(error, delay, attempt)
                 attempt += 1
 
-    def pause(self, error: Exception, attempt: int) -> float | None:
+    def retry_delay(self, error: Exception, attempt: int) -> float | None:
         """Seconds to wait before the next try, or None where there should be none."""
         if attempt >= self.retry.tries or not is_transient(error):
             return None
         asked = retry_after(error)
-        if asked is not None and asked > self.retry.longest:
+        if asked is not None and asked > self.retry.max_retry_after:
             return None
-        return asked if asked is not None else self.retry.wait * 2 ** (attempt - 1)
+        return asked if asked is not None else self.retry.first_delay * 2 ** (attempt - 1)
 
-    def wait(self, error: Exception, pause: float, attempt: int) -> None:
+    def wait_before_retry(self, error: Exception, delay: float, attempt: int) -> None:
         """Say why and how long, then wait."""
         what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
-        logger.info("The Hub %s; trying again in %g s (%d of %d).", what, pause, attempt + 1, self.retry.tries)
-        time.sleep(pause)
+        logger.info("The Hub %s; trying again in %g s (%d of %d).", what, delay, attempt + 1, self.retry.tries)
+        time.sleep(delay)
 
     def head(self, repo_id: str, revision: str | None) -> str:
         """The commit that a revision stands for now."""
-        return str(self.ask(lambda: self.api.model_info(repo_id, revision=revision)).sha)
+        return str(self.call_with_retry(lambda: self.api.model_info(repo_id, revision=revision)).sha)
 
     def files(self, repo_id: str, revision: str) -> dict[str, Entry]:
         """Every file of a revision, by path."""
@@ -124,7 +125,7 @@ class Hub:
                     root = snapshot_download(repo_id, revision=revision, allow_patterns=patterns, cache_dir=cache)
                 return {path: (Path(root) / path).read_bytes() for path in wanted}
 
-        return self.ask(fetched)
+        return self.call_with_retry(fetched)
 
 
 @contextmanager

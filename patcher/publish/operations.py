@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from patcher.codec import json_field, to_json
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
@@ -22,7 +23,7 @@ _LOADABLE = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", 
 
 
 @dataclass(frozen=True)
-class Piece:
+class PublishedFile:
     """One file as it is to stand on the Hub. `content` is None where only the Hub has it."""
 
     path: str
@@ -52,18 +53,9 @@ class Operation:
 
     op: str
     path: str
-    origin: str
-    size: int
+    origin: str = json_field(key="from")
+    size: int = json_field()
     replaces: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "op": self.op,
-            "path": self.path,
-            "from": self.origin,
-            "size": self.size,
-            "replaces": self.replaces,
-        }
 
 
 @dataclass(frozen=True)
@@ -80,11 +72,11 @@ def public(model: PatchedModel) -> PatchedModel:
     return model if path is None else replace(model, source=replace(model.source, path=PurePath(path).name))
 
 
-def pieces(model: PatchedModel, report: Report | None, card: str) -> tuple[Piece, ...]:
+def published_files(model: PatchedModel, report: Report | None, card: str) -> tuple[PublishedFile, ...]:
     """Every file that is to stand on the Hub: those of the record, the card, the record, the report, its drawings."""
     kept = [file for file in model.files if file.path not in NOT_PUBLISHED]
     files = [
-        Piece(file.path, file.size, file.after, path if (path := model.folder / file.path).is_file() else None)
+        PublishedFile(file.path, file.size, file.after, path if (path := model.folder / file.path).is_file() else None)
         for file in kept
     ]
     record = _record(model)
@@ -92,11 +84,11 @@ def pieces(model: PatchedModel, report: Report | None, card: str) -> tuple[Piece
     if report is not None:
         made[REPORT] = _report(model, report, record)
         made |= _drawn(model, report, record)
-    return (*files, *(Piece(path, len(text), _sha256(text), text) for path, text in made.items()))
+    return (*files, *(PublishedFile(path, len(text), _sha256(text), text) for path, text in made.items()))
 
 
 def decide(
-    wanted: Iterable[Piece],
+    wanted: Iterable[PublishedFile],
     listed: Mapping[str, Entry],
     model: PatchedModel,
     origin: Origin,
@@ -112,21 +104,21 @@ def decide(
     """
     wanted = list(wanted)
     made = []
-    for piece in wanted:
-        if piece.path in keep or piece.equals(listed.get(piece.path)):
+    for file in wanted:
+        if file.path in keep or file.equals(listed.get(file.path)):
             continue
-        found, there = origin.files.get(piece.path), piece.path in listed
-        if found is not None and found.sha256 == piece.sha256:
-            made.append(Operation("copy", piece.path, str(model.source), piece.size, there))
-        elif piece.content is None:
+        found, there = origin.files.get(file.path), file.path in listed
+        if found is not None and found.sha256 == file.sha256:
+            made.append(Operation("copy", file.path, str(model.source), file.size, there))
+        elif file.content is None:
             raise PublishError(
-                f"{piece.path} is not in {model.folder} and the Hub can't copy it: "
+                f"{file.path} is not in {model.folder} and the Hub can't copy it: "
                 f"{origin.refusal or 'the source no longer has this very file'}.",
                 "Run `patcher patch` again without --code-only, then publish that folder.",
             )
         else:
-            made.append(Operation("upload", piece.path, "this machine", piece.size, there))
-    paths = {piece.path for piece in wanted}
+            made.append(Operation("upload", file.path, "this machine", file.size, there))
+    paths = {file.path for file in wanted}
     for path, entry in sorted(listed.items()):
         # A stranger's weights beside ours would be what a loader finds first.
         if path not in paths and path not in keep and (path in before or (replacing and path.endswith(_LOADABLE))):
@@ -134,9 +126,11 @@ def decide(
     return tuple(made)
 
 
-def without_copies(operations: Iterable[Operation], wanted: Iterable[Piece], reason: str) -> tuple[Operation, ...]:
+def without_copies(
+    operations: Iterable[Operation], wanted: Iterable[PublishedFile], reason: str
+) -> tuple[Operation, ...]:
     """The same commit with every copy as an upload. Raises PublishError where the bytes are not here."""
-    local = {piece.path: piece.content is not None for piece in wanted}
+    local = {file.path: file.content is not None for file in wanted}
     changed = []
     for operation in operations:
         if operation.op == "copy" and not local[operation.path]:
@@ -152,7 +146,7 @@ def without_copies(operations: Iterable[Operation], wanted: Iterable[Piece], rea
 def _record(model: PatchedModel) -> bytes:
     if model.source.path is None:
         return (model.folder / RECORD).read_bytes()
-    return _json({**model.record, "source": public(model).source.as_json()})
+    return _json(to_json(public(model)))
 
 
 def _report(model: PatchedModel, report: Report, record: bytes) -> bytes:

@@ -40,14 +40,14 @@ def may_have_landed(error: Exception) -> bool:
     return is_transient(error) or status_of(error) == 412
 
 
-def look(plan: PublishPlan, hub: Hub, parent: str, opens_pr: bool, error: Exception) -> Committed | None:
+def find_commit(plan: PublishPlan, hub: Hub, parent: str, opens_pr: bool, error: Exception) -> Committed | None:
     """Find out whether the commit is there although its answer did not come. Raises PublishError for a race."""
     stale = status_of(error) == 412
     for turn in range(1 if stale or status_of(error) == 429 else _LOOKS):
         if turn:
-            time.sleep(_BETWEEN * min(1.0, hub.retry.wait))
+            time.sleep(_BETWEEN * min(1.0, hub.retry.first_delay))
         try:
-            found = landed_pr(plan, hub) if opens_pr else landed(plan, hub, parent)
+            found = find_landed_pull_request(plan, hub) if opens_pr else find_landed_commit(plan, hub, parent)
         except PatcherError:
             raise
         except Exception as silence:
@@ -58,23 +58,23 @@ def look(plan: PublishPlan, hub: Hub, parent: str, opens_pr: bool, error: Except
         if found is not None:
             return found
     if stale:
-        raise race(plan) from error
+        raise concurrent_update(plan) from error
     return None
 
 
-def landed(plan: PublishPlan, hub: Hub, parent: str) -> Committed | None:
+def find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed | None:
     """The child of `parent` on the branch, if it holds exactly what was to be committed."""
     if hub.head(plan.repo_id, plan.target.revision) == parent:
         return None
-    history = hub.ask(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
+    history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
     ids = [commit.commit_id for commit in history]
     child = ids[ids.index(parent) - 1] if parent in ids[1:] else None
     if child is None or not _holds(plan, hub, child):
-        raise race(plan)
+        raise concurrent_update(plan)
     return Committed(LANDED, child, plan.target.pull_request, plan)
 
 
-def landed_pr(plan: PublishPlan, hub: Hub) -> Committed | None:
+def find_landed_pull_request(plan: PublishPlan, hub: Hub) -> Committed | None:
     number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
     if number is None:
         return None
@@ -85,10 +85,10 @@ def landed_pr(plan: PublishPlan, hub: Hub) -> Committed | None:
 def _holds(plan: PublishPlan, hub: Hub, commit: str) -> bool:
     files = hub.files(plan.repo_id, commit)
     gone = (operation.path for operation in plan.operations if operation.op == "delete")
-    return all(piece.equals(files.get(piece.path)) for piece in plan.wanted) and not any(path in files for path in gone)
+    return all(file.equals(files.get(file.path)) for file in plan.wanted) and not any(path in files for path in gone)
 
 
-def race(plan: PublishPlan) -> PublishError:
+def concurrent_update(plan: PublishPlan) -> PublishError:
     return PublishError(
         f"{plan.repo_id} was changed by somebody else meanwhile; nothing of this was written to it.",
         "Run the same command again to see the plan against what is there now.",
@@ -112,7 +112,7 @@ def interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
         once = replace(hub, retry=replace(hub.retry, tries=1))
         opens_pr = plan.options.create_pr and plan.target.pull_request is None
         try:
-            found = landed_pr(plan, once) if opens_pr else landed(plan, once, steps.parent)
+            found = find_landed_pull_request(plan, once) if opens_pr else find_landed_commit(plan, once, steps.parent)
         except Exception:
             return Interrupted(
                 f"Interrupted while the commit to {plan.repo_id} was under way; whether it landed is not known.",

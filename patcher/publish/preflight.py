@@ -93,7 +93,7 @@ def unrecorded(model: PatchedModel) -> tuple[str, ...]:
 
 def check_licence(model: PatchedModel, card: str) -> None:
     """Refuse a card that does not carry over the licence of the source. Raises PublishError."""
-    wanted = model.record["base_card"].get("license")
+    wanted = model.base_card.get("license")
     found = read_metadata(card).get("license")
     if wanted is not None and found != wanted:
         raise PublishError(
@@ -102,12 +102,12 @@ def check_licence(model: PatchedModel, card: str) -> None:
         )
 
 
-def who(hub: Hub) -> Account:
+def get_account(hub: Hub) -> Account:
     """The account behind the token. Raises AccessDenied where there is none, or its token can only read."""
     if get_token() is None:
         raise AccessDenied("No token: publishing needs an account on the Hub.", "Run `hf auth login`, or set HF_TOKEN.")
     try:
-        answer = hub.ask(hub.api.whoami)
+        answer = hub.call_with_retry(hub.api.whoami)
     except Exception as error:
         raise from_publishing(error, "the Hub") from error
     name = str(answer["name"])
@@ -136,7 +136,7 @@ def check_access(hub: Hub, account: Account, target: Target, create_pr: bool) ->
     if create_pr:
         return
     try:
-        hub.ask(lambda: hub.api.auth_check(target.repo_id, write=True))
+        hub.call_with_retry(lambda: hub.api.auth_check(target.repo_id, write=True))
     except Exception as error:
         if status_of(error) == 403:
             raise AccessDenied(

@@ -71,12 +71,12 @@ class Target:
         return self.record is not None and self.record["source"]["repo_id"] == model.source.repo_id
 
 
-def look(hub: Hub, repo_id: str, branch: str | None, pull_request_of: str | None = None) -> Target:
+def inspect_target(hub: Hub, repo_id: str, branch: str | None, pull_request_of: str | None = None) -> Target:
     """Read the target. `pull_request_of` is the account whose open pull request on the branch is to be continued."""
     wanted = branch or MAIN
     try:
-        info = hub.ask(lambda: hub.api.model_info(repo_id))
-        refs = hub.ask(lambda: hub.api.list_repo_refs(repo_id))
+        info = hub.call_with_retry(lambda: hub.api.model_info(repo_id))
+        refs = hub.call_with_retry(lambda: hub.api.list_repo_refs(repo_id))
     except RepositoryNotFoundError:
         return Target(repo_id, wanted)
     tags = {tag.name: tag.target_commit for tag in refs.tags}
@@ -97,12 +97,14 @@ def look(hub: Hub, repo_id: str, branch: str | None, pull_request_of: str | None
 
 def open_pull_request(hub: Hub, repo_id: str, account: str, branch: str) -> int | None:
     """The newest open pull request on the branch that this account made with this tool."""
-    found = hub.ask(lambda: list(hub.api.get_repo_discussions(repo_id, author=account, discussion_type="pull_request")))
+    found = hub.call_with_retry(
+        lambda: list(hub.api.get_repo_discussions(repo_id, author=account, discussion_type="pull_request"))
+    )
     for discussion in sorted(found, key=lambda one: -one.num):
         if discussion.status not in {"open", "draft"}:
             continue
         revision = f"refs/pr/{discussion.num}"
-        details = hub.ask(lambda number=discussion.num: hub.api.get_discussion_details(repo_id, number))  # type: ignore
+        details = hub.call_with_retry(lambda number=discussion.num: hub.api.get_discussion_details(repo_id, number))  # type: ignore
         if (details.target_branch or f"refs/heads/{MAIN}") != f"refs/heads/{branch}":
             continue
         try:

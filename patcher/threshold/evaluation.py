@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import json_field
 from patcher.errors import UsageError
 from patcher.verify.texts import load_questions
 from patcher.verify.texts.lines import Line, read_lines, read_objects, string
@@ -22,22 +23,15 @@ class Evaluation:
     `bundled` are the project's own questions, on which every right document has to rank first.
     """
 
-    queries: Mapping[str, str]
-    documents: Mapping[str, str]
-    relevant: Mapping[str, tuple[str, ...]]
-    bundled: bool
+    queries: Mapping[str, str] = json_field(write=len)
+    documents: Mapping[str, str] = json_field(write=len)
+    relevant: Mapping[str, tuple[str, ...]] = json_field(key="judged_queries", write=len)
+    bundled: bool = json_field()
 
     @property
     def judged(self) -> bool:
+        """Whether there are relevance judgements."""
         return bool(self.relevant)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "bundled": self.bundled,
-            "queries": len(self.queries),
-            "documents": len(self.documents),
-            "judged_queries": len(self.relevant),
-        }
 
 
 def bundled_questions() -> Evaluation:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.codec import json_field
+
 TOP = 10
 # From where on rankings count as preserved: half of the top tens are the very same list, and on the mean at most one
 # pair of neighbours changed places (tau 0.956 over ten documents).
@@ -42,32 +44,24 @@ class Row:
     """
 
     threshold: float
-    query_sparsity: float
-    query_active_dims: float
-    document_sparsity: float
-    document_active_dims: float
-    right_first: int | None
-    lost: int | None
-    exact: float
-    tau: float
-    tau_min: float
-    ndcg: float | None
-    mrr: float | None
+    query_sparsity: float = json_field(key="query_embedding_sparsity")
+    query_active_dims: float = json_field()
+    document_sparsity: float = json_field(key="document_embedding_sparsity")
+    document_active_dims: float = json_field()
+    right_first: int | None = json_field()
+    lost: int | None = json_field()
+    exact: float = json_field(key="exact_top_10")
+    tau: float = json_field(omit=True)
+    tau_min: float = json_field(omit=True)
+    ndcg: float | None = json_field(key="ndcg@10")
+    mrr: float | None = json_field(key="mrr@10")
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "threshold": self.threshold,
-            "query_embedding_sparsity": self.query_sparsity,
-            "query_active_dims": self.query_active_dims,
-            "document_embedding_sparsity": self.document_sparsity,
-            "document_active_dims": self.document_active_dims,
-            "right_first": self.right_first,
-            "lost": self.lost,
-            "exact_top_10": self.exact,
-            "kendall_tau": {"mean": self.tau, "min": self.tau_min},
-            "ndcg@10": self.ndcg,
-            "mrr@10": self.mrr,
-        }
+    json_properties = ("kendall_tau",)
+
+    @property
+    def kendall_tau(self) -> dict[str, float]:
+        """Both figures of tau, as JSON holds them."""
+        return {"mean": self.tau, "min": self.tau_min}
 
 
 def grid(threshold: float, sweep: bool) -> tuple[float, ...]:
