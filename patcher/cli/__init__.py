@@ -333,7 +333,7 @@ def publish(
     options = PublishOptions(
         private, create_pr, revision, tag, commit_message, upload_weights, force, replace_card, unverified
     )
-    planned = plan_publication(load(folder), load_report(folder), repo_id, options, retry)
+    planned = plan_publication(load(folder), load_report(folder), repo_id, options=options, retry=retry)
     if dry_run:
         console.result(document(planned), plan_line(planned), lambda: console.publish_plan(planned))
         return
@@ -343,7 +343,7 @@ def publish(
         if not console.confirm("Publish this?"):
             raise PublishError("Nobody agreed to publishing; nothing was written.", "Add --yes, or --dry-run to look.")
     console.talk(plan_line(planned))
-    done = publish_plan(planned, retry)
+    done = publish_plan(planned, retry=retry)
     console.result(document(done), done.url, lambda: console.publication(done))
     if not done.passed:
         raise typer.Exit(1)
@@ -364,7 +364,7 @@ def check(
     console = Console(as_json, quiet)
     console.listen()
     console.silence_client()
-    found = check_published(repo_id, revision, RetryPolicy(timeout))
+    found = check_published(repo_id, revision, retry=RetryPolicy(timeout))
     console.result(document(found), "passed" if found.passed else "failed", lambda: console.checked(found))
     if not found.passed:
         raise typer.Exit(1)

@@ -43,7 +43,7 @@ def staged_model(
     pickles = tuple(plan.files.converted.values()) if convert else ()
     if pickles and code_only:
         raise UsageError(
-            f"{plan.source} has pickled weights, which have to be converted here.", "Leave out --code-only."
+            f"{plan.source} has pickled weights, which have to be converted on this machine.", "Leave out --code-only."
         )
     weight_files = pickles or weights(snapshot)
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
@@ -57,7 +57,7 @@ def staged_model(
 def _write(
     plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str], converted: tuple[Converted, ...]
 ) -> PatchedModel:
-    """Fill the staging folder: code rewritten, the rest byte for byte, the record last. Converted weights lie there."""
+    """Write rewritten code, unchanged copies and, last, the record. Converted weights are in the folder already."""
     listed = {file.path: file for file in snapshot.files}
     records = []
     origins = {**plan.files.added, **(plan.files.converted if converted else {})}
@@ -86,14 +86,14 @@ def _write(
             known = listed[path].sha256
             if known is None:
                 raise PatcherError(
-                    f"{path} can't be left on the Hub: the source does not tell its SHA-256.", "Leave out --code-only."
+                    f"{path} can't be left on the Hub: the source does not list its SHA-256.", "Leave out --code-only."
                 )
             records.append(FileRecord(path, "copied", known, known, listed[path].size or 0))
     return _record(plan, stage, records, converted)
 
 
 def rewrite(plan: Plan, model: PatchedModel) -> PatchedModel:
-    """Put the code of another plan of the same source into a staged folder; everything else stays as it is there."""
+    """Write the code of another plan of the same source into a staged folder; leave everything else unchanged."""
     records = []
     for file in model.files:
         if file.path in plan.contents:
@@ -133,7 +133,7 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
 
 
 def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:
-    """Say so before copying where the weights can't fit."""
+    """Raise OSError before anything is copied where the weights don't fit on the disk."""
     sizes = {file.path: file.size or 0 for file in snapshot.files}
     needed = sum(sizes[path] for path in paths)
     if needed > shutil.disk_usage(parent).free:

@@ -1,4 +1,4 @@
-"""Publishes a verified folder: a plan, one commit that moves kilobytes, and a look at what arrived."""
+"""Publishes a verified folder: a plan, one commit of kilobytes, and a check of what arrived."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publication:
-    """What stands on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
+    """What is on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
 
     case: str
     commit: str
@@ -43,7 +43,7 @@ class Publication:
 
     @property
     def passed(self) -> bool:
-        """Whether everything that was read back is as it was meant."""
+        """Whether no finding failed."""
         return all(finding.passed is not False for finding in self.findings)
 
     @property
@@ -66,21 +66,22 @@ def plan_publication(
     model: PatchedModel,
     report: Report | None,
     repo_id: str,
+    *,
     options: PublishOptions = PublishOptions(),
     retry: RetryPolicy = RetryPolicy(),
 ) -> PublishPlan:
-    """Decide what one commit to `repo_id` would hold. Writes nothing, here or there.
+    """Decide what one commit to `repo_id` would contain. Writes nothing, locally or on the Hub.
 
-    Raises UsageError, PublishError, AccessDenied or HubUnreachable for what stands in the way.
+    Raises UsageError, PublishError, AccessDenied or HubUnreachable where something prevents it.
     """
     with time_limit(retry.timeout):
         return _make_plan(model, report, repo_id, options, Hub(retry))
 
 
-def publish(plan: PublishPlan, retry: RetryPolicy = RetryPolicy()) -> Publication:
-    """Make the planned commit, find out what became of it, and read it back.
+def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publication:
+    """Make the planned commit, confirm that it landed, and read it back.
 
-    Raises PublishError, AccessDenied or HubUnreachable, each with what was and what was not done.
+    Raises PublishError, AccessDenied or HubUnreachable; each says what was done and what was not.
     """
     hub = Hub(retry)
     with time_limit(retry.timeout):
@@ -104,8 +105,8 @@ def publish(plan: PublishPlan, retry: RetryPolicy = RetryPolicy()) -> Publicatio
         return Publication(done.case, done.commit, done.pull_request, findings, done.plan)
 
 
-def check(repo_id: str, revision: str | None = None, retry: RetryPolicy = RetryPolicy()) -> Checked:
-    """Hold a published model against its own record and against its source. Runs no model code, needs no weights."""
+def check(repo_id: str, revision: str | None = None, *, retry: RetryPolicy = RetryPolicy()) -> Checked:
+    """Check a published model against its record and its source. Runs no model code and downloads no weights."""
     with time_limit(retry.timeout):
         return check_model(repo_id, revision)
 

@@ -1,4 +1,4 @@
-"""The Hub as publishing meets it: every call has a time limit, and a question that went unanswered is asked again."""
+"""The client of the Hub for publishing: requests have a time limit, and harmless calls are retried."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 from patcher.constants import HUB_TIMEOUT
 from patcher.source.hub_errors import is_unreachable, status_of
 from patcher.source.request_limit import REQUEST_LIMIT
+from patcher.source.snapshot import literal_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file as the Hub lists it: SHA-256 for LFS and Xet files, git's name of the blob for the others."""
+    """One file as the Hub lists it; `size` in bytes, `sha256` for LFS and Xet files, git's `blob_id` for the others."""
 
     path: str
     size: int
@@ -54,20 +55,20 @@ class Entry:
     blob_id: str
     xet_hash: str | None
 
-    def holds(self, content: bytes) -> bool:
-        """Whether this file (not an LFS one) has that content."""
+    def equals(self, content: bytes) -> bool:
+        """Whether this file, which is not an LFS file, has that content."""
         return self.sha256 is None and self.size == len(content) and self.blob_id == sha.git_hash(content)
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A client of the Hub that tries again where that is harmless. Use it inside `time_limit`."""
+    """A client of the Hub that retries where that is harmless. Use it inside `time_limit`."""
 
     retry: RetryPolicy = RetryPolicy()
     api: HfApi = field(default_factory=HfApi)
 
     def call_with_retry(self, call: Callable[[], T]) -> T:
-        """Make a call that may be repeated, as often as the policy allows. Raises what the client raised."""
+        """Make a call that may be repeated, as often as the policy allows. Raises what the client raises."""
         attempt = 1
         while True:
             try:
@@ -80,7 +81,7 @@ class Hub:
                 attempt += 1
 
     def retry_delay(self, error: Exception, attempt: int) -> float | None:
-        """Seconds to wait before the next try, or None where there should be none."""
+        """Seconds to wait before the next try, None where there is none."""
         if attempt >= self.retry.tries or not is_transient(error):
             return None
         asked = retry_after(error)
@@ -89,38 +90,35 @@ class Hub:
         return asked if asked is not None else self.retry.first_delay * 2 ** (attempt - 1)
 
     def wait_before_retry(self, error: Exception, delay: float, attempt: int) -> None:
-        """Say why and how long, then wait."""
+        """Log why and how long, then wait."""
         what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
         logger.info("The Hub %s; trying again in %g s (%d of %d).", what, delay, attempt + 1, self.retry.tries)
         time.sleep(delay)
 
     def head(self, repo_id: str, revision: str | None) -> str:
-        """The commit that a revision stands for now."""
+        """The commit that a revision currently points to."""
         return str(self.call_with_retry(lambda: self.api.model_info(repo_id, revision=revision)).sha)
 
     def files(self, repo_id: str, revision: str) -> dict[str, Entry]:
         """Every file of a revision, by path."""
-
-        def listed() -> dict[str, Entry]:
-            return {
-                entry.path: Entry(
-                    entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id, entry.xet_hash
-                )
-                for entry in self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
-                if isinstance(entry, RepoFile)
-            }
-
-        return listed()  # the client itself tries again here
+        # Without `call_with_retry`: the client itself retries listings.
+        return {
+            entry.path: Entry(
+                entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id, entry.xet_hash
+            )
+            for entry in self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
+            if isinstance(entry, RepoFile)
+        }
 
     def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
-        """The content of small files, downloaded now (never from the cache) and left nowhere."""
+        """The content of small files, downloaded now (never from the cache) and not stored."""
         wanted = list(paths)
         if not wanted:
             return {}
 
         def fetched() -> dict[str, bytes]:
             with tempfile.TemporaryDirectory(prefix="patcher-") as cache:
-                patterns = [re.sub(r"([*?\[])", r"[\1]", path) for path in wanted]
+                patterns = [literal_pattern(path) for path in wanted]
                 with _no_progress_bars():
                     root = snapshot_download(repo_id, revision=revision, allow_patterns=patterns, cache_dir=cache)
                 return {path: (Path(root) / path).read_bytes() for path in wanted}
@@ -158,7 +156,7 @@ def _limit(request: Any) -> None:
 
 
 def _stop_if_busy(response: Any) -> None:
-    """Raise where the client would otherwise ask again at once and forever: two repositories made at a time."""
+    """Raise where the client would retry at once and forever: two repositories created at the same time."""
     if response.status_code == 409 and response.url.path == "/api/repos/create":
         response.read()
         if "another conflicting operation" in response.text:
@@ -167,7 +165,7 @@ def _stop_if_busy(response: Any) -> None:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Silence for kilobytes; a bar is for what takes long."""
+    """No progress bar for kilobytes."""
     if are_progress_bars_disabled():
         yield
         return
@@ -184,13 +182,13 @@ def is_transient(error: BaseException) -> bool:
     if status is not None:
         return status in {408, 409, 429} or status >= 500
     if isinstance(error, json.JSONDecodeError):
-        return True  # an answer that is not the Hub's: a proxy's error page, or half of one
+        return True  # not an answer of the Hub: a proxy's error page, or a truncated one
     reasons = [error, *([error.__cause__] if error.__cause__ else [])]
     return any(is_unreachable(reason) and not isinstance(reason, OfflineModeIsEnabled) for reason in reasons)
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds that the Hub asks to wait, from `Retry-After` or `RateLimit`."""
+    """The seconds to wait that the Hub asks for in `Retry-After` or `RateLimit`."""
     if not isinstance(error, HfHubHTTPError) or error.response is None:
         return None
     headers = error.response.headers

@@ -1,4 +1,4 @@
-"""The plan of a publication: what one commit would hold and what it would do to the target. Writes nothing."""
+"""The plan of a publication: what one commit would contain and change in the target. Writes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LONGEST_DIFF = 30_000
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """What a user may ask for beyond a commit on main. `revision` is a branch, `tag` is put on the commit."""
+    """Options beyond a commit on main. `revision` is a branch, `tag` is put on the commit."""
 
     private: bool = False
     create_pr: bool = False
@@ -48,10 +48,10 @@ class PublishOptions:
 
 @dataclass(frozen=True)
 class PublishPlan:
-    """What would be committed. `case` is new, equal, update (of our own) or replace (of somebody else's content).
+    """What would be committed. `case` is new, equal, update (of our own) or replace (of another publisher's content).
 
-    `kept` maps each file of the target that stays as it is to the reason; `diff` is against the target, or against the
-    source where the target is new.
+    `kept` maps each file of the target that is left unchanged to the reason. `diff` is against the target, or against
+    the source where the target is new. `message` and `description` are those of the commit.
     """
 
     target: Target = json_field(omit=True)
@@ -133,21 +133,21 @@ class PublishPlan:
 def make_plan(
     model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
 ) -> PublishPlan:
-    """Check everything that can be checked without writing, and decide what the commit would hold.
+    """Check everything that can be checked without writing, and decide what the commit would contain.
 
-    Raises UsageError, PublishError, AccessDenied and HubUnreachable for what stands in the way.
+    Raises UsageError, PublishError, AccessDenied or HubUnreachable where something prevents it.
     """
     if options.create_pr and (options.tag or options.private):
         raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
     check_names(model, repo_id, options.revision)
-    check_report(model, report, options.unverified)
+    check_report(model, report, unverified=options.unverified)
     text = _card(model, report, repo_id, options.tag)
     check_licence(model, text)
     account = get_account(hub)
     try:
         target = inspect_target(hub, repo_id, options.revision, account.name if options.create_pr else None)
-        check_access(hub, account, target, options.create_pr)
-        origin = find_origin(hub, model, options.upload_weights)
+        check_access(hub, account, target, create_pr=options.create_pr)
+        origin = find_origin(hub, model, upload_weights=options.upload_weights)
     except PatcherError:
         raise
     except Exception as error:
@@ -156,9 +156,11 @@ def make_plan(
     wanted = published_files(model, report, text)
     kept = _kept(target, wanted, options)
     case = NEW if target.empty else UPDATE if target.is_ours(model) else REPLACE
-    operations = decide(wanted, target.files, model, origin, frozenset(kept), target.published, case == REPLACE)
-    gone = {operation.path for operation in operations if operation.op == "delete"}
-    others = set(target.files) - {file.path for file in wanted} - gone - NOT_PUBLISHED
+    operations = decide(
+        wanted, target.files, model, origin, frozenset(kept), target.published, replacing=case == REPLACE
+    )
+    deleted = {operation.path for operation in operations if operation.op == "delete"}
+    others = set(target.files) - {file.path for file in wanted} - deleted - NOT_PUBLISHED
     notes = [f"{path} is not in {RECORD} and is not published" for path in unrecorded(model)]
     if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
         notes.append(f"the weights are uploaded: {origin.refusal}")
@@ -188,12 +190,12 @@ def make_plan(
 
 
 def with_operations(plan: PublishPlan, operations: tuple[Operation, ...], note: str) -> PublishPlan:
-    """The same plan on another way."""
+    """The same plan with other operations, and a note on why."""
     return replace(plan, operations=operations, notes=(*plan.notes, note))
 
 
 def _card(model: PatchedModel, report: Report | None, repo_id: str, tag: str | None) -> str:
-    """The card to publish: written anew for its place, unless somebody edited the one in the folder."""
+    """The card to publish: rendered for the target, unless the one in the folder was edited."""
     path = model.folder / CARD
     return cards.render(public(model), report, repo_id, tag) if cards.is_ours(path) else path.read_text("utf-8")
 
@@ -207,7 +209,7 @@ def _check_target(model: PatchedModel, target: Target, options: PublishOptions) 
     if not target.empty and not target.is_ours(model) and not options.force:
         what = "a patched model of another source" if target.record else "something else"
         raise PublishError(
-            f"{target.repo_id} holds {what}; it was left unchanged.",
+            f"{target.repo_id} contains {what}; it was left unchanged.",
             "Choose another name, or add --force to replace it.",
         )
 
@@ -221,13 +223,13 @@ def _kept(target: Target, wanted: tuple[PublishedFile, ...], options: PublishOpt
 
 
 def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: frozenset[str]) -> str:
-    """The card and the code at the target against what would stand there."""
+    """The changes to the card and the code of the target, as a unified diff."""
     parts: list[str] = []
     for file in wanted:
         if file.path in kept or not (file.path == CARD or file.path.endswith(".py")):
             continue
-        before = target.texts.get(file.path, b"").decode("utf-8", "replace").splitlines(True)
-        after = file.read().decode("utf-8", "replace").splitlines(True)
+        before = target.texts.get(file.path, b"").decode("utf-8", "replace").splitlines(keepends=True)
+        after = file.read().decode("utf-8", "replace").splitlines(keepends=True)
         parts += unified_diff(before, after, f"a/{file.path}", f"b/{file.path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in parts)
 
@@ -239,7 +241,7 @@ def _message(model: PatchedModel, case: str) -> str:
 
 
 def _description(model: PatchedModel, report: Report | None) -> str:
-    """The body of the commit, and of a pull request: the way from the source, the checks and the diff."""
+    """The body of the commit or pull request: where the model comes from, the checks and the diff."""
     cap = model.soft_cap
     what = f"Removed: `{cap.expression}` at line {cap.line} of `{cap.file}`." if cap else "The cap stays."
     how = "converted from pickles, tensor by tensor" if model.converted else "byte for byte"
@@ -250,5 +252,5 @@ def _description(model: PatchedModel, report: Report | None) -> str:
         lines += ["| check | passed | detail |", "|---|---|---|"]
         lines += [f"| `{c.name}` | {'yes' if c.passed else '**no**'} | {c.detail} |" for c in report.checks] + [""]
     diff = model.diff.rstrip("\n")
-    cut = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF].rpartition("\n")[0] + "\n(shortened)"
-    return "\n".join([*lines, "````diff", cut, "````", ""])
+    shown = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF].rpartition("\n")[0] + "\n(shortened)"
+    return "\n".join([*lines, "````diff", shown, "````", ""])

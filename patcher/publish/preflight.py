@@ -1,4 +1,4 @@
-"""Everything that can be refused before anything is written: the folder, the account, the target."""
+"""Refuses what can be refused before anything is written: the folder, the account, the target."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from patcher.verify.report import Report
 
 @dataclass(frozen=True)
 class Account:
-    """Who publishes. `namespaces` maps each namespace of this account to its role there."""
+    """The account that publishes. `namespaces` maps each namespace that it belongs to to its role there."""
 
     name: str
     namespaces: Mapping[str, str]
 
 
 def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
-    """Refuse a name that can't be one, a revision that is no branch, and the source itself."""
+    """Refuse an invalid name, a revision that is not a branch, and the source itself.
+
+    Raises UsageError or PublishError.
+    """
     try:
         plain = parse_hf_uri(f"hf://{repo_id}").id == repo_id and repo_id.count("/") == 1
     except (HfUriError, HFValidationError):
@@ -44,10 +47,10 @@ def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
         raise PublishError(f"{repo_id} is the source of this model.", "Publish under another name.")
 
 
-def check_report(model: PatchedModel, report: Report | None, unverified: bool) -> None:
-    """Refuse what was not verified, did not pass, or is not made of the bytes that were verified.
+def check_report(model: PatchedModel, report: Report | None, *, unverified: bool) -> None:
+    """Refuse a folder that was not verified, did not pass, or has changed since it was verified.
 
-    Every hash is computed here and now. Raises PublishError.
+    Every hash is computed anew. Raises PublishError.
     """
     again = f"Run `patcher verify {model.folder}` and publish after that."
     if report is None and not unverified:
@@ -84,7 +87,7 @@ def check_report(model: PatchedModel, report: Report | None, unverified: bool) -
 
 
 def unrecorded(model: PatchedModel) -> tuple[str, ...]:
-    """Files in the folder that the record does not know, and that are therefore not published."""
+    """Files in the folder that the record does not list, which are therefore not published."""
     known = {file.path for file in model.files} | {"README.md", RECORD, REPORT} | DRAWN
     folder = Path(model.folder)
     found = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cache" not in path.parts)
@@ -92,7 +95,7 @@ def unrecorded(model: PatchedModel) -> tuple[str, ...]:
 
 
 def check_licence(model: PatchedModel, card: str) -> None:
-    """Refuse a card that does not carry over the licence of the source. Raises PublishError."""
+    """Refuse a card without the licence of the source. Raises PublishError."""
     wanted = model.base_card.get("license")
     found = read_metadata(card).get("license")
     if wanted is not None and found != wanted:
@@ -114,13 +117,14 @@ def get_account(hub: Hub) -> Account:
     token = (answer.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read":
         raise AccessDenied(
-            f"The token of {name} can only read.", "Make one that can write on https://huggingface.co/settings/tokens."
+            f"The token of {name} can only read.",
+            "Create one that can write on https://huggingface.co/settings/tokens.",
         )
     organisations = {str(org["name"]): str(org.get("roleInOrg")) for org in answer.get("orgs") or []}
     return Account(name, {name: "admin", **organisations})
 
 
-def check_access(hub: Hub, account: Account, target: Target, create_pr: bool) -> None:
+def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool) -> None:
     """Refuse a target that this account can't write to. Raises AccessDenied and PublishError."""
     namespace = target.repo_id.split("/")[0]
     if not target.exists:
@@ -145,8 +149,8 @@ def check_access(hub: Hub, account: Account, target: Target, create_pr: bool) ->
         raise from_publishing(error, target.repo_id) from error
 
 
-def find_origin(hub: Hub, model: PatchedModel, upload_weights: bool) -> Origin:
-    """The large files that the Hub can copy from the source, or the reason why there are none."""
+def find_origin(hub: Hub, model: PatchedModel, *, upload_weights: bool) -> Origin:
+    """The large files that the Hub can copy from the source, or the reason why it can't."""
     repo_id, revision = model.source.repo_id, model.source.revision
     if upload_weights:
         return Origin({}, "--upload-weights was given")

@@ -1,4 +1,4 @@
-"""Reads a publication back and holds it against what was to be there; trusts no answer of the commit itself."""
+"""Reads a publication back and compares it with the plan; does not trust the answer to the commit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CARD_KEYS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `passed` is None where it could not be looked at; `detail` says what was found."""
+    """One thing that was checked. `passed` is None where it could not be checked; `detail` says what was found."""
 
     name: str
     passed: bool | None
@@ -34,7 +34,7 @@ class Finding:
 
 
 def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
-    """Look at the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
+    """Check the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
     listed = hub.files(plan.repo_id, commit)
     missing = [file.path for file in plan.wanted if file.path not in listed]
     sizes = [file.path for file in plan.wanted if file.path not in missing and listed[file.path].size != file.size]
@@ -54,18 +54,20 @@ def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
 
 
 def finding(name: str, wrong: list[str], fine: str) -> Finding:
-    """Passed where nothing is wrong; otherwise the detail names what is."""
+    """Passed where `wrong` is empty; otherwise the detail names what is in it."""
     return Finding(name, not wrong, f"mismatch: {', '.join(wrong)}" if wrong else fine)
 
 
 def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
-    """Whether the Hub understood the metadata of the card as they were meant."""
+    """Whether the Hub parsed the metadata of the card as written."""
     info = hub.call_with_retry(lambda: hub.api.model_info(plan.repo_id, revision=commit))
     parsed = info.card_data.to_dict() if info.card_data is not None else {}  # type: ignore[no-untyped-call]
     text = plan.target.texts.get(CARD, b"").decode("utf-8", "replace") if CARD in plan.kept else plan.card
     written = {key: value for key, value in read_metadata(text).items() if key in _CARD_KEYS}
-    meant = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
-    wrong = [key for key in _CARD_KEYS if parsed.get(key) != meant.get(key)]
+    expected = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
+    wrong = [key for key in _CARD_KEYS if parsed.get(key) != expected.get(key)]
     return finding(
-        "card_understood", wrong, ", ".join(f"{key} {meant[key]}" for key in ("license", "base_model") if key in meant)
+        "card_understood",
+        wrong,
+        ", ".join(f"{key} {expected[key]}" for key in ("license", "base_model") if key in expected),
     )

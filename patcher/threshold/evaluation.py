@@ -1,4 +1,4 @@
-"""The questions and passages that rankings are measured on: the bundled ones, or the user's files."""
+"""The queries and documents that rankings are measured on: the bundled ones, or the user's files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from patcher.errors import UsageError
 from patcher.verify.texts import load_questions
 from patcher.verify.texts.lines import Line, read_lines, read_objects, string
 
-# 4 bytes for each dimension of each text are held in memory: 4 GB at NorBERT4's vocabulary.
+# Every dimension of every text takes 4 bytes of memory: 4 GB at NorBERT4's vocabulary.
 MAX_TEXTS = 20_000
 
 
@@ -20,7 +20,7 @@ MAX_TEXTS = 20_000
 class Evaluation:
     """Queries and documents by id, and for each query the ids of the relevant documents (empty without judgements).
 
-    `bundled` are the project's own questions, on which every right document has to rank first.
+    `bundled`: the project's own questions, for which every relevant document has to rank first.
     """
 
     queries: Mapping[str, str] = json_field(write=len)
@@ -37,7 +37,7 @@ class Evaluation:
 def bundled_questions() -> Evaluation:
     """Every bundled question against all passages of all questions, its own near misses among them.
 
-    Ids are made so that a right document sorts behind its near misses: a tie between them never helps it.
+    Ids are chosen so that a relevant document sorts behind its near misses: a tie between them never helps it.
     """
     queries: dict[str, str] = {}
     documents: dict[str, str] = {}
@@ -55,10 +55,10 @@ def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | 
     """The user's files where given, else the bundled questions.
 
     Queries and documents are `.jsonl` files with an "id" and a "text" in each line. Relevance judgements are lines of
-    TREC qrels (`query iteration document relevance`) or, in a `.jsonl` file, objects with "query", "document" and, if
-    wanted, "relevance"; a relevance above 0 makes a document relevant.
+    TREC qrels (`query iteration document relevance`) or, in a `.jsonl` file, objects with "query", "document" and,
+    optionally, "relevance"; a relevance above 0 makes a document relevant.
 
-    Raises UsageError, naming file and line, for whatever can't be read, has no match, or is empty.
+    Raises UsageError, naming file and line, for files that can't be read or are empty and for unknown ids.
     """
     if queries is None and documents is None and qrels is None:
         return bundled_questions()
@@ -72,7 +72,7 @@ def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | 
     found = Evaluation(_texts(queries), _texts(documents), {}, bundled=False)
     if len(found.queries) + len(found.documents) > MAX_TEXTS:
         raise UsageError(
-            f"{len(found.queries) + len(found.documents):,} texts are too many to hold: capped vectors have no zeros.",
+            f"{len(found.queries) + len(found.documents):,} texts are too many: capped vectors have no zeros.",
             f"Give a sample of at most {MAX_TEXTS:,} queries and documents together.",
         )
     if qrels is None:

@@ -1,7 +1,7 @@
-"""Writes a copy of the trained model with its threshold built in, whole or not at all.
+"""Writes a copy of the trained model with its threshold built in, complete or not at all.
 
-sentence-transformers has no setting for it: `max_active_dims` keeps a number of dimensions for each text, whatever
-their size. So a small module of our own is shipped in the folder and stands last in modules.json.
+sentence-transformers has no setting for it: `max_active_dims` keeps a number of dimensions of each text, whatever
+their size. So the folder brings a small module of its own, the last one in modules.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ tags:
 
 
 def check_save(model: RepairedModel, out: Path) -> None:
-    """Say before the model runs that it can't be saved there. Raises UsageError or OutputError."""
+    """Refuse what can't be saved, before the model runs. Raises UsageError or OutputError."""
     if not model.capped:
         raise UsageError(
             f"{model.snapshot.source} needs no threshold: its cap was removed before.", "Leave out --save."
@@ -47,8 +47,9 @@ def check_save(model: RepairedModel, out: Path) -> None:
 def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
     """Write the model with the report's threshold into `out` and return that path.
 
-    The folder holds the repaired code, so that it loads right on transformers 5, and its cap: the weights were trained
-    with it. An `out` of an earlier `--save` is replaced. Raises OutputError where a check failed or `out` is not ours.
+    The folder contains the repaired code, which loads correctly on transformers 5, with its cap: the weights were
+    trained with it. An `out` of an earlier `--save` is replaced. Raises OutputError where a check failed or `out` was
+    not written by this tool.
     """
     if not report.passed:
         raise OutputError(f"{out} was not written: a check failed.", "Choose a threshold that passes; --sweep helps.")
@@ -71,7 +72,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
 
 
 def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
-    """Our section, and below it the card of the model as it was; its metadata stays on top."""
+    """The section on the threshold, followed by the original card; the original metadata stays on top."""
     text = ""
     if CARD in model.snapshot.paths:
         text = fetch(model.snapshot, [CARD]).read(CARD).decode("utf-8-sig", "replace").replace("\r\n", "\n")

@@ -34,7 +34,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
 
 def test_names_that_are_one_file_where_case_does_not_count_are_refused() -> None:
     for pair in (["Model.py", "model.py"], ["\u00e5.py", "a\u030a.py"]):
-        with pytest.raises(SourceError, match="one file where case does not count"):
+        with pytest.raises(SourceError, match="one file where case is ignored"):
             check_names(pair, "a/b")
 
 
