@@ -59,6 +59,11 @@ def document(value: Any) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, **to_json(value)}
 
 
+def json_text(data: Any) -> str:
+    """JSON objects as the text of a file: indented, in UTF-8 characters. Raises ValueError for NaN and infinity."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def from_json(kind: type[T], data: Any) -> T:
     """The value of a type behind JSON objects. Raises Unreadable."""
     from cattrs import transform_error

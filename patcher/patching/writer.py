@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -15,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from patcher import __version__
-from patcher.codec import to_json
+from patcher.codec import json_text, to_json
 from patcher.constants import RECORD, TOOL
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
@@ -128,7 +127,7 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
         dropped=tuple({"path": path, "reason": reason} for path, reason in plan.files.dropped.items()),
         originals=plan.originals,
     )
-    write_atomically(stage / RECORD, json.dumps(to_json(model), indent=2, ensure_ascii=False) + "\n")
+    write_atomically(stage / RECORD, json_text(to_json(model)))
     return model
 
 

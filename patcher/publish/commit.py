@@ -79,7 +79,6 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
 
 def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
     """Send the commit until it has landed; before each retry, check whether an earlier try landed."""
-    opens_pr = plan.options.create_pr and plan.target.pull_request is None
     attempt = 1
     while True:
         try:
@@ -89,10 +88,10 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
                 commit_message=plan.message,
                 commit_description=plan.description,
                 revision=plan.target.revision,
-                create_pr=opens_pr,
+                create_pr=plan.opens_pr,
                 parent_commit=parent,
             )
-            number = int(str(answer.pr_num)) if opens_pr else plan.target.pull_request
+            number = int(str(answer.pr_num)) if plan.opens_pr else plan.target.pull_request
             return Committed(COMMITTED, answer.oid, number, plan)
         except Exception as error:
             reason = _refused_copy(error, plan)
@@ -103,11 +102,11 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
                 continue
             if not may_have_landed(error):
                 raise
-            found = find_commit(plan, hub, parent, error, opens_pr=opens_pr)
+            found = find_commit(plan, hub, parent, error)
             if found is not None:
                 return found
             # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.
-            delay = None if opens_pr else hub.retry_delay(error, attempt)
+            delay = None if plan.opens_pr else hub.retry_delay(error, attempt)
             if delay is None:
                 raise
             hub.wait_before_retry(error, delay, attempt)

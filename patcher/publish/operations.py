@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
 
-from patcher.codec import json_field, to_json
+from patcher.codec import json_field, json_text, to_json
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
@@ -147,13 +145,13 @@ def without_copies(
 def _record(model: PatchedModel) -> bytes:
     if model.source.path is None:
         return (model.folder / RECORD).read_bytes()
-    return _json(to_json(public(model)))
+    return json_text(to_json(public(model))).encode()
 
 
 def _report(model: PatchedModel, report: Report, record: bytes) -> bytes:
     if model.source.path is None:
         return (model.folder / REPORT).read_bytes()
-    return _json(_public(model, report, record).as_json())
+    return json_text(_public(model, report, record).as_json()).encode()
 
 
 def _drawn(model: PatchedModel, report: Report, record: bytes) -> dict[str, bytes]:
@@ -171,10 +169,6 @@ def _public(model: PatchedModel, report: Report, record: bytes) -> Report:
     """The report as it is published, about the record as it is published."""
     files = {**report.files, **({RECORD: _sha256(record)} if RECORD in report.files else {})}
     return replace(report, source=public(model).source, files=files)
-
-
-def _json(data: Mapping[str, Any]) -> bytes:
-    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _sha256(content: bytes) -> str:

@@ -40,14 +40,14 @@ def may_have_landed(error: Exception) -> bool:
     return is_transient(error) or status_of(error) == 412
 
 
-def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception, *, opens_pr: bool) -> Committed | None:
+def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> Committed | None:
     """The commit, if it landed although its answer was lost. Raises PublishError after a concurrent update."""
     stale = status_of(error) == 412
     for turn in range(1 if stale or status_of(error) == 429 else _CHECKS):
         if turn:
             time.sleep(_INTERVAL * min(1.0, hub.retry.first_delay))
         try:
-            found = find_landed_pull_request(plan, hub) if opens_pr else find_landed_commit(plan, hub, parent)
+            found = find_landed_commit(plan, hub, parent)
         except PatcherError:
             raise
         except Exception as silence:
@@ -63,7 +63,12 @@ def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception, *, o
 
 
 def find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed | None:
-    """The child of `parent` on the branch, if it has exactly the planned content. Raises PublishError otherwise."""
+    """The child of `parent` on the branch, or the pull request of this account, with exactly the planned content.
+
+    None where there is none. Raises PublishError for a child of `parent` with other content.
+    """
+    if plan.opens_pr:
+        return _find_landed_pull_request(plan, hub)
     if hub.head(plan.repo_id, plan.target.revision) == parent:
         return None
     history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
@@ -74,8 +79,7 @@ def find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed | 
     return Committed(LANDED, child, plan.target.pull_request, plan)
 
 
-def find_landed_pull_request(plan: PublishPlan, hub: Hub) -> Committed | None:
-    """The pull request of this account on the branch, if it has exactly the planned content."""
+def _find_landed_pull_request(plan: PublishPlan, hub: Hub) -> Committed | None:
     number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
     if number is None:
         return None
@@ -112,9 +116,8 @@ def interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
     commit = steps.commit
     if commit is None and steps.parent is not None:
         once = replace(hub, retry=replace(hub.retry, tries=1))
-        opens_pr = plan.options.create_pr and plan.target.pull_request is None
         try:
-            found = find_landed_pull_request(plan, once) if opens_pr else find_landed_commit(plan, once, steps.parent)
+            found = find_landed_commit(plan, once, steps.parent)
         except Exception:
             return Interrupted(
                 f"Interrupted while the commit to {plan.repo_id} was in progress; whether it landed is not known.",

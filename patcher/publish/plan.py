@@ -105,6 +105,11 @@ class PublishPlan:
         return self.options.create_pr
 
     @property
+    def opens_pr(self) -> bool:
+        """Whether the commit opens a pull request, because there is none to continue."""
+        return self.create_pr and self.target.pull_request is None
+
+    @property
     def tag(self) -> str | None:
         """The tag that the commit gets."""
         return self.options.tag
@@ -209,7 +214,7 @@ def _check_target(model: PatchedModel, target: Target, options: PublishOptions) 
     if not target.empty and not target.is_ours(model) and not options.force:
         what = "a patched model of another source" if target.record else "something else"
         raise PublishError(
-            f"{target.repo_id} contains {what}; it was left unchanged.",
+            f"{target.repo_id} holds {what}; it was left unchanged.",
             "Choose another name, or add --force to replace it.",
         )
 

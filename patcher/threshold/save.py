@@ -6,11 +6,11 @@ their size. So the folder brings a small module of its own, the last one in modu
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from patcher import __version__
+from patcher.codec import json_text
 from patcher.constants import CARD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
@@ -60,14 +60,14 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
         position = len(model.layout.modules)
         folder = f"{position}_{CLASS_NAME}"
         entry = {"idx": position, "name": str(position), "path": folder, "type": f"{MODULE_NAME}.{CLASS_NAME}"}
-        _write_json(stage / MODULES, [*model.layout.modules, entry])
+        (stage / MODULES).write_text(json_text([*model.layout.modules, entry]), "utf-8")
         (stage / folder).mkdir()
         settings = {"threshold": report.threshold, "uncapped_tasks": list(model.layout.uncapped_tasks)}
-        _write_json(stage / folder / "config.json", settings)
+        (stage / folder / "config.json").write_text(json_text(settings), "utf-8")
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
         record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}}
-        _write_json(stage / RECORD, {**record, "report": report.as_json()})
+        (stage / RECORD).write_text(json_text({**record, "report": report.as_json()}), "utf-8")
     return out
 
 
@@ -89,7 +89,3 @@ def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
         version=__version__,
     )
     return "\n".join([f"---\n{metadata or _METADATA}---\n", section, *([f"{body}\n"] if body else [])])
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
