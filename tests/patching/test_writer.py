@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import OutputError, SourceError
-from patcher.patching.record import PatchedModel, load
+from patcher.patching.record import PatchedModel, load, read_record
 from patcher.patching.staging import check_output, write_atomically
 from patcher.patching.writer import staged_model
 from patcher.pipeline.api import check_place
@@ -325,3 +325,37 @@ def test_a_file_that_can_not_be_written_keeps_its_old_content(tmp_path: Path, mo
     with pytest.raises(OSError, match="no room"):
         write_atomically(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    model = write(tmp_path / "out")
+    record = json.loads((model.folder / "patch.json").read_text())
+    for key in ("kept_cap", "encoders", "converted", "dropped"):
+        del record[key]
+    record["options"] |= {"also_signed": False}
+    for file in record["files"]:
+        del file["origin"]
+    found = read_record(model.folder, json.dumps(record).encode())
+    assert (found.files, found.originals, found.soft_cap) == (model.files, model.originals, model.soft_cap)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tool": {"name": "other"}},
+        {"schema_version": 2},
+        {"originals": {"../a.py": ""}},
+        {"originals": {"a.py": "no base64!"}},
+        {"encoders": ["/etc"]},
+        {"files": [{"path": "a", "action": "copied", "sha256_before": "", "sha256_after": "", "size": "many"}]},
+        {"source": {"repo_id": "../..", "revision": None, "path": None}},
+        {"diff": None},
+        {"options": {"codemods": ["unknown"]}},
+    ],
+)
+def test_a_record_that_can_not_be_trusted_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    write(tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "patch.json").read_text())
+    (tmp_path / "out" / "patch.json").write_text(json.dumps({**record, **change}))
+    with pytest.raises(OutputError, match="is not a record that this version"):
+        load(tmp_path / "out")
