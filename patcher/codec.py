@@ -125,7 +125,7 @@ def _converter() -> Converter:
         converter.register_structure_hook(kind, lambda data, _, kind=kind, words=words: _of_type(data, kind, words))
     converter.register_structure_hook(int, lambda data, _: _number(data, int, "a whole number"))
     converter.register_structure_hook(float, lambda data, _: _number(data, (int, float), "a number"))
-    converter.register_structure_hook(bytes, lambda data, _: base64.b64decode(_of_type(data, str, "text"), validate=True))
+    converter.register_structure_hook(bytes, lambda data, _: _bytes(data))
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
     converter.register_structure_hook(Path, lambda data, _: Path(_of_type(data, str, "text")))
     converter.register_unstructure_hook(Path, str)
@@ -176,6 +176,10 @@ def _number(data: Any, expected: Any, words: str) -> Any:
     if isinstance(data, bool) or not isinstance(data, expected):
         raise ValueError(f"expected {words}, got {_named(data)}")
     return data
+
+
+def _bytes(data: Any) -> bytes:
+    return base64.b64decode(_of_type(data, str, "text"), validate=True)
 
 
 def _named(data: Any) -> str:
