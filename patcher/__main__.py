@@ -8,11 +8,13 @@ import sys
 from typing import NoReturn
 
 from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, hurry, leave
+from patcher.source.request_limit import REQUEST_LIMIT
 
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
     hurry()
+    REQUEST_LIMIT.install = True
     try:
         heed_signals()
         _prepare_streams()

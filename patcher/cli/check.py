@@ -29,12 +29,12 @@ def check(
     console = Console(as_json=as_json, quiet=quiet)
     console.listen()
     with quiet_client(console):
-        found = publishing.check(repo_id, revision, publishing.RetryPolicy(timeout))
+        found = publishing.check(repo_id, revision, retry=publishing.RetryPolicy(timeout))
 
     def human() -> None:
         console.table(tables.findings(found.findings))
         console.line()
         console.line(tables.checked_line(found), "" if found.passed else "bold red")
 
-    console.result(found.as_json(), "passed" if found.passed else "failed", human)
+    console.result(found, "passed" if found.passed else "failed", human)
     exit_with(passed=found.passed)

@@ -6,11 +6,11 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from patcher.errors import PatcherError
 from patcher.printable import one_line, printable, printable_json
@@ -68,9 +68,12 @@ class Console:
         self._err.print(Text.assemble(("Error: ", "bold red"), one_line(error.message)))
         self._err.print(Text.assemble(("Hint: ", "bold"), one_line(error.hint)))
 
-    def result(self, data: Mapping[str, Any], line: str, human: Callable[[], None]) -> None:
-        """Print a result on stdout: `data` as JSON, `line` when quiet, otherwise call `human`, which prints it."""
+    def result(self, value: object, line: str, human: Callable[[], None]) -> None:
+        """Print a result on stdout: its JSON document, `line` when quiet, otherwise call `human`, which prints it."""
         if self.as_json:
+            from patcher.codec import document  # here: its library would slow every other command down
+
+            data = value.as_json() if hasattr(value, "as_json") else document(value)
             text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
             sys.stdout.write(printable_json(text) + "\n")
         elif self.quiet:

@@ -122,7 +122,7 @@ def _patch_one(
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
         nothing = api.Patched(None, made, None)
-        console.result(nothing.as_json(), str(made.source), lambda: console.line(tables.nothing_line(made)))
+        console.result(nothing, str(made.source), lambda: console.line(tables.nothing_line(made)))
         return True
     if verification is not None:
         require_trust(console, made.executed, str(snapshot.source), trusted=trusted)
@@ -139,7 +139,7 @@ def _patch_one(
         else:
             print_report(console, out, done.report)
 
-    console.result(done.as_json(), str(out), human)
+    console.result(done, str(out), human)
     return done.report is None or done.report.passed
 
 
@@ -173,5 +173,5 @@ def _patch_list(
             if outcome.hint:
                 console.talk(f"Hint for {outcome.source}: {outcome.hint}")
 
-    console.result(done.as_json(), "\n".join(map(tables.family_line, done.all)), human)
+    console.result(done, "\n".join(map(tables.family_line, done.all)), human)
     return done.passed

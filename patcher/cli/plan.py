@@ -36,6 +36,6 @@ def plan(
         console.line()
         console.table(tables.files(made))
 
-    console.result(made.as_json(), str(made.source), human)
+    console.result(made, str(made.source), human)
     if made.nothing_to_do:
         console.talk(tables.nothing_line(made))

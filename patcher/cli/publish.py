@@ -65,16 +65,16 @@ def publish(
         unverified=unverified,
     )
     with quiet_client(console):
-        planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options, retry)
+        planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options=options, retry=retry)
         line = tables.plan_line(planned)
         if dry_run:
-            console.result(planned.as_json(), line, lambda: _print_plan(console, planned))
+            console.result(planned, line, lambda: _print_plan(console, planned))
             return
         if (planned.operations or planned.tag_missing) and not yes:
             _confirm(console, planned)
         console.talk(line)
-        done = publishing.publish(planned, retry)
-        console.result(done.as_json(), done.url, lambda: _print_publication(console, done))
+        done = publishing.publish(planned, retry=retry)
+        console.result(done, done.url, lambda: _print_publication(console, done))
     exit_with(passed=done.passed)
 
 

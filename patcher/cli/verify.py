@@ -73,7 +73,7 @@ def verify(
     if not card.is_ours(folder / CARD):
         console.talk(f"{folder / CARD} was edited by hand and was left unchanged; `patcher card` replaces it.")
     verdict = "passed" if report.passed else "failed"
-    console.result(report.as_json(), verdict, lambda: print_report(console, folder, report))
+    console.result(report, verdict, lambda: print_report(console, folder, report))
     exit_with(passed=report.passed)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.codec import json_field
+
 
 @dataclass(frozen=True)
 class SoftCap:
@@ -13,13 +15,13 @@ class SoftCap:
     Without the cap the model gives x - shift; `shift` is 0 unless somebody asked for a calibrated one.
     """
 
-    class_name: str
-    function: str
-    file: str
-    line: int
-    expression: str
-    scale: float
-    temperature: float
+    class_name: str = json_field(key="class")
+    function: str = json_field()
+    file: str = json_field()
+    line: int = json_field()
+    expression: str = json_field()
+    scale: float = json_field()
+    temperature: float = json_field()
     kind: str = "sigmoid"
     shift: float = 0.0
 

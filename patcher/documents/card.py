@@ -16,6 +16,7 @@ from patcher.documents.figures import figures
 from patcher.documents.pictures import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel
+from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
 
 if TYPE_CHECKING:
@@ -72,16 +73,14 @@ def is_ours(path: Path) -> bool:
 def write(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> Path:
     """Write README.md into the folder of the model, atomically, and return its path."""
     path = model.folder / CARD
-    part = path.with_name(f".{CARD}.partial")
-    part.write_text(render(model, report, model_id, revision), "utf-8")
-    part.replace(path)
+    write_atomically(path, render(model, report, model_id, revision))
     return path
 
 
 def _metadata(model: PatchedModel) -> ModelCardData:
     from huggingface_hub import ModelCardData  # not above: the HTTP client costs memory while a model runs
 
-    base: Mapping[str, Any] = model.record["base_card"]
+    base: Mapping[str, Any] = model.base_card
     link = base.get("license_link")
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
@@ -114,5 +113,5 @@ def _applied(model: PatchedModel) -> list[dict[str, str]]:
         "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }
-    names = [result["name"] for result in model.record["codemods"] if result["status"] == "applied"]
+    names = [result.name for result in model.codemods if result.status == "applied"]
     return [{"name": name, "why": why[name]} for name in dict.fromkeys(names) if name in why]

@@ -22,6 +22,7 @@ from patcher.documents.pictures import pictures
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED
 from patcher.documents.templating import template, templates
 from patcher.patching.record import PatchedModel
+from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
 
 TEMPLATE, SCRIPT = "report.html.jinja", "report.js"
@@ -69,9 +70,7 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
 def write(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name: str) -> Path:
     """Write report.html into the folder of the model, atomically, and return its path."""
     path = model.folder / PAGE
-    part = path.with_name(f".{PAGE}.partial")
-    part.write_text(render(model, report, drawn, name), "utf-8", "replace")  # a name may hold lone surrogates
-    part.replace(path)
+    write_atomically(path, render(model, report, drawn, name).encode("utf-8", "replace"))  # lone surrogates in names
     return path
 
 

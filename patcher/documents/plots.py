@@ -14,6 +14,7 @@ from patcher.constants import PLOTS
 from patcher.documents.checks import threshold_check
 from patcher.documents.formatting import percent
 from patcher.documents.pictures import dimensions, pictures
+from patcher.patching.staging import write_atomically
 from patcher.verify.report import Check, Report
 
 # Mid-tones: each has a contrast of at least 3.7 on white and on the dark grounds of GitHub and the Hub.
@@ -71,9 +72,7 @@ def write(drawn: dict[str, bytes], folder: Path) -> None:
         target = folder / path
         if path in drawn:
             target.parent.mkdir(exist_ok=True)
-            part = target.with_name(f".{target.name}.partial")
-            part.write_bytes(drawn[path])
-            part.replace(target)
+            write_atomically(target, drawn[path])
         else:
             target.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from patcher.errors import OutputError
 from patcher.patching.convert import Converter
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output
-from patcher.patching.writer import Convert, rewrite, staged
+from patcher.patching.writer import Convert, rewrite, staged_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, popen, started
@@ -79,7 +79,7 @@ def patch_model(
     waiting = started(CHILD, verification.devices[0]) if verification is not None and early else nullcontext()
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
-    with waiting as child, staged(plan, snapshot, out, code_only, convert) as model:
+    with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert) as model:
         report = None
         if verification is not None:
             logger.info("Running %s on %d texts ...", model.what_runs, len(verification.texts))

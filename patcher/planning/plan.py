@@ -9,6 +9,7 @@ from difflib import unified_diff
 from functools import cached_property
 from typing import Any
 
+from patcher.codec import to_json
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.hunks import lines
 from patcher.constants import CARD, CONFIG, SCHEMA_VERSION
@@ -72,7 +73,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
-            "source": self.source.as_json(),
+            "source": to_json(self.source),
             "soft_cap": self.soft_cap.as_json() if self.soft_cap else None,
             "kept_cap": self.kept_cap.as_json() if self.kept_cap else None,
             "encoders": list(self.encoders),

@@ -63,7 +63,7 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
                 "queries": evaluation.queries,
                 "documents": evaluation.documents,
                 "relevant": evaluation.relevant,
-                "thresholds": grid(chosen, request.sweep and model.capped),
+                "thresholds": grid(chosen, sweep=request.sweep and model.capped),
                 "uncapped_tasks": model.layout.uncapped_tasks,
                 "device": request.device,
                 "batch_size": BATCH_SIZE,

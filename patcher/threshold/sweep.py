@@ -1,4 +1,4 @@
-"""The arithmetic of rankings under a threshold: what is kept, and which threshold to recommend. No model, no torch."""
+"""The arithmetic of rankings under a threshold: what is preserved, and which threshold to recommend. Without torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.codec import json_field
+
 TOP = 10
-# From where on rankings count as preserved: half of the top tens are the very same list, and on the mean at most one
-# pair of neighbours changed places (tau 0.956 over ten documents).
+# Rankings count as preserved from here on: half of the top 10 lists are identical, and on average at most one pair of
+# neighbours is swapped (tau 0.956 over ten documents).
 MIN_EXACT = 0.5
 MIN_TAU = 0.95
-# nDCG@10 and MRR@10 may fall by the rounding that they are usually reported with.
+# nDCG@10 and MRR@10 may fall by the rounding with which they are usually reported.
 MAX_LOSS = 0.001
 # Up to 3: under a cap of 30 no activation exceeds log(31) = 3.43.
 GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 2.5, 3.0)
@@ -33,7 +35,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Row:
-    """One threshold: sparsity of the embeddings (means over texts) and what became of the rankings.
+    """One threshold: embedding sparsity (means over texts) and its effect on the rankings.
 
     `right_first` counts judged queries for which only relevant documents share the best score, `lost` those that were
     right without a threshold and are not now; None without judgements. `exact` is the share of queries whose top 10 is
@@ -42,35 +44,27 @@ class Row:
     """
 
     threshold: float
-    query_sparsity: float
-    query_active_dims: float
-    document_sparsity: float
-    document_active_dims: float
-    right_first: int | None
-    lost: int | None
-    exact: float
-    tau: float
-    tau_min: float
-    ndcg: float | None
-    mrr: float | None
+    query_sparsity: float = json_field(key="query_embedding_sparsity")
+    query_active_dims: float = json_field()
+    document_sparsity: float = json_field(key="document_embedding_sparsity")
+    document_active_dims: float = json_field()
+    right_first: int | None = json_field()
+    lost: int | None = json_field()
+    exact: float = json_field(key="exact_top_10")
+    tau: float = json_field(omit=True)
+    tau_min: float = json_field(omit=True)
+    ndcg: float | None = json_field(key="ndcg@10")
+    mrr: float | None = json_field(key="mrr@10")
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "threshold": self.threshold,
-            "query_embedding_sparsity": self.query_sparsity,
-            "query_active_dims": self.query_active_dims,
-            "document_embedding_sparsity": self.document_sparsity,
-            "document_active_dims": self.document_active_dims,
-            "right_first": self.right_first,
-            "lost": self.lost,
-            "exact_top_10": self.exact,
-            "kendall_tau": {"mean": self.tau, "min": self.tau_min},
-            "ndcg@10": self.ndcg,
-            "mrr@10": self.mrr,
-        }
+    json_properties = ("kendall_tau",)
+
+    @property
+    def kendall_tau(self) -> dict[str, float]:
+        """Mean and minimum of tau, as in JSON."""
+        return {"mean": self.tau, "min": self.tau_min}
 
 
-def grid(threshold: float, sweep: bool) -> tuple[float, ...]:
+def grid(threshold: float, *, sweep: bool) -> tuple[float, ...]:
     """The thresholds to measure, ascending: 0 as the reference, the chosen one, and with `sweep` those of GRID."""
     return tuple(sorted({0.0, threshold, *(GRID if sweep else ())}))
 
@@ -78,7 +72,7 @@ def grid(threshold: float, sweep: bool) -> tuple[float, ...]:
 def rows(
     measured: Sequence[Mapping[str, Any]], queries: Sequence[str], relevant: Mapping[str, Sequence[str]]
 ) -> tuple[Row, ...]:
-    """Make the rows of what the child measured; the first of it is threshold 0, the reference."""
+    """The rows of what the child measured; the first one is threshold 0, the reference."""
     found = [[Ranking(*(tuple(part) for part in one)) for one in entry["rankings"]] for entry in measured]
     return tuple(
         _row(entry, rankings, found[0], queries, relevant) for entry, rankings in zip(measured, found, strict=True)
@@ -100,7 +94,7 @@ def kept(row: Row, reference: Row) -> bool:
 
 
 def preserved(row: Row) -> bool:
-    """Whether the top ten stayed what they were, in what they hold and in their order."""
+    """Whether the top ten kept their documents and their order."""
     return row.tau >= MIN_TAU and row.exact >= MIN_EXACT
 
 
@@ -120,8 +114,8 @@ def recommend(found: Sequence[Row]) -> float | None:
 def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
     """Kendall's tau-b of two lists of scores of the same documents.
 
-    Pairs that tie in one list only lower it (Kendall 1945). Where one list has no order at all it is 0, as nothing is
-    kept; below two documents there is nothing to lose and it is 1. Not-a-number among the scores gives not-a-number.
+    Pairs that tie in only one list lower it (Kendall 1945). It is 0 where one list has no order at all, 1 for fewer
+    than two documents, and NaN where a score is NaN.
     """
     if any(math.isnan(score) for score in (*before, *after)):
         return math.nan

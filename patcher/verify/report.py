@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import to_json
 from patcher.constants import REPORT, SCHEMA_VERSION
 from patcher.errors import OutputError
+from patcher.patching.staging import write_atomically
 from patcher.source.snapshot import Source
 
 
@@ -109,7 +111,7 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
-            "source": self.source.as_json(),
+            "source": to_json(self.source),
             "environment": dict(self.environment),
             "checks": [check.as_json() for check in self.checks],
             "before": self.before,
@@ -123,13 +125,11 @@ class Report:
         }
 
     def write(self, folder: Path) -> None:
-        """Write report.json into the folder, whole or not at all."""
-        part = folder / f".{REPORT}.partial"
+        """Write report.json into the folder, atomically."""
         text = json.dumps(self.as_json(), indent=1, allow_nan=False)
         # A list of plain values on one line: half the file, and the terms can be read. No string holds a line break.
         text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), text)
-        part.write_text(text + "\n", "utf-8")
-        part.replace(folder / REPORT)
+        write_atomically(folder / REPORT, text + "\n")
 
 
 def seal(body: Mapping[str, Any]) -> str:

@@ -17,6 +17,9 @@ import traceback
 def main() -> None:
     import patcher.cli
     from patcher.sandbox.process import heed_signals
+    from patcher.source.request_limit import REQUEST_LIMIT
+
+    REQUEST_LIMIT.install = True  # as `patcher.__main__` does
 
     heed_signals()
     sleep = time.sleep

@@ -32,7 +32,7 @@ def request(folder: Path, model: RepairedModel, texts: Evaluation, threshold: fl
         "queries": texts.queries,
         "documents": texts.documents,
         "relevant": texts.relevant,
-        "thresholds": grid(threshold, False),
+        "thresholds": grid(threshold, sweep=False),
         "uncapped_tasks": model.layout.uncapped_tasks,
         "device": "cpu",
         "batch_size": 8,
