@@ -76,7 +76,6 @@ Codemods = Annotated[
     typer.Option("--codemod", metavar="NAME", help="Apply this one alone; repeat it for more. `repairs` means three."),
 ]
 AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Take the cap off the causal head as well.")]
-AlsoSigned = Annotated[bool, typer.Option("--also-signed", help="Take a signed cap, c * tanh(x / c), off as well.")]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]
 
 
@@ -100,7 +99,6 @@ def plan(
     source: SourceArgument,
     revision: Revision = None,
     also_causal_lm: AlsoCausal = False,
-    also_signed: AlsoSigned = False,
     checkpointing: Checkpointing = False,
     codemod: Codemods = [],  # noqa: B006 - typer reads it
     as_json: Json = False,
@@ -113,7 +111,7 @@ def plan(
 
     console = Console(as_json, quiet)
     console.listen()
-    options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
+    options = Options.choose(codemod, also_causal_lm, checkpointing)
     made = make_plan(resolve(source, revision), options)
     console.result(made.as_json(), str(made.source), lambda: console.plan(made))
     if made.nothing_to_do:
@@ -143,7 +141,6 @@ def patch(
     ] = False,
     sparse_encoder: Encoder = False,
     also_causal_lm: AlsoCausal = False,
-    also_signed: AlsoSigned = False,
     checkpointing: Checkpointing = False,
     codemod: Codemods = [],  # noqa: B006
     timeout: Timeout = VERIFY_TIMEOUT,
@@ -166,7 +163,7 @@ def patch(
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
     console.listen()
-    options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
+    options = Options.choose(codemod, also_causal_lm, checkpointing)
     verification = None
     if not no_verify:
         verification = api.Verification(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from patcher.codemods import Code, Package, Target
@@ -19,36 +18,28 @@ _IMPORT = re.compile(rb"^[ \t]*from[ \t]*\.", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ModelCode:
-    """The files of a model's classes. `targets` are to lose their cap, the masked-LM class first; `others` are not.
-
-    `in_library`: the class is one of the installed transformers package, whose files are not the repository's.
-    """
+    """The files of a model's classes. `targets` are to lose their cap, the masked-LM class first; `others` are not."""
 
     package: Package
     targets: tuple[Target, ...]
     others: tuple[Target, ...]
-    in_library: bool = False
 
 
 def find_code(
     modules: Mapping[str, bytes], config: Mapping[str, Any], also_causal_lm: bool = False, config_json: bytes = b"{}"
 ) -> ModelCode:
-    """The class that `auto_map` names for AutoModelForMaskedLM, or that `architectures` names in transformers.
+    """The class that `auto_map` names for AutoModelForMaskedLM, and the code that it needs.
 
-    Raises SourceError where there is neither, CodeError where a file does not define what config.json says.
+    Raises SourceError where there is none, CodeError where a file does not define what config.json says.
     """
     auto_map = _auto_map(config)
     homes = _homes(auto_map)
     wanted = ["AutoModelForMaskedLM", *(["AutoModelForCausalLM"] if also_causal_lm else [])]
     missing = [name for name in wanted if name not in homes]
     if missing:
-        library = None if homes or len(wanted) > 1 else _library_class(config)
-        if library is not None:
-            return _in_library(library, config, config_json)
         raise SourceError(
-            f"auto_map in config.json names no class for {missing[0]}, and {_architecture(config)} is no class of "
-            "transformers with logits over a vocabulary.",
-            "Only models with a masked-LM head can be patched; SPLADE needs that head.",
+            f"auto_map in config.json names no class for {missing[0]}.",
+            "Only models that bring the code of their masked-LM head can be patched.",
         )
     targets = tuple(dict.fromkeys(homes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
@@ -114,35 +105,3 @@ def imported(path: str, statement: ast.ImportFrom) -> Iterator[str]:
         for alias in statement.names:
             if alias.name != "*":
                 yield str(folder / f"{alias.name}.py")
-
-
-# Models that transformers itself brings
-
-
-def _architecture(config: Mapping[str, Any]) -> str:
-    named = config.get("architectures")
-    return str(named[0]) if isinstance(named, list) and named else "nothing that `architectures` names"
-
-
-def _library_class(config: Mapping[str, Any]) -> tuple[Path, str] | None:
-    """The file of the installed transformers package that defines the class of `architectures`; runs none of it."""
-    name = _architecture(config)
-    spec = importlib.util.find_spec("transformers")
-    if not re.fullmatch(r"\w+For(MaskedLM|CausalLM)", name) or spec is None or not spec.submodule_search_locations:
-        return None
-    models = Path(spec.submodule_search_locations[0]) / "models"
-    kind = str(config.get("model_type", ""))
-    likely = models / kind.replace("-", "_") if re.fullmatch(r"[\w-]+", kind) else models
-    pattern = re.compile(rb"^class " + name.encode() + rb"\b", re.MULTILINE)
-    for folder in dict.fromkeys((likely, models)):
-        for path in sorted(folder.glob("modeling_*.py" if folder != models else "*/modeling_*.py")):
-            if pattern.search(path.read_bytes()):
-                return path, name
-    return None
-
-
-def _in_library(found: tuple[Path, str], config: Mapping[str, Any], config_json: bytes) -> ModelCode:
-    path, name = found
-    shown = "/".join(path.parts[-4:])  # transformers/models/gemma2/modeling_gemma2.py
-    package = Package({shown: Code(shown, path.read_bytes(), config)}, config, config_json)
-    return ModelCode(package, (Target(name, shown),), (), in_library=True)

@@ -74,7 +74,6 @@ class Options:
 
     also_causal_lm: bool = False
     checkpointing: bool = False
-    also_signed: bool = False
     codemods: tuple[str, ...] = ()
     shift: float = 0.0
 
@@ -92,16 +91,16 @@ class Options:
         codemods: Iterable[str],
         also_causal_lm: bool = False,
         checkpointing: bool = False,
-        also_signed: bool = False,
     ) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
-        return cls(also_causal_lm, checkpointing, also_signed, tuple(dict.fromkeys(names)))
+        return cls(also_causal_lm, checkpointing, tuple(dict.fromkeys(names)))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
         """The value behind `as_json`. Raises TypeError for anything else."""
-        return cls(**{**data, "codemods": tuple(data.get("codemods", ()))})
+        known = {key: value for key, value in data.items() if key != "also_signed"}  # of version 0.1.0
+        return cls(**{**known, "codemods": tuple(data.get("codemods", ()))})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,7 +112,6 @@ class Options:
         return {
             "also_causal_lm": self.also_causal_lm,
             "checkpointing": self.checkpointing,
-            "also_signed": self.also_signed,
             "codemods": list(self.codemods),
             "shift": self.shift,
         }
@@ -137,8 +135,8 @@ def rewrite_code(
     """Run the codemods over the files that the model's class needs.
 
     `keep_cap` leaves the cap in place and makes the base model of the verification: as published, loading right.
-    Returns the files that were looked at, rewritten (config.json among them where a key turns the cap on), one result
-    per codemod and file, and the cap, or None where it was not asked for or a signed one was left alone.
+    Returns the files that were looked at, rewritten (config.json among them with a shift), one result per codemod
+    and file, and the cap, or None where it was not asked for or a signed one was left alone.
     Raises SourceError where there is no such class, CodeError where a codemod refuses.
     """
     found = find_code(modules, config, options.also_causal_lm, config_json)
@@ -146,10 +144,9 @@ def rewrite_code(
     cap, rewritten, results = None, dict[str, bytes](), list[CodemodResult]()
     if "soft_cap" in options.names:
         cap, rewritten, results = _take_off_cap(found, options, keep_cap, files)
-    if not found.in_library:
-        for file in files.values():
-            results += _repair(file, [name for name in options.names if name in CODEMODS])
-            rewritten[file.code.path] = file.code.content
+    for file in files.values():
+        results += _repair(file, [name for name in options.names if name in CODEMODS])
+        rewritten[file.code.path] = file.code.content
     return rewritten, tuple(results), cap
 
 
@@ -170,7 +167,7 @@ def _take_off_cap(
     found: ModelCode, options: Options, keep_cap: bool, files: Mapping[str, _File]
 ) -> tuple[SoftCap | None, dict[str, bytes], list[CodemodResult]]:
     """The codemod that looks at all files at once: the cap, config.json where that changed, and the results."""
-    outcomes = soft_cap(found.package, found.targets, found.others, options.also_signed, options.shift)
+    outcomes = soft_cap(found.package, found.targets, found.others, options.shift)
     if isinstance(outcomes, Refused):
         raise refusal(found.targets[0].path, outcomes)
     cap: SoftCap | None = None
@@ -189,13 +186,11 @@ def _take_off_cap(
             rewritten[path] = found.package.config_json if keep_cap else outcome.code
             if not keep_cap:
                 results.append(CodemodResult("soft_cap", "applied", path, _config_edits(found, outcome)))
-        elif found.in_library:
-            raise refusal(path, Refused("library-code", _in_library(found, outcome)))
         elif not keep_cap:
             results.append(_apply(files[path], "soft_cap", outcome))
     if any(result.status == "applied" for result in results):
         after = _package_after(found.package, files, rewritten)
-        second = soft_cap(after, found.targets, found.others, options.also_signed, options.shift)
+        second = soft_cap(after, found.targets, found.others, options.shift)
         for again in second.values() if isinstance(second, Mapping) else [second]:
             _assert_settled("soft_cap", found.targets[0].path, again)
     return cap, rewritten, results
@@ -241,23 +236,12 @@ REFUSALS: Mapping[str, str] = {
     "in-a-container": "Take the layer out by hand, in a copy of the repository, and rename what its checkpoint holds.",
     "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
     "shared": "--also-causal-lm takes it off both where that other class is the causal head; else please report it.",
-    "key-not-found": "Write that key once, with a plain number, into config.json of a copy, then patch that.",
-    "shift-needs-code": "Patch it without --calibrate, and lower the gate with --min-logit-sparsity.",
-    "library-code": "Only code that a repository brings itself can be rewritten; nothing was changed.",
     "rotary-in-model": _CLASS,
     "rotary-no-home": _CLASS,
     "rotary-no-super-init": _CLASS,
     "rotary-positional-only": _CLASS,
     "rotary-star-arguments": _CLASS,
 }
-
-
-def _in_library(found: ModelCode, outcome: Applied) -> str:
-    assert outcome.soft_cap is not None
-    return (
-        f"{found.targets[0].name} is a class of the transformers package, and no key of config.json turns its cap "
-        f"`{outcome.soft_cap.expression}` (line {outcome.soft_cap.line}) off"
-    )
 
 
 def _package_after(package: Package, files: Mapping[str, _File], rewritten: Mapping[str, bytes]) -> Package:

@@ -165,7 +165,7 @@ def test_a_comment_inside_what_goes_goes_with_it_and_those_around_stay() -> None
     ]
 
 
-def test_a_signed_cap_that_nobody_asked_for_keeps_every_byte() -> None:
+def test_a_signed_cap_keeps_every_byte() -> None:
     for shape in SIGNED_CAPS:
         outcomes = take_off(package_of(shape.package(), shape.settings()))
         assert not any(isinstance(one, Applied) for one in outcomes.values())

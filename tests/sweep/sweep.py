@@ -109,10 +109,7 @@ def _planned(source: Source) -> Iterator[str]:
     code = Code(source.path, source.content, source.config)
     package = Package({source.path: code}, source.config, json.dumps(source.config, indent=2).encode())
     for name in source.classes:
-        plain, signed = (_cap(package, source.path, name, also_signed) for also_signed in (False, True))
-        yield f"{source.path}: {name}: {plain}"
-        if signed != plain:
-            yield f"{source.path}: {name}: --also-signed: {signed}"
+        yield f"{source.path}: {name}: {_cap(package, source.path, name)}"
     for name in REPAIRS:
         outcome = CODEMODS[name](code)
         if isinstance(outcome, Applied):
@@ -123,23 +120,18 @@ def _planned(source: Source) -> Iterator[str]:
             yield f"{source.path}: {name}: {_refused(outcome)}"
 
 
-def _cap(package: Package, path: str, name: str, also_signed: bool) -> str:
+def _cap(package: Package, path: str, name: str) -> str:
     """The answer of soft_cap on one class, its proof included."""
     target = Target(name, path)
-    found = soft_cap(package, [target], (), also_signed)
+    found = soft_cap(package, [target])
     if isinstance(found, Refused):
         return _refused(found)
     texts = []
     for changed, outcome in found.items():
         texts.append(_told(changed, outcome))
         if isinstance(outcome, Applied):
-            config, codes, content = package.config, package.codes, package.config_json
-            if changed == path:
-                codes = {path: _proved(codes[path], outcome)}
-            else:
-                config, content = json.loads(outcome.code), outcome.code
-                assert {key for key in config if config[key] != package.config.get(key)}, "no key was changed"
-            again = soft_cap(Package(codes, config, content), [target], (), also_signed)
+            codes = {path: _proved(package.codes[path], outcome)}
+            again = soft_cap(Package(codes, package.config, package.config_json), [target])
             assert not isinstance(again, Refused), again
             assert all(isinstance(one, NotNeeded) for one in again.values()), f"{path} would change a second time"
     return "; ".join(texts)

@@ -3,8 +3,7 @@
 Every capped logit is positive, so the ReLU in SPLADE's log(1 + ReLU(x)) never gives a zero (Formal et al. 2021,
 https://arxiv.org/abs/2109.10086). The cap is found by its meaning: data flow is followed from what `forward` returns as
 logits back to the vocabulary projection, and a bounded monotone map with numbers that can be read off is the cap,
-however it is written. A signed cap, `c * tanh(x / c)`, keeps the zeros of ReLU and is left alone unless asked for.
-Where a key of config.json alone turns a cap on, that key is changed and not the code.
+however it is written. A signed cap, `c * tanh(x / c)`, keeps the zeros of ReLU and is left alone.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import libcst as cst
 
@@ -20,15 +19,14 @@ from patcher.codemods.code import Code
 from patcher.codemods.dataflow.flow import Enter, Flow, Op
 from patcher.codemods.dataflow.frame import Frame
 from patcher.codemods.dataflow.package import Class, Package
-from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
+from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap
 from patcher.codemods.rewrite import rewrite
 from patcher.codemods.soft_cap.callers import other_callers
 from patcher.codemods.soft_cap.caps import Cap, Doubt, find, used_elsewhere
-from patcher.codemods.soft_cap.key import controlling_key, line_of, with_key, without_key
+from patcher.codemods.soft_cap.config_shift import with_shift
 from patcher.codemods.soft_cap.removal import describe, marked, remove
 
 CONFIG = "config.json"
-SHIFT_KEY = "splade_logit_shift"
 # A file without any of these can't hold a cap: nothing of it has to be followed.
 _HINT = re.compile(rb"sigmoid|expit|tanh", re.IGNORECASE)
 _CALLS = re.compile(r"\b(\w*[Ss]igmoid_?|expit)\s*\(")
@@ -54,20 +52,19 @@ def soft_cap(
     package: Package,
     targets: Sequence[Target],
     others: Sequence[Target] = (),
-    also_signed: bool = False,
     shift: float = 0.0,
 ) -> Mapping[str, Outcome] | Refused:
     """Take the cap off each target; the first of them is the masked-LM class. `others` must not change with them.
 
     With a `shift`, the logits that are left are lowered by it, in the code and as a key of config.json.
 
-    The answer has an outcome for each file to change, config.json among them where a key does it, and for the file of
-    each target of which nothing is to change.
+    The answer has an outcome for each file to change, config.json among them with a shift, and for the file of each
+    target of which nothing is to change.
     """
     outcomes: dict[str, Outcome] = {}
     written: list[_Found] = []
     for target in targets:
-        found = _only_cap(package, target, also_signed, shift)
+        found = _only_cap(package, target, shift)
         if isinstance(found, Refused):
             return found
         if not isinstance(found, _Found):
@@ -76,16 +73,7 @@ def soft_cap(
         problem = _spreads(package, target, found.cap, others)
         if problem is not None:
             return problem
-        if not controlling_key(found.cap):
-            written.append(found)
-            continue
-        if shift:
-            why = f"a key of {CONFIG} turns the cap of {target.name} off, which leaves no statement for a shift"
-            return Refused("shift-needs-code", why)
-        turned_off = _by_key(package, found)
-        if isinstance(turned_off, Refused):
-            return turned_off
-        outcomes.setdefault(CONFIG, turned_off)
+        written.append(found)
     others_too = other_callers(package, [one.cap for one in written], [one.flow for one in written])
     calls = [_quoted(frame.code, frame.body.statement(call)) for frame, call in others_too]
     if calls:
@@ -93,7 +81,7 @@ def soft_cap(
         why = f"{name}: the function that holds `{written[0].record.expression}` is also called elsewhere"
         return Refused("used-elsewhere", f"{why}: {'; '.join(dict.fromkeys(calls[:_LISTED]))}")
     if written and shift:
-        content = with_key(package.config_json, SHIFT_KEY, shift)
+        content = with_shift(package.config_json, shift)
         outcomes[CONFIG] = Applied(content, (), written[0].record)
     for path, removal in remove((one.cap for one in written), shift).items():
         record = next((one.record for one in written if one.record.file == path), written[0].record)
@@ -109,9 +97,7 @@ def flow_of(package: Package, target: Target) -> Flow | None:
     return Flow(Frame(package, forward.code, forward.node, forward.owner, cls)) if forward is not None else None
 
 
-def _only_cap(
-    package: Package, target: Target, also_signed: bool, shift: float
-) -> _Found | NotNeeded | LeftAlone | Refused:
+def _only_cap(package: Package, target: Target, shift: float) -> _Found | NotNeeded | LeftAlone | Refused:
     """The one cap of a class, or why there is nothing to take out or nothing that may be."""
     name = target.name
     if not any(_HINT.search(code.content) for code in package.codes.values()):
@@ -130,10 +116,10 @@ def _only_cap(
         cap = caps[0]
         record = describe(cap, name, shift)
         elsewhere = [_quoted(frame.code, frame.body.statement(use)) for frame, use in used_elsewhere(cap, flow)]
-        if cap.law.kind == "tanh" and not also_signed:
+        if cap.law.kind == "tanh":
             return LeftAlone(
-                f"line {record.line}: `{record.expression}` is a signed cap; it keeps the sign of a logit, and with it "
-                "the zeros of ReLU (--also-signed takes it off)",
+                f"line {record.line}: `{record.expression}` is a signed cap, which keeps the sign of each "
+                "logit and with it the zeros of ReLU",
                 record,
             )
         if elsewhere:
@@ -173,18 +159,6 @@ def _is_named_elsewhere(package: Package, cap: Cap) -> bool:
         return True
     pieces = [piece for code in package.codes.values() for piece in code.pieces]
     return any(piece.words & owners - {name for _, name in piece.definitions} for piece in pieces)
-
-
-def _by_key(package: Package, found: _Found) -> Applied | Refused:
-    key = controlling_key(found.cap)
-    assert key is not None
-    content = without_key(package.config_json, key)
-    name = ".".join(key)
-    if content is None:
-        return Refused("key-not-found", f"the key {name} that turns the cap on does not stand once in {CONFIG}")
-    line = line_of(package.config_json, key)
-    record = replace(found.record, file=CONFIG, line=line, function=name)
-    return Applied(content, (Span(line, line),), record)
 
 
 def _doubtful(name: str, doubts: Sequence[Doubt]) -> str:

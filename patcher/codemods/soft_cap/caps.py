@@ -37,7 +37,6 @@ class Cap:
     steps: tuple[Op, ...]
     removed: tuple[Op, ...]
     links: tuple[Link, ...]
-    key: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +114,7 @@ def _united(one: Cap, other: Cap) -> Cap:
     """The same cap met on two ways, with the steps of both."""
     seen = {id(op.node) for op in one.removed}
     removed = (*one.removed, *(op for op in other.removed if id(op.node) not in seen))
-    return replace(
-        one, removed=removed, links=(*one.links, *other.links), key=one.key if one.key == other.key else None
-    )
+    return replace(one, removed=removed, links=(*one.links, *other.links))
 
 
 def _read(flow: Flow, way: Way, index: int, inside: int | None = None) -> Cap | Doubt:
@@ -154,9 +151,7 @@ def _read(flow: Flow, way: Way, index: int, inside: int | None = None) -> Cap | 
         return Doubt(law, _WHY[law], bounded)
     first, last = (outer or [index])[0], (inner or [index])[-1]
     links = tuple(step for step in way[first : last + 1] if isinstance(step, Link))
-    keys = {op.number.key for op in ops if op.number is not None}
-    key = keys.pop() if len(keys) == 1 else None
-    return Cap(law, bounded, ops, _removed(flow, way, ops), links, key)
+    return Cap(law, bounded, ops, _removed(flow, way, ops), links)
 
 
 _WHY = {

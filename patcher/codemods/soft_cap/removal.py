@@ -18,10 +18,7 @@ from patcher.codemods.outcomes import SoftCap, Span
 from patcher.codemods.rewrite import Replacement
 from patcher.codemods.soft_cap.caps import Cap, Law
 
-_WHY = {
-    "sigmoid": "a sigmoid is never negative, so ReLU in SPLADE gave no zeros.",
-    "tanh": "raw logits were asked for; a signed cap keeps the zeros of ReLU.",
-}
+_WHY = "a sigmoid is never negative, so ReLU in SPLADE gave no zeros."
 _MARKED = re.compile(
     rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "
 )
@@ -174,7 +171,7 @@ def remove(caps: Iterable[Cap], shift: float = 0.0) -> dict[str, Removal]:
         law, last = cap.law, _outermost(cap)
         numbers = f"{law.kind}, scale {number(law.scale)}, temperature {number(law.temperature)}"
         numbers += f", shift {number(shift)}" if shift else ""
-        text = f"{MARK} removed `{_text(cap)}` ({numbers}); {_WHY[law.kind]}"
+        text = f"{MARK} removed `{_text(cap)}` ({numbers}); {_WHY}"
         for body in dict.fromkeys(op.frame.body for op in cap.removed):
             ops = [op for op in cap.removed if op.frame.body is body and id(op.node) not in seen]
             seen |= {id(op.node) for op in ops}
