@@ -17,6 +17,7 @@ import typer
 from patcher import __version__
 from patcher.cli.console import Console
 from patcher.cli.tables import family_line, plan_line, threshold_lines
+from patcher.codec import document
 from patcher.constants import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.printable import printable
@@ -113,7 +114,7 @@ def plan(
     console.listen()
     options = Options.choose(codemod, also_causal_lm, checkpointing)
     made = make_plan(resolve(source, revision), options)
-    console.result(made.as_json(), str(made.source), lambda: console.plan(made))
+    console.result(document(made), str(made.source), lambda: console.plan(made))
     if made.nothing_to_do:
         console.talk(_nothing(made))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import from_json
 from patcher.codemods import SoftCap
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
@@ -80,7 +81,7 @@ class Converted:
 class PatchedModel:
     """A patched folder and its record of where every file came from (`patch.json`).
 
-    `soft_cap`, `kept_cap` and `encoders` are those of the plan.
+    `soft_cap`, `kept_cap`, `encoders` and `base` are those of the plan; `base` is None in a record of version 0.1.0.
     """
 
     folder: Path
@@ -94,6 +95,7 @@ class PatchedModel:
     encoders: tuple[str, ...] = ()
     converted: tuple[Converted, ...] = ()
     kept_cap: SoftCap | None = None
+    base: Mapping[str, bytes] | None = None
 
     def file(self, path: str) -> FileRecord | None:
         """The record of one file, or None."""
@@ -160,7 +162,7 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
         if not isinstance(record[key], kind):
             raise TypeError(key)
     named = [path for file in record["files"] for path in (file["path"], file.get("origin")) if path is not None]
-    if any(why_unsafe(path) is not None for path in (*named, *record["originals"])):
+    if any(why_unsafe(path) is not None for path in (*named, *record["originals"], *(record.get("base") or ()))):
         raise ValueError("a path that leads out of the folder")
     if any(why_unsafe(folder) is not None for folder in record.get("encoders", ()) if folder):
         raise ValueError("a folder that lies elsewhere")
@@ -169,10 +171,11 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
         raise ValueError("a source that is no repository")
     return PatchedModel(
         folder=folder,
-        source=Source(**record["source"]),
-        options=Options.from_json(record["options"]),
+        source=from_json(Source, record["source"]),
+        options=from_json(Options, record["options"]),
         soft_cap=_cap(record["soft_cap"]),
         kept_cap=_cap(record.get("kept_cap")),
+        base=from_json(dict[str, bytes], record["base"]) if "base" in record else None,
         files=tuple(
             FileRecord(f["path"], f["action"], f["sha256_before"], f["sha256_after"], f["size"], f.get("origin"))
             for f in record["files"]
@@ -189,7 +192,4 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
 
 
 def _cap(data: Mapping[str, Any] | None) -> SoftCap | None:
-    if data is None:
-        return None
-    cap = dict(data)
-    return SoftCap(class_name=cap.pop("class"), **cap)
+    return None if data is None else from_json(SoftCap, data)

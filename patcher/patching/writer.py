@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import json
@@ -16,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from patcher import __version__
+from patcher.codec import to_json
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import _RECORDED, Converted, FileRecord, PatchedModel, from_record
@@ -115,13 +115,14 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
             "libcst": version("libcst"),
             "huggingface_hub": version("huggingface_hub"),
         },
-        **{key: value for key, value in plan.as_json().items() if key in _RECORDED},
-        "options": plan.options.as_json(),
+        **{key: value for key, value in to_json(plan).items() if key in _RECORDED},
+        "options": to_json(plan.options),
         "base_card": dict(plan.base_card),
         "files": [file.as_json() for file in records],
         "converted": [weights.as_json() for weights in converted],
-        "dropped": plan.files.as_json()["dropped"],
-        "originals": {path: base64.b64encode(content).decode() for path, content in plan.originals.items()},
+        "dropped": to_json(plan.files)["dropped"],
+        "originals": to_json(plan.originals),
+        "base": to_json(plan.base),
     }
     (stage / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return from_record(stage, record)

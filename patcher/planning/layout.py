@@ -67,7 +67,7 @@ def read_layout(snapshot: Snapshot) -> Layout:
         )
     modules = read_json(snapshot, MODULES)
     if not isinstance(modules, list) or not all(isinstance(entry, dict) and "type" in entry for entry in modules):
-        raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Mend that file.")
+        raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Fix that file.")
     folders = {str(entry.get("path", "")): str(entry["type"]) for entry in modules}
     uncapped: tuple[str, ...] = ()
     for folder, kind in tuple(folders.items()):
@@ -103,7 +103,7 @@ def read_json(snapshot: Snapshot, path: str) -> Any:
     try:
         return json.loads(fetch_texts(snapshot, [path]).read(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
+        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
 
 
 def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str, ...]]:

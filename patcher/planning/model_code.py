@@ -45,7 +45,7 @@ def find_code(
     codes = _reachable(modules, targets, config)
     for target in targets:
         if target.name not in codes[target.path].classes():
-            raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Mend config.json.")
+            raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
     others = tuple(
         target
         for target in dict.fromkeys(homes.values())
@@ -57,7 +57,7 @@ def find_code(
 def _auto_map(config: Mapping[str, Any]) -> Mapping[str, Any]:
     auto_map = config.get("auto_map") or {}
     if not isinstance(auto_map, dict):
-        raise SourceError("auto_map in config.json is not an object.", "Mend that file.")
+        raise SourceError("auto_map in config.json is not an object.", "Fix that file.")
     check_auto_map(auto_map)
     foreign = [value for value in auto_map.values() if "--" in str(value)]
     if foreign:

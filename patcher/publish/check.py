@@ -116,7 +116,7 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
             before = {**here, **model.originals}
             places = {folder: join(folder, CONFIG) for folder in model.encoders or ("",)}
             configs = {folder: model.originals.get(path) or published.read(path) for folder, path in places.items()}
-            made = {**before, **rewrite_folders(before, configs, model.options)[0]}
+            made = {**before, **rewrite_folders(before, configs, model.options).contents}
             whence = f"made again from the originals in {RECORD}, which nobody vouches for"
     except PatcherError as error:
         return Finding(name, False, error.message)

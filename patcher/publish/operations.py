@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from patcher.codec import to_json
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
@@ -152,7 +153,7 @@ def without_copies(operations: Iterable[Operation], wanted: Iterable[Piece], rea
 def _record(model: PatchedModel) -> bytes:
     if model.source.path is None:
         return (model.folder / RECORD).read_bytes()
-    return _json({**model.record, "source": public(model).source.as_json()})
+    return _json({**model.record, "source": to_json(public(model).source)})
 
 
 def _report(model: PatchedModel, report: Report, record: bytes) -> bytes:

@@ -28,9 +28,6 @@ class Source:
     revision: str | None
     path: str | None
 
-    def as_json(self) -> dict[str, Any]:
-        return {"repo_id": self.repo_id, "revision": self.revision, "path": self.path}
-
     def __str__(self) -> str:
         return f"{self.repo_id}@{self.revision}" if self.repo_id else str(self.path)
 

@@ -94,25 +94,25 @@ def repair(snapshot: Snapshot) -> RepairedModel:
             f"The transformers of {snapshot.source} ({', '.join(layout.encoders)}) bring different code.",
             "Only models whose routes share one code can be loaded; transformers looks for it in one place.",
         )
-    code, results, cap = rewrite_code(modules, config, keep_cap=True)
-    if cap is None:
+    rewritten = rewrite_code(modules, config)
+    if rewritten.soft_cap is None:
         raise SourceError(
-            f"The cap of {snapshot.source} is a signed one, so its embeddings have zeros without a threshold.",
+            f"{snapshot.source} has a signed cap or none, so its embeddings have zeros without a threshold.",
             "Use the model as it is.",
         )
     return RepairedModel(
         snapshot=snapshot,
         layout=layout,
-        code=code,
-        originals={path: modules[path] for path in code},
+        code=rewritten.base,
+        originals={path: modules[path] for path in rewritten.base},
         configs={
             join(folder, "config.json"): (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode()
             for folder, (_, local, _, foreign) in zip(layout.encoders, found, strict=True)
             if foreign
         },
         code_source=source,
-        soft_cap=cap,
-        capped=all(result.status != "not_needed" for result in results if result.name == "soft_cap"),
+        soft_cap=rewritten.soft_cap,
+        capped=all(result.status != "not_needed" for result in rewritten.results if result.name == "soft_cap"),
         vocab_size=config.get("vocab_size"),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.codec import to_json
 from patcher.codemods import SoftCap
 from patcher.constants import SCHEMA_VERSION
 from patcher.source.snapshot import Source
@@ -48,9 +49,9 @@ class ThresholdReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
-            "source": self.source.as_json(),
-            "code_source": self.code_source.as_json(),
-            "soft_cap": self.soft_cap.as_json(),
+            "source": to_json(self.source),
+            "code_source": to_json(self.code_source),
+            "soft_cap": to_json(self.soft_cap),
             "capped": self.capped,
             "threshold": self.threshold,
             "environment": dict(self.environment),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import to_json
 from patcher.constants import REPORT, SCHEMA_VERSION
 from patcher.errors import OutputError
 from patcher.source.snapshot import Source
@@ -109,7 +110,7 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
-            "source": self.source.as_json(),
+            "source": to_json(self.source),
             "environment": dict(self.environment),
             "checks": [check.as_json() for check in self.checks],
             "before": self.before,

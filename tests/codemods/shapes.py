@@ -911,7 +911,7 @@ REFUSED: list[Shape] = [
             "return 30 * sigmoid(x / 8)",
             {},
         ),
-        ("raw logits", "no-cap", "return x", "no-cap", "Head has no soft cap on the way", {}),
+        ("raw logits", "no-cap", "return x", "no-cap", "Head has no soft cap on the path", {}),
     ]
 ]
 

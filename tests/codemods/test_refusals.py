@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import patcher.codemods
-from patcher.codemods import Refused, Target, soft_cap
-from patcher.planning.rewriting import REFUSALS
+from patcher.codemods import Refused, Target
+from patcher.planning.refusals import REFUSALS
 from tests.codemods.shapes import IMPORTS, REFUSED
-from tests.codemods.tools import HOME, package_of, run
+from tests.codemods.tools import HOME, package_of, run, take_off
 
 NAME, HYPHENED = re.compile(r"[a-z]+(-[a-z]+)*"), re.compile(r"[a-z]+(-[a-z]+)+")
 INTERNAL = {"switched-off"}  # ends as "not needed"
+MADE = {"Refused", "UnrecognizedCap"}
 CAP = "        return 30 * torch.sigmoid(x / 7.5)\n"
 CLASS = "class {}(nn.Module):\n    def forward(self, x):\n"
 
@@ -29,7 +30,7 @@ def test_a_class_without_forward() -> None:
 
 def test_a_cap_that_another_class_of_the_model_needs() -> None:
     code = IMPORTS + CLASS.format("Head") + CAP + "class Other(Head):\n    pass\n"
-    outcome = soft_cap(package_of({HOME: code}), (Target("Head", HOME),), (Target("Other", HOME),))
+    outcome = take_off(package_of({HOME: code}), others=(Target("Other", HOME),))
     assert isinstance(outcome, Refused) and outcome.name == "shared"
     assert "Head shares its soft cap with Other: line 7: return 30 * torch.sigmoid(x / 7.5)" in outcome.reason
 
@@ -70,14 +71,14 @@ def test_tables_that_cannot_be_filled_again(name: str, code: str) -> None:
 
 
 def names_in_the_source() -> set[str]:
-    """What Refused and Doubt are given, what a function returns for them, and every other text with hyphens in it."""
+    """What is given to the classes of MADE, what a function returns for them, and every other text with hyphens."""
     found: set[str] = set()
     root = Path(patcher.codemods.__file__).parent
-    for path in [*root.rglob("*.py"), root.parent / "planning" / "rewriting.py"]:
+    for path in [*root.rglob("*.py"), *(root.parent / "planning").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Refused", "Doubt"}:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MADE:
                 found |= texts(node.args[0], NAME)
-            elif path.name == "caps.py":
+            elif path.name == "recognition.py":
                 found |= texts(node.value, NAME) if isinstance(node, ast.Return) else texts(node, HYPHENED)
     return found - INTERNAL
 

@@ -27,10 +27,9 @@ from patcher.codemods import (
     Outcome,
     Package,
     Refused,
-    Target,
-    soft_cap,
 )
 from patcher.codemods.proof import prove
+from tests.codemods.tools import take_off
 
 FOUND = Path(__file__).with_name("found.txt")
 PACKAGES = ("transformers", "sentence-transformers")
@@ -121,9 +120,8 @@ def _planned(source: Source) -> Iterator[str]:
 
 
 def _cap(package: Package, path: str, name: str) -> str:
-    """The answer of soft_cap on one class, its proof included."""
-    target = Target(name, path)
-    found = soft_cap(package, [target])
+    """What is found and removed of one class, its proof included."""
+    found = take_off(package, (name,), path)
     if isinstance(found, Refused):
         return _refused(found)
     texts = []
@@ -131,7 +129,7 @@ def _cap(package: Package, path: str, name: str) -> str:
         texts.append(_told(changed, outcome))
         if isinstance(outcome, Applied):
             codes = {path: _proved(package.codes[path], outcome)}
-            again = soft_cap(Package(codes, package.config, package.config_json), [target])
+            again = take_off(Package(codes, package.config, package.config_json), (name,), path)
             assert not isinstance(again, Refused), again
             assert all(isinstance(one, NotNeeded) for one in again.values()), f"{path} would change a second time"
     return "; ".join(texts)
