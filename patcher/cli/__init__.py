@@ -112,7 +112,7 @@ def plan(
 
     console = Console(as_json, quiet)
     console.listen()
-    options = Options.choose(codemod, also_causal_lm, checkpointing)
+    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     made = make_plan(resolve(source, revision), options)
     console.result(document(made), str(made.source), lambda: console.plan(made))
     if made.nothing_to_do:
@@ -164,7 +164,7 @@ def patch(
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json, quiet)
     console.listen()
-    options = Options.choose(codemod, also_causal_lm, checkpointing)
+    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     verification = None
     if not no_verify:
         verification = api.Verification(

@@ -18,7 +18,7 @@ _IMPORT = re.compile(rb"^[ \t]*from[ \t]*\.", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ModelCode:
-    """The files of a model's classes. `targets` are to lose their cap, the masked-LM class first; `others` are not."""
+    """The files of a model's classes. `targets` lose their cap, the masked-LM class first; `others` keep it."""
 
     package: Package
     targets: tuple[Target, ...]
@@ -26,29 +26,29 @@ class ModelCode:
 
 
 def find_code(
-    modules: Mapping[str, bytes], config: Mapping[str, Any], also_causal_lm: bool = False, config_json: bytes = b"{}"
+    modules: Mapping[str, bytes], config: Mapping[str, Any], *, also_causal_lm: bool = False, config_json: bytes = b"{}"
 ) -> ModelCode:
     """The class that `auto_map` names for AutoModelForMaskedLM, and the code that it needs.
 
     Raises SourceError where there is none, CodeError where a file does not define what config.json says.
     """
     auto_map = _auto_map(config)
-    homes = _homes(auto_map)
+    classes = _model_classes(auto_map)
     wanted = ["AutoModelForMaskedLM", *(["AutoModelForCausalLM"] if also_causal_lm else [])]
-    missing = [name for name in wanted if name not in homes]
+    missing = [name for name in wanted if name not in classes]
     if missing:
         raise SourceError(
             f"auto_map in config.json names no class for {missing[0]}.",
             "Only models that bring the code of their masked-LM head can be patched.",
         )
-    targets = tuple(dict.fromkeys(homes[name] for name in wanted))
+    targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
     for target in targets:
         if target.name not in codes[target.path].classes():
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
     others = tuple(
         target
-        for target in dict.fromkeys(homes.values())
+        for target in dict.fromkeys(classes.values())
         if target not in targets and target.path in codes and target.name in codes[target.path].classes()
     )
     return ModelCode(Package(codes, config, config_json), targets, others)
@@ -68,14 +68,14 @@ def _auto_map(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return auto_map
 
 
-def _homes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
-    """The model classes of auto_map, by their Auto class, and the files they stand in."""
-    homes = {}
+def _model_classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
+    """The model classes of auto_map, by their Auto class, and the files that define them."""
+    classes = {}
     for auto_class, value in auto_map.items():
         if isinstance(value, str) and "." in value and auto_class.startswith("AutoModel"):
             module, _, name = value.rpartition(".")
-            homes[auto_class] = Target(name, module.replace(".", "/") + ".py")
-    return homes
+            classes[auto_class] = Target(name, module.replace(".", "/") + ".py")
+    return classes
 
 
 def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: Mapping[str, Any]) -> dict[str, Code]:
@@ -84,7 +84,7 @@ def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: 
     while waiting:
         path = waiting.pop(0)
         if path not in modules:
-            raise SourceError(f"auto_map needs {path}, which is not there.", "Give a complete model repository.")
+            raise SourceError(f"auto_map needs {path}, which is missing.", "Give a complete model repository.")
         code = codes[path] = Code(path, modules[path], config)
         if _IMPORT.search(code.content):
             for statement in code.import_statements():

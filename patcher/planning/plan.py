@@ -46,7 +46,7 @@ class Plan:
 
     @cached_property
     def base_card(self) -> Mapping[str, Any]:
-        """What the source's card says of licence, languages and tags."""
+        """Licence, languages and tags of the source's card."""
         return _base_card(self.card)
 
     @property
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def nothing_to_do(self) -> str | None:
-        """Why there is nothing to write, or None."""
+        """Why there is nothing to write; None where there is."""
         if self._writes and not self.already_patched:
             return None
         reasons = (result.reason for result in self.codemods if result.name == "soft_cap")
@@ -76,8 +76,8 @@ class Plan:
 def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     """Decide what would change in the snapshot.
 
-    Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is no model
-    with its own masked-LM code, and CodeError when the code can't be read or the cap is missing or ambiguous.
+    Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is not a
+    model with its own masked-LM code, and CodeError when the code can't be read or a codemod refuses.
     """
     layout = find_layout(snapshot)
     configs = {folder: join(folder, CONFIG) for folder in (layout.encoders if layout else ("",))}
@@ -122,7 +122,7 @@ def rewrite_folders(
     """`rewrite_code` for each folder that has a config.json, on the code beside it and on that in the model's folder.
 
     transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
-    configuration: either may be there, or both. Paths are those of the whole model.
+    configuration: it may be in either, or in both. Paths are those of the whole model.
     """
     found: list[Rewritten] = []
     done: set[str] = set()
@@ -164,7 +164,7 @@ def _moved(rewritten: Rewritten, folder: str, config: str) -> Rewritten:
 
 
 def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str, Any]) -> bool:
-    """Whether the file that `auto_map` names for the masked LM lies in that folder."""
+    """Whether the file that `auto_map` names for the masked LM is in that folder."""
     auto_map = config.get("auto_map")
     target = auto_map.get("AutoModelForMaskedLM") if isinstance(auto_map, Mapping) else None
     return isinstance(target, str) and join(folder, target.rpartition(".")[0].replace(".", "/") + ".py") in modules
@@ -173,7 +173,7 @@ def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str,
 def _code_on_top(
     rewritten: Mapping[str, bytes], modules: Mapping[str, bytes], encoders: tuple[str, ...]
 ) -> dict[str, str]:
-    """Code of a sub-folder that the model's own folder lacks, where transformers looks for it; by path, its origin."""
+    """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
     for folder in encoders:
         prefix = join(folder, "")
@@ -189,7 +189,7 @@ def _trained_through(cap: SoftCap | None, source: Source) -> SourceError:
         f"{source} is a trained SPLADE model: its weights were trained through the cap "
         f"(`{cap.expression}`, line {cap.line} of {cap.file}), and without it they mean something else.",
         f"`patcher threshold {source}` gives it true zeros; "
-        f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, cap and all.",
+        f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, with its cap.",
     )
 
 
@@ -203,7 +203,7 @@ def _check_config(snapshot: Snapshot, path: str) -> None:
 
 
 def _base_card(card: bytes) -> dict[str, Any]:
-    """What the source's card says of licence, languages and tags; nothing where it has none that can be read."""
+    """Licence, languages and tags of the source's card; empty where it has no metadata that can be read."""
     from patcher.source.metadata import read_metadata
 
     data = read_metadata(card.decode("utf-8-sig", "replace"))

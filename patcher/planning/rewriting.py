@@ -30,7 +30,7 @@ NAMES = ("soft_cap", *CODEMODS)
 
 @dataclass(frozen=True)
 class Edit:
-    """One changed place: `line` (from 1) in the file as published, and its lines before and after."""
+    """One change: its `line` (from 1) in the file as published, and the lines before and after."""
 
     line: int
     before: str
@@ -41,7 +41,7 @@ class Edit:
 class CodemodResult:
     """What one codemod did to one file.
 
-    `applied` with its edits; `not_needed`, or `left_alone` for what it found and does not change, with a reason.
+    `status` is `applied`, with the edits; or `not_needed` or `left_alone` (found and not changed), with a reason.
     """
 
     name: str
@@ -53,9 +53,9 @@ class CodemodResult:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs, or instead of them.
+    """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
-    `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are those to run alone.
+    `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are the only ones to run.
     Raises UsageError for one that does not exist.
     """
 
@@ -73,7 +73,7 @@ class Options:
             )
 
     @classmethod
-    def choose(cls, codemods: Iterable[str], also_causal_lm: bool = False, checkpointing: bool = False) -> Options:
+    def choose(cls, codemods: Iterable[str], *, also_causal_lm: bool = False, checkpointing: bool = False) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
         return cls(also_causal_lm, checkpointing, tuple(dict.fromkeys(names)))
@@ -89,9 +89,9 @@ class Options:
 class Rewritten:
     """The code of a model after the codemods, files by their path.
 
-    `contents` are the files that were looked at, with all that was asked for (with a shift, config.json among them),
-    `base` the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the cap
-    that was removed, now or by an earlier run; `kept_cap` the one that stays because its removal was not asked for.
+    `contents` are the files that the class needs, with all codemods applied, and config.json where a shift changes it.
+    `base` are the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the cap
+    that was removed, now or by an earlier run; `kept_cap` is one that stays because its removal was not chosen.
     """
 
     contents: Mapping[str, bytes]
@@ -124,7 +124,7 @@ def rewrite_code(
     The results have one entry per codemod and file. Raises SourceError where there is no such class, CodeError where a
     codemod refuses.
     """
-    model = find_code(modules, config, options.also_causal_lm, config_json)
+    model = find_code(modules, config, also_causal_lm=options.also_causal_lm, config_json=config_json)
     published = model.package.codes
     files = {path: _File.of(code) for path, code in published.items()}
     removes_cap = "soft_cap" in options.names

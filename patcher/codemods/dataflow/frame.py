@@ -62,6 +62,7 @@ class Frame:
 
     @cached_property
     def body(self) -> Body:
+        """The function's body, with the definitions that reach each of its names."""
         return self.package.body(self.function)
 
     @property
@@ -121,7 +122,7 @@ class Frame:
         return Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
 
     def meaning(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Meaning | None:
-        """What a function expression stands for at a statement; None where that is not known for sure."""
+        """What a function expression stands for at a statement; None where that is not certain."""
         if depth > _DEPTH:
             return None
         if isinstance(node, cst.Call):
@@ -150,10 +151,12 @@ class Frame:
         return self._named(node, depth)
 
     def is_self(self, node: cst.CSTNode) -> bool:
+        """Whether a node is the name of the object itself."""
         return isinstance(node, cst.Name) and self.self_name is not None and node.value == self.self_name
 
     @cached_property
     def parameters(self) -> Mapping[str, cst.Param]:
+        """The parameters by name, without *args and **kwargs."""
         params = self.function.params
         listed = [*params.posonly_params, *params.params, *params.kwonly_params]
         return {param.name.value: param for param in listed}
@@ -294,6 +297,7 @@ def _imported(found: Sequence[Reached]) -> bool:
 
 
 def is_static(function: cst.FunctionDef) -> bool:
+    """Whether a function is a static method."""
     return any(dotted(item.decorator) == "staticmethod" for item in function.decorators)
 
 

@@ -43,7 +43,7 @@ class FileEdits:
         for step in steps:
             if step.node is shifted:
                 optional = isinstance(body.parent(step.node), _PARENTHESES_OPTIONAL)
-                self.replacements[step.node] = partial(_shifted, step, optional)
+                self.replacements[step.node] = partial(_shifted, step, optional=optional)
                 self._define_shift(step, body)
             elif step.extract is not None:
                 self.replacements[step.node] = self._remainder_of(step, nodes, body)
@@ -132,7 +132,7 @@ class FileEdits:
         return updated.with_changes(body=[empty])
 
 
-def _shifted(step: Step, optional: bool, updated: Any) -> Any:
+def _shifted(step: Step, updated: Any, *, optional: bool) -> Any:
     """The outermost step with the subtraction of the shift in its place."""
     shift = cst.Name(SHIFT)
     if isinstance(updated, cst.AugAssign):
@@ -157,6 +157,7 @@ def line_of(node: cst.CSTNode, body: Body) -> _Line:
 
 
 def newline_of(line: _Line) -> cst.Newline | None:
+    """The line end of a simple statement, for a comment beside it."""
     return line.trailing_whitespace.newline if isinstance(line, cst.SimpleStatementLine) else None
 
 
