@@ -1,4 +1,4 @@
-"""One idea per file: what is changed in a model's code, as LibCST transformations without any I/O."""
+"""Changes to a model's code as LibCST transformations without any I/O, one idea per file."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Fills the rotary tables again in `_init_weights`, where transformers 5 expects it.
 
-transformers 5 builds a model without memory, then gives every non-persistent buffer uninitialised memory: tables that
-`__init__` computed are lost without a warning. Its maintainers ask remote code to fill them in `_init_weights`
+transformers 5 builds a model on the meta device and then allocates every non-persistent buffer uninitialised: tables
+that `__init__` computed are silently lost. Its maintainers ask remote code to fill them in `_init_weights`
 (https://github.com/huggingface/transformers/issues/48892). Each such module remembers its arguments, and
-`_init_weights` builds it a second time and copies the tables over. On 4.57 this writes the values that are there.
+`_init_weights` builds it a second time and copies the tables over. On 4.57 the values stay the same.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def rotary_tables(code: Code) -> Outcome:
     if not tables:
         return NotNeeded("no module of this file computes non-persistent buffers in __init__")
     names = [node.name.value for node in tables]
-    homes = [node for node in code.class_nodes("_init_weights") if "_init_weights" in methods(node)]
-    if homes and all(_mentions(node, name) for node in homes for name in names):
+    owners = [node for node in code.class_nodes("_init_weights") if "_init_weights" in methods(node)]
+    if owners and all(_mentions(node, name) for node in owners for name in names):
         return NotNeeded(f"_init_weights already handles {', '.join(names)}")
     replacements: dict[cst.CSTNode, Replacement] = {}
     spans: list[Span] = []
@@ -36,9 +36,9 @@ def rotary_tables(code: Code) -> Outcome:
         if problem:
             return problem
     branch = _branch(names)
-    if homes:
-        for home in homes:
-            _insert_branch(code, methods(home)["_init_weights"], branch, replacements, spans)
+    if owners:
+        for owner in owners:
+            _insert_branch(code, methods(owner)["_init_weights"], branch, replacements, spans)
     else:
         roots = [node for node in code.class_nodes("PreTrainedModel") if "PreTrainedModel" in base_names(node)]
         if not roots:
@@ -70,7 +70,7 @@ def _is_table(node: cst.CSTNode) -> bool:
 
 
 def _from_flash_attn(code: Code) -> set[str]:
-    """Names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
+    """The names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
     if "flash_attn" not in code.text:
         return set()
     names: set[str] = set()
@@ -88,7 +88,7 @@ def _mentions(node: cst.ClassDef, name: str) -> bool:
 def _remember_arguments(
     code: Code, node: cst.ClassDef, replacements: dict[cst.CSTNode, Replacement], spans: list[Span]
 ) -> Refused | None:
-    """Plan `self._init_arguments = {...}` behind `super().__init__`; the answer is a refusal, or None."""
+    """Plan `self._init_arguments = {...}` after `super().__init__`; returns a refusal where that is impossible."""
     name, init = node.name.value, methods(node)["__init__"]
     if any("PreTrainedModel" in base for base in base_names(node)):
         return Refused(
@@ -183,6 +183,6 @@ def _add_method(
 
 
 def _after(code: Code, node: cst.CSTNode) -> Span:
-    """An insertion behind a node: no line of the old file is meant to change."""
+    """The span of an insertion after a node: no line of the old file is meant to change."""
     last = code.span(node).last
     return Span(last + 1, last)

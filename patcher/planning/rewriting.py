@@ -90,8 +90,8 @@ class Rewritten:
     """The code of a model after the codemods, files by their path.
 
     `contents` are the files that the class needs, with all codemods applied, and config.json where a shift changes it.
-    `base` are the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the cap
-    that was removed, now or by an earlier run; `kept_cap` is one that stays because its removal was not chosen.
+    `base` are the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the
+    cap that was removed, now or by an earlier run; `kept_cap` is one that stays because its removal was not chosen.
     """
 
     contents: Mapping[str, bytes]

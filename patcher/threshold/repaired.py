@@ -74,8 +74,8 @@ class RepairedModel:
 def repair(snapshot: Snapshot) -> RepairedModel:
     """Read the model's layout, find its code and repair it. Fetches JSON and Python files only.
 
-    Raises SourceError where this is not a SparseEncoder model with its own code, CodeError where that can't be repaired,
-    and UsageError where a threshold is built in already.
+    Raises SourceError where this is not a SparseEncoder model with its own code, CodeError where that code can't be
+    repaired, and UsageError where a threshold is built in already.
     """
     layout = read_layout(snapshot)
     if layout.threshold is not None:
@@ -114,7 +114,7 @@ def repair(snapshot: Snapshot) -> RepairedModel:
 
 
 def _code_of(snapshot: Snapshot, folder: str) -> tuple[dict[str, bytes], dict[str, Any], Source, bool]:
-    """The Python files of a config.json, that config with a local auto_map, the files' origin, and whether it is foreign.
+    """The Python files of a config.json, that config with a local auto_map, the files' origin, and if it is foreign.
 
     `save_pretrained` may write `other/repo--module.Class`. The code beside config.json or in the model's folder is
     preferred, as it was saved with these weights; otherwise that of the other repository is used.
