@@ -12,7 +12,7 @@ import patcher.codemods
 from patcher.codemods import Refused, Target
 from patcher.planning.refusals import REFUSALS
 from tests.codemods.shapes import IMPORTS, REFUSED
-from tests.codemods.tools import HOME, package_of, run, take_off
+from tests.codemods.tools import HOME, package_of, run, find_and_remove
 
 NAME, HYPHENED = re.compile(r"[a-z]+(-[a-z]+)*"), re.compile(r"[a-z]+(-[a-z]+)+")
 INTERNAL = {"switched-off"}  # ends as "not needed"
@@ -30,7 +30,7 @@ def test_a_class_without_forward() -> None:
 
 def test_a_cap_that_another_class_of_the_model_needs() -> None:
     code = IMPORTS + CLASS.format("Head") + CAP + "class Other(Head):\n    pass\n"
-    outcome = take_off(package_of({HOME: code}), others=(Target("Other", HOME),))
+    outcome = find_and_remove(package_of({HOME: code}), others=(Target("Other", HOME),))
     assert isinstance(outcome, Refused) and outcome.name == "shared"
     assert "Head shares its soft cap with Other: line 7: return 30 * torch.sigmoid(x / 7.5)" in outcome.reason
 

@@ -68,7 +68,7 @@ def test_a_bounded_map_that_is_no_cap_is_refused_by_name_with_its_line(statement
     assert f"line 3: {statement}" in outcome.reason
 
 
-def test_a_sigmoid_that_is_not_on_the_way_of_the_logits_is_left_alone() -> None:
+def test_a_sigmoid_that_is_not_on_the_path_of_the_logits_is_left_alone() -> None:
     code = head(NORBERT, "gate = torch.sigmoid(x)", "return x")
     assert applied("soft_cap", code).count("gate = torch.sigmoid(x)\n") == 1
 

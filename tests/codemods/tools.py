@@ -39,7 +39,7 @@ def package_of(files: Mapping[str, str | bytes], config: Mapping[str, Any] = CON
     return Package(codes, config, json.dumps(config, indent=2).encode())
 
 
-def take_off(
+def find_and_remove(
     package: Package, classes: tuple[str, ...] = ("Head",), path: str = HOME, **options: Any
 ) -> Mapping[str, Outcome] | Refused:
     """The outcomes of finding and removing the caps of classes, by file."""
@@ -67,7 +67,7 @@ def run(
     """The outcome of a codemod on the code of one file."""
     if name != "soft_cap":
         return CODEMODS[name](Code(HOME, bytes_of(code), config))
-    outcomes = take_off(package_of({HOME: code}, config), classes, **options)
+    outcomes = find_and_remove(package_of({HOME: code}, config), classes, **options)
     if isinstance(outcomes, Refused):
         return outcomes
     applied = [outcome for outcome in outcomes.values() if isinstance(outcome, Applied)]

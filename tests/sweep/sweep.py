@@ -29,7 +29,7 @@ from patcher.codemods import (
     Refused,
 )
 from patcher.codemods.proof import prove
-from tests.codemods.tools import take_off
+from tests.codemods.tools import find_and_remove
 
 FOUND = Path(__file__).with_name("found.txt")
 PACKAGES = ("transformers", "sentence-transformers")
@@ -121,7 +121,7 @@ def _planned(source: Source) -> Iterator[str]:
 
 def _cap(package: Package, path: str, name: str) -> str:
     """What is found and removed of one class, its proof included."""
-    found = take_off(package, (name,), path)
+    found = find_and_remove(package, (name,), path)
     if isinstance(found, Refused):
         return _refused(found)
     texts = []
@@ -129,7 +129,7 @@ def _cap(package: Package, path: str, name: str) -> str:
         texts.append(_told(changed, outcome))
         if isinstance(outcome, Applied):
             codes = {path: _proved(package.codes[path], outcome)}
-            again = take_off(Package(codes, package.config, package.config_json), (name,), path)
+            again = find_and_remove(Package(codes, package.config, package.config_json), (name,), path)
             assert not isinstance(again, Refused), again
             assert all(isinstance(one, NotNeeded) for one in again.values()), f"{path} would change a second time"
     return "; ".join(texts)

@@ -8,6 +8,7 @@ a matrix product or a linear layer, and at anything that it does not know.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import libcst as cst
 
@@ -46,11 +47,23 @@ _MAX_VISITS, _MAX_PATHS = 4000, 200  # far beyond any known head; they bound the
 _MAX_DEPTH = 12  # nested calls
 
 
+@dataclass(frozen=True, eq=False)
+class _Position:
+    """Where the walk is: the statement at which names are read, the call that it runs in, and the path so far."""
+
+    at: cst.CSTNode
+    frame: Frame
+    path: LogitPath = ()
+
+    def then(self, *items: PathItem, at: cst.CSTNode | None = None, frame: Frame | None = None) -> _Position:
+        """The position after more items, at another statement and in another frame where these are given."""
+        return _Position(at or self.at, frame or self.frame, (*self.path, *items))
+
+
 class Flow:
     """All paths from the logits of a model class back to their origins. `frames`: the functions on them."""
 
     def __init__(self, frame: Frame) -> None:
-        self.start = frame
         self.paths: list[LogitPath] = []
         self.frames: list[Frame] = [frame]
         self.used: set[int] = set()  # the names that carry the logits, where they are read
@@ -58,189 +71,186 @@ class Flow:
         self._visits_left = _MAX_VISITS
         self._seen: set[tuple[int, ...]] = set()
         for statement, value in returned(frame):
-            self._logits(value, statement, frame, ())
+            self._logits(value, _Position(statement, frame))
 
     # What a model returns
 
-    def _logits(self, node: cst.BaseExpression, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
+    def _logits(self, node: cst.BaseExpression, here: _Position) -> None:
         """Follow a whole output: an object with `logits`, a tuple, or the logits themselves."""
-        if not self._visit(node, frame, path, 1):
+        if not self._visit(node, here, 1):
             return
         if isinstance(node, cst.Call):
-            named = argument_of(node, "logits", logits_position(frame, node, at))
+            named = argument_of(node, "logits", logits_position(here.frame, node, here.at))
             if named is not None:
-                self._value(named, at, frame, path)
+                self._value(named, here)
                 return
-            if self._follow_call(node, at, frame, path, self._logits):
+            if self._follow_call(node, here, self._logits):
                 return
             if is_output(node):
                 return
         elif isinstance(node, cst.Dict):
             for element in node.elements:
                 if isinstance(element, cst.DictElement) and is_text(element.key, "logits"):
-                    self._value(element.value, at, frame, path)
+                    self._value(element.value, here)
             return
         elif isinstance(node, (cst.Tuple, cst.List)):
             items = [element.value for element in node.elements if isinstance(element, cst.Element)]
             first = next((item for item in items if not mentions_loss(item)), None)
             if first is not None:
-                self._value(first, at, frame, path)
+                self._value(first, here)
             return
         elif isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add) and is_tuple_sum(node):
             loss = isinstance(node.left, cst.Tuple) and all(mentions_loss(e.value) for e in node.left.elements)
-            self._logits(node.right if loss else node.left, at, frame, path)
+            self._logits(node.right if loss else node.left, here)
             return
         elif isinstance(node, cst.IfExp):
-            self._logits(node.body, at, frame, path)
-            self._logits(node.orelse, at, frame, path)
+            self._logits(node.body, here)
+            self._logits(node.orelse, here)
             return
         elif isinstance(node, cst.Name):
-            attributes, may_be_unset = frame.body.reaching(f"{node.value}.logits", at)
+            attributes, may_be_unset = here.frame.body.reaching(f"{node.value}.logits", here.at)
             for one in attributes:
                 if one.value is not None:
-                    self._value(one.value, one.statement, frame, (*path, Link(frame, one, node)))
-            found, _ = frame.body.reaching(node.value, at)
+                    self._value(one.value, here.then(Link(here.frame, one, node), at=one.statement))
+            found, _ = here.frame.body.reaching(node.value, here.at)
             if attributes and not may_be_unset:
                 return
             if found:
                 for one in found:
                     if one.augmented is None and one.value is not None and not one.partial:
                         self.used.add(id(node))
-                        self._logits(one.value, one.statement, frame, (*path, Link(frame, one, node)))
+                        self._logits(one.value, here.then(Link(here.frame, one, node), at=one.statement))
                     elif one.augmented is not None or (one.partial and not sets_other_key(one)):
-                        self._definition(one, node, frame, path)
+                        self._definition(one, node, here)
                 return
-        self._value(node, at, frame, path)
+        self._value(node, here)
 
     # What the logits are made of
 
-    def _value(self, node: cst.BaseExpression, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
+    def _value(self, node: cst.BaseExpression, here: _Position) -> None:
         """Follow an expression that is a tensor."""
-        if not self._visit(node, frame, path, 2):
+        if not self._visit(node, here, 2):
             return
         if isinstance(node, cst.Name):
-            self._follow_name(node, at, frame, path)
+            self._follow_name(node, here)
         elif isinstance(node, cst.Call):
-            self._call(node, at, frame, path)
+            self._call(node, here)
         elif isinstance(node, cst.BinaryOperation):
-            self._binary(node, at, frame, path)
+            self._binary(node, here)
         elif isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
             number = Number(-1.0 if isinstance(node.operator, cst.Minus) else 1.0)
-            step = Step(frame, node, "mul", lambda new: new.expression, number)  # type: ignore[attr-defined]
-            self._value(node.expression, at, frame, (*path, step))
+            step = Step(here.frame, node, "mul", lambda new: new.expression, number)  # type: ignore[attr-defined]
+            self._value(node.expression, here.then(step))
         elif isinstance(node, cst.IfExp):
-            self._value(node.body, at, frame, path)
-            self._value(node.orelse, at, frame, path)
+            self._value(node.body, here)
+            self._value(node.orelse, here)
         elif isinstance(node, cst.NamedExpr):
-            self._value(node.value, at, frame, path)
+            self._value(node.value, here)
         elif isinstance(node, cst.Subscript):
             if index_of(node) == 0 and isinstance(node.value, cst.Call):
-                self._logits(node.value, at, frame, (*path, Passthrough(node)))
+                self._logits(node.value, here.then(Passthrough(node)))
             else:
-                self._value(node.value, at, frame, (*path, Passthrough(node)))
+                self._value(node.value, here.then(Passthrough(node)))
         elif isinstance(node, cst.Attribute):
-            self._attribute(node, at, frame, path)
+            self._attribute(node, here)
         elif isinstance(node, (cst.ListComp, cst.GeneratorExp)):
-            self._value(node.elt, at, frame, (*path, Merge(node)))
+            self._value(node.elt, here.then(Merge(node)))
         elif isinstance(node, cst.List):  # what torch.cat gets
             for element in node.elements:
-                self._value(element.value, at, frame, (*path, Merge(node)))
+                self._value(element.value, here.then(Merge(node)))
         else:
-            self._end(path)
+            self._end(here)
 
-    def _follow_name(self, node: cst.Name, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
-        found, may_be_unset = frame.body.reaching(node.value, at)
+    def _follow_name(self, node: cst.Name, here: _Position) -> None:
+        found, may_be_unset = here.frame.body.reaching(node.value, here.at)
         for one in found:
-            self._definition(one, node, frame, path)
+            self._definition(one, node, here)
         if may_be_unset or not found:
-            bound = frame.arguments.get(node.value)
+            bound = here.frame.arguments.get(node.value)
             if bound is not None:
-                self._value(bound[0], bound[2], bound[1], (*path, CallExit(frame, node.value)))
+                argument, caller, at = bound
+                self._value(argument, here.then(CallExit(here.frame, node.value), at=at, frame=caller))
             else:
-                self._end(path)
+                self._end(here)
 
-    def _definition(self, one: Definition, use: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
-        path = (*path, Link(frame, one, use))
+    def _definition(self, one: Definition, use: cst.CSTNode, here: _Position) -> None:
+        here = here.then(Link(here.frame, one, use), at=one.statement)
         self.used.add(id(use))
         augmented = one.augmented
         if augmented is not None:
             what = OPERATORS.get(type(augmented.operator))
             if what is None:
-                self._end(path)
+                self._end(here)
                 return
-            if not self._visit(augmented, frame, path, 3):
+            if not self._visit(augmented, here, 3):
                 return
-            number = frame.number(augmented.value, augmented)
-            step = Step(frame, augmented, what, None, number)
-            self._value(augmented.target, augmented, frame, (*path, step))
+            number = here.frame.number(augmented.value, augmented)
+            step = Step(here.frame, augmented, what, None, number)
+            self._value(augmented.target, here.then(step, at=augmented))
         elif one.value is None:
-            self._end(path)
+            self._end(here)
         elif one.partial:
-            self._value(one.value, one.statement, frame, (*path, Merge(one.statement)))
+            self._value(one.value, here.then(Merge(one.statement)))
         else:
-            self._value(one.value, one.statement, frame, path)
+            self._value(one.value, here)
 
-    def _attribute(self, node: cst.Attribute, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
+    def _attribute(self, node: cst.Attribute, here: _Position) -> None:
         name = dotted(node)
         if name is not None:
-            found, may_be_unset = frame.body.reaching(name, at)
+            found, may_be_unset = here.frame.body.reaching(name, here.at)
             for one in found:
-                self._definition(one, node, frame, path)
+                self._definition(one, node, here)
             if found and not may_be_unset:
                 return
         if node.attr.value == "logits":
-            self._logits(node.value, at, frame, (*path, Passthrough(node)))
+            self._logits(node.value, here.then(Passthrough(node)))
         elif node.attr.value in {"T", "mT"}:
-            self._value(node.value, at, frame, (*path, Passthrough(node)))
+            self._value(node.value, here.then(Passthrough(node)))
         else:
-            self._end(path)
+            self._end(here)
 
-    def _binary(self, node: cst.BinaryOperation, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
+    def _binary(self, node: cst.BinaryOperation, here: _Position) -> None:
         what = OPERATORS.get(type(node.operator))
         if what is None:
-            self._end(path)
+            self._end(here)
             return
-        left, right = frame.number(node.left, at), frame.number(node.right, at)
+        frame = here.frame
+        left, right = frame.number(node.left, here.at), frame.number(node.right, here.at)
         if right is not None:
-            self._value(node.left, at, frame, (*path, Step(frame, node, what, left_of, right)))
+            self._value(node.left, here.then(Step(frame, node, what, left_of, right)))
         elif left is not None and what != "div":
-            step = Step(frame, node, "rsub" if what == "sub" else what, right_of, left)
-            self._value(node.right, at, frame, (*path, step))
-        elif what == "mul":
-            self._value(node.left, at, frame, (*path, Step(frame, node, what, left_of)))
-            self._value(node.right, at, frame, (*path, Step(frame, node, what, right_of)))
-        elif what == "div":
-            self._value(node.left, at, frame, (*path, Step(frame, node, what, left_of)))
+            self._value(node.right, here.then(Step(frame, node, _mirrored(what), right_of, left)))
         else:
-            self._value(node.left, at, frame, (*path, Step(frame, node, what, left_of)))
-            self._value(node.right, at, frame, (*path, Step(frame, node, "rsub" if what == "sub" else what, right_of)))
+            self._value(node.left, here.then(Step(frame, node, what, left_of)))
+            if what != "div":
+                self._value(node.right, here.then(Step(frame, node, _mirrored(what), right_of)))
 
-    def _call(self, node: cst.Call, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
-        meaning = frame.meaning(node.func, at)
+    def _call(self, node: cst.Call, here: _Position) -> None:
+        meaning = here.frame.meaning(node.func, here.at)
         function = function_of_torch(meaning)
         if isinstance(meaning, Instance) and isinstance(meaning.cls, External):
             layer = bounded_layer(meaning.cls.name)
             argument = argument_of(node, "input", 0)
             if argument is None or (layer is None and meaning.cls.name not in PASSTHROUGH_LAYERS):
-                self._sequential(meaning, node, at, frame, path)
+                self._sequential(meaning, node, here)
             elif layer is None:
-                self._value(argument, at, frame, (*path, Passthrough(node)))
+                self._value(argument, here.then(Passthrough(node)))
             else:
-                self._value(argument, at, frame, (*path, Step(frame, node, layer, make_extractor(node, argument))))
+                self._value(argument, here.then(Step(here.frame, node, layer, make_extractor(node, argument))))
         elif function is not None:
-            self._torch(function, node, at, frame, path)
-        elif self._follow_call(node, at, frame, path, self._value):
+            self._torch(function, node, here)
+        elif self._follow_call(node, here, self._value):
             return
-        elif meaning is None and isinstance(node.func, cst.Attribute) and not frame.is_self(node.func.value):
-            self._method(node, at, frame, path)
+        elif meaning is None and isinstance(node.func, cst.Attribute) and not here.frame.is_self(node.func.value):
+            self._method(node, here)
         else:
-            self._end(path)
+            self._end(here)
 
-    def _sequential(self, made: Instance, node: cst.Call, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
+    def _sequential(self, made: Instance, node: cst.Call, here: _Position) -> None:
         """A layer of torch: nn.Sequential is followed from its last layer as long as the layers are known."""
         argument = argument_of(node, "input", 0)
         if not isinstance(made.cls, External) or made.cls.name != "torch.nn.Sequential" or argument is None:
-            self._end(path)
+            self._end(here)
             return
         statement = made.frame.body.statement(made.call)
         for item in reversed(made.call.args):
@@ -248,55 +258,54 @@ class Flow:
             name = layer.cls.name if isinstance(layer, Instance) and isinstance(layer.cls, External) else ""
             bounded = bounded_layer(name)
             if bounded is not None:  # can't be removed: the checkpoint names the layers by their position
-                path = (*path, Step(made.frame, item, bounded, None))
+                here = here.then(Step(made.frame, item, bounded, None))
             elif name not in PASSTHROUGH_LAYERS:
-                self._end(path)
+                self._end(here)
                 return
-        self._value(argument, at, frame, (*path, Passthrough(node)))
+        self._value(argument, here.then(Passthrough(node)))
 
-    def _torch(self, name: str, node: cst.Call, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
+    def _torch(self, name: str, node: cst.Call, here: _Position) -> None:
         """A function of torch by its last name."""
         argument = argument_of(node, "input", 0)
         if argument is None or any(item.keyword is not None and item.keyword.value == "out" for item in node.args):
-            self._end((*path, *_unremovable(frame, node, name)))
+            self._end(here.then(*_unremovable(here.frame, node, name)))
         elif name in BOUNDED:
-            step = Step(frame, node, BOUNDED[name], make_extractor(node, argument), None, name.endswith("_"))
-            self._value(argument, at, frame, (*path, step))
+            step = Step(here.frame, node, BOUNDED[name], make_extractor(node, argument), None, name.endswith("_"))
+            self._value(argument, here.then(step))
         elif name in ARITHMETIC:
             other = argument_of(node, "other", 1)
-            self._arithmetic(ARITHMETIC[name], node, argument, other, at, frame, path)
+            self._arithmetic(ARITHMETIC[name], node, argument, other, here)
         elif name in MERGES:
             for item in node.args:
                 parts = item.value.elements if isinstance(item.value, (cst.List, cst.Tuple)) else [item]
                 for part in parts:
-                    self._value(part.value, at, frame, (*path, Merge(node)))
+                    self._value(part.value, here.then(Merge(node)))
         elif name in PASSTHROUGHS:
-            self._value(argument, at, frame, (*path, Passthrough(node)))
+            self._value(argument, here.then(Passthrough(node)))
         elif name in {"neg", "negative"}:
-            step = Step(frame, node, "mul", make_extractor(node, argument), Number(-1.0))
-            self._value(argument, at, frame, (*path, step))
+            step = Step(here.frame, node, "mul", make_extractor(node, argument), Number(-1.0))
+            self._value(argument, here.then(step))
         else:
-            self._end(path)
+            self._end(here)
 
-    def _method(self, node: cst.Call, at: cst.CSTNode, frame: Frame, path: LogitPath) -> None:
+    def _method(self, node: cst.Call, here: _Position) -> None:
         """A method of a tensor."""
         assert isinstance(node.func, cst.Attribute)
         name, receiver = node.func.attr.value, node.func.value
         if name in BOUNDED and not node.args:
-            step = Step(frame, node, BOUNDED[name], receiver_of, None, name.endswith("_"))
-            self._value(receiver, at, frame, (*path, step))
+            step = Step(here.frame, node, BOUNDED[name], receiver_of, None, name.endswith("_"))
+            self._value(receiver, here.then(step))
         elif name in ARITHMETIC and node.args:
-            self._arithmetic(ARITHMETIC[name], node, receiver, argument_of(node, "other", 0), at, frame, path)
+            self._arithmetic(ARITHMETIC[name], node, receiver, argument_of(node, "other", 0), here)
         elif name in {"neg", "neg_"} and not node.args:
-            self._value(
-                receiver, at, frame, (*path, Step(frame, node, "mul", receiver_of, Number(-1.0), name == "neg_"))
-            )
+            step = Step(here.frame, node, "mul", receiver_of, Number(-1.0), name == "neg_")
+            self._value(receiver, here.then(step))
         elif name in PASSTHROUGHS:
-            self._value(receiver, at, frame, (*path, Passthrough(node)))
+            self._value(receiver, here.then(Passthrough(node)))
         elif name in MERGES:
-            self._value(receiver, at, frame, (*path, Merge(node)))
+            self._value(receiver, here.then(Merge(node)))
         else:
-            self._end(path)
+            self._end(here)
 
     def _arithmetic(
         self,
@@ -304,57 +313,50 @@ class Flow:
         node: cst.Call,
         one: cst.BaseExpression,
         other: cst.BaseExpression | None,
-        at: cst.CSTNode,
-        frame: Frame,
-        path: LogitPath,
+        here: _Position,
     ) -> None:
         """`torch.mul(one, other)` or `one.mul(other)`."""
         extra = [
             item for item in node.args if item.keyword is not None and item.keyword.value not in {"input", "other"}
         ]
         if other is None or extra:  # alpha=, rounding_mode=, out=
-            self._end((*path, *_unremovable(frame, node, what)))
+            self._end(here.then(*_unremovable(here.frame, node, what)))
             return
         in_place = (last_name(node.func) or "").endswith("_")
-        right, left = frame.number(other, at), frame.number(one, at)
+        right, left = here.frame.number(other, here.at), here.frame.number(one, here.at)
         if right is not None or left is None:
-            self._value(one, at, frame, (*path, Step(frame, node, what, make_extractor(node, one), right, in_place)))
+            step = Step(here.frame, node, what, make_extractor(node, one), right, in_place)
+            self._value(one, here.then(step))
         if right is None and what != "div":
-            turned = "rsub" if what == "sub" else what
-            self._value(
-                other, at, frame, (*path, Step(frame, node, turned, make_extractor(node, other), left, in_place))
-            )
+            step = Step(here.frame, node, _mirrored(what), make_extractor(node, other), left, in_place)
+            self._value(other, here.then(step))
 
     def _follow_call(
-        self, node: cst.Call, at: cst.CSTNode, frame: Frame, path: LogitPath, follow: Callable[..., None]
+        self, node: cst.Call, here: _Position, follow: Callable[[cst.BaseExpression, _Position], None]
     ) -> bool:
         """Follow the result of a function of the package; False where the call is not one of those."""
-        meaning = frame.meaning(node.func, at)
-        target, self_class, instance = called(frame, meaning, node)
-        if target is None or frame.depth > _MAX_DEPTH or any(s.call is node for s in path if isinstance(s, CallEntry)):
+        frame = here.frame
+        target, self_class, instance = called(frame, frame.meaning(node.func, here.at), node)
+        recursive = any(item.call is node for item in here.path if isinstance(item, CallEntry))
+        if target is None or frame.depth > _MAX_DEPTH or recursive:
             return False
-        inner = frame.enter(target, node, at, self_class, instance)
+        inner = frame.enter(target, node, here.at, self_class, instance)
         self.frames.append(inner)
         for statement, value in returned(inner):
-            follow(value, statement, inner, (*path, CallEntry(inner, node)))
+            follow(value, here.then(CallEntry(inner, node), at=statement, frame=inner))
         return True
 
     # The bookkeeping
 
-    def _visit(self, node: cst.CSTNode, frame: Frame, path: LogitPath, mode: int) -> bool:
+    def _visit(self, node: cst.CSTNode, here: _Position, mode: int) -> bool:
         """Whether to follow this node: not seen in the same state before, and within the limits."""
-        turn = next(
-            (i for i, s in enumerate(path) if isinstance(s, Step) and s.node is node and s.frame is frame), None
-        )
+        path, frame = here.path, here.frame
+        steps = [(index, item) for index, item in enumerate(path) if isinstance(item, Step)]
+        turn = next((index for index, step in steps if step.node is node and step.frame is frame), None)
         if turn is not None:  # a loop: a second turn shows all that it does
-            self._end((*path, *path[turn:]))
+            self._end(here.then(*path[turn:]))
             return False
-        key = (
-            mode,
-            id(node),
-            id(frame),
-            *(id(item) for step in path if isinstance(step, Step) for item in (step.node, step.frame)),
-        )
+        key = (mode, id(node), id(frame), *(id(part) for _, step in steps for part in (step.node, step.frame)))
         if key in self._seen:
             return False
         if self._visits_left <= 0 or len(self.paths) >= _MAX_PATHS:
@@ -364,8 +366,8 @@ class Flow:
         self._visits_left -= 1
         return True
 
-    def _end(self, path: LogitPath) -> None:
-        self.paths.append(path)
+    def _end(self, here: _Position) -> None:
+        self.paths.append(here.path)
 
 
 def called(
@@ -383,6 +385,11 @@ def called(
 def _unremovable(frame: Frame, node: cst.Call, name: str) -> tuple[PathItem, ...]:
     """A bounded function in a form that can't be removed, so that a refusal can quote it."""
     return (Step(frame, node, BOUNDED[name], None),) if name in BOUNDED else ()
+
+
+def _mirrored(what: str) -> str:
+    """The step for the right operand: `number - x` is not `x - number`."""
+    return "rsub" if what == "sub" else what
 
 
 __all__ = ["Flow", "called"]
