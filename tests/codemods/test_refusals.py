@@ -12,7 +12,7 @@ import patcher.codemods
 from patcher.codemods import Refused, Target
 from patcher.planning.refusals import REFUSALS
 from tests.codemods.shapes import IMPORTS, REFUSED
-from tests.codemods.tools import HOME, package_of, run, find_and_remove
+from tests.codemods.tools import HOME, find_and_remove, package_of, run
 
 NAME, HYPHENED = re.compile(r"[a-z]+(-[a-z]+)*"), re.compile(r"[a-z]+(-[a-z]+)+")
 INTERNAL = {"switched-off"}  # ends as "not needed"

@@ -1,4 +1,4 @@
-"""Every shape of the README's table: the cap is found with its formula, what only looks like one stays or is refused."""
+"""Every shape of the README's table: the cap is found with its formula, what only looks like one stays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from patcher.codemods import Applied, NotNeeded, Refused, SoftCap
 from patcher.codemods.proof import assert_only_intended
 from tests.codemods.shapes import ACCEPTED, BESIDE, REFUSED, Shape
-from tests.codemods.tools import package_of, find_and_remove
+from tests.codemods.tools import find_and_remove, package_of
 
 
 def patched(shape: Shape) -> tuple[dict[str, str], dict[str, str], SoftCap]:

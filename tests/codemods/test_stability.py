@@ -16,7 +16,7 @@ from patcher.codemods.proof import assert_only_intended
 from patcher.errors import CodeError
 from patcher.planning.rewriting import rewrite_code
 from tests.codemods.shapes import ACCEPTED, BESIDE, SIGNED_CAPS
-from tests.codemods.tools import HOME, package_of, run, find_and_remove
+from tests.codemods.tools import HOME, find_and_remove, package_of, run
 
 MARK = "splade-patcher: removed"
 CAP = "x = 30 * torch.sigmoid(x / 7.5)"

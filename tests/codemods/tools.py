@@ -1,4 +1,4 @@
-"""Runs one codemod on a piece of code and proves its result, as the plan does."""
+"""Runs one codemod on some code and proves its result, as the plan does."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 
-LAW = ("kind", "shift")
+FORMULA = ("kind", "shift")
 CAP = "        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
 
 
@@ -91,7 +91,16 @@ def test_a_plan_needs_no_weights_and_imports_neither_torch_nor_transformers(mini
 def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
     data = json.loads(json.dumps(document(plan)))
     assert set(data) == {"schema_version", "source", "soft_cap", "kept_cap", "encoders", "codemods", "files", "diff"}
-    assert set(data["soft_cap"]) == {"class", "function", "file", "line", "expression", "scale", "temperature", *LAW}
+    assert set(data["soft_cap"]) == {
+        "class",
+        "function",
+        "file",
+        "line",
+        "expression",
+        "scale",
+        "temperature",
+        *FORMULA,
+    }
     assert set(data["source"]) == {"repo_id", "revision", "path"}
     assert set(data["files"]) == {"changed", "copied", "converted", "added", "dropped"}
     assert all(set(result) == {"name", "status", "file", "edits", "reason"} for result in data["codemods"])

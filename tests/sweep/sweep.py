@@ -151,5 +151,5 @@ def _told(path: str, outcome: Outcome) -> str:
     words = {Applied: f"applied to {Path(path).name}", LeftAlone: "left alone", NotNeeded: "not needed"}[type(outcome)]
     if cap is None:
         return f"{words}: {outcome.reason}" if isinstance(outcome, NotNeeded) else words
-    law = f"{cap.kind}, scale {cap.scale:g}, temperature {cap.temperature:g}"
-    return f"{words}, line {cap.line} of {cap.function}: {law}: {cap.expression}"
+    formula = f"{cap.kind}, scale {cap.scale:g}, temperature {cap.temperature:g}"
+    return f"{words}, line {cap.line} of {cap.function}: {formula}: {cap.expression}"

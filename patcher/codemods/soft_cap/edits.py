@@ -49,19 +49,20 @@ class FileEdits:
                 self.replacements[step.node] = self._remainder_of(step, nodes, body)
         for statement in dict.fromkeys(body.statement(step.node) for step in steps):
             line = line_of(statement, body)
+            self.spans.append(self._span(line, [node for node in nodes if body.statement(node) is statement]))
             here = last is not None and body.statement(last.node) is statement
             note = [comment] if comment is not None and here else []
-            if isinstance(line, cst.SimpleStatementLine):
-                self.spans.append(self.code.span(line))
-            else:  # the head of a compound statement
-                inside = [self.code.span(step.node) for step in steps if body.statement(step.node) is statement]
-                self.spans.append(Span(self.code.line(line), max(span.last for span in inside)))
-            redundant = isinstance(statement, cst.BaseSmallStatement) and _is_redundant(statement, nodes)
-            if redundant and not (shifted is not None and body.statement(shifted) is statement):
-                assert isinstance(statement, cst.BaseSmallStatement)
+            keeps_shift = shifted is not None and body.statement(shifted) is statement
+            if isinstance(statement, cst.BaseSmallStatement) and not keeps_shift and _is_redundant(statement, nodes):
                 self._remove(statement, line, note, body)
-            elif note:
+            else:
                 self._note(line, note)
+
+    def _span(self, line: _Line, nodes: Iterable[cst.CSTNode]) -> Span:
+        """The lines that change: a whole line, or the head of a compound statement as far as the nodes reach."""
+        if isinstance(line, cst.SimpleStatementLine):
+            return self.code.span(line)
+        return Span(self.code.line(line), max(self.code.span(node).last for node in nodes))
 
     def finish(self) -> None:
         """Rebuild the blocks that lose lines: comments above a removed line are kept above the next one."""
