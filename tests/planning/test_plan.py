@@ -18,7 +18,7 @@ from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 
-FORMULA = ("kind", "shift")
+REST = ("kind", "shift")
 CAP = "        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
 
 
@@ -99,7 +99,7 @@ def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
         "expression",
         "scale",
         "temperature",
-        *FORMULA,
+        *REST,
     }
     assert set(data["source"]) == {"repo_id", "revision", "path"}
     assert set(data["files"]) == {"changed", "copied", "converted", "added", "dropped"}
