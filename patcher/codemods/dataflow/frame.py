@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import add, mul, sub, truediv
 from typing import Any
 
 import libcst as cst
@@ -193,18 +194,9 @@ class Frame:
         """The number that an expression always gives, from literals, constants, arguments and config.json."""
         if depth > _DEPTH:
             return None
-        if isinstance(node, (cst.Integer, cst.Float)):
-            return Number(float(node.evaluated_value))
-        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
-            inner = self.number(node.expression, at, depth + 1)
-            sign = -1 if isinstance(node.operator, cst.Minus) else 1
-            return inner and Number(sign * inner.value)
-        if isinstance(node, cst.BinaryOperation):
-            left, right = self.number(node.left, at, depth + 1), self.number(node.right, at, depth + 1)
-            return _computed(node.operator, left, right) if left is not None and right is not None else None
-        read = self._configured(node, at)
-        if read is not None:
-            return read
+        known = _computed(node, lambda part: self.number(part, at, depth + 1)) or self._configured(node, at)
+        if known is not None:
+            return known
         if isinstance(node, cst.Name):
             return self._named_number(node, at, depth)
         if isinstance(node, cst.Attribute):
@@ -305,20 +297,10 @@ def constant(package: Package, value: Value, depth: int) -> Number | None:
     """The number that a constant of a file or of a class body stands for."""
     if depth > _DEPTH:
         return None
-    node = value.node
-    if isinstance(node, (cst.Integer, cst.Float)):
-        return Number(float(node.evaluated_value))
-    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
-        inner = constant(package, Value(value.code, node.expression), depth + 1)
-        return inner and Number(inner.value if isinstance(node.operator, cst.Plus) else -inner.value)
-    if isinstance(node, cst.BinaryOperation):
-        left = constant(package, Value(value.code, node.left), depth + 1)
-        right = constant(package, Value(value.code, node.right), depth + 1)
-        return _computed(node.operator, left, right) if left is not None and right is not None else None
-    if isinstance(node, cst.Name):
-        found = package.top_level(value.code, node.value)
+    if isinstance(value.node, cst.Name):
+        found = package.top_level(value.code, value.node.value)
         return constant(package, found, depth + 1) if isinstance(found, Value) else None
-    return None
+    return _computed(value.node, lambda part: constant(package, Value(value.code, part), depth + 1))
 
 
 def outside(package: Package, value: Value, depth: int) -> Meaning | None:
@@ -334,14 +316,25 @@ def _means(package: Package, found: Definition | None, depth: int) -> Meaning | 
     return outside(package, found, depth + 1) if isinstance(found, Value) else found
 
 
-def _computed(operator: cst.BaseBinaryOp, left: Number, right: Number) -> Number | None:
-    one, other = left.value, right.value
-    if isinstance(operator, cst.Add):
-        return Number(one + other)
-    if isinstance(operator, cst.Subtract):
-        return Number(one - other)
-    if isinstance(operator, cst.Multiply):
-        return Number(one * other)
-    if isinstance(operator, cst.Divide):
-        return Number(one / other) if other else None
-    return None
+def _computed(node: cst.BaseExpression, number: Callable[[cst.BaseExpression], Number | None]) -> Number | None:
+    """The number of a literal, or of a sign or an operation with numbers; `number` reads the operands."""
+    if isinstance(node, (cst.Integer, cst.Float)):
+        return Number(float(node.evaluated_value))
+    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
+        inner = number(node.expression)
+        return inner and Number(-inner.value if isinstance(node.operator, cst.Minus) else inner.value)
+    operation = _OPERATIONS.get(type(node.operator)) if isinstance(node, cst.BinaryOperation) else None
+    if operation is None or not isinstance(node, cst.BinaryOperation):
+        return None
+    left, right = number(node.left), number(node.right)
+    if left is None or right is None or (operation is truediv and not right.value):
+        return None
+    return Number(operation(left.value, right.value))
+
+
+_OPERATIONS: dict[type[cst.CSTNode], Callable[[float, float], float]] = {
+    cst.Add: add,
+    cst.Subtract: sub,
+    cst.Multiply: mul,
+    cst.Divide: truediv,
+}
