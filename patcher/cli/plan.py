@@ -13,7 +13,6 @@ def plan(
     *,
     revision: opt.Revision = None,
     also_causal_lm: opt.AlsoCausal = False,
-    also_signed: opt.AlsoSigned = False,
     checkpointing: opt.Checkpointing = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     as_json: opt.Json = False,
@@ -27,7 +26,7 @@ def plan(
 
     console = Console(as_json=as_json, quiet=quiet)
     console.listen()
-    options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
+    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     made = make_plan(resolve(source, revision), options)
 
     def human() -> None:
