@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
-from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, hurry, leave
+from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, leave
 
 if TYPE_CHECKING:
     from patcher.sandbox.guard import Child
@@ -17,7 +18,7 @@ CHILD = "patcher.verify.measure.child"
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code. Nothing of a model is read before somebody agreed to that."""
-    hurry()
+    gc.disable()  # a short process: collecting would walk through all imported modules every time
     try:
         heed_signals()
         device = waited_for(sys.argv[1:])

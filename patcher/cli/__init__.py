@@ -212,7 +212,6 @@ def _patch_all(
 ) -> None:
     """Patch a list: one look at all of them, one question, then one after another."""
     from patcher.pipeline.family import look, patch_all, read_list
-    from patcher.verify.zygote import imported_once
 
     members = look(read_list(path, out), options)
     if verification is None:
@@ -226,8 +225,7 @@ def _patch_all(
         }
         if code:
             _agree(console, trusted, code, f"{sum(member.runs for member in members)} models")
-        with imported_once(verification.sparse_encoder) as start:
-            done = patch_all(members, verification, start)
+        done = patch_all(members, verification)
     lines = "\n".join(family_line(outcome) for outcome in done.all)
     console.result(done.as_json(), lines, lambda: console.family(done))
     if not done.passed:

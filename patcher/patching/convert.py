@@ -13,7 +13,7 @@ from typing import Any
 
 from patcher.errors import PatcherError, SourceError, VerificationError
 from patcher.patching.record import Converted
-from patcher.sandbox.guard import TIMEOUT, Start, popen, run_child
+from patcher.sandbox.guard import TIMEOUT, run_child
 from patcher.source.snapshot import Snapshot
 
 CHILD = "patcher.patching.convert_child"
@@ -22,10 +22,8 @@ SCRATCH = ".converting"
 
 @dataclass(frozen=True)
 class Converter:
-    """Converts the weights of a snapshot into a folder; `start` starts the child, `timeout` is in seconds."""
+    """Converts the weights of a snapshot into a folder; `timeout` is in seconds, for all of them."""
 
-    start: Start = popen
-    device: str = "cpu"
     timeout: float = TIMEOUT
 
     def __call__(self, snapshot: Snapshot, files: Mapping[str, str], folder: Path) -> tuple[Converted, ...]:
@@ -51,7 +49,7 @@ class Converter:
                 ],
             }
             try:
-                answer = run_child(CHILD, request, scratch, self.device, self.timeout, self.start)
+                answer = run_child(CHILD, request, scratch, "cpu", self.timeout)
             except VerificationError as error:
                 raise SourceError(
                     f"The weights of {snapshot.source} could not be converted: {error.message}", error.hint

@@ -17,7 +17,7 @@ from patcher.patching.staging import check_output
 from patcher.patching.writer import Convert, rewrite, staged
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.sandbox.guard import Child, popen, started
+from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify.report import Report
 from patcher.verify.settings import Progress, Verification
@@ -74,8 +74,8 @@ def patch_model(
     sparsity, and nothing else, gets the smallest constant subtracted from its logits that passes it, and is verified
     again.
     """
-    # The child imports its libraries while the folder is written; a fork has them already.
-    early = verification is not None and verification.start is popen and plan.soft_cap is not None
+    # The child imports its libraries while the folder is written.
+    early = verification is not None and plan.soft_cap is not None
     waiting = started(CHILD, verification.devices[0]) if verification is not None and early else nullcontext()
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))

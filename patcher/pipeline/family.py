@@ -15,14 +15,13 @@ from typing import Any
 from patcher.constants import SCHEMA_VERSION
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
-from patcher.patching.convert import Converter
 from patcher.patching.record import PatchedModel, load
 from patcher.pipeline.api import Verification, check_place, patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.sandbox.guard import Start, popen
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
-from patcher.verify import Report, hash_folder, load_report
+from patcher.verify.report import Report, load_report
+from patcher.verify.verification import hash_folder
 
 logger = logging.getLogger(__name__)
 
@@ -163,28 +162,20 @@ def look(entries: Sequence[Entry], options: Options) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def patch_all(
-    members: Sequence[Member],
-    verification: Verification | None,
-    start: Start = popen,
-) -> Outcomes:
+def patch_all(members: Sequence[Member], verification: Verification | None) -> Outcomes:
     """Patch each member, and verify it where `verification` says how. Executes the models' code then.
 
-    A folder that already is a complete result of the same source, options and limits is left as it is. `start` starts
-    the child processes.
+    A folder that already is a complete result of the same source, options and limits is left as it is.
     """
-    if verification is not None:
-        verification = replace(verification, start=start)
-    convert = Converter(start, verification.devices[0] if verification else "cpu")
     outcomes = []
     for number, member in enumerate(members, 1):
         begun = time.monotonic()
-        outcome = _patch(member, verification, convert, f"[{number}/{len(members)}]")
+        outcome = _patch(member, verification, f"[{number}/{len(members)}]")
         outcomes.append(replace(outcome, seconds=time.monotonic() - begun))
     return Outcomes(tuple(outcomes))
 
 
-def _patch(member: Member, verification: Verification | None, convert: Converter, number: str) -> Outcome:
+def _patch(member: Member, verification: Verification | None, number: str) -> Outcome:
     entry, plan, snapshot = member.entry, member.plan, member.snapshot
     if plan is None or snapshot is None:
         assert member.error is not None
@@ -197,7 +188,7 @@ def _patch(member: Member, verification: Verification | None, convert: Converter
             logger.info("%s %s is complete already.", number, entry.out)
             return Outcome(entry, source, SKIPPED, 0, "complete already", report=None if done is True else done)
         logger.info("%s Patching %s into %s ...", number, source, entry.out)
-        report = patch_model(plan, snapshot, entry.out, verification, convert=convert).report
+        report = patch_model(plan, snapshot, entry.out, verification).report
     except Exception as error:
         told = _told(error, entry.out)
         return Outcome(entry, source, FAILED, 0, told.message, told.hint)

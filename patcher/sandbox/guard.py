@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -14,14 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from patcher.constants import VERIFY_TIMEOUT
 from patcher.errors import VerificationError
 from patcher.printable import printable
 from patcher.sandbox.hook import COMPILER, NOTE, REFUSED
 from patcher.sandbox.places import PRIVATE, caller_places
-from patcher.sandbox.process import hurry, leave, settle
+from patcher.sandbox.process import leave
 
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
 TIMEOUT = VERIFY_TIMEOUT
@@ -41,22 +42,6 @@ _PASSED_ON = {
 }
 
 
-class Process(Protocol):
-    """What the guard needs of a child process, a part of subprocess.Popen."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def stdin(self) -> IO[bytes] | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-
-# What starts a child: module, device and scratch folder.
-Start = Callable[[str, str, Path], Process]
-
-
 @dataclass(frozen=True)
 class Child:
     """A process that has begun to import its libraries and waits for its request. Nothing of a model runs before."""
@@ -64,7 +49,7 @@ class Child:
     module: str
     device: str
     scratch: Path
-    process: Process
+    process: subprocess.Popen[bytes]
 
     @property
     def request(self) -> Path:
@@ -79,11 +64,11 @@ class Child:
         return self.scratch / "log.txt"
 
 
-def popen(module: str, device: str, scratch: Path) -> Process:
+def _start(module: str, device: str, scratch: Path) -> Child:
     """Start `python -m module REQUEST ANSWER` in a session and an environment of its own."""
     command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
     with (scratch / "log.txt").open("wb") as talk:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=environment(scratch, device),
             cwd=scratch,
@@ -92,33 +77,32 @@ def popen(module: str, device: str, scratch: Path) -> Process:
             stderr=talk,
             start_new_session=True,
         )
+    return Child(module, device, scratch, process)
 
 
 @contextlib.contextmanager
-def started(module: str, device: str, start: Start = popen) -> Iterator[Child]:
+def started(module: str, device: str) -> Iterator[Child]:
     """Start `python -m module REQUEST ANSWER` in the guard, in a temporary folder of its own.
 
     Its imports take seconds, in which the caller can do its own work. It is ended with all that it started, and its
     folder is removed, when the caller is done.
     """
     with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        child = Child(module, device, Path(name), start(module, device, Path(name)))
+        child = _start(module, device, Path(name))
         try:
             yield child
         finally:
             _stop(child.process)
 
 
-def run_child(
-    module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float, start: Start = popen
-) -> dict[str, Any]:
+def run_child(module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float) -> dict[str, Any]:
     """Run `python -m module REQUEST ANSWER` in the guard and return the answer, a JSON object.
 
     `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds.
     Raises VerificationError where the child fails, gives no answer or takes too long.
     """
     (scratch / "request.json").write_text(json.dumps(request), "utf-8")
-    return _answer(Child(module, device, scratch, start(module, device, scratch)), timeout, lambda: None)
+    return _answer(_start(module, device, scratch), timeout, lambda: None)
 
 
 def ask(
@@ -189,7 +173,8 @@ def left_behind(path: Path, limit: int) -> str:
 
 def await_request(asked: str) -> dict[str, Any]:
     """In the child, its libraries imported: wait for the request. Leaves where the parent went away without one."""
-    settle()
+    gc.freeze()
+    gc.enable()
     sys.stdin.buffer.read()
     path = Path(asked)
     if not path.is_file():
@@ -200,12 +185,12 @@ def await_request(asked: str) -> dict[str, Any]:
 
 def run_main(main: Callable[[str, str], None]) -> NoReturn:
     """In the child: import, wait, answer, and end as soon as the answer is on the disk, for the parent waits for it."""
-    hurry()
+    gc.disable()  # imports make little garbage, and collecting walks through all modules every time
     main(sys.argv[1], sys.argv[2])
     leave(0, tidy=False)
 
 
-def _wait(process: Process, timeout: float, watch: Callable[[], None]) -> int:
+def _wait(process: subprocess.Popen[bytes], timeout: float, watch: Callable[[], None]) -> int:
     """The exit code. Raises subprocess.TimeoutExpired."""
     deadline = time.monotonic() + timeout
     while True:
@@ -251,7 +236,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     }
 
 
-def _stop(child: Process) -> None:
+def _stop(child: subprocess.Popen[bytes]) -> None:
     """End the child and whatever it started in its session, also when it ended by itself."""
     if child.stdin is not None:
         child.stdin.close()

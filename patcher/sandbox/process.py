@@ -1,32 +1,14 @@
-"""How a process of this tool begins, is interrupted, and ends: time goes to the user and not to memory's order."""
+"""How a process of this tool is interrupted and ends."""
 
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import signal
 import sys
 from typing import NoReturn
 
-_USUAL = gc.get_threshold()
 INTERRUPTED = ("Interrupted; nothing was left half written.", "Run the same command again.")
-_SELDOM = 50_000  # objects more than before; Python's own is in the hundreds
-
-
-def hurry() -> None:
-    """Look for cyclic garbage seldom: until `settle`, or in a short process to its end.
-
-    Importing makes little garbage, for modules and their classes stay. Looking as often as Python does walks through
-    all of them again and again: of the imports that a model needs, a fifth of the time.
-    """
-    gc.set_threshold(_SELDOM)
-
-
-def settle() -> None:
-    """What has been made up to here stays (`gc.freeze`); look for garbage as usual in what comes now."""
-    gc.freeze()
-    gc.set_threshold(*_USUAL)
 
 
 class Interrupted(BaseException):

@@ -40,7 +40,7 @@ def verify_capped(model: PatchedModel, wanted: Verification, files: Mapping[str,
         for device in wanted.devices:
             scratch = Path(kept.enter_context(TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True)))
             request = prepare_capped(model, wanted, scratch, device, reference)
-            answers.append(run_child(CHILD, request, scratch, device, wanted.timeout, wanted.start))
+            answers.append(run_child(CHILD, request, scratch, device, wanted.timeout))
             refuse_wish(answers[-1], device, wanted.attention)
             reference = reference or (Path(request["digest"]) if request["digest"] else None)
     return conclude_capped(model, answers, files, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from patcher.sandbox.guard import TIMEOUT, Start, popen
+from patcher.sandbox.guard import TIMEOUT
 from patcher.verify.checks import MIN_LOGIT_SPARSITY
 from patcher.verify.report import Report
 from patcher.verify.texts import ProbeText
@@ -27,7 +27,7 @@ class Verification:
     """How a folder is to be verified. `timeout` is in seconds, for each device.
 
     The first of `devices` is the one whose figures lead the report; `attention` is a value for transformers'
-    `attn_implementation`; `start` starts the child processes.
+    `attn_implementation`.
     """
 
     texts: tuple[ProbeText, ...]
@@ -38,7 +38,6 @@ class Verification:
     timeout: float = TIMEOUT
     sparse_encoder: bool = False
     batch_size: int = BATCH_SIZE
-    start: Start = popen
 
     def covers(self, report: Report) -> bool:
         """Whether a report passed and says what this verification would find out, on whatever device."""

@@ -58,7 +58,7 @@ def verify(
             reference: Path | None = None
             for device in wanted.devices:
                 if child is None or child.device != device:
-                    child = running.enter_context(started(CHILD, device, wanted.start))
+                    child = running.enter_context(started(CHILD, device))
                 request = prepare(model, child.scratch, wanted, device, reference)
                 files = hashing.result()
                 answer = ask(child, request, wanted.timeout, _watch(request, device, progress))

@@ -9,7 +9,7 @@ import pytest
 
 from patcher.documents.advice import advise, lines
 from patcher.source.snapshot import Source
-from patcher.verify import Check, Report
+from patcher.verify.report import Check, Report
 
 CURVE = [
     {"shift": 0.0, "logit_sparsity": 0.9521, "embedding_sparsity": 0.61},

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from patcher.documents import card, templating
 from patcher.patching.record import PatchedModel, load
 from patcher.source.snapshot import Source
-from patcher.verify import Check, Report
+from patcher.verify.report import Check, Report
 from tests.conftest import COMMIT
 
 FIGURES = {

@@ -25,7 +25,8 @@ from patcher.planning.plan import dropped_because
 from patcher.publish.operations import pieces
 from patcher.publish.preflight import unrecorded
 from patcher.source.snapshot import Source
-from patcher.verify import Check, Report, hash_folder, load_report
+from patcher.verify.report import Check, Report, load_report
+from patcher.verify.verification import hash_folder
 from tests.conftest import Run
 from tests.documents.conftest import TOO_HIGH
 

@@ -17,6 +17,7 @@ import pytest
 from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import load
+from patcher.pipeline import family
 from patcher.pipeline.api import Verification
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
 from patcher.planning.plan import Options
@@ -157,7 +158,7 @@ def test_a_second_run_skips_what_is_complete_and_does_the_rest_again(done: dict[
 
 
 def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **wishes: Any) -> list[str]:
-    """How each line would end now, with a child that refuses to run: what is not skipped fails."""
+    """How each line would end now, with a patch that refuses to run: what is not skipped fails."""
 
     def refuse(*_: object) -> Any:
         raise PatcherError("would run", "")
@@ -166,7 +167,9 @@ def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **
     members = [replace(member, entry=replace(member.entry, out=out / member.entry.out.name)) for member in done["seen"]]
     if options is not None:
         members = list(look([member.entry for member in members], options))
-    return [one.status for one in patch_all(members, verification, refuse).all]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(family, "patch_model", refuse)
+        return [one.status for one in patch_all(members, verification).all]
 
 
 def test_what_would_give_another_result_is_done_again(done: dict[str, Any], tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Options, Plan, make_plan
 from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of
-from patcher.verify import Report, hash_folder
 from patcher.verify.capped import CHILD, conclude_capped, judge, prepare_capped
 from patcher.verify.devices import refuse_wish
 from patcher.verify.measure.capped_child import measure
+from patcher.verify.report import Report
+from patcher.verify.verification import hash_folder
 from tests.conftest import MINI, Run
 from tests.verify.running import wanted
 from tests.verify.test_verification import alter

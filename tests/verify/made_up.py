@@ -10,8 +10,10 @@ from patcher.codemods.outcomes import SoftCap
 from patcher.patching.record import Converted, FileRecord, PatchedModel
 from patcher.planning.plan import Options
 from patcher.source.snapshot import Source
-from patcher.verify import Report, Verification, conclude
 from patcher.verify.checks import Measured
+from patcher.verify.report import Report
+from patcher.verify.settings import Verification
+from patcher.verify.verification import conclude
 
 GOOD = Measured(
     not_finite=0,

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from patcher.patching.record import PatchedModel, load
-from patcher.verify import Report, Verification, conclude, hash_folder, prepare
 from patcher.verify.measure.child import measure
+from patcher.verify.report import Report
+from patcher.verify.settings import Verification
 from patcher.verify.texts import ProbeText
+from patcher.verify.verification import conclude, hash_folder, prepare
 
 TEXTS = (
     "Oslo er hovedstaden i Norge.",

@@ -13,12 +13,13 @@ import torch
 
 from patcher.errors import UsageError
 from patcher.patching.record import load
-from patcher.verify import Report, conclude, hash_folder, load_report, prepare
 from patcher.verify.devices import parse_devices, parse_dtype
 from patcher.verify.measure.child import measure
+from patcher.verify.report import Report, load_report
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.tolerances import EPS, device_tolerance, law_tolerance, spacing
+from patcher.verify.verification import conclude, hash_folder, prepare
 from tests.conftest import Run
 from tests.verify.running import failed, report_on, wanted
 from tests.verify.test_verification import alter

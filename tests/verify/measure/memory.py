@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from patcher.patching.record import load
-from patcher.verify import prepare
 from patcher.verify.measure.child import measure
+from patcher.verify.verification import prepare
 from tests.verify.running import wanted
 
 

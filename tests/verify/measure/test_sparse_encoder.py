@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from patcher.patching.record import load
-from patcher.verify import prepare
 from patcher.verify.measure.child import measure
 from patcher.verify.measure.sparse_encoder import compare
+from patcher.verify.verification import prepare
 from tests.verify.running import TEXTS, wanted
 
 
