@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
-from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, leave
+from patcher.sandbox.process import INTERRUPTED, Interrupted, exit_now, install_signal_handlers
 
 if TYPE_CHECKING:
     from patcher.sandbox.guard import Child
@@ -20,7 +20,7 @@ def main() -> NoReturn:
     """Run the command line and leave with its exit code. Nothing of a model is read before somebody agreed to that."""
     gc.disable()  # a short process: collecting would walk through all imported modules every time
     try:
-        heed_signals()
+        install_signal_handlers()
         device = waited_for(sys.argv[1:])
         with _started(device) if device is not None else nullcontext() as child:
             from patcher.cli import main as run
@@ -29,7 +29,7 @@ def main() -> NoReturn:
     except Interrupted:  # before or after the command, which says so itself
         print("Error: {}\nHint: {}".format(*INTERRUPTED), file=sys.stderr)
         code = 130
-    leave(code)
+    exit_now(code)
 
 
 def _started(device: str) -> AbstractContextManager[Child | None]:

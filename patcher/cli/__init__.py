@@ -17,10 +17,11 @@ import typer
 from patcher import __version__
 from patcher.cli.console import Console
 from patcher.cli.tables import family_line, plan_line, threshold_lines
+from patcher.codec import document
 from patcher.constants import HUB_TIMEOUT, MIN_LOGIT_SPARSITY, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import OutputError, PatcherError, PublishError, TrustRequired, UsageError
 from patcher.printable import printable
-from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals
+from patcher.sandbox.process import INTERRUPTED, Interrupted, install_signal_handlers
 
 if TYPE_CHECKING:
     from patcher.pipeline.api import Verification
@@ -183,17 +184,19 @@ def patch(
     if source is None:
         raise UsageError("Nothing says what to patch.", "Give a SOURCE, or a list of them with --all FILE.")
     snapshot = resolve(source, revision)
-    api.check_place(out, snapshot)
+    api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
         nothing = api.Patched(None, made, None)
-        console.result(nothing.as_json(), str(made.source), lambda: console.line(_nothing(made)))
+        console.result(document(nothing), str(made.source), lambda: console.line(_nothing(made)))
         return
     if verification is not None:
         _agree(console, trust_remote_code, made.executed, str(snapshot.source))
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress() as progress:
-        done = api.patch_model(made, snapshot, out, verification, code_only, progress, calibrate=calibrate is not None)
+        done = api.patch_model(
+            made, snapshot, out, verification, code_only=code_only, progress=progress, calibrate=calibrate is not None
+        )
 
     def human() -> None:
         console.diff(done.plan.diff)
@@ -203,7 +206,7 @@ def patch(
             console.line("")
         _conclude(console, out, done.report)
 
-    console.result(done.as_json(), str(out), human)
+    console.result(document(done), str(out), human)
     _leave(done.report)
 
 
@@ -211,9 +214,9 @@ def _patch_all(
     console: Console, path: Path, out: Path, options: Options, verification: Verification | None, trusted: bool
 ) -> None:
     """Patch a list: one look at all of them, one question, then one after another."""
-    from patcher.pipeline.family import look, patch_all, read_list
+    from patcher.pipeline.family import inspect_entries, patch_all, read_list
 
-    members = look(read_list(path, out), options)
+    members = inspect_entries(read_list(path, out), options)
     if verification is None:
         done = patch_all(members, None)
     else:
@@ -227,7 +230,7 @@ def _patch_all(
             _agree(console, trusted, code, f"{sum(member.runs for member in members)} models")
         done = patch_all(members, verification)
     lines = "\n".join(family_line(outcome) for outcome in done.all)
-    console.result(done.as_json(), lines, lambda: console.family(done))
+    console.result(document(done), lines, lambda: console.family(done))
     if not done.passed:
         raise typer.Exit(1)
 
@@ -276,7 +279,9 @@ def verify(
         console.line("")
         _conclude(console, folder, report)
 
-    console.result(report.as_json(), "passed" if report.passed else "failed", human)
+    from patcher.verify.report import sealed
+
+    console.result(sealed(report), "passed" if report.passed else "failed", human)
     _leave(report)
 
 
@@ -424,7 +429,7 @@ def use_threshold(
         for line in threshold_lines(report, model, save):
             console.line(line)
 
-    data = {**report.as_json(), "saved": str(saved) if saved else None}
+    data = {**document(report), "saved": str(saved) if saved else None}
     console.result(data, "passed" if report.passed else "failed", human)
     if not report.passed:
         raise typer.Exit(1)
@@ -435,7 +440,7 @@ def main(argv: Sequence[str] | None = None, child: Child | None = None) -> int:
 
     `child` is a process that already imports what a verification needs (see `patcher.__main__`).
     """
-    heed_signals()
+    install_signal_handlers()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller, who wants to hear nothing

@@ -139,7 +139,7 @@ class Console:
         several = [str(device.environment["device"]) for device in report.devices]
         patched = ["patched"] if len(several) == 1 else [f"patched, {device}" for device in several]
         headers, rows = ("", "base", *patched, "limit", "verdict"), verdicts(report)
-        if not report.before:  # the cap stays: there is one model, and nothing to hold it against
+        if not report.base:  # the cap stays: there is one model, and nothing to hold it against
             ours = ["this model"] if len(several) == 1 else [f"this model, {device}" for device in several]
             headers, rows = ("", *ours, "limit", "verdict"), [(row[0], *row[2:]) for row in rows]
         self.table(headers, rows, right=range(1, len(headers) - 1))

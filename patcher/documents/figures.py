@@ -15,7 +15,7 @@ def figures(report: Report | DeviceReport) -> list[tuple[str, str, str]]:
     """The table before and after, row by row, as the terminal and the card show it."""
 
     def row(name: str, show: Callable[[Any], str], *keys: str) -> tuple[str, str, str]:
-        return name, show(_at(report.before, keys)), show(_at(report.after, keys))
+        return name, show(_at(report.base, keys)), show(_at(report.patched, keys))
 
     rows = [
         row("smallest logit", decimal, "min"),

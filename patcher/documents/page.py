@@ -89,7 +89,7 @@ def check_rows(report: Report) -> list[tuple[Check, str, list[str], str]]:
         share = _SHARES.get(first.name)
         values = ["" if one is None else (percent if share else number)(one.value) for one in every]
         limit = f"> {number(first.limit * 100)} %" if share else f"≤ {first.limit:.3g}" if first.limit else "0"
-        rows.append((worst, percent(report.before.get(share)) if share else "", values, limit))
+        rows.append((worst, percent(report.base.get(share)) if share else "", values, limit))
     return rows
 
 

@@ -14,7 +14,7 @@ from patcher.documents import page
 from patcher.errors import PublishError
 from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Entry
-from patcher.verify.report import Report
+from patcher.verify.report import Report, sealed
 
 # The Hub keeps its own: it is what makes a path an LFS path there.
 NOT_PUBLISHED = frozenset({".gitattributes"})
@@ -158,7 +158,7 @@ def _record(model: PatchedModel) -> bytes:
 def _report(model: PatchedModel, report: Report, record: bytes) -> bytes:
     if model.source.path is None:
         return (model.folder / REPORT).read_bytes()
-    return _json(_public(model, report, record).as_json())
+    return _json(sealed(_public(model, report, record)))
 
 
 def _drawn(model: PatchedModel, report: Report, record: bytes) -> dict[str, bytes]:

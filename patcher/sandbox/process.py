@@ -12,11 +12,11 @@ INTERRUPTED = ("Interrupted; nothing was left half written.", "Run the same comm
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a polite end from outside; not an Exception, so that nothing on the way swallows it."""
+    """Ctrl-C or a request to terminate; not an Exception, so that no handler on the way swallows it."""
 
 
-def heed_signals() -> None:
-    """Let what asks the process to end raise Interrupted in its main thread, so that all it began is ended first."""
+def install_signal_handlers() -> None:
+    """Make the signals that ask a process to end raise Interrupted in its main thread, so that cleanup code runs."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
@@ -26,10 +26,10 @@ def _interrupt(*_: object) -> NoReturn:
     raise Interrupted
 
 
-def leave(code: int, tidy: bool = True) -> NoReturn:
-    """End at once, everything printed, without taking thousands of modules apart.
+def exit_now(code: int, *, tidy: bool = True) -> NoReturn:
+    """Flush the output and end at once, without the interpreter's teardown of thousands of modules.
 
-    What libraries registered for the end is done where it is to be `tidy`, which model code has no say in.
+    With `tidy`, the exit handlers that libraries registered run first. Not in a child: model code may register some.
     """
     if tidy:
         atexit._run_exitfuncs()
@@ -37,6 +37,6 @@ def leave(code: int, tidy: bool = True) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # closed by the caller
                 stream.flush()
-    except (OSError, ValueError):  # a full disk or a closed pipe: Python's own end says so
+    except (OSError, ValueError):  # a full disk or a closed pipe: the interpreter reports it
         raise SystemExit(code) from None
     os._exit(code)

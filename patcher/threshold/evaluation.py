@@ -29,9 +29,11 @@ class Evaluation:
 
     @property
     def judged(self) -> bool:
+        """Whether there are relevance judgements."""
         return bool(self.relevant)
 
     def as_json(self) -> dict[str, Any]:
+        """How many texts and judged queries there are; the texts themselves are left out."""
         return {
             "bundled": self.bundled,
             "queries": len(self.queries),

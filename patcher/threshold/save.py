@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from patcher import __version__
+from patcher.codec import document
 from patcher.constants import CARD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
@@ -69,7 +70,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
         record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}}
-        _write_json(stage / RECORD, {**record, "report": report.as_json()})
+        _write_json(stage / RECORD, {**record, "report": document(report)})
     return out
 
 

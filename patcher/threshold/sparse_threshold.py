@@ -32,6 +32,7 @@ class SparseThreshold(Module):  # type: ignore[misc]
         self.uncapped_tasks = list(uncapped_tasks)
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Zero the small activations, except for uncapped tasks."""
         if features.get("task") not in self.uncapped_tasks:
             embeddings = features["sentence_embedding"]
             features["sentence_embedding"] = torch.where(embeddings < self.threshold, 0, embeddings)

@@ -19,7 +19,7 @@ from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import load
 from patcher.pipeline import family
 from patcher.pipeline.api import Verification
-from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
+from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
 from patcher.planning.plan import Options
 from patcher.source.snapshot import sha256_of
 from patcher.verify.texts import load_probe_texts
@@ -125,7 +125,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "out": place / "out",
         "ended": ended,
         "result": json.loads(ended.stdout),
-        "seen": look(read_list(path, place / "elsewhere"), Options()),
+        "seen": inspect_entries(read_list(path, place / "elsewhere"), Options()),
     }
 
 
@@ -166,7 +166,7 @@ def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **
     verification = Verification(load_probe_texts(), ("cpu",), **wishes)
     members = [replace(member, entry=replace(member.entry, out=out / member.entry.out.name)) for member in done["seen"]]
     if options is not None:
-        members = list(look([member.entry for member in members], options))
+        members = list(inspect_entries([member.entry for member in members], options))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(family, "patch_model", refuse)
         return [one.status for one in patch_all(members, verification).all]

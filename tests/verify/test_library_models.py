@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from patcher.verify.measure.child import measure
+from patcher.verify.measure.pair import measure
+from patcher.verify.messages import CapFunction, PairRequest
 from patcher.verify.verification import auto_class
 from tests.conftest import MINI
 
@@ -57,32 +58,29 @@ def test_a_tanh_cap_that_the_configuration_removes_obeys_its_law(tmp_path: Path,
     texts = tmp_path / "texts.jsonl"
     texts.write_text('{"id": "1", "language": "nb", "text": "Oslo er hovedstaden i Norge."}\n' * 3, "utf-8")
     answer = measure(
-        {
-            "patched": str(patched),
-            "base": str(base),
-            "weights": [str(base / "model.safetensors")],
-            "auto_class": auto_class(config),
-            "texts": str(texts),
-            "count": 3,
-            "kind": "tanh",
-            "scale": scale,
-            "temperature": 30.0,
-            "shift": 0.0,
-            "device": "cpu",
-            "dtype": "float32",
-            "attention": "eager",
-            "batch_size": 2,
-            "max_batch_tokens": 64,
-            "max_tokens": 64,
-            "sparse_encoder": False,
-            "gate": 0.98,
-            "progress": str(tmp_path / "progress"),
-            "digest": None,
-            "reference": None,
-        }
+        PairRequest(
+            patched=str(patched),
+            base=str(base),
+            weights=(str(base / "model.safetensors"),),
+            auto_class=auto_class(config),
+            vocabulary=8192,
+            texts=str(texts),
+            count=3,
+            cap=CapFunction("tanh", scale, 30.0),
+            device="cpu",
+            dtype="float32",
+            attention="eager",
+            batch_size=2,
+            max_batch_tokens=64,
+            max_tokens=64,
+            sparse_encoder=False,
+            min_logit_sparsity=0.98,
+            progress=str(tmp_path / "progress"),
+            digest=None,
+            reference=None,
+        )
     )
-    assert answer.get("failure") is None and answer["buffers_wrong"] == [], answer
-    assert answer["environment"]["attention"] == "eager"
-    assert answer["before"]["min"] < 0 < answer["before"]["max"]
-    assert (answer["cap_error"] <= 1e-5) is right
-    assert answer["tensors_changed"] == [], "the tied output matrix is no tensor of its own"
+    assert answer.failure is None and answer.buffers_wrong == (), answer
+    assert answer.base.min < 0 < answer.base.max
+    assert (answer.cap_error <= 1e-5) is right
+    assert answer.tensors_changed == (), "the tied output matrix is no tensor of its own"

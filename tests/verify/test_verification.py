@@ -39,10 +39,10 @@ def test_the_patched_miniature_passes_every_check(patched: Path, tmp_path: Path)
     assert report.passed, failed(report)
     values = {check.name: check.value for check in report.checks}
     assert values["cap_removed_exactly"] <= 1e-5
-    assert report.before["logit_sparsity"] == 0.0
-    assert report.before["min"] > 0 and report.before["max"] < 30
-    assert report.after["logit_sparsity"] > 0.98
-    assert report.after["max"] > 0, "a head without any positive logit would be sparse and useless"
+    assert report.base["logit_sparsity"] == 0.0
+    assert report.base["min"] > 0 and report.base["max"] < 30
+    assert report.patched["logit_sparsity"] > 0.98
+    assert report.patched["max"] > 0, "a head without any positive logit would be sparse and useless"
 
 
 def test_the_code_as_published_fails_on_transformers_5(patched: Path, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) 
     from patcher.verify.verification import prepare
 
     request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
-    model, _ = load_as_users_do(request["patched"])
-    base = share_weights(fresh_model(request["base"]), model, request["weights"])
+    model, _ = load_as_users_do(request.patched)
+    base = share_weights(fresh_model(request.base), model, request.weights)
     places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
     assert {name: tensor.data_ptr() for name, tensor in base.state_dict().items()} == places
     assert not any(parameter.is_meta for parameter in (*base.parameters(), *base.buffers()))
