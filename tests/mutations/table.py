@@ -30,8 +30,8 @@ class Mutation:
 
 JUDGED = "verify/test_checks.py::test_each_fault_fails_its_own_check[change{}-{}]"
 CAPPED = "pipeline/test_trained.py::test_each_check_fails_by_itself[change{0}-fails{0}]"
-HASHES = "verify/test_conclude.py::test_a_weight_file_with_another_hash_fails_although_the_tensors_look_right"
-APART = "verify/test_conclude.py::test_a_device_that_differs_or_was_not_compared_does_not_agree"
+HASHES = "verify/test_evaluate.py::test_a_weight_file_with_another_hash_fails_although_the_tensors_look_right"
+APART = "verify/test_evaluate.py::test_a_device_that_differs_or_was_not_compared_does_not_agree"
 COMPARED = "verify/measure/test_comparison.py::test_"
 OFF_CAP = COMPARED + "one_logit_off_the_cap_shows_above_and_below_it"
 FIGURES = "verify/measure/test_figures.py::test_figures_leave_out_padding_and_the_synthetic_row"
@@ -72,7 +72,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "verify/test_checks.py::test_a_value_exactly_at_its_limit_is_within_the_tolerance_and_not_beyond_the_limit"),
     ("cap_removed_exactly", "every model gets the tolerance of bfloat16", "verify/verification.py",
      "cap.scale, one.head_dtype", 'cap.scale, "bfloat16"',
-     "verify/test_conclude.py::test_the_tolerance_follows_the_dtype_of_the_head"),
+     "verify/test_evaluate.py::test_the_tolerance_follows_the_dtype_of_the_head"),
     ("cap_removed_exactly", "the magnitude is forgotten", "verify/measure/comparison.py",
      ".sub_(base).abs_().amax()", ".sub_(base).amax()", OFF_CAP),
     ("cap_removed_exactly", "the last dimension is left out", "verify/measure/comparison.py",
@@ -110,7 +110,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      COMPARED + "an_order_that_a_shift_disturbs_shows_below_the_best_token"),
     ("rankings_kept", "is not asked of a shifted model", "verify/verification.py",
      "shifted=bool(cap.shift)", "shifted=False",
-     "verify/test_conclude.py::test_a_shift_on_record_has_to_keep_the_rankings"),
+     "verify/test_evaluate.py::test_a_shift_on_record_has_to_keep_the_rankings"),
     ("sparse_encoder_agrees", "disagreements pass", "verify/checks.py",
      " and found.disagreements == 0", "", THEIRS.format(1)),
     ("sparse_encoder_agrees", "any pooling passes", "verify/checks.py",
@@ -123,7 +123,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      " and found.texts > 0", "", APART + "[no texts]"),
     ("devices_agree", "the nearest device is judged", "verify/disagreement.py",
      "max(found, key=_excess", "min(found, key=_excess",
-     "verify/test_conclude.py::test_of_several_devices_the_one_that_lies_farthest_away_is_judged"),
+     "verify/test_evaluate.py::test_of_several_devices_the_one_that_lies_farthest_away_is_judged"),
     ("devices_agree", "the magnitude is forgotten", "verify/measure/agreement.py", "(mine - theirs).abs().amax()",
      "(mine - theirs).amax()", COMPARED + "one_logit_that_two_devices_compute_otherwise_shows[-0.25]"),
     ("devices_agree", "a difference that is no number is lost", "verify/measure/agreement.py",
@@ -133,7 +133,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "if files.get(made.path) != records[made.path].after", "if False", HASHES),
     ("weights_converted", "a file that is gone passes", "verify/checks.py",
      "if files.get(made.path) != ", "if files.get(made.path, records[made.path].after) != ",
-     "verify/test_conclude.py::test_a_converted_file_that_is_gone_fails"),
+     "verify/test_evaluate.py::test_a_converted_file_that_is_gone_fails"),
     ("weights_converted", "numbers are compared in place of bytes", "patching/pickles.py",
      "one.contiguous().reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)", "one, other", READ_BACK),
     ("logits_finite", "always passes", "verify/kept_cap.py",

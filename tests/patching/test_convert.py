@@ -6,9 +6,7 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,11 +19,10 @@ from patcher.patching.pickles import convert, read_pickle
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
-from patcher.sandbox import guard
-from patcher.sandbox.guard import Child
 from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, Run
 from tests.pipeline.conftest import EMBEDDING, OUTPUT, Pickled, pickle_weights
+from tests.sandbox.stand_in import answer_with
 from tests.verify.running import failed, report_on
 
 
@@ -239,24 +236,13 @@ def test_a_tensor_that_reads_back_otherwise_is_found(tmp_path: Path) -> None:
     assert found == ["a", "b", "c", "d"]
 
 
-def answering(content: object) -> Any:
-    """Stands in for the start of a child: it gives this answer and does nothing."""
-
-    def start(module: str, device: str, scratch: Path) -> Child:
-        (scratch / "answer.json").write_text(json.dumps(content))
-        process = subprocess.Popen(["true"], stdin=subprocess.PIPE, start_new_session=True)
-        return Child(module, device, scratch, process)
-
-    return start
-
-
 FOUND = {"tensors": 1, "differing": [], "tied": [], "refused": None}
 
 
 def test_a_conversion_that_differs_writes_nothing(
     pickled: Pickled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_start", answering({"files": [{**FOUND, "differing": ["a"]}]}))
+    answer_with(monkeypatch, {"files": [{**FOUND, "differing": ["a"]}]})
     snapshot = resolve(str(pickled()))
     with pytest.raises(PatcherError, match="is not equal to"):
         patch_model(make_plan(snapshot), snapshot, tmp_path / "out", None)
@@ -275,7 +261,7 @@ def test_a_conversion_that_differs_writes_nothing(
 def test_an_answer_that_cannot_be_read_is_told(
     pickled: Pickled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object, why: str
 ) -> None:
-    monkeypatch.setattr(guard, "_start", answering(answer))
+    answer_with(monkeypatch, answer)
     with pytest.raises(SourceError, match=f"The child's answer can't be read: .*{why}") as caught:
         patch(pickled(), tmp_path / "out")
     assert caught.value.hint

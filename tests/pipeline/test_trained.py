@@ -27,7 +27,7 @@ from patcher.verify.report import Report
 from patcher.verify.verification import hash_folder
 from tests.conftest import MINI, Run
 from tests.verify.running import wanted
-from tests.verify.test_verification import alter
+from tests.verify.test_verification import alter, edit
 
 CODE = "modeling_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
@@ -118,6 +118,25 @@ def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, t
     assert not checks["logits_finite"].passed
     assert not checks["sparse_encoder_loads"].passed and checks["sparse_encoder_loads"].value > 0
     assert checks["weights_unchanged"].passed
+
+
+def test_batches_are_halved_when_memory_runs_out_and_progress_is_reported_where_the_cap_stays(
+    trained: Path, tmp_path: Path
+) -> None:
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
+    whole = measure(prepare_kept_cap(load(out), tmp_path / "whole", wanted(), "cpu"))
+    edit(
+        out,
+        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
+        "        if input_ids.shape[0] > 2:\n            raise torch.OutOfMemoryError('CUDA out of memory')\n"
+        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
+    )
+    halved = measure(prepare_kept_cap(load(out), tmp_path / "halved", wanted(), "cpu"))
+    assert halved.failure is None and halved.positions == whole.positions
+    assert halved.figures.active_dims == whole.figures.active_dims and halved.figures.min == pytest.approx(
+        whole.figures.min
+    )
+    assert int((tmp_path / "halved" / "progress").read_text()) > 0
 
 
 @pytest.mark.parametrize(("other", "agree"), [(None, True), ("altered", False)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,6 @@ import pytest
 from patcher.codec import from_json, to_json
 from patcher.errors import UsageError, VerificationError
 from patcher.patching.record import load
-from patcher.sandbox import guard
-from patcher.sandbox.guard import Child
 from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import bundled_questions
 from patcher.threshold.measure import Request, measure
@@ -35,6 +32,7 @@ from patcher.verify.messages import (
 )
 from patcher.verify.verification import verify
 from tests.pipeline.test_trained import repaired
+from tests.sandbox.stand_in import answer_with
 from tests.threshold.conftest import capped_once, loading  # noqa: F401 - fixtures
 from tests.verify.made_up import GOOD
 from tests.verify.running import wanted
@@ -57,21 +55,6 @@ THRESHOLD = ThresholdMeasured(
 )
 
 
-@pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
-    """Replaces every child by one that gives an answer and does nothing."""
-
-    def replace_children(content: object) -> None:
-        def start(module: str, device: str, scratch: Path) -> Child:
-            (scratch / "answer.json").write_text(json.dumps(content))
-            process = subprocess.Popen(["true"], stdin=subprocess.PIPE, start_new_session=True)
-            return Child(module, device, scratch, process)
-
-        monkeypatch.setattr(guard, "_start", start)
-
-    return replace_children
-
-
 @pytest.fixture(params=["pair", "kept cap", "threshold"])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Measured, Callable[[], object]]:
     """A good answer of a kind of child, and what starts such a child."""
@@ -92,7 +75,7 @@ def test_an_answer_is_read_as_it_was_written(good: Measured) -> None:
 
 
 def test_a_broken_answer_is_one_error_with_a_hint(
-    kind: tuple[Measured, Callable[[], object]], answering: Callable[[object], None]
+    kind: tuple[Measured, Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, run = kind
     written = to_json(good)
@@ -107,7 +90,7 @@ def test_a_broken_answer_is_one_error_with_a_hint(
         None,
     ]
     for content in broken:
-        answering(content)
+        answer_with(monkeypatch, content)
         with pytest.raises(VerificationError, match=r"^The child's answer can't be read: .") as caught:
             run()
         assert caught.value.hint
@@ -124,18 +107,18 @@ def test_a_broken_answer_is_one_error_with_a_hint(
     ],
 )
 def test_the_error_names_the_field(
-    patched_once: Path, answering: Callable[[object], None], change: dict[str, Any], named: str
+    patched_once: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], named: str
 ) -> None:
-    answering({**to_json(PAIR), **change})
+    answer_with(monkeypatch, {**to_json(PAIR), **change})
     with pytest.raises(VerificationError, match=re.escape(named)):
         verify(load(patched_once), wanted())
 
 
 def test_a_device_that_is_not_there_is_told_in_the_same_two_lines_by_every_kind(
-    kind: tuple[Measured, Callable[[], object]], answering: Callable[[object], None]
+    kind: tuple[Measured, Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, run = kind
-    answering(to_json(replace(good, unavailable=Unavailable(devices=("mps",)))))
+    answer_with(monkeypatch, to_json(replace(good, unavailable=Unavailable(devices=("mps",)))))
     with pytest.raises(UsageError) as caught:
         run()
     assert caught.value.message == "There is no cpu device that torch can use here; it finds mps."
