@@ -59,6 +59,11 @@ def document(value: Any) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, **to_json(value)}
 
 
+def json_text(data: Any) -> str:
+    """JSON objects as the text of a file: indented, in UTF-8 characters. Raises ValueError for NaN and infinity."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def from_json(kind: type[T], data: Any) -> T:
     """The value of a type behind JSON objects. Raises Unreadable."""
     from cattrs import transform_error
@@ -120,7 +125,7 @@ def _converter() -> Converter:
         converter.register_structure_hook(kind, lambda data, _, kind=kind, words=words: _of_type(data, kind, words))
     converter.register_structure_hook(int, lambda data, _: _number(data, int, "a whole number"))
     converter.register_structure_hook(float, lambda data, _: _number(data, (int, float), "a number"))
-    converter.register_structure_hook(bytes, lambda data, _: base64.b64decode(_of_type(data, str, "text")))
+    converter.register_structure_hook(bytes, lambda data, _: _bytes(data))
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
     converter.register_structure_hook(Path, lambda data, _: Path(_of_type(data, str, "text")))
     converter.register_unstructure_hook(Path, str)
@@ -171,6 +176,10 @@ def _number(data: Any, expected: Any, words: str) -> Any:
     if isinstance(data, bool) or not isinstance(data, expected):
         raise ValueError(f"expected {words}, got {_named(data)}")
     return data
+
+
+def _bytes(data: Any) -> bytes:
+    return base64.b64decode(_of_type(data, str, "text"), validate=True)
 
 
 def _named(data: Any) -> str:

@@ -1,4 +1,4 @@
-"""One tree of errors: each says what is wrong in one line and what to do in another."""
+"""The errors of this package: each says in one line what is wrong, and in another what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class PatcherError(Exception):
-    """What a user reads: `message` says what is wrong, `hint` what to do next."""
+    """An error for the user: `message` says what is wrong, `hint` what to do next."""
 
     exit_code = 1
 
@@ -22,56 +22,56 @@ class PatcherError(Exception):
 
 
 class UsageError(PatcherError):
-    """The command was given something it can't mean."""
+    """The command line or an argument is invalid."""
 
     exit_code = 2
 
 
 class SourceError(PatcherError):
-    """The source is not there, or is not a model of the kind this tool rewrites."""
+    """The source does not exist, or is not a model that this tool can rewrite."""
 
 
 class HubUnreachable(PatcherError):
-    """The Hub gave no answer and the local cache can't stand in for it."""
+    """The Hub did not answer, and the local cache does not have what is needed."""
 
 
 class AccessDenied(PatcherError):
-    """The Hub knows the repository and refuses this user."""
+    """The Hub denies this user access to the repository."""
 
 
 class CodeError(PatcherError):
-    """The model's code can't be read, or the place to change is missing or ambiguous."""
+    """The model's code can't be parsed, or the code to change is missing or ambiguous."""
 
 
 class OutputError(PatcherError):
-    """The output folder can't be written, or belongs to somebody else."""
+    """The output folder can't be written, or this tool did not write what is in it."""
 
 
 class TrustRequired(PatcherError):
-    """Verification executes model code and nobody has agreed to that."""
+    """Verifying executes model code, and that was not confirmed."""
 
 
 class VerificationError(PatcherError):
-    """The verification could not run to its end (a failed check is a Report, not an error)."""
+    """The verification could not be completed (a failed check is a Report, not an error)."""
 
 
 class PublishError(PatcherError):
-    """Publishing was refused or did not finish."""
+    """Publishing was refused or not completed."""
 
 
 class Interrupted(PatcherError):
-    """Somebody pressed Ctrl-C; says what was and what was not done."""
+    """The command was interrupted; the message says what was and was not done."""
 
     exit_code = 130
 
 
 def from_os(error: OSError, where: str) -> OutputError:
-    """What a failed write means to the user."""
+    """Explain to the user why writing to `where` failed."""
     if error.errno in NO_SPACE:
         return OutputError(
-            f"No room left while writing {where}; nothing was changed there.",
+            f"No space left while writing {where}; nothing was changed there.",
             "Free disk space or choose another folder, then run the same command again.",
         )
     if isinstance(error, PermissionError):
-        return OutputError(f"{where} may not be written.", "Choose another folder, or change its permissions.")
+        return OutputError(f"No permission to write {where}.", "Choose another folder, or change its permissions.")
     return OutputError(f"{where} could not be written: {error.strerror or error}.", "Choose another folder.")

@@ -1,4 +1,4 @@
-"""Makes any text safe for a terminal: what is not meant to be seen is written out as an escape."""
+"""Makes any text safe for a terminal: characters that are not printable become escapes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ _HIDDEN = re.compile(r"(?!\r\n)[^\n\t -~]")
 
 
 def printable(text: str) -> str:
-    r"""The text with every character that shows nothing by itself as `\x1b`, `\u202e` and the like.
+    r"""The text with every character that is not printable as `\x1b`, `\u202e` and the like.
 
-    Those are control characters (ANSI escapes begin with one), the ones that turn the direction of writing or are
-    invisible (Trojan Source, CVE-2021-42574), and lone surrogates out of odd file names. Line ends stay.
+    Those are control characters (ANSI escapes begin with one), characters that are invisible or change the direction
+    of the text (Trojan Source, CVE-2021-42574), and lone surrogates from file names. Line breaks stay.
     """
     return _HIDDEN.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:
-    r"""The same on one line: line ends are written out too, so that a name can't pretend to be a second message."""
+    r"""The same on one line: line breaks are escaped too, so that a name can't forge a second message."""
     return printable(text).replace("\r", "\\r").replace("\n", "\\n")
 
 
 def printable_json(text: str) -> str:
-    r"""JSON with the same characters as `\uXXXX`, which every reader of JSON turns back."""
+    r"""JSON with the same characters as `\uXXXX`, which every JSON parser decodes."""
     return re.sub(r"[^\n -~]", lambda found: found[0] if found[0].isprintable() else _json_escaped(found[0]), text)
 
 

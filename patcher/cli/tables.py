@@ -1,79 +1,190 @@
-"""Values as rows of a table or as one line, for the terminal."""
+"""Values as tables and as lines, for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from patcher.documents.figures import figures
+from patcher.cli.console import Table
+from patcher.documents.checks import check_rows
+from patcher.documents.figures import figure_rows
 from patcher.documents.formatting import decimal, decimal4, number, percent, size
+from patcher.planning.plan import Plan
+from patcher.verify.report import Check, Report
 
-if TYPE_CHECKING:
-    from patcher.pipeline.family import Outcome
-    from patcher.planning.plan import Plan
-    from patcher.publish import Publication, PublishPlan
+if TYPE_CHECKING:  # each serves one command, and the others do not import it
+    from patcher.pipeline.family import Outcome, Outcomes
+    from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.threshold.sweep import Row
-    from patcher.verify.report import Report
 
 
-# What a check's value counts, for somebody who has never seen one; the figure's own row takes its limit and verdict.
-_COUNTED = {
-    "weights_unchanged": "weight tensors that differ from the source",
-    "buffers_rebuilt": "computed tables that differ from fresh ones",
-    "cap_removed_exactly": "largest |base - cap(patched)|",
-    "predictions_unchanged": "positions that predict another token",
-    "logits_finite": "logits that are not finite",
-    "sparse_encoder_loads": "embedding values of SparseEncoder that are not finite",
-    "weights_converted": "converted files that are not as they were read back",
-    "sparse_encoder_agrees": "texts whose active dims SparseEncoder counts otherwise",
-    "devices_agree": "largest difference of a logit between devices",
-    "rankings_kept": "positions that rank their best tokens otherwise",
-}
+def codemods(plan: Plan) -> Table:
+    """What each codemod does."""
+    rows = [
+        (
+            result.name,
+            result.status.replace("_", " "),
+            result.file,
+            result.reason or ", ".join(f"line {edit.line}" for edit in result.edits),
+        )
+        for result in plan.codemods
+    ]
+    return Table(("codemod", "status", "file", "where"), rows)
 
 
-_FIGURES = {"negative logits": "negative_logits", "logit sparsity": "relu_sparsity"}
+def files(plan: Plan) -> Table:
+    """What becomes of each file of the source."""
+    found = plan.files
+    rows = [
+        *((path, "rewritten", "") for path in found.changed),
+        *((path, "copied", "byte for byte") for path in found.copied),
+        *((path, "added", f"a copy of {origin}, which loading looks for") for path, origin in found.added.items()),
+        *((origin, "converted", f"to {path}, tensor by tensor") for path, origin in found.converted.items()),
+        *((path, "left out", reason) for path, reason in found.dropped.items()),
+    ]
+    return Table(("file", "becomes", "why"), rows)
 
 
-def verdicts(report: Report) -> list[tuple[str, ...]]:
-    """The table of a verification, row by row: what it is, base, patched (per device), limit, verdict."""
-    devices = report.devices
-    checks = [{check.name: check for check in device.checks} for device in devices]
+def nothing_line(plan: Plan) -> str:
+    """Why there is nothing to patch."""
+    if plan.already_patched and plan.soft_cap:
+        return f"{plan.source} is already patched: `{plan.soft_cap.expression}` was removed before. Nothing to do."
+    return f"{plan.source}: {plan.nothing_to_do}. Nothing to do."
 
-    def verdict(name: str) -> str:
-        found = [one[name] for one in checks if name in one]
-        return f"{'passed' if all(check.passed for check in found) else 'FAILED'}  {name}"
 
+def report(report: Report) -> Table:
+    """Every figure and every check: base, patched on each device, limit, verdict. A kept cap has no base model."""
+    checks = {row.counted: row for row in check_rows(report)}
     rows: list[tuple[str, ...]] = []
-    for lines in zip(*(figures(device) for device in devices), strict=True):
-        name, base = lines[0][:2]
-        check = checks[0].get(_FIGURES.get(name, ""))
-        limit = f"> {percent(check.limit)}" if check else ""
-        rows.append((name, base, *(line[2] for line in lines), limit, verdict(check.name) if check else ""))
-    for name, words in _COUNTED.items():
-        if name not in checks[0]:
-            continue
-        values = [number(one[name].value) if name in one else "" for one in checks]
-        limit = number(checks[0][name].limit)
-        rows.append((words, "", *values, f"<= {limit}" if limit != "0" else limit, verdict(name)))
-    return rows
+    for name, base, values in figure_rows(report):
+        check = checks.pop(name, None)
+        rows.append((name, base, *values, *((check.plain_limit, _verdict(check.check)) if check else ("", ""))))
+    rows += [(name, "", *row.values, row.plain_limit, _verdict(row.check)) for name, row in checks.items()]
+    devices = [str(device.environment["device"]) for device in report.devices]
+    model = "patched" if report.base else "this model"
+    headers = ["", "base", *([model] if len(devices) == 1 else [f"{model}, {device}" for device in devices])]
+    if not report.base:
+        headers, rows = ["", *headers[2:]], [(row[0], *row[2:]) for row in rows]
+    return Table((*headers, "limit", "verdict"), rows, right=range(1, len(headers) + 1))
 
 
-SWEEP_HEADERS = (
-    "threshold",
-    "query embedding sparsity",
-    "document embedding sparsity",
-    "right first",
-    "same top 10",
-    "Kendall's tau",
-    "nDCG@10",
-    "MRR@10",
-)
+def failure_lines(report: Report) -> list[str]:
+    """The failed checks of all devices, with what each value is."""
+    failed = [f"{check.name}: {check.detail}" for check in report.all_checks if not check.passed]
+    return list(dict.fromkeys(failed))
 
 
-def sweep_row(row: Row) -> tuple[str, ...]:
-    """One threshold of a sweep, as its table shows it."""
+def _verdict(check: Check) -> str:
+    return f"{'passed' if check.passed else 'FAILED'}  {check.name}"
+
+
+def checks(checks: Sequence[Check]) -> Table:
+    """One row for each check, its value beside its limit."""
+    rows = [
+        ("passed" if check.passed else "FAILED", check.name, number(check.value), number(check.limit), check.detail)
+        for check in checks
+    ]
+    return Table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
+
+
+def family(outcomes: Outcomes) -> Table:
+    """One row for each model of a list."""
+    rows = [
+        (one.source, one.status, percent(one.logit_sparsity), one.checks, f"{one.seconds:.1f}", one.reason)
+        for one in outcomes.all
+    ]
+    return Table(("repository", "status", "logit sparsity", "checks", "seconds", "reason"), rows, right=(2, 3, 4))
+
+
+def family_line(outcome: Outcome) -> str:
+    """One model of a list in one line: its status, its source, and its folder or why it has none."""
+    return "\t".join((outcome.status, outcome.source, outcome.reason or str(outcome.entry.out)))
+
+
+def operations(plan: PublishPlan) -> Table:
+    """One row for each operation of a publication and for each file that is kept at the target."""
+    there = {"delete": "removed", "upload": "replaced", "copy": "replaced"}
+    rows = [
+        (one.op, one.path, _short(one.origin), size(one.size), there[one.op] if one.replaces else "new")
+        for one in plan.operations
+    ]
+    rows += [("keep", path, "", "", f"kept: {reason}") for path, reason in plan.kept.items()]
+    return Table(("operation", "path", "from", "size", "at the target"), rows, right=(3,))
+
+
+def plan_line(plan: PublishPlan) -> str:
+    """A publication in one line: what it transfers, and its target."""
+    target = plan.target
+    if plan.case == "equal":
+        return f"{plan.repo_id} already holds exactly this, at {str(target.head)[:7]}. Nothing to commit."
+    where = f"a pull request on {plan.repo_id}" if plan.options.create_pr else f"{plan.repo_id} ({target.revision})"
+    visibility = "private" if plan.options.private or target.private else "public"
+    what = {"new": "new", "update": "an update of an earlier publication", "replace": "REPLACING what is there"}[
+        plan.case
+    ]
+    return (
+        f"One commit as {plan.account.name} to {where}, {visibility}, {what}: "
+        f"uploads {size(plan.bytes_uploaded)}, the Hub copies {size(plan.bytes_copied)}."
+    )
+
+
+def publication_line(publication: Publication) -> str:
+    """How a publication ended, in one line."""
+    words = {
+        "committed": "Published",
+        "landed": "Published (the response of the Hub was lost; the commit was found there)",
+        "nothing to do": "Nothing to do, already published",
+    }
+    verdict = "" if publication.passed else ", but read-back mismatch"
+    return f"{words[publication.case]}: {publication.url} at {publication.commit}{verdict}"
+
+
+def checked_line(checked: Checked) -> str:
+    """Whether a published model matches its record, in one line."""
+    verdict = "matches its record" if checked.passed else "does NOT match its record"
+    return f"{checked.repo_id}@{checked.commit[:7]} {verdict}."
+
+
+def findings(findings: Sequence[Finding]) -> Table:
+    """One row for each finding."""
+    words = {True: "passed", False: "FAILED", None: "open"}
+    return Table(("", "check", "what was found"), [(words[one.passed], one.name, one.detail) for one in findings])
+
+
+def threshold_figures(report: ThresholdReport) -> Table:
+    """The figures of a threshold; only those without it where none is needed."""
+    plain, row = report.rows[0], report.row or report.rows[0]
+    rows = [
+        ("query embedding sparsity, mean", percent(plain.query_sparsity), percent(row.query_sparsity)),
+        ("query active dims, mean", decimal(plain.query_active_dims), decimal(row.query_active_dims)),
+        ("document embedding sparsity, mean", percent(plain.document_sparsity), percent(row.document_sparsity)),
+        ("document active dims, mean", decimal(plain.document_active_dims), decimal(row.document_active_dims)),
+        ("nDCG@10", decimal4(plain.ndcg), decimal4(row.ndcg)),
+        ("MRR@10", decimal4(plain.mrr), decimal4(row.mrr)),
+    ]
+    headers = ("figure", "raw metric, no threshold", f"threshold {report.threshold:g}")
+    columns = 3 if report.capped else 2
+    return Table(headers[:columns], [cells[:columns] for cells in rows], right=(1, 2))
+
+
+def sweep(report: ThresholdReport) -> Table:
+    """One row for each threshold of a sweep."""
+    headers = (
+        "threshold",
+        "query embedding sparsity",
+        "document embedding sparsity",
+        "right first",
+        "same top 10",
+        "Kendall's tau",
+        "nDCG@10",
+        "MRR@10",
+    )
+    return Table(headers, [_sweep_row(row) for row in report.rows], right=range(len(headers)))
+
+
+def _sweep_row(row: Row) -> tuple[str, ...]:
     return (
         f"{row.threshold:g}",
         percent(row.query_sparsity),
@@ -86,22 +197,8 @@ def sweep_row(row: Row) -> tuple[str, ...]:
     )
 
 
-def threshold_figures(report: ThresholdReport) -> list[tuple[str, ...]]:
-    """The table of a threshold, row by row; only the first column of figures where none is needed."""
-    plain, row = report.rows[0], report.row or report.rows[0]
-    both = [
-        ("query embedding sparsity, mean", percent(plain.query_sparsity), percent(row.query_sparsity)),
-        ("query active dims, mean", decimal(plain.query_active_dims), decimal(row.query_active_dims)),
-        ("document embedding sparsity, mean", percent(plain.document_sparsity), percent(row.document_sparsity)),
-        ("document active dims, mean", decimal(plain.document_active_dims), decimal(row.document_active_dims)),
-        ("nDCG@10", decimal4(plain.ndcg), decimal4(row.ndcg)),
-        ("MRR@10", decimal4(plain.mrr), decimal4(row.mrr)),
-    ]
-    return [line if report.capped else line[:2] for line in both]
-
-
 def threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> list[str]:
-    """How it ended: what the sweep recommends, whether the checks passed, and what to do now."""
+    """The verdict on a threshold: what the sweep recommends, whether the checks passed, and what to do next."""
     row = report.row
     failed = ", ".join(check.name for check in report.checks if not check.passed)
     if not report.capped and row is not None and not failed:
@@ -110,15 +207,7 @@ def threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> l
             f"Its embeddings have true zeros: {percent(row.query_sparsity)} of each query, "
             f"{percent(row.document_sparsity)} of each document, by SparseEncoder.sparsity().",
         ]
-    lines = []
-    best = next((found for found in report.rows if found.threshold == report.recommended), None)
-    if best is not None:
-        lines.append(
-            f"Recommended: {best.threshold:g}, the largest threshold up to which the rankings are kept; embedding "
-            f"sparsity {percent(best.query_sparsity)} for queries, {percent(best.document_sparsity)} for documents."
-        )
-    elif report.swept:
-        lines.append("Recommended: none, for even the smallest threshold changes the rankings.")
+    lines = _recommendation(report)
     if not failed:
         lines.append(f"Passed all {len(report.checks)} checks: use {model} with a threshold of {report.threshold:g}.")
         lines.append(f"Saved: {save}" if save else "`--save DIR` writes a copy with the threshold built in.")
@@ -131,53 +220,17 @@ def threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> l
     return lines
 
 
-def family_line(outcome: Outcome) -> str:
-    """One model of a list in one line: how it ended, which it is, and its folder or why not."""
-    return "\t".join((outcome.status, outcome.source, outcome.reason or str(outcome.entry.out)))
-
-
-def plan_line(plan: PublishPlan) -> str:
-    """A publication in one line: what it moves and where to."""
-    target = plan.target
-    if plan.case == "equal":
-        return f"{plan.repo_id} holds exactly this already, at {str(target.head)[:7]}. Nothing to commit."
-    where = f"a pull request on {plan.repo_id}" if plan.options.create_pr else f"{plan.repo_id} ({target.revision})"
-    seen = "private" if plan.options.private or target.private else "public"
-    what = {"new": "new", "update": "an update of an earlier publication", "replace": "REPLACING what is there"}[
-        plan.case
-    ]
-    return (
-        f"One commit as {plan.account.name} to {where}, {seen}, {what}: "
-        f"uploads {size(plan.bytes_uploaded)}, the Hub copies {size(plan.bytes_copied)}."
-    )
-
-
-def publication_line(publication: Publication) -> str:
-    """How a publication ended, in one line."""
-    words = {
-        "committed": "Published",
-        "landed": "Published (the answer of the Hub was lost; the commit was found there)",
-        "nothing to do": "Nothing to do, published already",
-    }
-    verdict = "" if publication.passed else ", but what was read back is NOT what was sent"
-    return f"{words[publication.case]}: {publication.url} at {publication.commit}{verdict}"
+def _recommendation(report: ThresholdReport) -> list[str]:
+    best = next((found for found in report.rows if found.threshold == report.recommended), None)
+    if best is not None:
+        return [
+            f"Recommended: {best.threshold:g}, the largest threshold up to which the rankings are kept; embedding "
+            f"sparsity {percent(best.query_sparsity)} for queries, {percent(best.document_sparsity)} for documents."
+        ]
+    return ["Recommended: none; even the smallest threshold changes the rankings."] if report.swept else []
 
 
 def _short(origin: str) -> str:
     """A source with seven digits of its commit."""
     name, at, revision = origin.partition("@")
     return f"{name}{at}{revision[:7]}"
-
-
-def _edits(edits: Sequence[Any]) -> str:
-    return ", ".join(f"line {edit.line}" for edit in edits)
-
-
-def _files(plan: Plan) -> list[tuple[str, str, str]]:
-    return [
-        *((path, "rewritten", "") for path in plan.files.changed),
-        *((path, "copied", "byte for byte") for path in plan.files.copied),
-        *((path, "added", f"a copy of {origin}, where it is looked for") for path, origin in plan.files.added.items()),
-        *((origin, "converted", f"to {path}, tensor by tensor") for path, origin in plan.files.converted.items()),
-        *((path, "left out", reason) for path, reason in plan.files.dropped.items()),
-    ]

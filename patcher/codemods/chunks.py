@@ -1,210 +1,190 @@
-"""A Python file cut into its top-level statements, each of which LibCST parses only when somebody looks into it.
+"""A Python file split into its top-level statements; LibCST parses one of them when a codemod asks for its tree.
 
-Python's own parser does the cutting, at a tenth of the price: of a model's file a codemod looks at a few classes only.
+Python's own parser finds the statements at a tenth of the cost. A codemod needs the trees of a few classes only.
 """
 
 from __future__ import annotations
 
 import ast
-import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
+from libcst.metadata.scope_provider import LocalScope
 
+from patcher.codemods.hunks import lines
 from patcher.codemods.nodes import children, walk
 
-_CHAIN = re.compile(r"(?:(?:not|await|lambda\b[^:]*:|[-+~])\s*){200}")  # operators before operators
-_DEEP = 200  # brackets in brackets; Python's parser stops there, LibCST's brings the process down with it
-_LONG = 20_000  # characters of a line
+_OPERATORS = re.compile(r"(?:(?:not|await|lambda\b[^:]*:|[-+~])\s*){200}")  # unary operators in a row
+_MAX_BRACKETS = 200  # nested ones; Python's parser stops there, LibCST's crashes the process
+_MAX_COLUMNS = 20_000
 _WORD = re.compile(r"\w+")
 _INDENTED_COMMENT = re.compile(r"[ \t\f]+#")
-_BETWEEN = (cst.BaseSuite, cst.EmptyLine, cst.TrailingWhitespace, cst.Module)  # of no single statement
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_SCOPES = (*_DEFINITIONS, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+# The field of each kind of node that holds the names which it binds.
+_BINDING_FIELDS: Mapping[type[ast.AST], str] = {
+    ast.Name: "id",
+    ast.arg: "arg",
+    **dict.fromkeys((*_DEFINITIONS, ast.ExceptHandler, ast.MatchAs, ast.MatchStar), "name"),
+    ast.MatchMapping: "rest",
+    ast.Global: "names",
+    ast.Nonlocal: "names",
+}
 
 
-class Unreadable(Exception):
-    """A text that is no Python; says why, in Python's own words."""
+class InvalidSyntax(Exception):
+    """A text that is not valid Python; the message is Python's own."""
 
 
-class Piece:
-    """The statements of some lines at the top level, with the comments above them.
+class Chunk:
+    """One or more top-level statements that share lines, with the comments above them.
 
-    `tops` are the statements as Python's parser sees them, None where only LibCST can read them, and `zero` is the
-    number of lines above the piece in the text that they were parsed from.
+    `statements` come from Python's parser, whose line numbers count from the start of a text in which `above` lines
+    precede the chunk. They are None where the syntax is newer than this Python's and only LibCST can parse it.
     """
 
-    def __init__(self, text: str, tops: Sequence[ast.stmt] | None = (), zero: int = 0) -> None:
+    def __init__(self, text: str, statements: Sequence[ast.stmt] | None = (), above: int = 0) -> None:
         self.text = text
-        self.tops = tops
-        self.zero = zero
-        self.height = len(lines(text))
+        self.newer_syntax = statements is None
+        self.statements: Sequence[ast.stmt] = statements or ()
+        self.above = above
+        self.line_count = len(lines(text))
 
     @cached_property
     def module(self) -> cst.Module:
-        """Raises Unreadable."""
+        """LibCST's tree of the chunk. Raises InvalidSyntax."""
         try:
             return cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
-            raise Unreadable(f"line {self.zero + error.raw_line}") from error
-
-    @property
-    def is_indexed(self) -> bool:
-        return "parents" in self.__dict__
+            raise InvalidSyntax(f"line {self.above + error.raw_line}") from error
 
     @property
     def is_parsed(self) -> bool:
+        """Whether LibCST has parsed the chunk."""
         return "module" in self.__dict__
 
     @property
-    def statements(self) -> Sequence[ast.stmt]:
-        """The statements as Python's parser sees them; none where it can't."""
-        return self.tops or ()
-
-    @cached_property
-    def definitions(self) -> tuple[tuple[type[cst.CSTNode], str], ...]:
-        """The classes and functions that stand here, by kind and name."""
-        if self.tops is None:
-            found = [node for node in self.module.body if isinstance(node, (cst.ClassDef, cst.FunctionDef))]
-            return tuple((type(node), node.name.value) for node in found)
-        return tuple(
-            (cst.ClassDef if isinstance(top, ast.ClassDef) else cst.FunctionDef, top.name)
-            for top in self.tops
-            if isinstance(top, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-        )
-
-    @cached_property
-    def bound(self) -> str | None:
-        """The names that the statements bind, as statements that do no more; None where it takes the piece itself."""
-        found = []
-        for top in self.tops if self.tops is not None else [None]:
-            if isinstance(top, (ast.Import, ast.ImportFrom)):
-                found.append(ast.unparse(top))
-            elif isinstance(top, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                found.append(f"{top.name} = None")
-            elif isinstance(top, ast.Assign) and all(isinstance(target, ast.Name) for target in top.targets):
-                found += [f"{target.id} = None" for target in top.targets if isinstance(target, ast.Name)]
-            elif not isinstance(top, ast.Expr) or not isinstance(top.value, ast.Constant):
-                return None
-        return "\n".join(found)
-
-    @cached_property
-    def bound_inside(self) -> frozenset[str]:
-        """The names that anything inside of the statements binds, in whatever scope; all others are outer ones."""
-        if self.tops is None:
-            return self.words  # it may be any of them
-        return frozenset(
-            name for top in self.tops for node in ast.walk(top) if node is not top for name in _binds(node) if name
-        )
+    def is_indexed(self) -> bool:
+        """Whether `parents` has been computed."""
+        return "parents" in self.__dict__
 
     @cached_property
     def parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
+        """The parent of each node of the tree but the module."""
         return {child: node for node in walk(self.module) for child in children(node)}
 
     @cached_property
     def words(self) -> frozenset[str]:
+        """All words of the text, comments and strings included."""
         return frozenset(_WORD.findall(self.text))
+
+    @cached_property
+    def definitions(self) -> tuple[tuple[type[cst.CSTNode], str], ...]:
+        """The classes and functions among the statements, by kind and name."""
+        if self.newer_syntax:
+            found = [node for node in self.module.body if isinstance(node, (cst.ClassDef, cst.FunctionDef))]
+            return tuple((type(node), node.name.value) for node in found)
+        return tuple(
+            (cst.ClassDef if isinstance(statement, ast.ClassDef) else cst.FunctionDef, statement.name)
+            for statement in self.statements
+            if isinstance(statement, _DEFINITIONS)
+        )
+
+    @cached_property
+    def bindings(self) -> Sequence[tuple[str, str]]:
+        """Each name that the statements bind at the top level, with its full name: `F`, `torch.nn.functional`."""
+        if not self.newer_syntax:
+            return [pair for node in _same_scope(self.statements) for pair in bindings_of(node)]
+        scope = self._scopes[self.module]
+        assert scope is not None
+        names = [one.name for one in scope.assignments]
+        return [(name, full.name) for name in names for full in scope.get_qualified_names_for(name)]
+
+    @cached_property
+    def inner_names(self) -> frozenset[str]:
+        """The names that are bound inside the statements, in any scope; may include more where the syntax is newer."""
+        if self.newer_syntax:
+            return self.words
+        nodes = (node for statement in self.statements for node in ast.walk(statement) if node is not statement)
+        return frozenset(name for node in nodes for name, _ in bindings_of(node))
+
+    def local_names(self, node: cst.CSTNode, root: str) -> set[str]:
+        """The full names of a dotted name, by LibCST's scopes, where a function or a class binds its first part `root`.
+
+        Empty where `root` is bound at the top level of the file, or nowhere.
+        """
+        if root not in self.inner_names:
+            return set()  # which needs no scopes
+        scope = self._scopes.get(node)
+        if scope is None or not any(isinstance(one.scope, LocalScope) for one in scope[root]):
+            return set()
+        return {full.name for full in scope.get_qualified_names_for(node)}
+
+    @cached_property
+    def _scopes(self) -> Mapping[cst.CSTNode, Scope | None]:
+        return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(ScopeProvider)
+
+    def lines_of(self, node: cst.CSTNode) -> tuple[int, int]:
+        """First and last line of a node, from 1 for the first line of the chunk."""
+        position = self._positions[node]
+        return position.start.line, position.end.line
 
     @cached_property
     def _positions(self) -> Mapping[cst.CSTNode, CodeRange]:
         return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(PositionProvider)
 
-    @cached_property
-    def _twins(self) -> Mapping[cst.CSTNode, ast.stmt]:
-        return dict(_paired(self.module.body, self.tops or ()))
 
-    def lines_of(self, node: cst.CSTNode) -> tuple[int, int]:
-        """First and last line of a node, from 1 for the first line of the piece."""
-        if isinstance(node, cst.SimpleStatementLine) and self.tops is not None:
-            first, last = self._twins[node.body[0]], self._twins[node.body[-1]]
-            return first.lineno - self.zero, (last.end_lineno or last.lineno) - self.zero
-        around = node
-        while not isinstance(around, (cst.BaseSmallStatement, cst.BaseStatement, *_BETWEEN)):
-            around = self.parents[around]
-        twin = self._twins.get(around) if self.tops is not None else None
-        if twin is not None and (twin.lineno == twin.end_lineno or around is node):
-            return twin.lineno - self.zero, (twin.end_lineno or twin.lineno) - self.zero
-        where = self._positions[node]  # inside of a statement of several lines, or a comment
-        return where.start.line, where.end.line
-
-    def scope_around(self, node: cst.CSTNode, context: str) -> object:
-        """LibCST's scope of a node: of the function or method it stands in, below `context`, or of the whole piece."""
-        unit: cst.CSTNode = self.module
-        at = node
-        while at is not self.module:
-            at = self.parents[at]
-            if isinstance(at, cst.FunctionDef):
-                unit = at
-        return self._scopes(unit, context).get(node)
-
-    def _scopes(self, unit: cst.CSTNode, context: str) -> Mapping[cst.CSTNode, object]:
-        known = self._known_scopes
-        if (unit, context) not in known:
-            body = unit.body if isinstance(unit, cst.Module) else [unit]
-            own = self.bound or "" if unit is not self.module else ""
-            module = cst.Module([*cst.parse_module(context + own).body, *body])
-            known[unit, context] = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)
-        return known[unit, context]
-
-    @cached_property
-    def _known_scopes(self) -> dict[tuple[cst.CSTNode, str], Mapping[cst.CSTNode, object]]:
-        return {}
-
-
-def lines(text: str) -> list[str]:
-    """The lines of a source file with their ends; a form feed ends none, as in Python and unlike str.splitlines."""
-    return io.StringIO(text, newline="").readlines()
-
-
-def cut(text: str) -> tuple[Piece, ...]:
-    """The pieces of a file; together they are its text. Raises Unreadable."""
+def split(text: str) -> tuple[Chunk, ...]:
+    """The chunks of a file, whose texts joined are its text. Raises InvalidSyntax."""
     try:
-        tops = _parse(text)
+        statements = _parse(text)
     except SyntaxError as error:
-        newer = _cut_by_libcst(text)
+        newer = _split_by_libcst(text)
         if newer is None:
-            raise Unreadable(f"line {error.lineno}: {error.msg}") from error
+            raise InvalidSyntax(f"line {error.lineno}: {error.msg}") from error
         return newer
     except ValueError as error:  # a NUL byte
-        raise Unreadable(str(error)) from error
+        raise InvalidSyntax(str(error)) from error
     except (RecursionError, MemoryError) as error:
         longest = max(enumerate(lines(text), 1), key=lambda line: len(line[1]))[0]
-        raise Unreadable(f"it is nested too deeply to be parsed; line {longest} is the longest") from error
-    every, found, at = lines(text), list[Piece](), 0
-    for group in _by_line(tops):
-        end = max(top.end_lineno or top.lineno for top in group)
-        follow = end  # comments that are indented belong to the block above them
-        while follow < len(every) and (not every[follow].strip() or _INDENTED_COMMENT.match(every[follow])):
-            follow += 1
-            end = follow if every[follow - 1].strip() else end
-        found.append(Piece("".join(every[at:end]), group, at))
-        at = end
-    if at < len(every):
-        found.append(Piece("".join(every[at:]), (), at))
+        raise InvalidSyntax(f"it is nested too deeply to be parsed; line {longest} is the longest") from error
+    every, found, start = lines(text), list[Chunk](), 0
+    for group in _group_by_line(statements):
+        end = max(statement.end_lineno or statement.lineno for statement in group)
+        following = end  # indented comments belong to the block above them
+        while following < len(every) and (not every[following].strip() or _INDENTED_COMMENT.match(every[following])):
+            following += 1
+            end = following if every[following - 1].strip() else end
+        found.append(Chunk("".join(every[start:end]), group, start))
+        start = end
+    if start < len(every):
+        found.append(Chunk("".join(every[start:]), (), start))
     return tuple(found)
 
 
-def _by_line(tops: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
-    """Statements that share no line with others; those behind a semicolon stay with the one before."""
+def _group_by_line(statements: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
+    """Groups of statements that share no line; a statement after a semicolon stays with the one before."""
     group: list[ast.stmt] = []
-    for top in tops:
-        if group and top.lineno > (group[-1].end_lineno or 0):
+    for statement in statements:
+        if group and statement.lineno > (group[-1].end_lineno or 0):
             yield group
             group = []
-        group.append(top)
+        group.append(statement)
     if group:
         yield group
 
 
-def _cut_by_libcst(text: str) -> tuple[Piece, ...] | None:
-    """The pieces where some syntax is newer than this Python and LibCST knows it; None where it doesn't either."""
+def _split_by_libcst(text: str) -> tuple[Chunk, ...] | None:
+    """The chunks of a file whose syntax is newer than this Python's; None where LibCST can't parse it either."""
     depth = deepest = 0
     for bracket in re.findall(r"[()\[\]{}]", text):
         depth = depth + 1 if bracket in "([{" else max(depth - 1, 0)
         deepest = max(deepest, depth)
-    if deepest > _DEEP or _CHAIN.search(text) or max(map(len, text.split("\n"))) > _LONG:
+    if deepest > _MAX_BRACKETS or _OPERATORS.search(text) or max(map(len, text.split("\n"))) > _MAX_COLUMNS:
         return None
     try:
         module = cst.parse_module(text)
@@ -213,13 +193,13 @@ def _cut_by_libcst(text: str) -> tuple[Piece, ...] | None:
     texts = [module.code_for_node(statement) for statement in module.body]
     above = len("".join(module.code_for_node(line) for line in module.header))
     if not texts or not text.startswith("".join(texts), above):
-        return (Piece(text, None),)
+        return (Chunk(text, None),)
     below = text[above + sum(map(len, texts)) :]
     texts[0] = text[:above] + texts[0]
-    return tuple(Piece(part, _tops(part)) for part in [*texts, below] if part)
+    return tuple(Chunk(part, _try_parse(part)) for part in [*texts, below] if part)
 
 
-def _tops(text: str) -> Sequence[ast.stmt] | None:
+def _try_parse(text: str) -> Sequence[ast.stmt] | None:
     try:
         return _parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -228,58 +208,29 @@ def _tops(text: str) -> Sequence[ast.stmt] | None:
 
 def _parse(text: str) -> Sequence[ast.stmt]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # escapes of another time are the author's affair
+        warnings.simplefilter("ignore")  # invalid escapes are for the authors of the model to fix
         return ast.parse(text).body
 
 
-def _binds(node: ast.AST) -> Sequence[str | None]:
-    """The names that a node of Python's tree binds."""
-    if isinstance(node, ast.Name):
-        return () if isinstance(node.ctx, ast.Load) else (node.id,)
-    if isinstance(node, ast.arg):
-        return (node.arg,)
-    if isinstance(node, ast.alias):
-        return (node.asname or node.name.partition(".")[0],)
-    if isinstance(node, (ast.Global, ast.Nonlocal)):
-        return node.names
-    if isinstance(node, ast.MatchMapping):
-        return (node.rest,)
-    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
-    return (node.name,) if isinstance(node, named) else ()
+def _same_scope(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Statements and the nodes below them, without those in a scope of their own."""
+    waiting = list(statements)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, _SCOPES):
+            waiting += ast.iter_child_nodes(node)
 
 
-def outer_scope(context: str) -> Scope:
-    """LibCST's scope of the top level of a file."""
-    module = cst.parse_module(context)
-    found = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ScopeProvider)[module]
-    assert isinstance(found, Scope)
-    return found
-
-
-def _paired(ours: Sequence[cst.CSTNode], theirs: Sequence[ast.stmt]) -> Iterator[tuple[cst.CSTNode, ast.stmt]]:
-    """Each statement of LibCST with the same one of Python's parser."""
-    flat: list[cst.CSTNode] = []
-    for item in ours:
-        flat += item.body if isinstance(item, cst.SimpleStatementLine) else [item]
-    for one, other in zip(flat, theirs, strict=True):
-        yield one, other
-        for block, statements in _blocks(one, other):
-            yield from _paired(block, statements)
-
-
-def _blocks(ours: cst.CSTNode, theirs: ast.stmt) -> Iterator[tuple[Sequence[cst.CSTNode], Sequence[ast.stmt]]]:
-    """The blocks of a compound statement, in both trees."""
-    body = getattr(ours, "body", None)
-    if isinstance(body, cst.BaseSuite):
-        yield body.body, theirs.body  # type: ignore[attr-defined]
-    other = getattr(ours, "orelse", None)
-    if isinstance(other, cst.If):
-        yield [other], theirs.orelse  # type: ignore[attr-defined]
-    elif isinstance(other, cst.Else):
-        yield other.body.body, theirs.orelse  # type: ignore[attr-defined]
-    final = getattr(ours, "finalbody", None)
-    if isinstance(final, cst.Finally):
-        yield final.body.body, theirs.finalbody  # type: ignore[attr-defined]
-    for many in ("handlers", "cases"):
-        for one, twin in zip(getattr(ours, many, ()), getattr(theirs, many, ()), strict=True):
-            yield one.body.body, twin.body
+def bindings_of(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The names that one node of Python's tree binds, each with the full name of what it refers to."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            package = alias.name.partition(".")[0]
+            yield (alias.asname, alias.name) if alias.asname else (package, package)
+    elif isinstance(node, ast.ImportFrom):
+        origin = "." * node.level + (f"{node.module}." if node.module else "")
+        yield from ((alias.asname or alias.name, origin + alias.name) for alias in node.names if alias.name != "*")
+    elif not isinstance(node, ast.Name) or isinstance(node.ctx, ast.Store):
+        names = getattr(node, _BINDING_FIELDS.get(type(node), ""), None) or ()
+        yield from ((name, name) for name in ([names] if isinstance(names, str) else names))

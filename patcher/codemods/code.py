@@ -1,34 +1,36 @@
-"""The types that all codemods share: what goes in, what comes out, and how a tree is rewritten in place."""
+"""One Python file of a model, and what codemods ask about it: names, lines, definitions, nodes of a kind."""
 
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import io
 import re
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
-from libcst.metadata import Scope
 
-from patcher.codemods.chunks import Piece, Unreadable, cut, lines, outer_scope
+from patcher.codemods.chunks import Chunk, InvalidSyntax, bindings_of, split
+from patcher.codemods.hunks import lines
 from patcher.codemods.limits import check_depth, check_size
+from patcher.codemods.nodes import assignments
 from patcher.codemods.outcomes import Outcome, Span
 from patcher.errors import CodeError
 
 MARK = "splade-patcher:"
 _FROM = re.compile(r"\bfrom\b[^\n]*\bimport\b")
 _GLOBAL = re.compile(r"\bglobal\s")
-_COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 Node = TypeVar("Node", bound=cst.CSTNode)
 PythonNode = TypeVar("PythonNode", bound=ast.AST)
+Definition = TypeVar("Definition", cst.ClassDef, cst.FunctionDef)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Code:
 
     @cached_property
     def text(self) -> str:
-        """The file as text, every line end as it stands. Raises CodeError."""
+        """The file as text, with its line ends unchanged. Raises CodeError."""
         try:
             text = self.content.decode(self.encoding)
         except (UnicodeDecodeError, LookupError) as error:
@@ -65,122 +67,95 @@ class Code:
         )
 
     @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
-        """The file, cut. Raises CodeError for a syntax error, and for what is no code that people write."""
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The file, split. Raises CodeError for a syntax error, and for code that no model would have."""
         check_size(self.content, self.path)
         try:
-            pieces = cut(self.text)
-        except Unreadable as error:
-            raise self._no_python(error) from error
-        check_depth((top for piece in pieces for top in piece.statements), self.path)
-        return pieces
+            chunks = split(self.text)
+        except InvalidSyntax as error:
+            raise self._invalid(error) from error
+        check_depth((statement for chunk in chunks for statement in chunk.statements), self.path)
+        return chunks
 
-    def _no_python(self, error: Unreadable) -> CodeError:
+    def _invalid(self, error: InvalidSyntax) -> CodeError:
         return CodeError(
             f"{self.path} is not valid Python: {error}.",
             "Report it to the authors of the model, or give a revision whose code parses.",
         )
 
     def changed(self, content: bytes) -> Code:
-        """The file with other content; what is parsed of the pieces that stay is kept."""
+        """The file with other content; a chunk whose text stays keeps its trees. Raises CodeError."""
         code = replace(self, content=content)
-        text, at, end = code.text, 0, len(code.text)
-        before, after = list[Piece](), list[Piece]()
-        rest = list(self.pieces)
-        while rest and text.startswith(rest[0].text, at) and rest[0].text.endswith("\n"):
-            at += len(rest[0].text)
-            before.append(rest.pop(0))
-        while rest and end - len(rest[-1].text) >= at and text.endswith(rest[-1].text, at, end):
-            end -= len(rest[-1].text)
-            after.insert(0, rest.pop())
-        known = {piece.text: piece for piece in rest}
-        try:
-            middle = [known.get(piece.text, piece) for piece in cut(text[at:end])]
-        except Unreadable:
-            return code  # cut it as a whole, which says what is wrong with it
-        code.__dict__["pieces"] = (*before, *middle, *after)
-        if [one.bound for one in middle] == [one.bound for one in rest] and code._rebound == self._rebound:
-            code.__dict__["_global_names"] = self._global_names
+        known: dict[str, list[Chunk]] = {}
+        for chunk in self.chunks:
+            known.setdefault(chunk.text, []).append(chunk)
+        same = (known.get(chunk.text) for chunk in code.chunks)
+        kept = tuple(old.pop(0) if old else new for new, old in zip(code.chunks, same, strict=True))
+        code.__dict__["chunks"] = kept
         return code
 
-    def parsed(self, piece: Piece) -> cst.Module:
-        """One piece as a syntax tree. Raises CodeError where LibCST can't read it."""
+    def parsed(self, chunk: Chunk) -> cst.Module:
+        """LibCST's tree of a chunk. Raises CodeError where LibCST can't parse it."""
         try:
-            return piece.module
-        except Unreadable as error:
-            raise self._no_python(error) from error
+            return chunk.module
+        except InvalidSyntax as error:
+            raise self._invalid(error) from error
 
     @cached_property
     def _starts(self) -> Sequence[int]:
-        """How many lines stand above each piece."""
-        return tuple(accumulate((piece.height for piece in self.pieces), initial=0))
+        """The number of lines above each chunk."""
+        return tuple(accumulate((chunk.line_count for chunk in self.chunks), initial=0))
 
-    def place(self, node: cst.CSTNode) -> tuple[Piece, int]:
-        """The piece that a node stands in, and the number of lines above that."""
-        parsed = [pair for pair in zip(self.pieces, self._starts, strict=False) if pair[0].is_parsed]
-        for piece, start in sorted(parsed, key=lambda pair: not pair[0].is_indexed):
-            if node in piece.parents or node is piece.module:
-                return piece, start
+    def locate(self, node: cst.CSTNode) -> tuple[Chunk, int]:
+        """The chunk that contains a node, and the number of lines above it. Raises KeyError."""
+        parsed = [pair for pair in zip(self.chunks, self._starts, strict=False) if pair[0].is_parsed]
+        for chunk, above in sorted(parsed, key=lambda pair: not pair[0].is_indexed):
+            if node in chunk.parents or node is chunk.module:
+                return chunk, above
         raise KeyError(node)
 
     def full_names(self, node: cst.CSTNode) -> set[str]:
         """What a name or a dotted name in this file may refer to: `torch.sigmoid`, `.heads.Head`, `Head`.
 
-        LibCST's metadata, over the function around the node and what the file binds of the names in it.
+        A binding in an enclosing function or class hides those at the top level of the file, and these the builtins.
         """
         name = get_full_name_for_node(node)
         if name is None:
             return set()
-        piece, _ = self.place(node)
         root = name.partition(".")[0]
-        if root in piece.bound_inside:
-            scope = piece.scope_around(node, self._context(piece.words, piece))
-            return {item.name for item in scope.get_qualified_names_for(node)} if isinstance(scope, Scope) else set()
-        if name not in self._global_names:
-            if piece not in self._outer_scopes:
-                self._outer_scopes[piece] = outer_scope(self._context(piece.words))
-            outer = self._outer_scopes[piece]
-            self._global_names[name] = {item.name for item in outer.get_qualified_names_for(name)}
-        return self._global_names[name]
+        local = self.locate(node)[0].local_names(node, root)
+        if local or root in self._bindings:
+            return local or {full + name.removeprefix(root) for full in self._bindings[root]}
+        return {f"builtins.{root}"} if hasattr(builtins, root) else set()
 
     @cached_property
-    def _outer_scopes(self) -> dict[Piece, Scope]:
-        return {}
-
-    @cached_property
-    def _global_names(self) -> dict[str, set[str]]:
-        return {}
-
-    def _context(self, words: AbstractSet[str], without: Piece | None = None) -> str:
-        """What the file binds at its top level, as far as some words go, as statements that do no more."""
-        found = []
-        for piece in self.pieces:
-            if piece is not without and not piece.words.isdisjoint(words):
-                found.append(piece.text if piece.bound is None else piece.bound)
-        found += [f"{name} = None" for name in sorted(self._rebound & words)]
-        return "\n".join(found) + "\n"
-
-    @cached_property
-    def _rebound(self) -> frozenset[str]:
-        """The names that some function declares global."""
-        return frozenset(name for node in self.python_nodes(ast.Global, _GLOBAL) for name in node.names)
+    def _bindings(self) -> Mapping[str, Sequence[str]]:
+        """The full names of what the file binds at its top level, by name, one for each time that it is bound."""
+        found: dict[str, list[str]] = {}
+        for chunk in self.chunks:
+            for name, full in chunk.bindings:
+                found.setdefault(name, []).append(full)
+        for node in self.python_nodes(ast.Global, _GLOBAL):
+            for name in node.names:
+                found.setdefault(name, []).append(name)
+        return found
 
     def import_statements(self) -> list[ast.ImportFrom]:
-        """Every `from ... import`, wherever it stands."""
+        """Every `from ... import`, also those inside functions."""
         return self.python_nodes(ast.ImportFrom, _FROM)
 
-    def python_nodes(self, kind: type[PythonNode], mentioned: re.Pattern[str]) -> list[PythonNode]:
-        """Every node of a kind in the tree of Python's own parser, in the pieces in which a pattern is found."""
-        tops = [top for piece in self.pieces if mentioned.search(piece.text) for top in piece.statements]
-        return [node for top in tops for node in ast.walk(top) if isinstance(node, kind)]
+    def python_nodes(self, kind: type[PythonNode], pattern: re.Pattern[str]) -> list[PythonNode]:
+        """Every node of a kind in the trees of Python's own parser, of the chunks that match a pattern."""
+        statements = [item for chunk in self.chunks if pattern.search(chunk.text) for item in chunk.statements]
+        return [node for statement in statements for node in ast.walk(statement) if isinstance(node, kind)]
 
-    def nodes(self, kind: type[Node], mentioned: re.Pattern[str]) -> list[Node]:
-        """Every node of a kind in the pieces in which a pattern is found."""
+    def nodes(self, kind: type[Node], pattern: re.Pattern[str]) -> list[Node]:
+        """Every node of a kind in LibCST's trees of the chunks that match a pattern. Raises CodeError."""
         return [
             node
-            for piece in self.pieces
-            if mentioned.search(piece.text) and self.parsed(piece)
-            for node in piece.parents
+            for chunk in self.chunks
+            if pattern.search(chunk.text) and self.parsed(chunk)
+            for node in chunk.parents
             if isinstance(node, kind)
         ]
 
@@ -190,147 +165,105 @@ class Code:
 
     def span(self, node: cst.CSTNode) -> Span:
         """Lines of the node."""
-        piece, above = self.place(node)
-        first, last = piece.lines_of(node)
+        chunk, above = self.locate(node)
+        first, last = chunk.lines_of(node)
         return Span(above + first, above + last)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode:
-        return self.place(node)[0].parents[node]
+        """The node right above a node."""
+        return self.locate(node)[0].parents[node]
 
     def source(self, node: cst.CSTNode) -> str:
-        """The node as it is written, on one line and without comments."""
+        """The code of a node on one line, without comments."""
         text = cst.Module([]).code_for_node(node)
         if "#" in text or "\\" in text:
             with contextlib.suppress(SyntaxError):
                 return ast.unparse(ast.parse(text.strip()))
         return " ".join(text.split())
 
+    @cached_property
     def classes(self) -> Mapping[str, cst.ClassDef]:
         """The classes at the top level of the file."""
-        return self._classes
+        return self._definitions(cst.ClassDef)
 
     @cached_property
-    def _classes(self) -> Mapping[str, cst.ClassDef]:
-        return Definitions(self, cst.ClassDef)
+    def functions(self) -> Mapping[str, cst.FunctionDef]:
+        """The functions at the top level of the file."""
+        return self._definitions(cst.FunctionDef)
 
-    def class_nodes(self, *mentioned: str) -> list[cst.ClassDef]:
+    def _definitions(self, kind: type[Definition]) -> Mapping[str, Definition]:
+        def read(chunk: Chunk, name: str) -> Definition:
+            nodes = [node for node in self.parsed(chunk).body if isinstance(node, kind)]
+            return [node for node in nodes if node.name.value == name][-1]
+
+        return _ParsedOnDemand({n: chunk for chunk in self.chunks for k, n in chunk.definitions if k is kind}, read)
+
+    def class_nodes(self, *words: str) -> list[cst.ClassDef]:
         """The classes at the top level whose text has one of these words."""
         return [
-            self._classes[name]
-            for piece in self.pieces
-            if not piece.words.isdisjoint(mentioned)
-            for kind, name in piece.definitions
+            self.classes[name]
+            for chunk in self.chunks
+            if not chunk.words.isdisjoint(words)
+            for kind, name in chunk.definitions
             if kind is cst.ClassDef
         ]
 
-    def functions(self) -> Mapping[str, cst.FunctionDef]:
-        """The functions at the top level of the file."""
-        return self._functions
-
     @cached_property
-    def _functions(self) -> Mapping[str, cst.FunctionDef]:
-        return Definitions(self, cst.FunctionDef)
-
     def imports(self) -> Mapping[str, str]:
-        """Names that imports at the top level bind, with what they stand for: `.heads.Head`, `torch.nn`."""
-        return self._imports
+        """Names that imports at the top level bind, with their full names: `.heads.Head`, `torch.nn`."""
+        statements = (item for chunk in self.chunks for item in chunk.statements)
+        imports = (item for item in statements if isinstance(item, (ast.Import, ast.ImportFrom)))
+        return dict(pair for item in imports for pair in bindings_of(item))
 
     @cached_property
-    def _imports(self) -> Mapping[str, str]:
-        found: dict[str, str] = {}
-        for top in (top for piece in self.pieces for top in piece.statements):
-            if isinstance(top, ast.Import):
-                found |= {alias.asname: alias.name for alias in top.names if alias.asname}
-            elif isinstance(top, ast.ImportFrom):
-                origin = "." * top.level + (f"{top.module}." if top.module else "")
-                found |= {alias.asname or alias.name: origin + alias.name for alias in top.names if alias.name != "*"}
-        return found
-
     def constants(self) -> Mapping[str, cst.BaseExpression]:
-        """Names that the file binds once, by an assignment at its top level, and that no function declares global."""
-        return self._constants
+        """The values of names that the file binds once, by an assignment at its top level; an Ellipsis for no value."""
 
-    @cached_property
-    def _constants(self) -> Mapping[str, cst.BaseExpression]:
-        found: dict[str, list[Piece]] = {}
-        rebound = set(self._rebound)
-        for piece in self.pieces:
-            for top in piece.statements:
-                if isinstance(top, _COMPOUND):
-                    names = (node for node in ast.walk(top) if isinstance(node, ast.Name))
-                    rebound |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
-                targets = top.targets if isinstance(top, ast.Assign) else [getattr(top, "target", None)]
-                for target in targets if isinstance(top, (ast.Assign, ast.AnnAssign, ast.AugAssign)) else ():
-                    if isinstance(target, ast.Name):
-                        found.setdefault(target.id, []).append(piece)
-        return Constants(self, {name: p[0] for name, p in found.items() if len(p) == 1 and name not in rebound})
+        def read(chunk: Chunk, name: str) -> cst.BaseExpression:
+            values = (value for target, value in assignments(self.parsed(chunk).body) if target == name)
+            return next(values, cst.Ellipsis())
+
+        found: dict[str, Chunk] = {}
+        for chunk in self.chunks:
+            for item in chunk.statements:
+                targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
+                for target in targets if isinstance(item, (ast.Assign, ast.AnnAssign)) else ():
+                    if isinstance(target, ast.Name) and len(self._bindings[target.id]) == 1:
+                        found[target.id] = chunk
+        return _ParsedOnDemand(found, read)
 
     @cached_property
     def indent(self) -> str:
-        """One step of indentation, as the first block of the file has it."""
-        for piece in self.pieces:
-            for top in piece.statements:
-                if isinstance(top, (ast.ClassDef, ast.FunctionDef)) and top.body[0].lineno > top.lineno:
-                    return lines(piece.text)[top.body[0].lineno - piece.zero - 1][: top.body[0].col_offset]
+        """One step of indentation, as in the first block of the file."""
+        for chunk in self.chunks:
+            for item in chunk.statements:
+                if isinstance(item, (ast.ClassDef, ast.FunctionDef)) and item.body[0].lineno > item.lineno:
+                    return lines(chunk.text)[item.body[0].lineno - chunk.above - 1][: item.body[0].col_offset]
         return " " * 4
 
     def statement(self, text: str) -> cst.SimpleStatementLine | cst.BaseCompoundStatement:
-        """Parse one new statement in the manner of this file; its line ends become those of the block it goes to."""
+        """Parse a new statement with the indentation of this file; its line ends become those of the target chunk."""
         return cst.parse_statement(text, config=cst.PartialParserConfig(default_indent=self.indent))
 
 
-class Definitions(Mapping[str, Any]):
-    """The classes, or the functions, at the top level of a file by name; each is parsed when it is asked for."""
+class _ParsedOnDemand(Mapping[str, Value]):
+    """Values by name, each read from its chunk when it is looked up."""
 
-    def __init__(self, code: Code, kind: type[cst.CSTNode]) -> None:
-        self._code = code
-        self._kind = kind
-        self._pieces = {
-            name: piece for piece in code.pieces for other, name in piece.definitions if issubclass(other, kind)
-        }
+    def __init__(self, chunks: Mapping[str, Chunk], read: Callable[[Chunk, str], Value]) -> None:
+        self._chunks = chunks
+        self._read = read
 
-    def __getitem__(self, name: str) -> Any:
-        module = self._code.parsed(self._pieces[name])
-        found = [node for node in module.body if isinstance(node, self._kind)]
-        return [node for node in found if cast(Any, node).name.value == name][-1]
+    def __getitem__(self, name: str) -> Value:
+        return self._read(self._chunks[name], name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._pieces
+        return name in self._chunks
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._pieces)
+        return iter(self._chunks)
 
     def __len__(self) -> int:
-        return len(self._pieces)
-
-
-class Constants(Mapping[str, cst.BaseExpression]):
-    """What names are bound to at the top level of a file; an Ellipsis where that is no single value."""
-
-    def __init__(self, code: Code, pieces: Mapping[str, Piece]) -> None:
-        self._code = code
-        self._pieces = pieces
-
-    def __getitem__(self, name: str) -> cst.BaseExpression:
-        for line in self._code.parsed(self._pieces[name]).body:
-            for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
-                targets: list[cst.BaseExpression] = []
-                if isinstance(item, cst.Assign):
-                    targets = [target.target for target in item.targets]
-                elif isinstance(item, cst.AnnAssign):
-                    targets = [item.target]
-                if any(isinstance(target, cst.Name) and target.value == name for target in targets):
-                    return cast(Any, item).value or cst.Ellipsis()
-        return cst.Ellipsis()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._pieces
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._pieces)
-
-    def __len__(self) -> int:
-        return len(self._pieces)
+        return len(self._chunks)
 
 
 class Codemod(Protocol):

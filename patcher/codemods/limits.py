@@ -1,4 +1,4 @@
-"""Refuses code that is far too deep, long or uniform for any model, and would crash or stall the parsers."""
+"""Refuses code that is nested too deeply, too long or too repetitive, which would crash or stall the parsers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMALL = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.As
 
 
 def check_size(content: bytes, path: str) -> None:
-    """Refuse what would take a parser, or a comparison of two texts, far too long. Raises CodeError."""
+    """Refuse a file on which a parser, or a comparison of two texts, would take too long. Raises CodeError."""
     if len(content) > MAX_BYTES:
         raise _refused(path, f"has {len(content):,} bytes; models have less than {MAX_BYTES:,}")
     repeated, times = Counter(content.splitlines()).most_common(1)[0] if content else (b"", 0)
@@ -27,9 +27,9 @@ def check_size(content: bytes, path: str) -> None:
 
 
 def check_depth(statements: Iterable[ast.stmt], path: str) -> None:
-    """Refuse what LibCST's parser, which recurses without a limit of its own, could not survive.
+    """Refuse statements on which LibCST's parser, which recurses without a limit, would crash.
 
-    Python's parser has limits and comes first. Raises CodeError with the line.
+    Python's own parser has such limits and has read the statements before. Raises CodeError with the line.
     """
     waiting: list[tuple[ast.AST, int, int]] = [(node, 1, node.lineno) for node in statements]
     while waiting:
@@ -38,12 +38,12 @@ def check_depth(statements: Iterable[ast.stmt], path: str) -> None:
         if depth > MAX_DEPTH:
             raise _refused(path, f"is nested too deeply in line {line}: more than {MAX_DEPTH} levels")
         if isinstance(node, _SMALL) and _width(node) + depth < MAX_DEPTH - 5:
-            continue  # every level but a few at the ends takes a character at least: most lines need no look
+            continue  # each level but a few takes at least one character, so a short line can't be deep
         waiting += [(child, depth + 1, line) for child in ast.iter_child_nodes(node)]
 
 
 def _width(node: ast.stmt) -> float:
-    """The characters of a statement that stands on one line."""
+    """The number of characters of a statement on one line; infinite for one on several."""
     return (node.end_col_offset or 0) - node.col_offset if node.lineno == node.end_lineno else math.inf
 
 

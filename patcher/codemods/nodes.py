@@ -1,8 +1,8 @@
-"""Small questions to a LibCST tree: names, methods, what lies below a node."""
+"""Helpers for LibCST trees: names, methods, assignments, the nodes below a node."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -28,7 +28,7 @@ def last_name(node: cst.CSTNode) -> str | None:
 
 
 def dotted(node: cst.CSTNode) -> str | None:
-    """`a.b.c` as text; None for anything that isn't made of names alone."""
+    """`a.b.c` as text; None for anything but names and dots."""
     if isinstance(node, cst.Name):
         return node.value
     if isinstance(node, cst.Attribute):
@@ -37,8 +37,20 @@ def dotted(node: cst.CSTNode) -> str | None:
     return None
 
 
+def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.BaseExpression]]:
+    """Each name that simple statements assign a value to, with the value."""
+    for line in statements:
+        for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
+            if isinstance(item, cst.Assign):
+                for target in item.targets:
+                    if isinstance(target.target, cst.Name):
+                        yield target.target.value, item.value
+            elif isinstance(item, cst.AnnAssign) and isinstance(item.target, cst.Name) and item.value is not None:
+                yield item.target.value, item.value
+
+
 def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:
-    """A comment on a line of its own, indented like the block it stands in."""
+    """A comment on its own line, indented like its block."""
     return cst.EmptyLine(indent=True, comment=cst.Comment(f"# {text}"), newline=newline or cst.Newline())
 
 
@@ -48,7 +60,7 @@ def is_name(node: cst.CSTNode | None, name: str) -> bool:
 
 
 def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """The node and all below it, in the order of the fields. Several times faster than a LibCST visitor."""
+    """The node and all nodes below it, in the order of the fields; several times faster than a LibCST visitor."""
     waiting = [node]
     while waiting:
         node = waiting.pop()
@@ -57,7 +69,7 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """What stands right below a node, in the order of its fields."""
+    """The nodes right below a node, in the order of its fields."""
     kind: Any = type(node)
     for name in _fields(kind):
         value = getattr(node, name)
@@ -65,11 +77,7 @@ def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         if _is_node(kind):
             yield value
         elif kind is list or kind is tuple:
-            yield from (item for item in value if _is_node(_kind(item)))
-
-
-def _kind(item: object) -> Any:
-    return type(item)
+            yield from (item for item in value if _is_node(item.__class__))
 
 
 @cache
@@ -77,6 +85,6 @@ def _fields(kind: Any) -> tuple[str, ...]:
     return tuple(kind.__dataclass_fields__)
 
 
-@cache  # nodes are of abstract classes, for which isinstance is slow
+@cache  # isinstance is slow for the abstract base classes of nodes
 def _is_node(kind: Any) -> bool:
     return issubclass(kind, cst.CSTNode)

@@ -1,94 +1,66 @@
-"""Proves that a codemod changed what it meant to change, and not one byte or node more."""
+"""Proves that a codemod changed the intended lines and nothing else."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from patcher.codemods.chunks import lines as lines
 from patcher.codemods.code import Code
+from patcher.codemods.hunks import Hunk, hunks
 from patcher.codemods.outcomes import Span
 from patcher.errors import CodeError
 
 
-@dataclass(frozen=True)
-class Hunk:
-    """Lines `before` of the old text became lines `after` of the new one (0-based, end excluded)."""
-
-    before: tuple[int, int]
-    after: tuple[int, int]
-
-
-def hunks(before: str, after: str) -> tuple[Hunk, ...]:
-    """The changed line ranges between two texts. A line is compared with its line end."""
-    old, new = lines(before), lines(after)
-    same = 0  # the equal lines at the start, which need no search
-    while same < min(len(old), len(new)) and old[same] == new[same]:
-        same += 1
-    matcher = SequenceMatcher(None, old[same:], new[same:], autojunk=False)
-    found = []
-    for tag, *around in matcher.get_opcodes():
-        i1, i2, j1, j2 = (same + index for index in around)
-        # Of the places at which an insertion could be reported (blank lines around it), take the first.
-        while tag == "insert" and i1 and old[i1 - 1] == new[j2 - 1]:
-            i1, i2, j1, j2 = i1 - 1, i2 - 1, j1 - 1, j2 - 1
-        if tag != "equal":
-            found.append(Hunk((i1, i2), (j1, j2)))
-    return tuple(found)
-
-
 def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
-    """Compare two files as `assert_only_intended` does, top-level statement by top-level statement.
+    """Compare two files as `assert_only_intended` does, chunk by chunk.
 
-    Those whose text is equal, byte for byte, need no more: one text has one tree. Every statement of either file went
-    through Python's parser, also the new ones. Raises CodeError.
+    Chunks whose texts are equal, byte for byte, have equal trees and are skipped. Python's parser has read every
+    statement of both files. Raises CodeError.
     """
-    meant = tuple(spans)
-    if len(before.pieces) != len(after.pieces):
-        return assert_only_intended(before.text, after.text, meant, before.path)
+    intended = tuple(spans)
+    if len(before.chunks) != len(after.chunks):
+        return assert_only_intended(before.text, after.text, intended, before.path)
     found: list[Hunk] = []
     old = new = 0
-    for one, other in zip(before.pieces, after.pieces, strict=True):
+    for one, other in zip(before.chunks, after.chunks, strict=True):
         if one.text != other.text:
-            here = [Span(span.first - old, span.last - old) for span in meant]
+            here = [Span(span.first - old, span.last - old) for span in intended]
             for hunk in assert_only_intended(one.text, other.text, here, before.path, old):
                 (a, b), (c, d) = hunk.before, hunk.after
                 found.append(Hunk((a + old, b + old), (c + new, d + new)))
-        old, new = old + one.height, new + other.height
+        old, new = old + one.line_count, new + other.line_count
     return tuple(found)
 
 
 def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: str, above: int = 0) -> tuple[Hunk, ...]:
-    """Compare both texts as lines and as trees, and return the hunks between them.
+    """Compare two texts as lines and as trees, and return the hunks between them.
 
     Every changed line has to lie inside one of `spans` (an insertion: inside or at its edge), and the two trees,
-    with the statements on changed lines taken out of both, have to be equal node by node.
+    without the statements on changed lines, have to be equal.
 
-    Raises CodeError where anything else differs: this is a mistake in a codemod, never one of the user's. Its lines
-    are counted from `above`, the number of lines in front of the two texts.
+    Raises CodeError for any other difference, which is a defect of a codemod. `above` is the number of lines that
+    precede the two texts in their file, and is added to the line numbers of the error.
     """
-    changed, meant = hunks(before, after), tuple(spans)
+    changed, intended = hunks(before, after), tuple(spans)
     for hunk in changed:
         first, last = hunk.before[0] + 1, hunk.before[1]
-        if last < first and not any(span.first <= first and last <= span.last for span in meant):
-            raise _mistake(path, f"line {above + first} changed and was not meant to")
+        if last < first and not any(span.first <= first and last <= span.last for span in intended):
+            raise _defect(path, f"line {above + first} changed and was not meant to")
         for line in range(first, last + 1):
-            if not any(span.first <= line <= span.last for span in meant):
-                raise _mistake(path, f"line {above + line} changed and was not meant to")
-    rest = _rest if _is_read_by_this_python(before) else _rest_of_newer_python
-    old = rest(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
-    new = rest(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
+            if not any(span.first <= line <= span.last for span in intended):
+                raise _defect(path, f"line {above + line} changed and was not meant to")
+    dump = _dump if _parses(before) else _dump_newer_syntax
+    old = dump(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
+    new = dump(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
     if old != new:
-        raise _mistake(path, "a statement outside the changed lines differs")
+        raise _defect(path, "a statement outside the changed lines differs")
     return changed
 
 
-def _is_read_by_this_python(text: str) -> bool:
+def _parses(text: str) -> bool:
     try:
         ast.parse(text)
     except (SyntaxError, ValueError):
@@ -96,32 +68,30 @@ def _is_read_by_this_python(text: str) -> bool:
     return True
 
 
-def _rest(text: str, ranges: list[tuple[int, int]], path: str) -> str:
-    """The tree without the statements on changed lines."""
+def _dump(text: str, ranges: list[tuple[int, int]], path: str) -> str:
+    """The tree without the statements on changed lines, as text."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
-        raise _mistake(path, f"the result does not parse: {error}") from error
+        raise _defect(path, f"the result does not parse: {error}") from error
     _prune(tree, ranges)
     return ast.dump(tree)
 
 
-def _rest_of_newer_python(text: str, ranges: list[tuple[int, int]], path: str) -> str:
-    """The same by LibCST, for code in the syntax of a newer Python than runs here: f-strings of 3.12 on 3.11."""
+def _dump_newer_syntax(text: str, ranges: list[tuple[int, int]], path: str) -> str:
+    """The same by LibCST, for syntax that is newer than this Python's: f-strings of 3.12 on 3.11."""
     try:
         wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     except cst.ParserSyntaxError as error:
-        raise _mistake(path, f"the result does not parse: {error.message}") from error
+        raise _defect(path, f"the result does not parse: {error.message}") from error
     found: list[str] = []
     waiting: list[tuple[int, cst.CSTNode]] = [(0, wrapper.module)]
     positions = wrapper.resolve(PositionProvider)
     while waiting:
         depth, node = waiting.pop()
-        touched = any(
-            positions[node].start.line <= last and first <= positions[node].end.line for first, last in ranges
-        )
+        changed = _overlap(positions[node].start.line, positions[node].end.line, ranges)
         if isinstance(node, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
-            found += [] if touched else [f"{depth} {wrapper.module.code_for_node(item)}" for item in node.body]
+            found += [] if changed else [f"{depth} {wrapper.module.code_for_node(item)}" for item in node.body]
         elif not isinstance(node, cst.BaseExpression):
             found.append(f"{depth} {type(node).__name__}" if isinstance(node, cst.BaseCompoundStatement) else "")
             waiting += [(depth + 1, child) for child in reversed(node.children)]
@@ -129,39 +99,43 @@ def _rest_of_newer_python(text: str, ranges: list[tuple[int, int]], path: str) -
 
 
 def _prune(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
-    """Drop each simple statement that touches a changed line, and each compound one that lies inside them."""
+    """Drop simple statements that overlap a changed line, and compound ones that lie entirely inside changed lines."""
     for _, value in ast.iter_fields(node):
         children = value if isinstance(value, list) else [value]
         if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
-            value[:] = [child for child in value if not _touched(child, ranges)]
+            value[:] = [child for child in value if not _is_changed(child, ranges)]
             children = value
         for child in children:
             if isinstance(child, ast.AST):
-                _behead(child, ranges)
+                _clear_header(child, ranges)
                 _prune(child, ranges)
 
 
-def _behead(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
-    """Drop what stands in the head of a compound statement, where a changed line touches that; its blocks stay."""
+def _clear_header(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
+    """Drop the header of a compound statement where a changed line overlaps it; its blocks stay."""
     if not isinstance(node, (ast.If, ast.While, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, ast.Match)):
         return
     fields = [name for name in ("test", "target", "iter", "items", "subject") if hasattr(node, name)]
     below = {id(part) for part in ast.iter_child_nodes(node) if isinstance(part, (ast.stmt, ast.match_case))}
-    head = [part for child in ast.iter_child_nodes(node) if id(child) not in below for part in ast.walk(child)]
-    last = max((part.end_lineno or 0 for part in head if isinstance(part, ast.expr)), default=node.lineno)
-    if any(node.lineno <= end and start <= last for start, end in ranges):
+    header = [part for child in ast.iter_child_nodes(node) if id(child) not in below for part in ast.walk(child)]
+    last = max((part.end_lineno or 0 for part in header if isinstance(part, ast.expr)), default=node.lineno)
+    if _overlap(node.lineno, last, ranges):
         for name in fields:
             setattr(node, name, None)
 
 
-def _touched(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:
+def _is_changed(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:
     first, last = node.lineno, node.end_lineno or node.lineno
     if hasattr(node, "body"):
         return any(start <= first and last <= end for start, end in ranges)
+    return _overlap(first, last, ranges)
+
+
+def _overlap(first: int, last: int, ranges: list[tuple[int, int]]) -> bool:
     return any(first <= end and start <= last for start, end in ranges)
 
 
-def _mistake(path: str, what: str) -> CodeError:
+def _defect(path: str, what: str) -> CodeError:
     return CodeError(
         f"The rewritten {path} is not what was intended: {what}; nothing was written.",
         "This is a defect of splade-patcher: please report it with the name and the revision of the model.",

@@ -1,4 +1,4 @@
-"""Rewrites a file in place: the given nodes are replaced, and every other byte stays."""
+"""Replaces nodes of a file and keeps every other byte."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ Replacement = Callable[[Any], Any]
 
 
 def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> bytes:
-    """The file with each given node replaced by what its function makes of it, and all else as it was, or CodeError."""
-    texts, places = [], {node: code.place(node)[0] for node in replacements}
-    for piece in code.pieces:
-        here = [node for node in replacements if places[node] is piece]
+    """The file with each given node replaced by the result of its function, every other byte unchanged.
+
+    Raises CodeError where LibCST does not write a chunk back as it was.
+    """
+    texts, homes = [], {node: code.locate(node)[0] for node in replacements}
+    for chunk in code.chunks:
+        here = [node for node in replacements if homes[node] is chunk]
         if not here:
-            texts.append(piece.text)
+            texts.append(chunk.text)
             continue
-        if piece.module.code != piece.text:
+        if chunk.module.code != chunk.text:
             raise CodeError(
                 f"{code.path} can't be written back byte for byte (line ends of old Macs, or a form feed?).",
                 "Save it with ordinary line ends, or report it to the authors of the model.",
@@ -30,15 +33,15 @@ def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> byte
         for node in here:
             while node not in touched:
                 touched.add(node)
-                node = piece.parents.get(node, node)
-        texts.append(_rebuilt(piece.module, touched, replacements).code)
+                node = chunk.parents.get(node, node)
+        texts.append(_rebuilt(chunk.module, touched, replacements).code)
     return "".join(texts).encode(code.encoding)
 
 
 def _rebuilt(
     node: cst.CSTNode, touched: Collection[cst.CSTNode], replacements: Mapping[cst.CSTNode, Replacement]
 ) -> Any:
-    """A node with the replacements below it and its own; what is not touched is the same object as before."""
+    """A node with its own replacement and those below it; nodes outside `touched` stay the same objects."""
     if node not in touched:
         return node
     fields: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Turns a failed gate into a decision: by how much it failed, on which texts, and what can be done. Pure."""
+"""What to do after a failed threshold check: by how much it failed, on which texts, and which options there are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.documents.checks import threshold_check
 from patcher.documents.formatting import number, percent
-from patcher.documents.pictures import gate
 from patcher.verify.report import Report
 
 _SHOWN = 3  # texts
@@ -18,7 +18,7 @@ _LONGEST = 60  # characters of a text
 
 @dataclass(frozen=True)
 class Choice:
-    """One way on: what it means, and the command that takes it."""
+    """One option: what it does, and its command."""
 
     what: str
     command: str
@@ -26,11 +26,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to know and to do after `relu_sparsity` failed. `where` says on which lengths, `densest`
-    names the least sparse texts.
+    """What is known, and what can be done, after `relu_sparsity` failed.
 
-    `shift` is the smallest constant of the measured curve that reaches the limit, None where there is no curve or none
-    of its constants does.
+    `where` compares lengths of texts, `densest` names the least sparse texts. `shift` is the smallest constant of the
+    measured curve that reaches the limit, None where there is no curve or none of its constants does.
     """
 
     verdict: str
@@ -41,14 +40,15 @@ class Advice:
 
 
 def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
-    """The advice for a report on `folder`; None where the gate passed, was not measured, or is not what is wrong.
+    """The advice for a report on `folder`; None where the threshold check passed or was not measured.
 
-    Where another check fails too, the model is not the base without its cap: no limit and no constant mends that.
+    Also None where another check failed: then the model is not the base without its cap, which no limit or constant
+    fixes.
     """
-    check = gate(report)
+    check = threshold_check(report)
     if check is None or check.passed or check.value is None:
         return None
-    # Without a single negative logit nothing is zero either: that check fails for the same reason.
+    # Without negative logits nothing is zero either: that check fails for the same reason.
     others = [one.name for one in report.failed if one.name not in {check.name, "negative_logits"}]
     if others:
         return None
@@ -68,12 +68,12 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
 
 def lines(advice: Advice) -> list[str]:
     """The advice for a terminal."""
-    made = [advice.verdict, *advice.where]
-    made += ["The least sparse texts:", *(f"- {text}" for text in advice.densest)] if advice.densest else []
-    made += ["What can be done:"]
+    found = [advice.verdict, *advice.where]
+    found += ["The least sparse texts:", *(f"- {text}" for text in advice.densest)] if advice.densest else []
+    found += ["What can be done:"]
     for choice in advice.choices:
-        made += [f"- {choice.what}", f"    {choice.command}"]
-    return made
+        found += [f"- {choice.what}", f"    {choice.command}"]
+    return found
 
 
 def _lengths(report: Report) -> tuple[str, ...]:
@@ -112,14 +112,14 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
     words = ["patcher", "patch", str(source.repo_id or source.path)]
     words += ["--revision", source.revision] if source.repo_id and source.revision else []
     shift = report.patched.get("shift_to_gate")
-    told = "as small as can be" if shift is None else f"here {shift:g}"
+    amount = "as small as possible" if shift is None else f"here {shift:g}"
     if reached:
         sparsity = percent(reached["embedding_sparsity"])
-        about = f"about {reached['shift']:.3g}" if shift is None else told
-        told = f"{about}, which makes embedding sparsity {'about ' if shift is not None else ''}{sparsity}"
+        about = f"about {reached['shift']:.3g}" if shift is None else amount
+        amount = f"{about}, which makes embedding sparsity {'about ' if shift is not None else ''}{sparsity}"
     return Choice(
-        f"Calibrate: subtract one constant from every logit, {told}. The ranking of tokens stays; card and report say "
-        "that the logits are shifted.",
+        f"Calibrate: subtract one constant from every logit, {amount}. The ranking of tokens stays; card and report "
+        "say that the logits are shifted.",
         shlex.join([*words, "--out", folder, "--calibrate", f"{limit:g}"]),
     )
 

@@ -1,4 +1,4 @@
-"""Writes the model card from the record of the patch and the last report; it knows no number of its own."""
+"""Writes the model card, from the record of the patch and the last report alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from patcher import __version__
 from patcher.constants import CARD
 from patcher.documents import advice
+from patcher.documents.checks import check_rows
 from patcher.documents.figures import figures
 from patcher.documents.pictures import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel
+from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
 
 if TYPE_CHECKING:
@@ -27,19 +29,20 @@ _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
 
 
 def render(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> str:
-    """The card as Markdown. `model_id` and `revision` are what its examples load.
+    """Render the card as Markdown. `model_id` and `revision` are what its examples load.
 
-    Raises jinja2.UndefinedError where the template names something that does not exist.
+    Raises jinja2.UndefinedError for a name in the template that does not exist.
     """
     text = template(TEMPLATE if model.soft_cap else REPAIRED).render(
-        metadata=_metadata(model, report).to_yaml(),
+        metadata=_metadata(model).to_yaml(),
         model=model,
         model_id=model_id,
         name=model_id.rpartition("/")[2],
         revision=revision,
         report=report,
         figures=figures(report) if report else [],
-        # Only what lies beside the card: an image that is not there is worse than none.
+        checks=check_rows(report) if report else (),
+        # Only pictures that exist beside the card: a broken image is worse than none.
         pictures=[one for one in pictures(report) if (model.folder / one.png).is_file()] if report else [],
         advice=advice.advise(report) if report else None,
         version=__version__,
@@ -56,30 +59,28 @@ def seal(text: str) -> str:
 
 
 def is_sealed(text: str) -> bool:
-    """Whether the card is one of ours and nobody edited it since."""
+    """Whether this tool wrote the card and nobody edited it since."""
     text = text.replace("\r\n", "\n")
     found = _SEAL.search(text)
     return found is not None and hashlib.sha256(text[: found.start()].encode()).hexdigest() == found[1]
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a card may be replaced: it is not there, or it is ours and unedited."""
+    """Whether a card may be replaced: it does not exist, or this tool wrote it and nobody edited it since."""
     return not path.exists() or is_sealed(path.read_text("utf-8", "replace"))
 
 
 def write(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> Path:
-    """Write README.md into the folder of the model, whole or not at all, and return its path."""
+    """Write README.md into the folder of the model, atomically, and return its path."""
     path = model.folder / CARD
-    part = path.with_name(f".{CARD}.partial")
-    part.write_text(render(model, report, model_id, revision), "utf-8")
-    part.replace(path)
+    write_atomically(path, render(model, report, model_id, revision))
     return path
 
 
-def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
-    from huggingface_hub import ModelCardData  # here: while a model runs, its HTTP client would only take memory
+def _metadata(model: PatchedModel) -> ModelCardData:
+    from huggingface_hub import ModelCardData  # not above: the HTTP client costs memory while a model runs
 
-    base: Mapping[str, Any] = model.record["base_card"]
+    base: Mapping[str, Any] = model.base_card
     link = base.get("license_link")
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
@@ -100,7 +101,7 @@ def _metadata(model: PatchedModel, report: Report | None) -> ModelCardData:
 
 
 def _plain(value: Any) -> str | None:
-    """A word of the upstream card on one line, so that it can't end the block of metadata."""
+    """A string of the upstream card on one line, so that it can't end the front matter."""
     return " ".join(value.split())[:200] if isinstance(value, str) else None
 
 
@@ -108,9 +109,9 @@ def _applied(model: PatchedModel) -> list[dict[str, str]]:
     why = {
         "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
         "transformers 5 leaves uninitialised memory there otherwise",
-        "tied_weights": "`_tied_weights_keys` is no list any more; `save_pretrained` of transformers 5 fails on one",
+        "tied_weights": "`_tied_weights_keys` is no longer a list; `save_pretrained` of transformers 5 fails on one",
         "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }
-    names = [result["name"] for result in model.record["codemods"] if result["status"] == "applied"]
+    names = [result.name for result in model.codemods if result.status == "applied"]
     return [{"name": name, "why": why[name]} for name in dict.fromkeys(names) if name in why]

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 
 def number(value: float | None) -> str:
-    """A value of a report for people: counts as they are, others with six significant digits."""
+    """A value of a report: counts as they are, others with six significant digits."""
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
 def percent(value: float | None) -> str:
-    """A share for people, with two decimals; never rounded up to 100 %."""
+    """A share in percent, with two decimals; never rounded up to 100 %."""
     if value is None:
         return "-"
     return f"{min(value * 100, 99.99) if value < 1 else 100:.2f} %"
 
 
 def size(count: int) -> str:
-    """A number of bytes for people, in powers of ten."""
+    """A number of bytes, in powers of ten."""
     amount = float(count)
     for unit in ("B", "kB", "MB"):
         if amount < 1000:
@@ -28,10 +28,12 @@ def size(count: int) -> str:
 
 
 def decimal(value: float | None) -> str:
+    """Counts as they are, others with two decimals."""
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 def decimal4(value: float | None) -> str:
+    """A metric of retrieval, with four decimals."""
     return "-" if value is None else f"{value:.4f}"

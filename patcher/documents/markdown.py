@@ -1,4 +1,4 @@
-"""Puts text of unknown origin into Markdown as text: no markup, no HTML, no end of a code block."""
+"""Escapes untrusted text for Markdown: no markup, no HTML, no end of a code block."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _MARKUP = re.compile(r"([\\`*\[\]<>|$~]|(?<!\w)_|_(?!\w)|&(?=[#\w]+;))")
 
 
 def text(value: object) -> str:
-    """On one line, with all that Markdown would act on escaped."""
+    """The value as text on one line, with everything escaped that Markdown would interpret."""
     return _MARKUP.sub(r"\\\1", one_line(str(value)))
 
 
 def code(value: object) -> str:
-    """As inline code, between more backticks than it holds. A bar is escaped, as it would end a cell of a table."""
+    """The value as inline code, between more backticks than it contains; a bar is escaped, as it would end a cell."""
     shown = one_line(str(value)).replace("|", "\\|")
     marks = _ticks(shown, 1)
     padding = " " if shown.startswith("`") or shown.endswith("`") else ""
@@ -24,12 +24,12 @@ def code(value: object) -> str:
 
 
 def fence(value: str) -> str:
-    """The marks before and after a block of code: longer than any run of backticks in it."""
+    """The fence of a block of code: longer than any run of backticks in it."""
     return _ticks(value, 4)
 
 
 def literal(value: str) -> str:
-    """A string of Python and of YAML, quotes included."""
+    """The value as a string literal of Python and of YAML, quotes included."""
     return printable_json(json.dumps(value, ensure_ascii=False))
 
 

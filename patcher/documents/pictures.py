@@ -1,4 +1,4 @@
-"""Says which pictures a report can be drawn as, and what each one shows in words; draws nothing itself."""
+"""The pictures that a report can be drawn as, and what each one shows in words; draws nothing itself."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from patcher.documents.checks import threshold_check
 from patcher.documents.formatting import number, percent
-from patcher.verify.report import Check, Report
-
-GATE = "relu_sparsity"
+from patcher.verify.report import Report
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its title, and `alt`, which says in words and figures what is seen in it."""
+    """One picture: its title, and `alt`, which describes it in words and figures."""
 
     name: str
     title: str
@@ -32,19 +31,13 @@ class Picture:
 
 
 def pictures(report: Report) -> tuple[Picture, ...]:
-    """What there is to see, in the order in which a page shows it. A report without figures has no pictures."""
+    """The pictures of a report, in the order of the page; none for a report without figures."""
     made = (_logits(report), _sparsity(report), _active_dims(report), _shift(report))
     return tuple(picture for picture in made if picture is not None)
 
 
-def gate(report: Report) -> Check | None:
-    """The check that holds logit sparsity against its limit; of several devices, the first on which it failed."""
-    found = [check for check in report.all_checks if check.name == GATE]
-    return next((check for check in found if not check.passed), found[0] if found else None)
-
-
 def dimensions(figures: Mapping[str, Any]) -> int | None:
-    """The number of dimensions of a SPLADE vector, which is the vocabulary's size; None where nothing was measured."""
+    """The number of dimensions of a SPLADE vector (the size of the vocabulary); None where nothing was measured."""
     try:
         active, zero = figures["active_dims"]["mean"], figures["embedding_sparsity"]["mean"]
         return round(active / (1 - zero)) if zero < 1 else None
@@ -71,13 +64,13 @@ def _sparsity(report: Report) -> Picture | None:
         return None
     first, last = bins[0], bins[-1]
     spans = [f"{percent(row['median'])} for texts of {row['tokens'][0]} to {row['tokens'][1]} tokens" for row in bins]
-    told = f"{spans[0]}, {spans[-1]}" if first is not last else spans[0]
-    limit = gate(report)
+    medians = f"{spans[0]}, {spans[-1]}" if first is not last else spans[0]
+    limit = threshold_check(report)
     line = f" A dashed line marks {percent(limit.limit)}, the limit on logit sparsity." if limit else ""
     return Picture(
         "sparsity",
         "Embedding sparsity against text length",
-        f"Embedding sparsity of each text against its number of tokens. Patched, medians: {told}. "
+        f"Embedding sparsity of each text against its number of tokens. Patched, medians: {medians}. "
         f"Base model: {percent(report.base['embedding_sparsity']['mean'])} on average.{line}",
     )
 
@@ -95,7 +88,7 @@ def _active_dims(report: Report) -> Picture | None:
 
 
 def _shift(report: Report) -> Picture | None:
-    check, curve = gate(report), report.patched.get("curve")
+    check, curve = threshold_check(report), report.patched.get("curve")
     if check is None or check.passed or check.value is None or not curve:
         return None
     last = curve[-1]

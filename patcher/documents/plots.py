@@ -6,20 +6,22 @@ import io
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from patcher.constants import PLOTS
+from patcher.documents.checks import threshold_check
 from patcher.documents.formatting import percent
-from patcher.documents.pictures import dimensions, gate, pictures
+from patcher.documents.pictures import dimensions, pictures
+from patcher.patching.staging import write_atomically
 from patcher.verify.report import Check, Report
 
 # Mid-tones: each has a contrast of at least 3.7 on white and on the dark grounds of GitHub and the Hub.
 # Orange and blue stay apart for every kind of colour blindness.
 INK, BASE, PATCHED, POOLED = "#747b85", "#c2701d", "#2f81d6", "#23907a"
 SIZE, DPI = (5.6, 3.5), 160  # inches, and dots per inch of the PNG
-_FINEST = 1e-6  # what is still told from 100 % on a curve of shifts
+_FINEST = 1e-6  # the smallest distance from 100 % that a curve of shifts shows
 _FRAME = (0.145, 0.145, 0.835, 0.68)  # left, bottom, width and height of the axes, as shares of the picture
 _SHAPES = (("nb", "o"), ("nn", "s"), ("se", "^"), ("", "D"))
 _SETTINGS = {
@@ -46,12 +48,12 @@ def draw(report: Report) -> dict[str, bytes]:
     wanted = pictures(report)
     if not wanted:
         return {}
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that can't be written to
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home folder that is not writable
     import matplotlib
     from matplotlib.figure import Figure
 
     found: dict[str, bytes] = {}
-    # The user's own matplotlibrc must not show in a published picture.
+    # The user's own matplotlibrc must not affect a published picture.
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
     with matplotlib.rc_context({**defaults, **_SETTINGS}):
         for picture in wanted:
@@ -65,14 +67,12 @@ def draw(report: Report) -> dict[str, bytes]:
 
 
 def write(drawn: dict[str, bytes], folder: Path) -> None:
-    """Write pictures into a patched folder, each whole or not at all, and remove those of an earlier report."""
+    """Write pictures into a patched folder, each atomically, and remove those of an earlier report."""
     for path in PLOTS:
         target = folder / path
         if path in drawn:
             target.parent.mkdir(exist_ok=True)
-            part = target.with_name(f".{target.name}.partial")
-            part.write_bytes(drawn[path])
-            part.replace(target)
+            write_atomically(target, drawn[path])
         else:
             target.unlink(missing_ok=True)
 
@@ -95,18 +95,18 @@ def _saved(figure: Any, kind: str, title: str) -> bytes:
 
 
 def _compact(svg: bytes) -> bytes:
-    """Half the bytes of an SVG and no difference that an eye could see: hundredths of a point, no indentation."""
+    """Halve the bytes of an SVG with no visible difference: hundredths of a point, no indentation."""
     text = svg[svg.index(b"<svg") :]
     text = re.sub(rb"\n *", b"", re.sub(rb"<metadata>.*?</metadata>", b"", text, flags=re.S))
     text = re.sub(rb'<g id="[^"]*"', b"<g", text)
     return re.sub(rb' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(rb"(\.\d\d)\d+", rb"\1", found[0]), text)
 
 
-def _head(figure: Any, upright: str, *series: tuple[str, str]) -> None:
-    """Above the axes: the series, each (colour, text), and what the upright axis shows."""
-    for (colour, text), place in zip(series, (0.02, 0.51), strict=True):
-        figure.text(place, 0.94, text, color=colour, fontweight="bold", va="center")
-    figure.text(0.02, 0.865, upright, va="center")
+def _head(figure: Any, vertical: str, *series: tuple[str, str]) -> None:
+    """Write above the axes the series, each (colour, text), and what the vertical axis shows."""
+    for (colour, text), left in zip(series, (0.02, 0.51), strict=True):
+        figure.text(left, 0.94, text, color=colour, fontweight="bold", va="center")
+    figure.text(0.02, 0.865, vertical, va="center")
 
 
 def _logits(figure: Any, axes: Any, report: Report) -> None:
@@ -129,7 +129,7 @@ def _logits(figure: Any, axes: Any, report: Report) -> None:
 
 
 def _side(report: Report) -> str:
-    """Where there is more room beside the line at zero."""
+    """The side of the line at zero with more room."""
     return "left" if report.base["max"] > -report.patched["min"] else "right"
 
 
@@ -142,16 +142,16 @@ def _sparsity(figure: Any, axes: Any, report: Report) -> None:
             ends = [_nines(row["p10"], least), _nines(row["p90"], least)]
             axes.fill_between([low, high], *([end, end] for end in ends), color=colour, alpha=0.2, linewidth=0)
             axes.plot([low, high], [_nines(row["median"], least)] * 2, color=colour, linewidth=1.6)
-        places = [math.log2(max(text["tokens"], 1)) for text in report.probe_texts]
+        lengths = [math.log2(max(text["tokens"], 1)) for text in report.probe_texts]
         shares = [_nines(1 - text[side]["active_dims"] / dims, least) for text in report.probe_texts]
-        axes.plot(places, shares, "o", color=colour, markersize=3, alpha=0.75, markeredgewidth=0)
+        axes.plot(lengths, shares, "o", color=colour, markersize=3, alpha=0.75, markeredgewidth=0)
     longest = max(row["tokens"][1] for row in report.patched["by_length"])
     powers = range(0, math.ceil(math.log2(longest)) + 1)
     axes.set_xticks(list(powers), [f"{2**power:,}" for power in powers])
     axes.set_xlabel("tokens in the text")
     _nines_axis(axes, _nines(1, least))
-    check = gate(report)
-    # Short texts stand on the left, above a limit that is met and below one that is not.
+    check = threshold_check(report)
+    # Short texts are on the left, above a limit that is met and below one that is not.
     name = "limit on logit sparsity, taken over tokens"
     _limit(axes, check, name, above=check is not None and not check.passed, left=True)
     means = [percent(side["embedding_sparsity"]["mean"]) for side in (report.base, report.patched)]
@@ -163,10 +163,10 @@ def _sparsity(figure: Any, axes: Any, report: Report) -> None:
 def _active_dims(figure: Any, axes: Any, report: Report) -> None:
     texts = sorted(report.probe_texts, key=lambda text: (text["after"]["active_dims"], text["id"]))
     known = {language for language, _ in _SHAPES}
-    spoken = [text["language"] if text["language"] in known else "" for text in texts]
+    languages = [text["language"] if text["language"] in known else "" for text in texts]
     shapes = []
     for language, shape in _SHAPES:
-        chosen = [index for index, found in enumerate(spoken) if found == language]
+        chosen = [index for index, found in enumerate(languages) if found == language]
         if not chosen:
             continue
         shapes.append((language or "other", shape))
@@ -185,7 +185,7 @@ def _active_dims(figure: Any, axes: Any, report: Report) -> None:
 
 
 def _shift(figure: Any, axes: Any, report: Report) -> None:
-    curve, check = report.patched["curve"], gate(report)
+    curve, check = report.patched["curve"], threshold_check(report)
     assert check is not None
     shifts, heights = [point["shift"] for point in curve], list[float]()
     for key, colour, shape in (("logit_sparsity", PATCHED, "o"), ("embedding_sparsity", POOLED, "s")):
@@ -201,13 +201,13 @@ def _shift(figure: Any, axes: Any, report: Report) -> None:
         foot = (reached, 0.02)
         side = "right" if late else "left"
         axes.text(*foot, f" {reached:.3g} reaches it ", ha=side, fontsize=8, transform=axes.get_xaxis_transform())
-    # The curve lies below the limit before it reaches it and above it afterwards: the name goes where it is not.
+    # The curve is below the limit first and above it later; the label goes where the curve is not.
     _limit(axes, check, "limit on logit sparsity", above=late, left=late)
     _head(figure, "share of zeros", (PATCHED, "● logit sparsity"), (POOLED, "■ embedding sparsity, mean"))
 
 
 def _nines(share: float, least: float) -> float:
-    """0 % at 0, 90 % at 1, 99 % at 2: the scale on which 99 % and 99.9 % lie apart. 100 % stands as 1 - `least`."""
+    """0 % at 0, 90 % at 1, 99 % at 2: a scale that separates 99 % from 99.9 %. 100 % is drawn as 1 - `least`."""
     return -math.log10(max(1 - share, least))
 
 
@@ -220,8 +220,8 @@ def _nines_axis(axes: Any, highest: float, lowest: float = 0) -> None:
     axes.set_ylim(bottom - 0.15, top + 0.45)
 
 
-def _limit(axes: Any, check: Check | None, text: str, above: bool, left: bool) -> None:
-    """The limit as a line, and its name beside it."""
+def _limit(axes: Any, check: Check | None, text: str, *, above: bool, left: bool) -> None:
+    """Draw the limit as a line, with its name beside it."""
     if check is None or not 0 < check.limit < 1:
         return
     height = -math.log10(1 - check.limit)
@@ -251,5 +251,3 @@ _DRAWERS: dict[str, Callable[[Any, Any, Report], None]] = {
     "active_dims": _active_dims,
     "shift": _shift,
 }
-
-__all__: Sequence[str] = ["BASE", "INK", "PATCHED", "draw", "write"]

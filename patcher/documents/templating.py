@@ -1,4 +1,4 @@
-"""Finds the templates of cards and pages and fills them with Jinja."""
+"""Finds the templates of cards and pages, and fills them with Jinja."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def templates() -> Path:
-    """The folder of templates: inside the installed package, or at the top of a checkout."""
+    """The folder of templates: in the installed package, or at the top of a checkout."""
     installed = Path(str(files("patcher") / "templates"))
     return installed if installed.is_dir() else Path(__file__).parents[2] / "templates"
 
 
 def template(name: str, **filters: Callable[..., Any]) -> Template:
-    """A template by its file name; a name that it does not get is an error, never an empty place.
+    """Load a template by its file name; rendering it with an undefined name is an error.
 
-    `filters` are its own, beside those for numbers. In `.html.jinja` everything is escaped: texts, names, code
-    and errors of a model are anybody's. In Markdown the template says how, with the filters of `markdown`.
+    `filters` are added to those for numbers. In `.html.jinja` everything is escaped: the texts, names, code and errors
+    of a model are untrusted. In Markdown the template escapes by itself, with the filters of `markdown`.
     """
-    # Here, not above: nothing is written while a model runs, and memory counts then.
+    # Not above: nothing is written while a model runs, and memory counts then.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

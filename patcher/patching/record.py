@@ -1,58 +1,53 @@
-"""The record of a patched folder: where every file came from, and how it is read back."""
+"""The record of a patched folder, patch.json: where every file came from, and how it is read back."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import Unreadable, json_field, read_json
 from patcher.codemods import SoftCap
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
-from patcher.planning.rewriting import Options
+from patcher.planning.rewriting import CodemodResult, Options
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Source, sha256_of
 
-_RECORDED = {"source", "soft_cap", "kept_cap", "encoders", "codemods", "diff"}  # what patch.json repeats of the plan
+
+@dataclass(frozen=True)
+class Tool:
+    """The program that wrote a record."""
+
+    name: str
+    version: str = ""
 
 
 @dataclass(frozen=True)
 class FileRecord:
     """One file of the patched folder: its SHA-256 in the source and here, its size here in bytes.
 
-    `origin` is the path of the source's file where that is another one: a pickle that was converted, or code of which
-    this is one more copy.
+    `origin` is the path of the source's file where it differs: a pickle that was converted, or code of which this is a
+    copy.
     """
 
     path: str
     action: str  # "changed", "copied", "converted" or "added"
-    before: str
-    after: str
-    size: int
+    before: str = json_field(key="sha256_before")
+    after: str = json_field(key="sha256_after")
+    size: int = json_field()
     origin: str | None = None
 
     @property
     def source_path(self) -> str:
-        """Where the source has what this file was made of."""
+        """The path in the source of the file that this one was made from."""
         return self.origin or self.path
 
     @property
     def carried(self) -> str:
         """SHA-256 that the file must have to hold what the source holds: converted weights have one of their own."""
         return self.after if self.action == "converted" else self.before
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "action": self.action,
-            "sha256_before": self.before,
-            "sha256_after": self.after,
-            "size": self.size,
-            "origin": self.origin,
-        }
 
 
 @dataclass(frozen=True)
@@ -67,33 +62,34 @@ class Converted:
     tensors: int
     tied: tuple[tuple[str, ...], ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "origin": self.origin,
-            "tensors": self.tensors,
-            "tied": [list(names) for names in self.tied],
-        }
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PatchedModel:
-    """A patched folder and its record of where every file came from (`patch.json`).
+    """A patched folder and its record of where every file came from; all but `folder` stands in `patch.json`.
 
-    `soft_cap`, `kept_cap` and `encoders` are those of the plan.
+    `source`, `soft_cap`, `kept_cap`, `encoders`, `codemods` and `diff` are those of the plan. `base_card` is what the
+    source's card says of licence, languages and tags, `dropped` what the folder leaves out and why, `originals` the
+    changed code as published, `base` the code that differs from it in the base model of a verification, with the cap
+    (None in a record of version 0.1.0).
     """
 
-    folder: Path
+    folder: Path = json_field(omit=True, default=Path())
+    schema_version: int = SCHEMA_VERSION
+    tool: Tool
+    versions: Mapping[str, str] = field(default_factory=dict)
     source: Source
-    options: Options
     soft_cap: SoftCap | None
-    files: tuple[FileRecord, ...]
-    originals: Mapping[str, bytes]
-    diff: str
-    record: Mapping[str, Any]
-    encoders: tuple[str, ...] = ()
-    converted: tuple[Converted, ...] = ()
     kept_cap: SoftCap | None = None
+    encoders: tuple[str, ...] = ()
+    codemods: tuple[CodemodResult, ...]
+    diff: str
+    options: Options
+    base_card: Mapping[str, Any]
+    files: tuple[FileRecord, ...]
+    converted: tuple[Converted, ...] = ()
+    dropped: tuple[Mapping[str, str], ...] = ()
+    originals: Mapping[str, bytes]
+    base: Mapping[str, bytes] | None = None
 
     def file(self, path: str) -> FileRecord | None:
         """The record of one file, or None."""
@@ -101,7 +97,7 @@ class PatchedModel:
 
     @property
     def what_runs(self) -> str:
-        """What a verification of this folder runs, for people."""
+        """What a verification of this folder runs, in words."""
         return "the base and the patched model" if self.soft_cap else "the repaired model"
 
     @property
@@ -116,7 +112,7 @@ class PatchedModel:
     def source_weights(self, file: FileRecord) -> Path:
         """The source's own copy of a weight file where this machine has it unchanged, else the folder's.
 
-        Of converted weights the source's copy is the pickle that they were made of.
+        For converted weights the source's copy is the pickle that they were made from.
         """
         found: Path | None = None
         if self.source.path is not None:
@@ -139,57 +135,28 @@ class PatchedModel:
 def load(folder: Path) -> PatchedModel:
     """Read the record of a patched folder. Raises OutputError where there is none or it is not one of ours."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-        return from_record(folder, record)
+        return read_record(folder, (folder / RECORD).read_bytes())
     except FileNotFoundError as error:
         raise OutputError(
             f"{folder} is not a patched folder: it has no {RECORD}.", "Make one with `patcher patch SOURCE --out DIR`."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except Unreadable as error:
         raise OutputError(
             f"{folder / RECORD} is not a record that this version of {TOOL} understands.",
             "Make the folder again with `patcher patch`.",
         ) from error
 
 
-def from_record(folder: Path, record: Mapping[str, Any]) -> PatchedModel:
-    """The value behind a `patch.json`. Raises KeyError, TypeError or ValueError where it is none."""
-    if record["tool"]["name"] != TOOL or record["schema_version"] != SCHEMA_VERSION:
-        raise ValueError("another tool or another schema")
-    for key, kind in (("diff", str), ("codemods", list), ("base_card", dict), ("originals", dict)):
-        if not isinstance(record[key], kind):
-            raise TypeError(key)
-    named = [path for file in record["files"] for path in (file["path"], file.get("origin")) if path is not None]
-    if any(why_unsafe(path) is not None for path in (*named, *record["originals"])):
-        raise ValueError("a path that leads out of the folder")
-    if any(why_unsafe(folder) is not None for folder in record.get("encoders", ()) if folder):
-        raise ValueError("a folder that lies elsewhere")
-    repo_id = record["source"]["repo_id"]
-    if repo_id is not None and not is_repository(repo_id):
-        raise ValueError("a source that is no repository")
-    return PatchedModel(
-        folder=folder,
-        source=Source(**record["source"]),
-        options=Options.from_json(record["options"]),
-        soft_cap=_cap(record["soft_cap"]),
-        kept_cap=_cap(record.get("kept_cap")),
-        files=tuple(
-            FileRecord(f["path"], f["action"], f["sha256_before"], f["sha256_after"], f["size"], f.get("origin"))
-            for f in record["files"]
-        ),
-        originals={path: base64.b64decode(text) for path, text in record["originals"].items()},
-        diff=record["diff"],
-        record=record,
-        encoders=tuple(record.get("encoders", ())),
-        converted=tuple(
-            Converted(w["path"], w["origin"], w["tensors"], tuple(tuple(names) for names in w["tied"]))
-            for w in record.get("converted", ())
-        ),
-    )
-
-
-def _cap(data: Mapping[str, Any] | None) -> SoftCap | None:
-    if data is None:
-        return None
-    cap = dict(data)
-    return SoftCap(class_name=cap.pop("class"), **cap)
+def read_record(folder: Path, content: bytes) -> PatchedModel:
+    """The value behind a `patch.json`. Raises Unreadable where it is none, or names files outside of its folder."""
+    model = replace(read_json(PatchedModel, content), folder=folder)
+    if model.tool.name != TOOL or model.schema_version != SCHEMA_VERSION:
+        raise Unreadable("another tool or another schema")
+    paths = {path for file in model.files for path in (file.path, file.source_path)}
+    paths |= {*model.originals, *(model.base or ())}
+    unsafe = [path for path in (*paths, *filter(None, model.encoders)) if why_unsafe(path) is not None]
+    if unsafe:
+        raise Unreadable(f"{unsafe[0]!r} is not a path in the folder")
+    if model.source.repo_id is not None and not is_repository(model.source.repo_id):
+        raise Unreadable(f"{model.source.repo_id!r} is not the id of a repository")
+    return model

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: built beside its place, then moved in."""
+"""Output that is complete or absent: a folder or a file is written beside its final path, then renamed to it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from patcher.errors import OutputError, from_os
 
 
 @contextmanager
-def whole(out: Path, record: str = RECORD) -> Iterator[Path]:
-    """An empty folder beside `out` that takes its place in one step when the caller is done, and else is removed.
+def atomic_directory(out: Path, record: str = RECORD) -> Iterator[Path]:
+    """An empty folder beside `out` that is renamed to `out` when the block ends, or removed if the block raises.
 
     An `out` that holds `record`, written by splade-patcher, is replaced. Raises OutputError for any other, and where
     `out` can't be written.
@@ -27,11 +27,11 @@ def whole(out: Path, record: str = RECORD) -> Iterator[Path]:
     stage = out.parent / f".{out.name}.{os.getpid()}.partial"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(out)
+        remove_stale(out)
         stage.mkdir()
         yield stage
-        check_output(out, record)  # somebody may have put something there meanwhile
-        _swap(stage, out)
+        check_output(out, record)  # again: it may have changed since
+        _move_into_place(stage, out)
     except OSError as error:
         raise from_os(error, str(out)) from error
     finally:
@@ -39,7 +39,7 @@ def whole(out: Path, record: str = RECORD) -> Iterator[Path]:
 
 
 def check_output(out: Path, record: str = RECORD) -> None:
-    """Refuse an output that is there and that is not wholly splade-patcher's, as `record` tells. Raises OutputError."""
+    """Refuse an existing output unless `record` shows that splade-patcher wrote all of it. Raises OutputError."""
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
     found: Any = None
@@ -51,27 +51,41 @@ def check_output(out: Path, record: str = RECORD) -> None:
         found = None
     if found is None or not ours:
         raise OutputError(
-            f"{out} exists and was not written by {TOOL}; it was left as it is.",
+            f"{out} exists and was not written by {TOOL}; it was left unchanged.",
             "Choose another folder, or remove that one yourself.",
         )
     foreign = _foreign(out, found) if record == RECORD else []
     if foreign:
         raise OutputError(
-            f"{out} also holds what {TOOL} did not write ({', '.join(foreign[:3])}); it was left as it is.",
-            "Move that elsewhere, or choose another folder.",
+            f"{out} also holds files that {TOOL} did not write ({', '.join(foreign[:3])}); it was left unchanged.",
+            "Move them elsewhere, or choose another folder.",
         )
 
 
 def _foreign(out: Path, record: Mapping[str, Any]) -> list[str]:
-    """Files in a patched folder that its record does not know: notes, checkpoints, somebody's work."""
+    """Files in a patched folder that its record does not list: notes, checkpoints, a user's own work."""
     known = {CARD, RECORD, REPORT, *DRAWN, *(str(file["path"]) for file in record["files"])}
-    there = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
+    found = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
     skipped = {".cache", "__pycache__"}
-    return [path.as_posix() for path in there if path.as_posix() not in known and not skipped.intersection(path.parts)]
+    return [path.as_posix() for path in found if path.as_posix() not in known and not skipped.intersection(path.parts)]
 
 
-def _sweep(out: Path) -> None:
-    """Remove what a killed run left: staging folders of processes that are no more."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file beside `path` and rename it to `path`: a reader sees the old content or all of the new (UTF-8).
+
+    The folder has to exist. Raises OSError where it can't be written, and leaves nothing behind.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_stale(out: Path) -> None:
+    """Remove the staging folders of `out` that killed processes left behind."""
     for left in out.parent.glob(f".{out.name}.*.partial"):
         pid = left.name.split(".")[-2]
         if pid.isdigit() and not _alive(int(pid)):
@@ -88,22 +102,22 @@ def _alive(pid: int) -> bool:
     return pid != os.getpid()
 
 
-def _swap(stage: Path, out: Path) -> None:
-    """Put the new folder in place. An old one changes places with it in one step where the system can do that."""
+def _move_into_place(stage: Path, out: Path) -> None:
+    """Rename the staging folder to `out`. An old `out` is exchanged with it atomically where the system can."""
     if not out.exists() or not any(out.iterdir()):
         os.replace(stage, out)
         return
-    if not _exchange(stage, out):
-        # Without an atomic exchange (macOS on some volumes, Windows) there is a moment with two complete folders
-        # and neither at its place; the old one keeps a name that says what it is.
-        aside = out.parent / f".{out.name}.{os.getpid()}.replaced"
-        os.replace(out, aside)
+    if not _exchange_atomically(stage, out):
+        # Without an atomic exchange (macOS on some volumes, Windows) `out` is missing for a moment. Both folders are
+        # complete then, and the name of the old one says what it is.
+        backup = out.parent / f".{out.name}.{os.getpid()}.replaced"
+        os.replace(out, backup)
         os.replace(stage, out)
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(backup, ignore_errors=True)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step: renameat2 with RENAME_EXCHANGE, on macOS renamex_np."""
+def _exchange_atomically(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders: renameat2 with RENAME_EXCHANGE, on macOS renamex_np. False if unsupported."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if hasattr(libc, "renameat2"):

@@ -1,11 +1,9 @@
-"""Writes the patched folder: built beside its place and moved in whole, so that it is complete or absent."""
+"""Writes the patched folder beside its final path and renames it, so that it is complete or absent."""
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -16,10 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from patcher import __version__
-from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
+from patcher.codec import json_text, to_json
+from patcher.constants import RECORD, TOOL
 from patcher.errors import PatcherError, UsageError
-from patcher.patching.record import _RECORDED, Converted, FileRecord, PatchedModel, from_record
-from patcher.patching.staging import check_output, whole
+from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
+from patcher.patching.staging import atomic_directory, check_output, write_atomically
 from patcher.planning.plan import Plan
 from patcher.source.snapshot import Snapshot, fetch, sha256_of, weights
 
@@ -27,13 +26,13 @@ Convert = Callable[[Snapshot, Mapping[str, str], Path], tuple[Converted, ...]]
 
 
 @contextmanager
-def staged(
-    plan: Plan, snapshot: Snapshot, out: Path, code_only: bool = False, convert: Convert | None = None
+def staged_model(
+    plan: Plan, snapshot: Snapshot, out: Path, *, code_only: bool = False, convert: Convert | None = None
 ) -> Iterator[PatchedModel]:
-    """Write the patched folder beside `out`, let the caller add to it, and move it in when the caller is done.
+    """Write the patched folder beside `out`, let the caller add files to it, and rename it to `out` at the end.
 
-    Whatever interrupts this, `out` is the old folder or the new one, whole. An `out` that splade-patcher wrote is
-    replaced; any other is refused. `code_only` leaves the safetensors where they are and records their hashes.
+    Whatever interrupts this, `out` is the complete old folder or the complete new one. An `out` that splade-patcher
+    wrote is replaced; any other is refused. `code_only` records the hashes of the safetensors without copying them.
     `convert` makes safetensors of pickled weights.
 
     Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors and
@@ -43,13 +42,13 @@ def staged(
     pickles = tuple(plan.files.converted.values()) if convert else ()
     if pickles and code_only:
         raise UsageError(
-            f"{plan.source} has pickled weights, which have to be converted here.", "Leave out --code-only."
+            f"{plan.source} has pickled weights, which have to be converted on this machine.", "Leave out --code-only."
         )
-    heavy = pickles or weights(snapshot)
+    weight_files = pickles or weights(snapshot)
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
     snapshot = fetch(snapshot, [*wanted, *pickles])
-    with whole(out) as stage:
-        _check_room(snapshot, [path for path in (*wanted, *pickles) if path in heavy], stage.parent)
+    with atomic_directory(out) as stage:
+        _check_room(snapshot, [path for path in (*wanted, *pickles) if path in weight_files], stage.parent)
         converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()
         yield _write(plan, snapshot, stage, wanted, converted)
 
@@ -57,7 +56,7 @@ def staged(
 def _write(
     plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str], converted: tuple[Converted, ...]
 ) -> PatchedModel:
-    """Fill the staging folder: code rewritten, the rest byte for byte, the record last. Converted weights lie there."""
+    """Write rewritten code, unchanged copies and, last, the record. Converted weights are in the folder already."""
     listed = {file.path: file for file in snapshot.files}
     records = []
     origins = {**plan.files.added, **(plan.files.converted if converted else {})}
@@ -86,14 +85,14 @@ def _write(
             known = listed[path].sha256
             if known is None:
                 raise PatcherError(
-                    f"{path} can't be left on the Hub: the source does not tell its SHA-256.", "Leave out --code-only."
+                    f"{path} can't be left on the Hub: the source does not list its SHA-256.", "Leave out --code-only."
                 )
             records.append(FileRecord(path, "copied", known, known, listed[path].size or 0))
     return _record(plan, stage, records, converted)
 
 
 def rewrite(plan: Plan, model: PatchedModel) -> PatchedModel:
-    """Put the code of another plan of the same source into a staged folder; everything else stays as it is there."""
+    """Write the code of another plan of the same source into a staged folder; leave everything else unchanged."""
     records = []
     for file in model.files:
         if file.path in plan.contents:
@@ -107,28 +106,34 @@ def rewrite(plan: Plan, model: PatchedModel) -> PatchedModel:
 
 def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple[Converted, ...]) -> PatchedModel:
     """Write patch.json."""
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "tool": {"name": TOOL, "version": __version__},
-        "versions": {
+    model = PatchedModel(
+        folder=stage,
+        tool=Tool(TOOL, __version__),
+        versions={
             "python": platform.python_version(),
             "libcst": version("libcst"),
             "huggingface_hub": version("huggingface_hub"),
         },
-        **{key: value for key, value in plan.as_json().items() if key in _RECORDED},
-        "options": plan.options.as_json(),
-        "base_card": dict(plan.base_card),
-        "files": [file.as_json() for file in records],
-        "converted": [weights.as_json() for weights in converted],
-        "dropped": plan.files.as_json()["dropped"],
-        "originals": {path: base64.b64encode(content).decode() for path, content in plan.originals.items()},
-    }
-    (stage / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return from_record(stage, record)
+        source=plan.source,
+        soft_cap=plan.soft_cap,
+        kept_cap=plan.kept_cap,
+        encoders=plan.encoders,
+        codemods=plan.codemods,
+        diff=plan.diff,
+        options=plan.options,
+        base_card=plan.base_card,
+        files=tuple(records),
+        converted=converted,
+        dropped=tuple({"path": path, "reason": reason} for path, reason in plan.files.dropped.items()),
+        originals=plan.originals,
+        base=plan.base,
+    )
+    write_atomically(stage / RECORD, json_text(to_json(model)))
+    return model
 
 
 def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:
-    """Say so before copying where the weights can't fit."""
+    """Raise OSError before anything is copied where the weights don't fit on the disk."""
     sizes = {file.path: file.size or 0 for file in snapshot.files}
     needed = sum(sizes[path] for path in paths)
     if needed > shutil.disk_usage(parent).free:

@@ -7,20 +7,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patcher.codec import json_field
+from patcher.codec import document, json_field
 from patcher.constants import CARD, PAGE
 from patcher.documents import card, page, plots
 from patcher.errors import OutputError
 from patcher.patching.convert import Converter
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output
-from patcher.patching.writer import Convert, rewrite, staged
+from patcher.patching.writer import Convert, rewrite, staged_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify import kept_cap
-from patcher.verify.report import Report, sealed
+from patcher.verify.report import Report, document_of
 from patcher.verify.settings import Progress, Verification
 from patcher.verify.verification import CHILD, verify
 
@@ -34,8 +34,8 @@ class Patched:
     json_properties = ("already_patched",)
 
     folder: Path | None
-    plan: Plan = json_field(omit=True, write=Plan.as_json)
-    report: Report | None = json_field(omit=True, write=lambda report: sealed(report) if report else None)
+    plan: Plan = json_field(omit=True, write=document)
+    report: Report | None = json_field(omit=True, write=document_of)
 
     @property
     def already_patched(self) -> bool:
@@ -78,7 +78,7 @@ def patch_model(
     waiting = started(module, verification.devices[0]) if verification is not None else nullcontext()
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
-    with waiting as child, staged(plan, snapshot, out, code_only, convert) as model:
+    with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert) as model:
         report = None
         if verification is not None:
             logger.info("Running %s on %d texts ...", model.what_runs, len(verification.texts))

@@ -19,7 +19,7 @@ from patcher.pipeline.api import Verification, check_out, patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
-from patcher.verify.report import Report, load_report, sealed
+from patcher.verify.report import Report, document_of, load_report
 from patcher.verify.verification import hash_folder
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Outcome:
     seconds: float = json_field(write=lambda seconds: round(seconds, 2))
     reason: str = ""
     hint: str = ""
-    report: Report | None = json_field(default=None, omit=True, write=lambda report: sealed(report) if report else None)
+    report: Report | None = json_field(default=None, omit=True, write=document_of)
 
     @property
     def logit_sparsity(self) -> float | None:

@@ -1,14 +1,13 @@
-"""Publishes a verified folder: a plan, one commit that moves kilobytes, and a look at what arrived."""
+"""Publishes a verified folder: a plan, one commit of kilobytes, and a check of what arrived."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import constants
 
-from patcher.constants import SCHEMA_VERSION
+from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.patching.record import PatchedModel
 from patcher.publish.check import Checked, check_model
@@ -26,13 +25,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publication:
-    """What stands on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
+    """What is on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
 
-    plan: PublishPlan
     case: str
     commit: str
     pull_request: int | None
     findings: tuple[Finding, ...]
+    plan: PublishPlan = json_field(write=document)
+
+    json_properties = ("passed", "url", "tag")
 
     @property
     def url(self) -> str:
@@ -42,7 +43,7 @@ class Publication:
 
     @property
     def passed(self) -> bool:
-        """Whether everything that was read back is as it was meant."""
+        """Whether no finding failed."""
         return all(finding.passed is not False for finding in self.findings)
 
     @property
@@ -55,39 +56,32 @@ class Publication:
             f"model = AutoModelForMaskedLM.from_pretrained({pinned})"
         )
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "case": self.case,
-            "passed": self.passed,
-            "url": self.url,
-            "commit": self.commit,
-            "pull_request": self.pull_request,
-            "tag": self.plan.options.tag,
-            "findings": [finding.as_json() for finding in self.findings],
-            "plan": self.plan.as_json(),
-        }
+    @property
+    def tag(self) -> str | None:
+        """The tag on the commit."""
+        return self.plan.tag
 
 
 def plan_publication(
     model: PatchedModel,
     report: Report | None,
     repo_id: str,
+    *,
     options: PublishOptions = PublishOptions(),
     retry: RetryPolicy = RetryPolicy(),
 ) -> PublishPlan:
-    """Decide what one commit to `repo_id` would hold. Writes nothing, here or there.
+    """Decide what one commit to `repo_id` would contain. Writes nothing, locally or on the Hub.
 
-    Raises UsageError, PublishError, AccessDenied or HubUnreachable for what stands in the way.
+    Raises UsageError, PublishError, AccessDenied or HubUnreachable where something prevents it.
     """
     with time_limit(retry.timeout):
         return _make_plan(model, report, repo_id, options, Hub(retry))
 
 
-def publish(plan: PublishPlan, retry: RetryPolicy = RetryPolicy()) -> Publication:
-    """Make the planned commit, find out what became of it, and read it back.
+def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publication:
+    """Make the planned commit, confirm that it landed, and read it back.
 
-    Raises PublishError, AccessDenied or HubUnreachable, each with what was and what was not done.
+    Raises PublishError, AccessDenied or HubUnreachable; each says what was done and what was not.
     """
     hub = Hub(retry)
     with time_limit(retry.timeout):
@@ -108,11 +102,11 @@ def publish(plan: PublishPlan, retry: RetryPolicy = RetryPolicy()) -> Publicatio
                 f"Interrupted; the commit {done.commit[:7]} is on {plan.repo_id}, but was not read back.",
                 f"Run `patcher check {plan.repo_id}@{done.commit[:7]}`.",
             ) from stop
-        return Publication(done.plan, done.case, done.commit, done.pull_request, findings)
+        return Publication(done.case, done.commit, done.pull_request, findings, done.plan)
 
 
-def check(repo_id: str, revision: str | None = None, retry: RetryPolicy = RetryPolicy()) -> Checked:
-    """Hold a published model against its own record and against its source. Runs no model code, needs no weights."""
+def check(repo_id: str, revision: str | None = None, *, retry: RetryPolicy = RetryPolicy()) -> Checked:
+    """Check a published model against its record and its source. Runs no model code and downloads no weights."""
     with time_limit(retry.timeout):
         return check_model(repo_id, revision)
 

@@ -1,4 +1,4 @@
-"""The only writer to the Hub: one commit per publication, also where an answer is lost or a person interrupts."""
+"""The only writer to the Hub: one commit per publication, even if an answer is lost or the user interrupts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from patcher.publish.outcome import (
     NOTHING,
     Committed,
     Steps,
+    concurrent_update,
+    find_commit,
     interrupted,
-    look,
     may_have_landed,
-    race,
     with_steps,
 )
 from patcher.publish.plan import EQUAL, PublishPlan, with_operations
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 def execute(plan: PublishPlan, hub: Hub) -> Committed:
-    """Make the repository and the branch where they are missing, then the commit, then the tag.
+    """Create the repository and the branch where they are missing, then the commit, then the tag.
 
-    Raises PublishError, AccessDenied or HubUnreachable; each says what was and what was not done.
+    Raises PublishError, AccessDenied or HubUnreachable; each says what was done and what was not.
     """
     steps = Steps()
     try:
@@ -58,28 +58,27 @@ def _execute(plan: PublishPlan, hub: Hub, steps: Steps) -> Committed:
 
 
 def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
-    """Make what is missing, and return the commit to stand on. Raises PublishError where the target moved."""
+    """Create what is missing and return the parent commit. Raises PublishError where the target has changed."""
     target = plan.target
     if not target.exists:
         private = plan.options.private
-        hub.ask(lambda: hub.api.create_repo(target.repo_id, private=private or None, exist_ok=True))
+        hub.call_with_retry(lambda: hub.api.create_repo(target.repo_id, private=private or None, exist_ok=True))
         steps.done.append(f"{target.repo_id} was made and is empty")
-        # Somebody may have been quicker: what is there now must be as empty as what was planned for.
+        # Another process may have created it first: it must be as empty as the plan expects.
         if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
-            raise race(plan)
+            raise concurrent_update(plan)
     if target.branch_missing or (not target.exists and target.revision != MAIN):
-        hub.ask(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
+        hub.call_with_retry(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
         steps.done.append(f"its branch {target.revision} was made")
     head = hub.head(target.repo_id, target.revision)
     # The Hub would notice a moved branch only after the uploads.
     if target.exists and head != target.head:
-        raise race(plan)
+        raise concurrent_update(plan)
     return head
 
 
 def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
-    """Send the commit until it is there, looking before each new try whether it is there already."""
-    opens_pr = plan.options.create_pr and plan.target.pull_request is None
+    """Send the commit until it has landed; before each retry, check whether an earlier try landed."""
     attempt = 1
     while True:
         try:
@@ -89,50 +88,50 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
                 commit_message=plan.message,
                 commit_description=plan.description,
                 revision=plan.target.revision,
-                create_pr=opens_pr,
+                create_pr=plan.opens_pr,
                 parent_commit=parent,
             )
-            number = int(str(answer.pr_num)) if opens_pr else plan.target.pull_request
+            number = int(str(answer.pr_num)) if plan.opens_pr else plan.target.pull_request
             return Committed(COMMITTED, answer.oid, number, plan)
         except Exception as error:
             reason = _refused_copy(error, plan)
             if reason is not None and any(operation.op == "copy" for operation in plan.operations):
-                operations = without_copies(plan.operations, plan.pieces, reason)
+                operations = without_copies(plan.operations, plan.files, reason)
                 logger.info("The Hub would not copy the weights (%s); uploading them instead.", reason)
                 plan = with_operations(plan, operations, f"the weights are uploaded: {reason}")
                 continue
             if not may_have_landed(error):
                 raise
-            found = look(plan, hub, parent, opens_pr, error)
+            found = find_commit(plan, hub, parent, error)
             if found is not None:
                 return found
-            # A second commit can't follow from a late first one: parent_commit forbids it, except for a pull request.
-            pause = None if opens_pr else hub.pause(error, attempt)
-            if pause is None:
+            # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.
+            delay = None if plan.opens_pr else hub.retry_delay(error, attempt)
+            if delay is None:
                 raise
-            hub.wait(error, pause, attempt)
+            hub.wait_before_retry(error, delay, attempt)
             attempt += 1
 
 
 def _operations(plan: PublishPlan) -> list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete]:
-    """The client's own operations, made anew for each try because it changes them."""
-    source, content = plan.model.source, {piece.path: piece.content for piece in plan.pieces}
+    """The client's operations, created for each try because the client changes them."""
+    source, content = plan.model.source, {file.path: file.content for file in plan.files}
 
-    def line(operation: Operation) -> CommitOperationAdd | CommitOperationCopy | CommitOperationDelete:
+    def convert(operation: Operation) -> CommitOperationAdd | CommitOperationCopy | CommitOperationDelete:
         path = operation.path
         if operation.op == "delete":
             return CommitOperationDelete(path, is_folder=False)
         if operation.op == "copy":
             return CommitOperationCopy(path, path, source.revision, source.repo_id, "model")
-        found = content[path]
-        assert found is not None
-        return CommitOperationAdd(path, found)
+        added = content[path]
+        assert added is not None
+        return CommitOperationAdd(path, added)
 
-    return [line(operation) for operation in plan.operations]
+    return [convert(operation) for operation in plan.operations]
 
 
 def _refused_copy(error: Exception, plan: PublishPlan) -> str | None:
-    """Why the Hub would not copy a file, in one line; None where something else went wrong."""
+    """Why the Hub refused to copy a file, in one line; None where something else failed."""
     if isinstance(error, FileDuplicationError):
         return str(error).strip().rpartition(": ")[2] or "it gave no reason"
     if isinstance(error, ValueError) and "xet hash" in str(error):
@@ -152,13 +151,13 @@ def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
         try:
             hub.api.create_tag(plan.repo_id, tag=tag, revision=commit)
         except Exception:
-            # The answer alone may have been lost, to this try or to an earlier one.
+            # Only the answer may have been lost, of this try or of an earlier one.
             refs = hub.api.list_repo_refs(plan.repo_id)
             if not any(found.name == tag and found.target_commit == commit for found in refs.tags):
                 raise
 
     try:
-        hub.ask(make)
+        hub.call_with_retry(make)
     except Exception as error:
         raise PublishError(
             f"The commit {commit[:7]} is on {plan.repo_id}, but the tag {tag!r} could not be made.",

@@ -1,4 +1,4 @@
-"""The Hub as publishing meets it: every call has a time limit, and a question that went unanswered is asked again."""
+"""The client of the Hub for publishing: requests have a time limit, and harmless calls are retried."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 
 from patcher.constants import HUB_TIMEOUT
 from patcher.source.hub_errors import is_unreachable, status_of
+from patcher.source.request_limit import REQUEST_LIMIT
+from patcher.source.snapshot import literal_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -31,20 +33,21 @@ TIMEOUT = HUB_TIMEOUT
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait. `timeout`: seconds without an answer; `wait`: before the second try, doubled for each further.
+    """How long to wait, in seconds, and how often to try.
 
-    A Retry-After of at most `longest` seconds is obeyed; a longer one ends the command.
+    `timeout` ends a request without an answer. `first_delay` precedes the second try and doubles for each further one.
+    A Retry-After of at most `max_retry_after` is obeyed; a longer one ends the command.
     """
 
     timeout: float = TIMEOUT
     tries: int = 4
-    wait: float = 1.0
-    longest: float = 60.0
+    first_delay: float = 1.0
+    max_retry_after: float = 60.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file as the Hub lists it: SHA-256 for LFS and Xet files, git's name of the blob for the others."""
+    """One file as the Hub lists it; `size` in bytes, `sha256` for LFS and Xet files, git's `blob_id` for the others."""
 
     path: str
     size: int
@@ -52,104 +55,108 @@ class Entry:
     blob_id: str
     xet_hash: str | None
 
-    def holds(self, content: bytes) -> bool:
-        """Whether this file (not an LFS one) has that content."""
+    def equals(self, content: bytes) -> bool:
+        """Whether this file, which is not an LFS file, has that content."""
         return self.sha256 is None and self.size == len(content) and self.blob_id == sha.git_hash(content)
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A client of the Hub that tries again where that is harmless. Use it inside `time_limit`."""
+    """A client of the Hub that retries where that is harmless. Use it inside `time_limit`."""
 
     retry: RetryPolicy = RetryPolicy()
     api: HfApi = field(default_factory=HfApi)
 
-    def ask(self, call: Callable[[], T]) -> T:
-        """Make a call that may be repeated, as often as the policy allows. Raises what the client raised."""
+    def call_with_retry(self, call: Callable[[], T]) -> T:
+        """Make a call that may be repeated, as often as the policy allows. Raises what the client raises."""
         attempt = 1
         while True:
             try:
                 return call()
             except Exception as error:
-                pause = self.pause(error, attempt)
-                if pause is None:
+                delay = self.retry_delay(error, attempt)
+                if delay is None:
                     raise
-                self.wait(error, pause, attempt)
+                self.wait_before_retry(error, delay, attempt)
                 attempt += 1
 
-    def pause(self, error: Exception, attempt: int) -> float | None:
-        """Seconds to wait before the next try, or None where there should be none."""
+    def retry_delay(self, error: Exception, attempt: int) -> float | None:
+        """Seconds to wait before the next try, None where there is none."""
         if attempt >= self.retry.tries or not is_transient(error):
             return None
         asked = retry_after(error)
-        if asked is not None and asked > self.retry.longest:
+        if asked is not None and asked > self.retry.max_retry_after:
             return None
-        return asked if asked is not None else self.retry.wait * 2 ** (attempt - 1)
+        return asked if asked is not None else self.retry.first_delay * 2 ** (attempt - 1)
 
-    def wait(self, error: Exception, pause: float, attempt: int) -> None:
-        """Say why and how long, then wait."""
+    def wait_before_retry(self, error: Exception, delay: float, attempt: int) -> None:
+        """Log why and how long, then wait."""
         what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
-        logger.info("The Hub %s; trying again in %g s (%d of %d).", what, pause, attempt + 1, self.retry.tries)
-        time.sleep(pause)
+        logger.info("The Hub %s; trying again in %g s (%d of %d).", what, delay, attempt + 1, self.retry.tries)
+        time.sleep(delay)
 
     def head(self, repo_id: str, revision: str | None) -> str:
-        """The commit that a revision stands for now."""
-        return str(self.ask(lambda: self.api.model_info(repo_id, revision=revision)).sha)
+        """The commit that a revision currently points to."""
+        return str(self.call_with_retry(lambda: self.api.model_info(repo_id, revision=revision)).sha)
 
     def files(self, repo_id: str, revision: str) -> dict[str, Entry]:
         """Every file of a revision, by path."""
-
-        def listed() -> dict[str, Entry]:
-            return {
-                entry.path: Entry(
-                    entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id, entry.xet_hash
-                )
-                for entry in self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
-                if isinstance(entry, RepoFile)
-            }
-
-        return listed()  # the client itself tries again here
+        # Without `call_with_retry`: the client itself retries listings.
+        return {
+            entry.path: Entry(
+                entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id, entry.xet_hash
+            )
+            for entry in self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
+            if isinstance(entry, RepoFile)
+        }
 
     def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
-        """The content of small files, downloaded now (never from the cache) and left nowhere."""
+        """The content of small files, downloaded now (never from the cache) and not stored."""
         wanted = list(paths)
         if not wanted:
             return {}
 
         def fetched() -> dict[str, bytes]:
             with tempfile.TemporaryDirectory(prefix="patcher-") as cache:
-                patterns = [re.sub(r"([*?\[])", r"[\1]", path) for path in wanted]
+                patterns = [literal_pattern(path) for path in wanted]
                 with _no_progress_bars():
                     root = snapshot_download(repo_id, revision=revision, allow_patterns=patterns, cache_dir=cache)
                 return {path: (Path(root) / path).read_bytes() for path in wanted}
 
-        return self.ask(fetched)
+        return self.call_with_retry(fetched)
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Give every request of huggingface_hub a limit; its shared client has none."""
+    """Limit every request of huggingface_hub to these seconds where `install_time_limit` was called."""
+    before = REQUEST_LIMIT.seconds
+    REQUEST_LIMIT.seconds = seconds
+    try:
+        yield
+    finally:
+        REQUEST_LIMIT.seconds = before
 
-    def limit(request: Any) -> None:
-        # Per request, because the client asks for listings with an explicit "no limit".
-        limits = request.extensions.get("timeout", {})
-        request.extensions["timeout"] = {name: seconds if set_ is None else set_ for name, set_ in limits.items()}
+
+def install_time_limit() -> None:
+    """Make huggingface_hub's shared client obey `time_limit`, for the whole process; the client itself has no limit."""
 
     def limited():  # type: ignore[no-untyped-def]
         client = default_client_factory()
-        client.event_hooks["request"].append(limit)
+        client.event_hooks["request"].append(_limit)
         client.event_hooks["response"].append(_stop_if_busy)
         return client
 
     set_client_factory(limited)
-    try:
-        yield
-    finally:
-        set_client_factory(default_client_factory)
+
+
+def _limit(request: Any) -> None:
+    # Per request, because the client asks for listings with an explicit "no limit".
+    seconds, limits = REQUEST_LIMIT.seconds, request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {name: seconds if set_ is None else set_ for name, set_ in limits.items()}
 
 
 def _stop_if_busy(response: Any) -> None:
-    """Raise where the client would otherwise ask again at once and forever: two repositories made at a time."""
+    """Raise where the client would retry at once and forever: two repositories created at the same time."""
     if response.status_code == 409 and response.url.path == "/api/repos/create":
         response.read()
         if "another conflicting operation" in response.text:
@@ -158,7 +165,7 @@ def _stop_if_busy(response: Any) -> None:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Silence for kilobytes; a bar is for what takes long."""
+    """No progress bar for kilobytes."""
     if are_progress_bars_disabled():
         yield
         return
@@ -175,13 +182,13 @@ def is_transient(error: BaseException) -> bool:
     if status is not None:
         return status in {408, 409, 429} or status >= 500
     if isinstance(error, json.JSONDecodeError):
-        return True  # an answer that is not the Hub's: a proxy's error page, or half of one
+        return True  # not an answer of the Hub: a proxy's error page, or a truncated one
     reasons = [error, *([error.__cause__] if error.__cause__ else [])]
     return any(is_unreachable(reason) and not isinstance(reason, OfflineModeIsEnabled) for reason in reasons)
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds that the Hub asks to wait, from `Retry-After` or `RateLimit`."""
+    """The seconds to wait that the Hub asks for in `Retry-After` or `RateLimit`."""
     if not isinstance(error, HfHubHTTPError) or error.response is None:
         return None
     headers = error.response.headers
@@ -189,3 +196,7 @@ def retry_after(error: BaseException) -> float | None:
         r"\s*(\d+)\s*", headers.get("Retry-After", "")
     )
     return float(found[1]) if found else None
+
+
+if REQUEST_LIMIT.install:
+    install_time_limit()

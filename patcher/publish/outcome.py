@@ -1,4 +1,4 @@
-"""Finds out what became of a commit: whether it is there although nobody said so, and what a person has to know."""
+"""Finds out whether a commit landed although its answer was lost, and what the user has to know."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from patcher.publish.target import open_pull_request
 from patcher.source.hub_errors import status_of
 
 COMMITTED, LANDED, NOTHING = "committed", "landed", "nothing to do"
-# A commit whose answer was lost may still be under way: look this often, this many seconds apart.
-_LOOKS, _BETWEEN = 3, 1.0
+# A commit whose answer was lost may still be in progress: check this often, this many seconds apart.
+_CHECKS, _INTERVAL = 3, 1.0
 
 
 @dataclass(frozen=True)
 class Committed:
-    """How it ended. `case`: `committed`, `landed` (the answer was lost, the commit is there) or `nothing to do`."""
+    """How publishing ended. `case`: `committed`, `landed` (only the answer was lost) or `nothing to do`."""
 
     case: str
     commit: str
@@ -28,7 +28,7 @@ class Committed:
 
 @dataclass
 class Steps:
-    """What has been done so far, for an error or somebody who interrupts. `parent` is set once a commit may be sent."""
+    """What has been done so far, for errors and interruptions. `parent` is set once a commit may be sent."""
 
     done: list[str] = field(default_factory=list)
     parent: str | None = None
@@ -36,61 +36,67 @@ class Steps:
 
 
 def may_have_landed(error: Exception) -> bool:
-    """Whether the error leaves open what became of the commit; a plain refusal does not."""
+    """Whether the commit may have landed despite the error; after a plain refusal it has not."""
     return is_transient(error) or status_of(error) == 412
 
 
-def look(plan: PublishPlan, hub: Hub, parent: str, opens_pr: bool, error: Exception) -> Committed | None:
-    """Find out whether the commit is there although its answer did not come. Raises PublishError for a race."""
+def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> Committed | None:
+    """The commit, if it landed although its answer was lost. Raises PublishError after a concurrent update."""
     stale = status_of(error) == 412
-    for turn in range(1 if stale or status_of(error) == 429 else _LOOKS):
+    for turn in range(1 if stale or status_of(error) == 429 else _CHECKS):
         if turn:
-            time.sleep(_BETWEEN * min(1.0, hub.retry.wait))
+            time.sleep(_INTERVAL * min(1.0, hub.retry.first_delay))
         try:
-            found = landed_pr(plan, hub) if opens_pr else landed(plan, hub, parent)
+            found = find_landed_commit(plan, hub, parent)
         except PatcherError:
             raise
         except Exception as silence:
             raise PublishError(
                 f"The Hub did not answer for {plan.repo_id}, and can't be asked whether the commit landed.",
-                "Run the same command again: it looks first, and never commits twice.",
+                "Run the same command again: it checks first, and never commits twice.",
             ) from silence
         if found is not None:
             return found
     if stale:
-        raise race(plan) from error
+        raise concurrent_update(plan) from error
     return None
 
 
-def landed(plan: PublishPlan, hub: Hub, parent: str) -> Committed | None:
-    """The child of `parent` on the branch, if it holds exactly what was to be committed."""
+def find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed | None:
+    """The child of `parent` on the branch, or the pull request of this account, with exactly the planned content.
+
+    None where there is none. Raises PublishError for a child of `parent` with other content.
+    """
+    if plan.opens_pr:
+        return _find_landed_pull_request(plan, hub)
     if hub.head(plan.repo_id, plan.target.revision) == parent:
         return None
-    history = hub.ask(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
+    history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
     ids = [commit.commit_id for commit in history]
     child = ids[ids.index(parent) - 1] if parent in ids[1:] else None
-    if child is None or not _holds(plan, hub, child):
-        raise race(plan)
+    if child is None or not _is_as_planned(plan, hub, child):
+        raise concurrent_update(plan)
     return Committed(LANDED, child, plan.target.pull_request, plan)
 
 
-def landed_pr(plan: PublishPlan, hub: Hub) -> Committed | None:
+def _find_landed_pull_request(plan: PublishPlan, hub: Hub) -> Committed | None:
     number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
     if number is None:
         return None
     head = hub.head(plan.repo_id, f"refs/pr/{number}")
-    return Committed(LANDED, head, number, plan) if _holds(plan, hub, head) else None
+    return Committed(LANDED, head, number, plan) if _is_as_planned(plan, hub, head) else None
 
 
-def _holds(plan: PublishPlan, hub: Hub, commit: str) -> bool:
+def _is_as_planned(plan: PublishPlan, hub: Hub, commit: str) -> bool:
     files = hub.files(plan.repo_id, commit)
-    gone = (operation.path for operation in plan.operations if operation.op == "delete")
-    return all(piece.equals(files.get(piece.path)) for piece in plan.wanted) and not any(path in files for path in gone)
+    deleted = (operation.path for operation in plan.operations if operation.op == "delete")
+    return all(file.equals(files.get(file.path)) for file in plan.wanted) and not any(path in files for path in deleted)
 
 
-def race(plan: PublishPlan) -> PublishError:
+def concurrent_update(plan: PublishPlan) -> PublishError:
+    """The error for a target that changed between plan and commit."""
     return PublishError(
-        f"{plan.repo_id} was changed by somebody else meanwhile; nothing of this was written to it.",
+        f"{plan.repo_id} was changed by somebody else meanwhile; nothing was written to it.",
         "Run the same command again to see the plan against what is there now.",
     )
 
@@ -104,19 +110,18 @@ def with_steps(error: PatcherError, steps: Steps) -> PatcherError:
 
 
 def interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
-    """What a person who pressed Ctrl-C has to know: whether there is a commit."""
+    """What to tell a user who pressed Ctrl-C: whether there is a commit."""
     made = "; ".join(steps.done)
-    again = "Run the same command again; it goes on from there."
+    again = "Run the same command again; it continues from there."
     commit = steps.commit
     if commit is None and steps.parent is not None:
         once = replace(hub, retry=replace(hub.retry, tries=1))
-        opens_pr = plan.options.create_pr and plan.target.pull_request is None
         try:
-            found = landed_pr(plan, once) if opens_pr else landed(plan, once, steps.parent)
+            found = find_landed_commit(plan, once, steps.parent)
         except Exception:
             return Interrupted(
-                f"Interrupted while the commit to {plan.repo_id} was under way; whether it landed is not known.",
-                "Run the same command again: it looks first, and never commits twice.",
+                f"Interrupted while the commit to {plan.repo_id} was in progress; whether it landed is not known.",
+                "Run the same command again: it checks first, and never commits twice.",
             )
         commit = found.commit if found else None
     if commit is not None:

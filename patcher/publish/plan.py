@@ -1,18 +1,18 @@
-"""The plan of a publication: what one commit would hold and what it would do to the target. Writes nothing."""
+"""The plan of a publication: what one commit would contain and change in the target. Writes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import unified_diff
-from typing import Any
 
-from patcher.constants import CARD, RECORD, SCHEMA_VERSION
+from patcher.codec import json_field
+from patcher.constants import CARD, RECORD
 from patcher.documents import card as cards
 from patcher.errors import PatcherError, PublishError, UsageError
 from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Hub
-from patcher.publish.operations import NOT_PUBLISHED, Operation, Piece, decide, pieces, public
+from patcher.publish.operations import NOT_PUBLISHED, Operation, PublishedFile, decide, public, published_files
 from patcher.publish.preflight import (
     Account,
     check_access,
@@ -20,10 +20,10 @@ from patcher.publish.preflight import (
     check_names,
     check_report,
     find_origin,
+    get_account,
     unrecorded,
-    who,
 )
-from patcher.publish.target import Target, look
+from patcher.publish.target import Target, inspect_target
 from patcher.source.hub_errors import from_publishing
 from patcher.verify.report import Report
 
@@ -33,7 +33,7 @@ _LONGEST_DIFF = 30_000
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """What a user may ask for beyond a commit on main. `revision` is a branch, `tag` is put on the commit."""
+    """Options beyond a commit on main. `revision` is a branch, `tag` is put on the commit."""
 
     private: bool = False
     create_pr: bool = False
@@ -48,98 +48,124 @@ class PublishOptions:
 
 @dataclass(frozen=True)
 class PublishPlan:
-    """What would be committed. `case` is new, equal, update (of our own) or replace (of somebody else's content).
+    """What would be committed. `case` is new, equal, update (of our own) or replace (of another publisher's content).
 
-    `kept` maps each file of the target that stays as it is to the reason; `diff` is against the target, or against the
-    source where the target is new.
+    `kept` maps each file of the target that is left unchanged to the reason. `diff` is against the target, or against
+    the source where the target is new. `message` and `description` are those of the commit.
     """
 
-    target: Target
-    account: Account
-    case: str
-    operations: tuple[Operation, ...]
-    pieces: tuple[Piece, ...]
-    kept: Mapping[str, str]
-    notes: tuple[str, ...]
-    diff: str
-    model: PatchedModel
-    card: str
-    message: str
-    description: str
-    options: PublishOptions = PublishOptions()
+    target: Target = json_field(omit=True)
+    account: Account = json_field(write=lambda account: account.name)
+    case: str = json_field()
+    operations: tuple[Operation, ...] = json_field()
+    files: tuple[PublishedFile, ...] = json_field(omit=True)
+    kept: Mapping[str, str] = json_field(write=lambda kept: [{"path": path, "reason": kept[path]} for path in kept])
+    notes: tuple[str, ...] = json_field()
+    diff: str = json_field()
+    model: PatchedModel = json_field(omit=True)
+    card: str = json_field(omit=True)
+    message: str = json_field(key="commit_message")
+    description: str = json_field(omit=True)
+    options: PublishOptions = json_field(omit=True, default=PublishOptions())
+
+    json_properties = (
+        "repo_id",
+        "private",
+        "revision",
+        "parent_commit",
+        "create_pr",
+        "tag",
+        "bytes_uploaded",
+        "bytes_copied",
+    )
 
     @property
     def repo_id(self) -> str:
+        """The repository that gets the commit."""
         return self.target.repo_id
 
     @property
+    def private(self) -> bool:
+        """Whether the repository is private, or will be made so."""
+        return self.options.private if self.target.private is None else self.target.private
+
+    @property
+    def revision(self) -> str:
+        """The branch, or the reference of the pull request, that gets the commit."""
+        return self.target.revision
+
+    @property
+    def parent_commit(self) -> str | None:
+        """The commit on top of which the new one is put; None where there is no repository yet."""
+        return self.target.head
+
+    @property
+    def create_pr(self) -> bool:
+        """Whether the commit goes on a pull request."""
+        return self.options.create_pr
+
+    @property
+    def opens_pr(self) -> bool:
+        """Whether the commit opens a pull request, because there is none to continue."""
+        return self.create_pr and self.target.pull_request is None
+
+    @property
+    def tag(self) -> str | None:
+        """The tag that the commit gets."""
+        return self.options.tag
+
+    @property
     def bytes_uploaded(self) -> int:
+        """Bytes that this machine sends."""
         return sum(operation.size for operation in self.operations if operation.op == "upload")
 
     @property
     def bytes_copied(self) -> int:
+        """Bytes that the Hub copies from the source."""
         return sum(operation.size for operation in self.operations if operation.op == "copy")
 
     @property
-    def wanted(self) -> tuple[Piece, ...]:
-        """The files that stand at the target afterwards, without those that are kept there."""
-        return tuple(piece for piece in self.pieces if piece.path not in self.kept)
+    def wanted(self) -> tuple[PublishedFile, ...]:
+        """The files of this model that are in the target afterwards, without those that are kept there."""
+        return tuple(file for file in self.files if file.path not in self.kept)
 
     @property
     def tag_missing(self) -> bool:
-        return self.options.tag is not None and self.options.tag not in self.target.tags
-
-    def as_json(self) -> dict[str, Any]:
-        target = self.target
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "repo_id": self.repo_id,
-            "account": self.account.name,
-            "case": self.case,
-            "private": self.options.private if target.private is None else target.private,
-            "revision": target.revision,
-            "parent_commit": target.head,
-            "create_pr": self.options.create_pr,
-            "tag": self.options.tag,
-            "operations": [operation.as_json() for operation in self.operations],
-            "bytes_uploaded": self.bytes_uploaded,
-            "bytes_copied": self.bytes_copied,
-            "kept": [{"path": path, "reason": reason} for path, reason in self.kept.items()],
-            "notes": list(self.notes),
-            "commit_message": self.message,
-            "diff": self.diff,
-        }
+        """Whether the tag has still to be made."""
+        return self.tag is not None and self.tag not in self.target.tags
 
 
 def make_plan(
     model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
 ) -> PublishPlan:
-    """Check everything that can be checked without writing, and decide what the commit would hold.
+    """Check everything that can be checked without writing, and decide what the commit would contain.
 
-    Raises UsageError, PublishError, AccessDenied and HubUnreachable for what stands in the way.
+    Raises UsageError, PublishError, AccessDenied or HubUnreachable where something prevents it.
     """
     if options.create_pr and (options.tag or options.private):
         raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
     check_names(model, repo_id, options.revision)
-    check_report(model, report, options.unverified)
+    check_report(model, report, unverified=options.unverified)
     text = _card(model, report, repo_id, options.tag)
     check_licence(model, text)
-    account = who(hub)
+    account = get_account(hub)
     try:
-        target = look(hub, repo_id, options.revision, account.name if options.create_pr else None)
-        check_access(hub, account, target, options.create_pr)
-        origin = find_origin(hub, model, options.upload_weights)
+        target = inspect_target(hub, repo_id, options.revision, account.name if options.create_pr else None)
+        check_access(hub, account, target, create_pr=options.create_pr)
+        origin = find_origin(hub, model, upload_weights=options.upload_weights)
     except PatcherError:
         raise
     except Exception as error:
         raise from_publishing(error, repo_id) from error
     _check_target(model, target, options)
-    wanted = pieces(model, report, text)
+    wanted = published_files(model, report, text)
     kept = _kept(target, wanted, options)
     case = NEW if target.empty else UPDATE if target.is_ours(model) else REPLACE
-    operations = decide(wanted, target.files, model, origin, frozenset(kept), target.published, case == REPLACE)
-    gone = {operation.path for operation in operations if operation.op == "delete"}
-    others = set(target.files) - {piece.path for piece in wanted} - gone - NOT_PUBLISHED
+    operations = decide(
+        wanted, target.files, model, origin, frozenset(kept), target.published, replacing=case == REPLACE
+    )
+    deleted = {operation.path for operation in operations if operation.op == "delete"}
+    others = set(target.files) - {file.path for file in wanted} - deleted - NOT_PUBLISHED
     notes = [f"{path} is not in {RECORD} and is not published" for path in unrecorded(model)]
     if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
         notes.append(f"the weights are uploaded: {origin.refusal}")
@@ -150,7 +176,7 @@ def make_plan(
         account=account,
         case=case if operations else EQUAL,
         operations=operations,
-        pieces=wanted,
+        files=wanted,
         kept={**kept, **{path: "not part of this model" for path in sorted(others)}},
         notes=tuple(notes),
         diff=model.diff if target.empty else _diff(target, wanted, frozenset(kept)),
@@ -169,12 +195,12 @@ def make_plan(
 
 
 def with_operations(plan: PublishPlan, operations: tuple[Operation, ...], note: str) -> PublishPlan:
-    """The same plan on another way."""
+    """The same plan with other operations, and a note on why."""
     return replace(plan, operations=operations, notes=(*plan.notes, note))
 
 
 def _card(model: PatchedModel, report: Report | None, repo_id: str, tag: str | None) -> str:
-    """The card to publish: written anew for its place, unless somebody edited the one in the folder."""
+    """The card to publish: rendered for the target, unless the one in the folder was edited."""
     path = model.folder / CARD
     return cards.render(public(model), report, repo_id, tag) if cards.is_ours(path) else path.read_text("utf-8")
 
@@ -188,28 +214,28 @@ def _check_target(model: PatchedModel, target: Target, options: PublishOptions) 
     if not target.empty and not target.is_ours(model) and not options.force:
         what = "a patched model of another source" if target.record else "something else"
         raise PublishError(
-            f"{target.repo_id} holds {what}; it was left as it is.",
+            f"{target.repo_id} holds {what}; it was left unchanged.",
             "Choose another name, or add --force to replace it.",
         )
 
 
-def _kept(target: Target, wanted: tuple[Piece, ...], options: PublishOptions) -> dict[str, str]:
+def _kept(target: Target, wanted: tuple[PublishedFile, ...], options: PublishOptions) -> dict[str, str]:
     there = target.texts.get(CARD)
     if there is None or options.replace_card or cards.is_sealed(there.decode("utf-8", "replace")):
         return {}
-    same = any(piece.path == CARD and piece.equals(target.files[CARD]) for piece in wanted)
+    same = any(file.path == CARD and file.equals(target.files[CARD]) for file in wanted)
     return {} if same else {CARD: "edited by hand; --replace-card writes it anew"}
 
 
-def _diff(target: Target, wanted: tuple[Piece, ...], kept: frozenset[str]) -> str:
-    """The card and the code at the target against what would stand there."""
+def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: frozenset[str]) -> str:
+    """The changes to the card and the code of the target, as a unified diff."""
     parts: list[str] = []
-    for piece in wanted:
-        if piece.path in kept or not (piece.path == CARD or piece.path.endswith(".py")):
+    for file in wanted:
+        if file.path in kept or not (file.path == CARD or file.path.endswith(".py")):
             continue
-        before = target.texts.get(piece.path, b"").decode("utf-8", "replace").splitlines(True)
-        after = piece.read().decode("utf-8", "replace").splitlines(True)
-        parts += unified_diff(before, after, f"a/{piece.path}", f"b/{piece.path}")
+        before = target.texts.get(file.path, b"").decode("utf-8", "replace").splitlines(keepends=True)
+        after = file.read().decode("utf-8", "replace").splitlines(keepends=True)
+        parts += unified_diff(before, after, f"a/{file.path}", f"b/{file.path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in parts)
 
 
@@ -220,7 +246,7 @@ def _message(model: PatchedModel, case: str) -> str:
 
 
 def _description(model: PatchedModel, report: Report | None) -> str:
-    """The body of the commit, and of a pull request: the way from the source, the checks and the diff."""
+    """The body of the commit or pull request: where the model comes from, the checks and the diff."""
     cap = model.soft_cap
     what = f"Removed: `{cap.expression}` at line {cap.line} of `{cap.file}`." if cap else "The cap stays."
     how = "converted from pickles, tensor by tensor" if model.converted else "byte for byte"
@@ -231,5 +257,5 @@ def _description(model: PatchedModel, report: Report | None) -> str:
         lines += ["| check | passed | detail |", "|---|---|---|"]
         lines += [f"| `{c.name}` | {'yes' if c.passed else '**no**'} | {c.detail} |" for c in report.checks] + [""]
     diff = model.diff.rstrip("\n")
-    cut = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF].rpartition("\n")[0] + "\n(shortened)"
-    return "\n".join([*lines, "````diff", cut, "````", ""])
+    shown = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF].rpartition("\n")[0] + "\n(shortened)"
+    return "\n".join([*lines, "````diff", shown, "````", ""])

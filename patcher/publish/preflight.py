@@ -1,4 +1,4 @@
-"""Everything that can be refused before anything is written: the folder, the account, the target."""
+"""Refuses what can be refused before anything is written: the folder, the account, the target."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import ModelCard, get_token, parse_hf_uri
+from huggingface_hub import get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
-from yaml import YAMLError
 
 from patcher.constants import DRAWN, RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
@@ -19,20 +17,24 @@ from patcher.publish.hub import Hub
 from patcher.publish.operations import NOT_PUBLISHED, Origin
 from patcher.publish.target import Target
 from patcher.source.hub_errors import from_hub, from_publishing, status_of
+from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Report
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who publishes. `namespaces` maps each namespace of this account to its role there."""
+    """The account that publishes. `namespaces` maps each namespace that it belongs to to its role there."""
 
     name: str
     namespaces: Mapping[str, str]
 
 
 def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
-    """Refuse a name that can't be one, a revision that is no branch, and the source itself."""
+    """Refuse an invalid name, a revision that is not a branch, and the source itself.
+
+    Raises UsageError or PublishError.
+    """
     try:
         plain = parse_hf_uri(f"hf://{repo_id}").id == repo_id and repo_id.count("/") == 1
     except (HfUriError, HFValidationError):
@@ -45,10 +47,10 @@ def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
         raise PublishError(f"{repo_id} is the source of this model.", "Publish under another name.")
 
 
-def check_report(model: PatchedModel, report: Report | None, unverified: bool) -> None:
-    """Refuse what was not verified, did not pass, or is not made of the bytes that were verified.
+def check_report(model: PatchedModel, report: Report | None, *, unverified: bool) -> None:
+    """Refuse a folder that was not verified, did not pass, or has changed since it was verified.
 
-    Every hash is computed here and now. Raises PublishError.
+    Every hash is computed anew. Raises PublishError.
     """
     again = f"Run `patcher verify {model.folder}` and publish after that."
     if report is None and not unverified:
@@ -85,7 +87,7 @@ def check_report(model: PatchedModel, report: Report | None, unverified: bool) -
 
 
 def unrecorded(model: PatchedModel) -> tuple[str, ...]:
-    """Files in the folder that the record does not know, and that are therefore not published."""
+    """Files in the folder that the record does not list, which are therefore not published."""
     known = {file.path for file in model.files} | {"README.md", RECORD, REPORT} | DRAWN
     folder = Path(model.folder)
     found = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cache" not in path.parts)
@@ -93,9 +95,9 @@ def unrecorded(model: PatchedModel) -> tuple[str, ...]:
 
 
 def check_licence(model: PatchedModel, card: str) -> None:
-    """Refuse a card that does not carry over the licence of the source. Raises PublishError."""
-    wanted = model.record["base_card"].get("license")
-    found = metadata(card).get("license")
+    """Refuse a card without the licence of the source. Raises PublishError."""
+    wanted = model.base_card.get("license")
+    found = read_metadata(card).get("license")
     if wanted is not None and found != wanted:
         raise PublishError(
             f"The source is under {wanted!r} and the card says {found!r}.",
@@ -103,35 +105,26 @@ def check_licence(model: PatchedModel, card: str) -> None:
         )
 
 
-def metadata(card: str) -> dict[str, Any]:
-    """The metadata of a card; empty where there is none or it can't be read."""
-    if not card.lstrip().startswith("---"):
-        return {}
-    try:
-        return dict(ModelCard(card, ignore_metadata_errors=True).data.to_dict())  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, YAMLError):
-        return {}
-
-
-def who(hub: Hub) -> Account:
+def get_account(hub: Hub) -> Account:
     """The account behind the token. Raises AccessDenied where there is none, or its token can only read."""
     if get_token() is None:
         raise AccessDenied("No token: publishing needs an account on the Hub.", "Run `hf auth login`, or set HF_TOKEN.")
     try:
-        answer = hub.ask(hub.api.whoami)
+        answer = hub.call_with_retry(hub.api.whoami)
     except Exception as error:
         raise from_publishing(error, "the Hub") from error
     name = str(answer["name"])
     token = (answer.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read":
         raise AccessDenied(
-            f"The token of {name} can only read.", "Make one that can write on https://huggingface.co/settings/tokens."
+            f"The token of {name} can only read.",
+            "Create one that can write on https://huggingface.co/settings/tokens.",
         )
     organisations = {str(org["name"]): str(org.get("roleInOrg")) for org in answer.get("orgs") or []}
     return Account(name, {name: "admin", **organisations})
 
 
-def check_access(hub: Hub, account: Account, target: Target, create_pr: bool) -> None:
+def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool) -> None:
     """Refuse a target that this account can't write to. Raises AccessDenied and PublishError."""
     namespace = target.repo_id.split("/")[0]
     if not target.exists:
@@ -147,7 +140,7 @@ def check_access(hub: Hub, account: Account, target: Target, create_pr: bool) ->
     if create_pr:
         return
     try:
-        hub.ask(lambda: hub.api.auth_check(target.repo_id, write=True))
+        hub.call_with_retry(lambda: hub.api.auth_check(target.repo_id, write=True))
     except Exception as error:
         if status_of(error) == 403:
             raise AccessDenied(
@@ -156,8 +149,8 @@ def check_access(hub: Hub, account: Account, target: Target, create_pr: bool) ->
         raise from_publishing(error, target.repo_id) from error
 
 
-def find_origin(hub: Hub, model: PatchedModel, upload_weights: bool) -> Origin:
-    """The large files that the Hub can copy from the source, or the reason why there are none."""
+def find_origin(hub: Hub, model: PatchedModel, *, upload_weights: bool) -> Origin:
+    """The large files that the Hub can copy from the source, or the reason why it can't."""
     repo_id, revision = model.source.repo_id, model.source.revision
     if upload_weights:
         return Origin({}, "--upload-weights was given")

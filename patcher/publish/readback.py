@@ -1,15 +1,16 @@
-"""Reads a publication back and holds it against what was to be there; trusts no answer of the commit itself."""
+"""Reads a publication back and compares it with the plan; does not trust the answer to the commit."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+
+from huggingface_hub import ModelCardData
 
 from patcher.constants import CARD
 from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
-from patcher.publish.preflight import metadata
+from patcher.source.metadata import read_metadata
 
 _CARD_KEYS = (
     "license",
@@ -25,26 +26,23 @@ _CARD_KEYS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `passed` is None where it could not be looked at; `detail` says what was found."""
+    """One thing that was checked. `passed` is None where it could not be checked; `detail` says what was found."""
 
     name: str
     passed: bool | None
     detail: str
 
-    def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "passed": self.passed, "detail": self.detail}
-
 
 def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
-    """Look at the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
+    """Check the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
     listed = hub.files(plan.repo_id, commit)
-    missing = [piece.path for piece in plan.wanted if piece.path not in listed]
-    sizes = [piece.path for piece in plan.wanted if piece.path not in missing and listed[piece.path].size != piece.size]
-    large = [piece for piece in plan.wanted if piece.path in listed and listed[piece.path].sha256 is not None]
-    small = [piece for piece in plan.wanted if piece.path in listed and listed[piece.path].sha256 is None]
-    other = [piece.path for piece in large if listed[piece.path].sha256 != piece.sha256]
-    content = hub.read(plan.repo_id, commit, [piece.path for piece in small])
-    damaged = [piece.path for piece in small if hashlib.sha256(content[piece.path]).hexdigest() != piece.sha256]
+    missing = [file.path for file in plan.wanted if file.path not in listed]
+    sizes = [file.path for file in plan.wanted if file.path not in missing and listed[file.path].size != file.size]
+    large = [file for file in plan.wanted if file.path in listed and listed[file.path].sha256 is not None]
+    small = [file for file in plan.wanted if file.path in listed and listed[file.path].sha256 is None]
+    other = [file.path for file in large if listed[file.path].sha256 != file.sha256]
+    content = hub.read(plan.repo_id, commit, [file.path for file in small])
+    damaged = [file.path for file in small if hashlib.sha256(content[file.path]).hexdigest() != file.sha256]
     kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
     return (
         finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
@@ -56,17 +54,20 @@ def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
 
 
 def finding(name: str, wrong: list[str], fine: str) -> Finding:
-    """Passed where nothing is wrong; otherwise the detail names what is."""
-    return Finding(name, not wrong, f"not so: {', '.join(wrong)}" if wrong else fine)
+    """Passed where `wrong` is empty; otherwise the detail names what is in it."""
+    return Finding(name, not wrong, f"mismatch: {', '.join(wrong)}" if wrong else fine)
 
 
 def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
-    """Whether the Hub understood the metadata of the card as they were meant."""
-    info = hub.ask(lambda: hub.api.model_info(plan.repo_id, revision=commit))
+    """Whether the Hub parsed the metadata of the card as written."""
+    info = hub.call_with_retry(lambda: hub.api.model_info(plan.repo_id, revision=commit))
     parsed = info.card_data.to_dict() if info.card_data is not None else {}  # type: ignore[no-untyped-call]
     text = plan.target.texts.get(CARD, b"").decode("utf-8", "replace") if CARD in plan.kept else plan.card
-    meant = metadata(text)
-    wrong = [key for key in _CARD_KEYS if parsed.get(key) != meant.get(key)]
+    written = {key: value for key, value in read_metadata(text).items() if key in _CARD_KEYS}
+    expected = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
+    wrong = [key for key in _CARD_KEYS if parsed.get(key) != expected.get(key)]
     return finding(
-        "card_understood", wrong, ", ".join(f"{key} {meant[key]}" for key in ("license", "base_model") if key in meant)
+        "card_understood",
+        wrong,
+        ", ".join(f"{key} {expected[key]}" for key in ("license", "base_model") if key in expected),
     )

@@ -1,10 +1,10 @@
-"""What stands at the place to publish to, and whose it is. Only reads."""
+"""The state of the repository to publish to, and who published there. Only reads."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
@@ -23,8 +23,9 @@ MAIN = "main"
 class Target:
     """A repository at one revision.
 
-    `revision` is what the commit goes on: a branch, or `refs/pr/N` of our own open pull request. `head` is its commit,
-    None where there is no repository; `branch_missing` where the branch is still to be made from main.
+    `revision` gets the commit: a branch, or `refs/pr/N` of our own open pull request. `head` is its commit, None where
+    there is no repository. `branch_missing`: the branch has to be created from main. `texts` are the contents of the
+    record, the card and the code, `tags` the commits by tag.
     """
 
     repo_id: str
@@ -39,11 +40,12 @@ class Target:
 
     @property
     def exists(self) -> bool:
+        """Whether there is a repository."""
         return self.head is not None
 
     @property
     def empty(self) -> bool:
-        """Whether nothing but what the Hub itself put there is in it."""
+        """Whether it has no files but those that the Hub itself creates."""
         return not set(self.files) - NOT_PUBLISHED
 
     @property
@@ -67,42 +69,44 @@ class Target:
             return frozenset()
 
     def is_ours(self, model: PatchedModel) -> bool:
-        """Whether an earlier publication of a model from the same source stands there."""
+        """Whether it has an earlier publication of a model from the same source."""
         return self.record is not None and self.record["source"]["repo_id"] == model.source.repo_id
 
 
-def look(hub: Hub, repo_id: str, branch: str | None, pull_request_of: str | None = None) -> Target:
-    """Read the target. `pull_request_of` is the account whose open pull request on the branch is to be continued."""
+def inspect_target(hub: Hub, repo_id: str, branch: str | None, pull_request_of: str | None = None) -> Target:
+    """Read the target. `pull_request_of`: the account whose open pull request on the branch gets the commit."""
     wanted = branch or MAIN
     try:
-        info = hub.ask(lambda: hub.api.model_info(repo_id))
-        refs = hub.ask(lambda: hub.api.list_repo_refs(repo_id))
+        info = hub.call_with_retry(lambda: hub.api.model_info(repo_id))
+        refs = hub.call_with_retry(lambda: hub.api.list_repo_refs(repo_id))
     except RepositoryNotFoundError:
         return Target(repo_id, wanted)
     tags = {tag.name: tag.target_commit for tag in refs.tags}
     head = _head(refs, wanted)
     missing = head is None
     if missing and pull_request_of is not None:
-        raise PublishError(f"{repo_id} has no branch {wanted!r}.", "A pull request needs a branch that is there.")
+        raise PublishError(f"{repo_id} has no branch {wanted!r}.", "A pull request needs an existing branch.")
     target = Target(repo_id, wanted, head or str(info.sha), bool(info.private), missing, tags=tags)
     if pull_request_of is not None and (number := open_pull_request(hub, repo_id, pull_request_of, wanted)):
         revision = f"refs/pr/{number}"
         at = hub.head(repo_id, revision)
-        target = Target(repo_id, revision, at, target.private, False, number, tags=tags)
+        target = replace(target, revision=revision, head=at, branch_missing=False, pull_request=number)
     assert target.head is not None
     files = hub.files(repo_id, target.head)
     texts = hub.read(repo_id, target.head, [path for path in files if _is_shown(path, files[path])])
-    return Target(**{**vars(target), "files": files, "texts": texts})
+    return replace(target, files=files, texts=texts)
 
 
 def open_pull_request(hub: Hub, repo_id: str, account: str, branch: str) -> int | None:
-    """The newest open pull request on the branch that this account made with this tool."""
-    found = hub.ask(lambda: list(hub.api.get_repo_discussions(repo_id, author=account, discussion_type="pull_request")))
+    """The number of the newest open pull request on the branch that this account opened with this tool."""
+    found = hub.call_with_retry(
+        lambda: list(hub.api.get_repo_discussions(repo_id, author=account, discussion_type="pull_request"))
+    )
     for discussion in sorted(found, key=lambda one: -one.num):
         if discussion.status not in {"open", "draft"}:
             continue
         revision = f"refs/pr/{discussion.num}"
-        details = hub.ask(lambda number=discussion.num: hub.api.get_discussion_details(repo_id, number))  # type: ignore
+        details = hub.call_with_retry(lambda number=discussion.num: hub.api.get_discussion_details(repo_id, number))  # type: ignore
         if (details.target_branch or f"refs/heads/{MAIN}") != f"refs/heads/{branch}":
             continue
         try:
@@ -120,5 +124,5 @@ def _head(refs: GitRefs, branch: str) -> str | None:
 
 
 def _is_shown(path: str, entry: Entry) -> bool:
-    """Whether a difference in this file is to be shown, or its content decides whose the target is."""
+    """Whether the plan shows a diff of this file, or its content decides whose the target is."""
     return entry.sha256 is None and (path in {CARD, RECORD} or path.endswith(".py"))

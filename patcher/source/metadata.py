@@ -1,31 +1,30 @@
-"""Reads the YAML at the top of somebody else's card, in bounded time and memory."""
+"""The one reader of the YAML metadata at the top of a model card, in bounded time and memory."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?<=\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _MAX_BLOCK = 65_536  # characters
 _MAX_DEPTH = 20
 
 
-def read_metadata(card: str) -> dict[str, Any]:
-    """The metadata of a card; empty where it has none that can be read, or one that was made to exhaust its reader.
+def split_card(card: str) -> tuple[str, str]:
+    """The YAML between the two `---` lines at the top of a card, "" where there is none, and what follows it."""
+    found = _FRONT_MATTER.match(card)
+    return (found[1], card[found.end() :]) if found else ("", card)
 
-    Aliases are not accepted: ten lines of them stand for gigabytes ("billion laughs").
+
+def read_metadata(card: str) -> dict[str, Any]:
+    """The metadata of a card; empty where there is none, where it can't be read or where it exceeds the limits.
+
+    The limits are on its length and depth. Aliases are refused: ten lines of them can expand to gigabytes ("billion
+    laughs").
     """
-    lines = iter(card[: _MAX_BLOCK * 2].lstrip().splitlines())
-    if next(lines, "").rstrip() != "---":
-        return {}
-    block: list[str] = []
-    for line in lines:
-        if line.rstrip() == "---":
-            break
-        block.append(line)
-    else:
-        return {}
-    text = "\n".join(line for line in block if line.strip())
+    text = "\n".join(line for line in split_card(card)[0].splitlines() if line.strip())
     try:
         if len(text) > _MAX_BLOCK or not _is_plain(text):
             return {}

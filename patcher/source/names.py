@@ -1,4 +1,4 @@
-"""What the files of a model, and the classes that its configuration names, may be called."""
+"""Which names of files, repositories and classes of a model can be trusted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", 
 
 
 def check_names(paths: Iterable[str], source: object) -> None:
-    """Refuse a model with a file name that leads out of its folder or means another file on some system.
+    """Refuse a model with a file name that escapes its folder or means another file on some system.
 
-    The folder that is written has to be the same model on Linux, macOS and Windows. Raises SourceError.
+    The output folder has to be the same model on Linux, macOS and Windows. Raises SourceError.
     """
     seen: dict[str, str] = {}
     for path in paths:
@@ -26,7 +26,7 @@ def check_names(paths: Iterable[str], source: object) -> None:
             raise _refused(source, f"names a file {path!r}, {why}")
         same = unicodedata.normalize("NFC", path).casefold()
         if same in seen:
-            raise _refused(source, f"names both {seen[same]!r} and {path!r}, one file where case does not count")
+            raise _refused(source, f"names both {seen[same]!r} and {path!r}, which are one file where case is ignored")
         seen[same] = path
         if len(seen) > MAX_FILES:
             raise _refused(source, f"has more than {MAX_FILES:,} files")
@@ -40,13 +40,13 @@ def why_unsafe(path: str) -> str | None:
     if "\\" in path:
         return "with a backslash, which separates folders on Windows"
     if not path.isprintable():
-        return "with a character that can't be seen"
+        return "with an invisible character"
     if any(part in {"", ".", ".."} for part in parts):
-        return "which leads out of its folder"
+        return "which escapes its folder"
     if any(part.endswith((".", " ")) or _DEVICE.fullmatch(part) for part in parts):
         return "which is another file on Windows"
     if any(part.casefold() in {".git", "git~1"} for part in parts):
-        return "which git would obey"
+        return "which git would use as its own"
     if any(len(part.encode()) > 255 for part in parts) or len(path.encode()) > 1024:
         return "which is too long"
     return None
@@ -61,14 +61,14 @@ def check_auto_map(auto_map: Mapping[str, Any]) -> None:
         for one in value if isinstance(value, list) else [value]:
             if one is not None and not _is_reference(one):
                 raise SourceError(
-                    f"auto_map in config.json names {str(one)[:100]!r} for {auto_class[:100]!r}, which is no "
+                    f"auto_map in config.json names {str(one)[:100]!r} for {auto_class[:100]!r}, which is not "
                     "module.Class.",
-                    "Mend config.json: it names a Python file beside it, without .py, and a class in that file.",
+                    "Fix config.json: it names a Python file beside it, without .py, and a class in that file.",
                 )
 
 
 def is_repository(name: str) -> bool:
-    """Whether it can be the name of a repository, and so is neither a path nor an address."""
+    """Whether it can be the id of a repository, and so is neither a path nor a URL."""
     return _REPOSITORY.fullmatch(name) is not None
 
 
@@ -81,4 +81,4 @@ def _is_reference(value: object) -> bool:
 
 
 def _refused(source: object, what: str) -> SourceError:
-    return SourceError(f"{source} {what}.", "It was not read further. Rename it, or report it to the owners.")
+    return SourceError(f"{source} {what}.", "Nothing more of it was read. Rename the file, or report it to the owners.")

@@ -15,21 +15,18 @@ from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-MAX_TEXT = 10_000_000  # bytes of a file that is read as a whole: code, configuration, card
+MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the user named, resolved: a Hub repository at a 40-digit commit, or a folder."""
+    """A resolved source: a Hub repository at a 40-digit commit, or a folder."""
 
     repo_id: str | None
     revision: str | None
     path: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        return {"repo_id": self.repo_id, "revision": self.revision, "path": self.path}
 
     def __str__(self) -> str:
         return f"{self.repo_id}@{self.revision}" if self.repo_id else str(self.path)
@@ -37,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class File:
-    """One file of a snapshot; `size` in bytes, `sha256` where the listing tells it (LFS and Xet files)."""
+    """One file of a snapshot; `size` in bytes, `sha256` where the listing has it (LFS and Xet files)."""
 
     path: str
     size: int | None
@@ -47,7 +44,7 @@ class File:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The files of one revision, and the folder in which those that were fetched lie."""
+    """The files of one revision, and the folder of those that were fetched."""
 
     source: Source
     files: tuple[File, ...]
@@ -55,20 +52,21 @@ class Snapshot:
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """The paths of the files."""
         return tuple(file.path for file in self.files)
 
     def local(self, path: str) -> Path:
-        """Path of a fetched file. Raises SourceError when the file is not there."""
+        """Path of a fetched file. Raises SourceError where it is missing."""
         found = self.root / path if self.root else None
         if found is None or not found.is_file():
             raise SourceError(
                 f"{path} of {self.source} is not on this machine.",
-                "Connect to the Hub and run the command again; the local Hub cache holds only a part.",
+                "Connect to the Hub and run the command again; the local Hub cache has only part of it.",
             )
         return found
 
     def read(self, path: str) -> bytes:
-        """Content of a fetched file. Raises SourceError when it is too large to be code, configuration or a card."""
+        """Content of a fetched file. Raises SourceError where it is too large to be code, configuration or a card."""
         with self.local(path).open("rb") as file:
             content = file.read(MAX_TEXT + 1)
         _check_size(self.source, path, len(content))
@@ -78,9 +76,9 @@ class Snapshot:
 def resolve(spec: str, revision: str | None = None) -> Snapshot:
     """Resolve a folder, a Hub id, `id@revision`, an `hf://` URI or a Hub URL to one revision and list its files.
 
-    A folder that exists wins over a Hub id of the same name, as in transformers. Without network the local Hub
-    cache serves. Raises UsageError for a name that can't be one, SourceError when there is no such source,
-    AccessDenied and HubUnreachable for what the Hub says.
+    An existing folder has precedence over a Hub id of the same name, as in transformers. Without a network the local
+    Hub cache is used. Raises UsageError for an invalid name, SourceError where there is no such source, AccessDenied
+    or HubUnreachable where the Hub refuses or does not answer.
     """
     if spec and Path(spec).is_dir():
         if revision is not None:
@@ -93,9 +91,9 @@ def resolve(spec: str, revision: str | None = None) -> Snapshot:
 
 
 def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
-    """Bring the named files to this machine and return the snapshot that can read them.
+    """Download the named files and return the snapshot that can read them.
 
-    Files that are fetched already are not fetched again. A folder needs nothing.
+    Files that were fetched before are not fetched again; a folder needs no download.
     """
     repo_id, commit = snapshot.source.repo_id, snapshot.source.revision
     missing = [path for path in paths if snapshot.root is None or not (snapshot.root / path).is_file()]
@@ -105,7 +103,7 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     from huggingface_hub.errors import IncompleteSnapshotError
 
     try:
-        root = snapshot_download(repo_id, revision=commit, allow_patterns=[_literal(path) for path in missing])
+        root = snapshot_download(repo_id, revision=commit, allow_patterns=[literal_pattern(path) for path in missing])
     except IncompleteSnapshotError as error:
         return replace(snapshot, root=Path(error.snapshot_path))
     except Exception as error:
@@ -114,7 +112,7 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
 
 
 def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
-    """The same for files that will be read as a whole; huge ones are refused before they are fetched (SourceError)."""
+    """The same for files that are read completely; huge ones are refused before the download (SourceError)."""
     wanted = set(paths)
     sizes = {file.path: file.size or 0 for file in snapshot.files if file.path in wanted}
     for path, size in sizes.items():
@@ -122,7 +120,7 @@ def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     if sum(sizes.values()) > MAX_TEXTS:
         raise SourceError(
             f"{snapshot.source} has {sum(sizes.values()):,} bytes of code; models have less than {MAX_TEXTS:,}.",
-            "Leave out of the folder what is not the model's.",
+            "Remove from the folder what is not part of the model.",
         )
     return fetch(snapshot, wanted)
 
@@ -131,25 +129,25 @@ def _check_size(source: Source, path: str, size: int) -> None:
     if size > MAX_TEXT:
         raise SourceError(
             f"{path} of {source} has more than {MAX_TEXT:,} bytes; it was not read.",
-            "Code, configuration and cards of models are far smaller: look at that file.",
+            "Code, configuration and cards of models are far smaller: inspect that file.",
         )
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex, read in pieces."""
+    """SHA-256 of a file, in hex, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 
 def _digest(file: Any) -> str:
     digest = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        digest.update(piece)
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 
-def _literal(path: str) -> str:
-    """A pattern that matches exactly this path (fnmatch has no escape but the bracket)."""
+def literal_pattern(path: str) -> str:
+    """The fnmatch pattern that matches exactly this path; brackets are the only escape that fnmatch has."""
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 
@@ -179,11 +177,11 @@ def _from_folder(folder: Path) -> Snapshot:
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
             target = Path(os.path.realpath(path))
-            lost = not path.is_file() and len(inside) == 1  # the Hub's cache may hold a part of a model
-            if path.is_dir() or lost or not any(target.is_relative_to(place) for place in inside):
+            lost = not path.is_file() and len(inside) == 1  # the Hub's cache may have only part of a model
+            if path.is_dir() or lost or not any(target.is_relative_to(allowed) for allowed in inside):
                 raise SourceError(
                     f"{name!r} in {folder} is a link to {str(target)!r}, which is not a file of that folder.",
-                    "Put the file itself there; links could carry private files into a model that is published.",
+                    "Put the file itself there; links could bring private files into a published model.",
                 )
         if path.is_file():
             files.append(File(name, path.stat().st_size))
@@ -192,21 +190,21 @@ def _from_folder(folder: Path) -> Snapshot:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """What lies in a folder, except caches; links to folders are given and not entered."""
+    """The files of a folder, except caches; links to folders are yielded and not followed."""
     count = 0
-    for place, folders, names in os.walk(root):
+    for parent, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
-        for name in [*names, *(name for name in folders if os.path.islink(os.path.join(place, name)))]:
+        for name in [*names, *(name for name in folders if os.path.islink(os.path.join(parent, name)))]:
             count += 1
             if count > MAX_FILES:
                 raise SourceError(f"{root} has more than {MAX_FILES:,} files.", "Give the folder of one model.")
-            yield Path(place, name)
+            yield Path(parent, name)
 
 
 def _stores(root: Path) -> list[Path]:
-    """Where the links of a snapshot in the Hub's cache lead: the blobs of its repository, and those that all share.
+    """The targets of links of a snapshot in the Hub's cache: the blobs of its repository, and the shared ones.
 
-    A folder that merely looks like such a snapshot gains nothing: what its own `blobs` links to is elsewhere.
+    A folder that only looks like such a snapshot gains nothing: its own `blobs` would have to contain the files.
     """
     repository = root.parent.parent
     if root.parent.name != "snapshots" or not repository.name.startswith("models--"):
@@ -225,7 +223,7 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
         raise from_hub(error, repo_id, revision) from error
     source = Source(repo_id, commit, None)
     try:
-        # Requests without retries: where the network is gone the cache should answer at once.
+        # Requests without retries: without a network the cache should answer at once.
         siblings = api.model_info(repo_id, revision=commit, files_metadata=True).siblings or []
         large = [entry.rfilename for entry in siblings if entry.lfs]
         infos = api.get_paths_info(repo_id, large, revision=commit) if large else []
@@ -243,7 +241,7 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
 
 
 def _from_cache(source: Source, reason: Exception) -> Snapshot:
-    """The same revision out of the local Hub cache, whose folder may hold only a part of it."""
+    """The same revision from the local Hub cache, which may have only part of it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
@@ -257,7 +255,7 @@ def _from_cache(source: Source, reason: Exception) -> Snapshot:
 
 
 def weights(snapshot: Snapshot) -> tuple[str, ...]:
-    """The safetensors files of the snapshot and their index. Raises SourceError when there are none."""
+    """The safetensors files of the snapshot and their index. Raises SourceError where there are none."""
     found = tuple(path for path in snapshot.paths if path.endswith((".safetensors", ".safetensors.index.json")))
     if not any(path.endswith(".safetensors") for path in found):
         raise SourceError(

@@ -1,17 +1,18 @@
-"""The questions and passages that rankings are measured on: the bundled ones, or the user's files."""
+"""The queries and documents that rankings are measured on: the bundled ones, or the user's files."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import json_field
 from patcher.errors import UsageError
 from patcher.verify.texts import load_questions
+from patcher.verify.texts.lines import Line, read_lines, read_objects, string
 
-# 4 bytes for each dimension of each text are held in memory: 4 GB at NorBERT4's vocabulary.
+# Every dimension of every text takes 4 bytes of memory: 4 GB at NorBERT4's vocabulary.
 MAX_TEXTS = 20_000
 
 
@@ -19,33 +20,24 @@ MAX_TEXTS = 20_000
 class Evaluation:
     """Queries and documents by id, and for each query the ids of the relevant documents (empty without judgements).
 
-    `bundled` are the project's own questions, on which every right document has to rank first.
+    `bundled`: the project's own questions, for which every relevant document has to rank first.
     """
 
-    queries: Mapping[str, str]
-    documents: Mapping[str, str]
-    relevant: Mapping[str, tuple[str, ...]]
-    bundled: bool
+    queries: Mapping[str, str] = json_field(write=len)
+    documents: Mapping[str, str] = json_field(write=len)
+    relevant: Mapping[str, tuple[str, ...]] = json_field(key="judged_queries", write=len)
+    bundled: bool = json_field()
 
     @property
     def judged(self) -> bool:
         """Whether there are relevance judgements."""
         return bool(self.relevant)
 
-    def as_json(self) -> dict[str, Any]:
-        """How many texts and judged queries there are; the texts themselves are left out."""
-        return {
-            "bundled": self.bundled,
-            "queries": len(self.queries),
-            "documents": len(self.documents),
-            "judged_queries": len(self.relevant),
-        }
-
 
 def bundled_questions() -> Evaluation:
     """Every bundled question against all passages of all questions, its own near misses among them.
 
-    Ids are made so that a right document sorts behind its near misses: a tie between them never helps it.
+    Ids are chosen so that a relevant document sorts behind its near misses: a tie between them never helps it.
     """
     queries: dict[str, str] = {}
     documents: dict[str, str] = {}
@@ -63,10 +55,10 @@ def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | 
     """The user's files where given, else the bundled questions.
 
     Queries and documents are `.jsonl` files with an "id" and a "text" in each line. Relevance judgements are lines of
-    TREC qrels (`query iteration document relevance`) or, in a `.jsonl` file, objects with "query", "document" and, if
-    wanted, "relevance"; a relevance above 0 makes a document relevant.
+    TREC qrels (`query iteration document relevance`) or, in a `.jsonl` file, objects with "query", "document" and,
+    optionally, "relevance"; a relevance above 0 makes a document relevant.
 
-    Raises UsageError, naming file and line, for whatever can't be read, has no match, or is empty.
+    Raises UsageError, naming file and line, for files that can't be read or are empty and for unknown ids.
     """
     if queries is None and documents is None and qrels is None:
         return bundled_questions()
@@ -80,7 +72,7 @@ def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | 
     found = Evaluation(_texts(queries), _texts(documents), {}, bundled=False)
     if len(found.queries) + len(found.documents) > MAX_TEXTS:
         raise UsageError(
-            f"{len(found.queries) + len(found.documents):,} texts are too many to hold: capped vectors have no zeros.",
+            f"{len(found.queries) + len(found.documents):,} texts are too many: capped vectors have no zeros.",
             f"Give a sample of at most {MAX_TEXTS:,} queries and documents together.",
         )
     if qrels is None:
@@ -90,80 +82,56 @@ def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | 
 
 def _texts(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for place, line in _lines(path):
-        record = _object(place, line, '{"id": "...", "text": "..."}')
-        key, text = _id(place, record, "id"), record.get("text")
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(f'{place}: "text" is missing or empty.', 'Give each line an "id" and a "text".')
+    for line, record in read_objects(path, 'Give each line as {"id": "...", "text": "..."}.', skip_empty=True):
+        key = _id(line, record, "id")
         if key in texts:
-            raise UsageError(f"{place}: the id {key!r} stands twice in this file.", "Give each text an id of its own.")
-        texts[key] = text
+            raise UsageError(f"{line.place}: the id {key!r} stands twice in this file.", "Give each text its own id.")
+        texts[key] = string(line, record, "text")
     return texts
 
 
 def _judgements(path: Path, found: Evaluation) -> dict[str, tuple[str, ...]]:
     relevant: dict[str, dict[str, None]] = {}
-    for place, line in _lines(path):
-        query, document, relevance = _judgement(path, place, line)
+    for line, query, document, grade in _read_judgements(path):
         for kind, key, known in (("query", query, found.queries), ("document", document, found.documents)):
             if key not in known:
                 raise UsageError(
-                    f"{place}: there is no {kind} with the id {key!r}.",
+                    f"{line.place}: there is no {kind} with the id {key!r}.",
                     "Use the ids of --queries and --documents; leave out judgements of other texts.",
                 )
-        if relevance > 0:
+        if _relevance(line, grade) > 0:
             relevant.setdefault(query, {})[document] = None
     if not relevant:
         raise UsageError(f"{path} judges no document relevant.", "Give at least one line with a relevance above 0.")
     return {query: tuple(documents) for query, documents in relevant.items()}
 
 
-def _judgement(path: Path, place: str, line: str) -> tuple[str, str, float]:
+def _read_judgements(path: Path) -> Iterator[tuple[Line, str, str, object]]:
+    """Each judgement with its line: the ids of query and document, and the grade as given."""
     if path.suffix.lower() == ".jsonl":
-        record = _object(place, line, '{"query": "...", "document": "...", "relevance": 1}')
-        relevance: Any = record.get("relevance", 1)
-        fields = [_id(place, record, "query"), _id(place, record, "document")]
-    else:
-        parts = line.split()
-        if len(parts) != 4:
+        advice = 'Give each line as {"query": "...", "document": "...", "relevance": 1}.'
+        for line, record in read_objects(path, advice, skip_empty=True):
+            yield line, _id(line, record, "query"), _id(line, record, "document"), record.get("relevance", 1)
+        return
+    for line in read_lines(path, skip_empty=True):
+        fields = line.text.split()
+        if len(fields) != 4:
             raise UsageError(
-                f"{place}: {len(parts)} fields instead of 4.",
+                f"{line.place}: {len(fields)} fields instead of 4.",
                 "Give TREC qrels, `query 0 document relevance` in each line, or name the file .jsonl.",
             )
-        relevance, fields = parts[3], [parts[0], parts[2]]
+        yield line, fields[0], fields[2], fields[3]
+
+
+def _relevance(line: Line, grade: Any) -> float:
     try:
-        return fields[0], fields[1], float(relevance)
+        return float(grade)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{place}: the relevance {relevance!r} is not a number.", "Use 0, 1 or a grade.") from error
+        raise UsageError(f"{line.place}: the relevance {grade!r} is not a number.", "Use 0, 1 or a grade.") from error
 
 
-def _lines(path: Path) -> list[tuple[str, str]]:
-    """The lines that aren't empty, each with the place that an error names."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror or error}.", "Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text.", "Save the file as UTF-8 and try again.") from error
-    # splitlines() would also split at U+2028 inside a text.
-    lines = [(f"{path}:{number}", line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise UsageError(f"{path} is empty.", "Give at least one line.")
-    return lines
-
-
-def _object(place: str, line: str, example: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"{place}: is not JSON ({error}).", f"Give each line as {example}.") from error
-    if not isinstance(record, dict):
-        raise UsageError(f"{place}: is not a JSON object.", f"Give each line as {example}.")
-    return record
-
-
-def _id(place: str, record: Mapping[str, Any], key: str) -> str:
+def _id(line: Line, record: Mapping[str, object], key: str) -> str:
     value = record.get(key)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise UsageError(f'{place}: "{key}" is missing or is no id.', "Give each line an id: a text or a number.")
+        raise UsageError(f'{line.place}: "{key}" is missing or is not an id.', "Give each line an id: text or number.")
     return str(value)

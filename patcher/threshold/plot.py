@@ -1,12 +1,14 @@
-"""Draws the sweep: embedding sparsity and retrieval quality against the threshold, as a picture or as text."""
+"""Draws the sweep: embedding sparsity and retrieval quality against the threshold, as an image or as text."""
 
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from patcher.errors import UsageError
+from patcher.patching.staging import write_atomically
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import Row
 
@@ -15,17 +17,19 @@ WIDTH = 51
 
 
 def check_plot(path: Path) -> None:
-    """Say before the model runs that the picture can't be drawn. Raises UsageError."""
+    """Refuse an image that can't be written, before the model runs. Raises UsageError."""
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path} is no picture that can be drawn.", f"Name a file ending in {', '.join(FORMATS)}.")
+        raise UsageError(
+            f"{path} is not an image format that can be written.", f"Name a file ending in {', '.join(FORMATS)}."
+        )
     if not path.parent.is_dir():
-        raise UsageError(f"There is no folder {path.parent} for the picture.", "Make it, or choose another place.")
+        raise UsageError(f"There is no folder {path.parent} for the image.", "Create it, or choose another folder.")
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib, which is not installed.", "pip install 'splade-patcher[plot]'")
 
 
 def draw(report: ThresholdReport, path: Path) -> None:
-    """Write the curves of a sweep as a picture, whole or not at all."""
+    """Write the curves of a sweep as an image, atomically."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,26 +52,23 @@ def draw(report: ThresholdReport, path: Path) -> None:
     axes.set_ylim(min(0.0, *(row.tau for row in rows)) - 0.02, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    part = path.with_name(f".{path.name}.partial")
-    try:
-        figure.savefig(part, format=path.suffix[1:].lower(), dpi=150)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-        pyplot.close(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:].lower(), dpi=150)
+    pyplot.close(figure)
+    write_atomically(path, content.getvalue())
 
 
 def curve(rows: Sequence[Row]) -> list[str]:
-    """The same curves for a terminal: one line per threshold, from 0 % on the left to 100 % on the right."""
+    """The same curves for a terminal: one line per threshold, 0 % on the left, 100 % on the right."""
     lines = [f"{'threshold':>9}  0 %{'100 %':>{WIDTH - 3}}"]
     for row in rows:
         marks = [("q", row.query_sparsity), ("d", row.document_sparsity), ("n", row.ndcg)]
-        places = [" "] * WIDTH
+        columns = [" "] * WIDTH
         for mark, value in marks:
             if value is None:
                 continue
             at = round(max(0.0, min(1.0, value)) * (WIDTH - 1))
-            places[at] = mark if places[at] == " " else "*"
-        lines.append(f"{row.threshold:>9g} |{''.join(places)}|")
+            columns[at] = mark if columns[at] == " " else "*"
+        lines.append(f"{row.threshold:>9g} |{''.join(columns)}|")
     judged = ", n nDCG@10" if any(row.ndcg is not None for row in rows) else ""
     return [*lines, f"{'':>9}  q query, d document embedding sparsity{judged}, * several"]

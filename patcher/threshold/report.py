@@ -27,14 +27,14 @@ class ThresholdReport:
 
     source: Source
     code_source: Source
-    soft_cap: SoftCap = json_field(write=SoftCap.as_json)
+    soft_cap: SoftCap
     capped: bool
     threshold: float
     environment: Mapping[str, Any]
     checks: tuple[Check, ...]
     raw: Mapping[str, Sparsity] = json_field(key="raw_metric")
     rows: tuple[Row, ...]
-    evaluation: Evaluation = json_field(omit=True, write=Evaluation.as_json)
+    evaluation: Evaluation
     swept: bool = json_field(omit=True)
     recommended: float | None
 

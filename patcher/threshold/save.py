@@ -1,44 +1,40 @@
-"""Writes a copy of the trained model with its threshold built in, whole or not at all.
+"""Writes a copy of the trained model with its threshold built in, complete or not at all.
 
-sentence-transformers has no setting for it: `max_active_dims` keeps a number of dimensions for each text, whatever
-their size. So a small module of our own is shipped in the folder and stands last in modules.json.
+sentence-transformers has no setting for it: `max_active_dims` keeps a number of dimensions of each text, whatever
+their size. So the folder brings a small module of its own, the last one in modules.json.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from pathlib import Path
 
 from patcher import __version__
-from patcher.codec import document
+from patcher.codec import document, json_text
 from patcher.constants import CARD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
-from patcher.patching.staging import check_output, whole
+from patcher.patching.staging import atomic_directory, check_output
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
+from patcher.source.metadata import split_card
 from patcher.source.snapshot import fetch
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 
 RECORD = "threshold.json"
 TEMPLATE = "threshold_card.md.jinja"
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n---[ \t]*\n", re.DOTALL)
-_BARE_METADATA = """---
-library_name: sentence-transformers
+_METADATA = """library_name: sentence-transformers
 pipeline_tag: feature-extraction
 tags:
 - sentence-transformers
 - sparse-encoder
 - sparse
 - splade
----
 """
 
 
 def check_save(model: RepairedModel, out: Path) -> None:
-    """Say before the model runs that it can't be saved there. Raises UsageError or OutputError."""
+    """Refuse what can't be saved, before the model runs. Raises UsageError or OutputError."""
     if not model.capped:
         raise UsageError(
             f"{model.snapshot.source} needs no threshold: its cap was removed before.", "Leave out --save."
@@ -51,36 +47,37 @@ def check_save(model: RepairedModel, out: Path) -> None:
 def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
     """Write the model with the report's threshold into `out` and return that path.
 
-    The folder holds the repaired code, so that it loads right on transformers 5, and its cap: the weights were trained
-    with it. An `out` of an earlier `--save` is replaced. Raises OutputError where a check failed or `out` is not ours.
+    The folder contains the repaired code, which loads correctly on transformers 5, with its cap: the weights were
+    trained with it. An `out` of an earlier `--save` is replaced. Raises OutputError where a check failed or `out` was
+    not written by this tool.
     """
     if not report.passed:
         raise OutputError(f"{out} was not written: a check failed.", "Choose a threshold that passes; --sweep helps.")
     check_save(model, out)
     model = model.fetched()
-    with whole(out, RECORD) as stage:
+    with atomic_directory(out, RECORD) as stage:
         model.write(stage, link=False)
         position = len(model.layout.modules)
         folder = f"{position}_{CLASS_NAME}"
         entry = {"idx": position, "name": str(position), "path": folder, "type": f"{MODULE_NAME}.{CLASS_NAME}"}
-        _write_json(stage / MODULES, [*model.layout.modules, entry])
+        (stage / MODULES).write_text(json_text([*model.layout.modules, entry]), "utf-8")
         (stage / folder).mkdir()
         settings = {"threshold": report.threshold, "uncapped_tasks": list(model.layout.uncapped_tasks)}
-        _write_json(stage / folder / "config.json", settings)
+        (stage / folder / "config.json").write_text(json_text(settings), "utf-8")
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
         record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}}
-        _write_json(stage / RECORD, {**record, "report": document(report)})
+        (stage / RECORD).write_text(json_text({**record, "report": document(report)}), "utf-8")
     return out
 
 
 def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
-    """Our section, and below it the card of the model as it was; its metadata stays on top."""
+    """The section on the threshold, followed by the original card; the original metadata stays on top."""
     text = ""
     if CARD in model.snapshot.paths:
         text = fetch(model.snapshot, [CARD]).read(CARD).decode("utf-8-sig", "replace").replace("\r\n", "\n")
-    found = _FRONT_MATTER.match(text)
-    body = text[found.end() if found else 0 :].strip()
+    metadata, body = split_card(text)
+    body = body.strip()
     section = template(TEMPLATE).render(
         name=name,
         original=bool(body),
@@ -91,8 +88,4 @@ def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
         encoder=report.environment["sentence_transformers"],
         version=__version__,
     )
-    return "\n".join([found[0] if found else _BARE_METADATA, section, *([f"{body}\n"] if body else [])])
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    return "\n".join([f"---\n{metadata or _METADATA}---\n", section, *([f"{body}\n"] if body else [])])

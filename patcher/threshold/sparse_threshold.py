@@ -1,11 +1,11 @@
-"""A sentence-transformers module that sets activations below a threshold to zero; it stands last in the model.
+"""A sentence-transformers module that sets activations below a threshold to zero; the last module of a model.
 
 A masked-LM head whose logits are capped by a sigmoid gives no zeros: after log(1 + ReLU(x)) every dimension of a SPLADE
 vector is active, most of them barely. This module removes those, so that `encode_query` and `encode_document` return
-vectors that are sparse in fact. The threshold stands in config.json beside this module's entry in modules.json:
+truly sparse vectors. Its settings are in the config.json of this module's folder:
 
     threshold        activations below it become 0
-    uncapped_tasks   tasks left as they are, because their route passes no capped head (inference-free queries)
+    uncapped_tasks   tasks that are left unchanged: their route has no capped head (inference-free queries)
 
 sentence-transformers loads this file with trust_remote_code=True. Written by splade-patcher; Apache-2.0.
 """
@@ -32,7 +32,7 @@ class SparseThreshold(Module):  # type: ignore[misc]
         self.uncapped_tasks = list(uncapped_tasks)
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Zero the small activations, except for uncapped tasks."""
+        """Zero the embeddings, unless the task is an uncapped one."""
         if features.get("task") not in self.uncapped_tasks:
             embeddings = features["sentence_embedding"]
             features["sentence_embedding"] = torch.where(embeddings < self.threshold, 0, embeddings)

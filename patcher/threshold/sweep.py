@@ -1,4 +1,4 @@
-"""The arithmetic of rankings under a threshold: what is kept, and which threshold to recommend. No model, no torch."""
+"""The arithmetic of rankings under a threshold: what is preserved, and which threshold to recommend. Without torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from patcher.codec import json_field
 from patcher.threshold.messages import Ranking, ThresholdFigures
 
 TOP = 10
-# From where on rankings count as preserved: half of the top tens are the very same list, and on the mean at most one
-# pair of neighbours changed places (tau 0.956 over ten documents).
+# Rankings count as preserved from here on: half of the top 10 lists are identical, and on average at most one pair of
+# neighbours is swapped (tau 0.956 over ten documents).
 MIN_EXACT = 0.5
 MIN_TAU = 0.95
-# nDCG@10 and MRR@10 may fall by the rounding that they are usually reported with.
+# nDCG@10 and MRR@10 may fall by the rounding with which they are usually reported.
 MAX_LOSS = 0.001
 # Up to 3: under a cap of 30 no activation exceeds log(31) = 3.43.
 GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 2.5, 3.0)
@@ -22,7 +22,7 @@ GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2
 
 @dataclass(frozen=True)
 class Row:
-    """One threshold: sparsity of the embeddings (means over texts) and its effect on the rankings.
+    """One threshold: embedding sparsity (means over texts) and its effect on the rankings.
 
     `right_first` counts judged queries for which only relevant documents share the best score, `lost` those that were
     right without a threshold and are not now; None without judgements. `exact` is the share of queries whose top 10 is
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def kendall_tau(self) -> dict[str, float]:
-        """Kendall's tau in JSON: mean and minimum over the queries."""
+        """Mean and minimum of tau, as in JSON."""
         return {"mean": self.tau, "min": self.tau_min}
 
 
@@ -59,7 +59,7 @@ def grid(threshold: float, *, sweep: bool) -> tuple[float, ...]:
 def rows(
     measured: Sequence[ThresholdFigures], queries: Sequence[str], relevant: Mapping[str, Sequence[str]]
 ) -> tuple[Row, ...]:
-    """Make the rows of what the child measured; the first of it is threshold 0, the reference."""
+    """The rows of what the child measured; the first one is threshold 0, the reference."""
     return tuple(_row(one, measured[0].rankings, queries, relevant) for one in measured)
 
 
@@ -78,7 +78,7 @@ def kept(row: Row, reference: Row) -> bool:
 
 
 def preserved(row: Row) -> bool:
-    """Whether the top ten stayed what they were, in what they hold and in their order."""
+    """Whether the top ten kept their documents and their order."""
     return row.tau >= MIN_TAU and row.exact >= MIN_EXACT
 
 
@@ -98,8 +98,8 @@ def recommend(found: Sequence[Row]) -> float | None:
 def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
     """Kendall's tau-b of two lists of scores of the same documents.
 
-    Pairs that tie in one list only lower it (Kendall 1945). Where one list has no order at all it is 0, as nothing is
-    kept; below two documents there is nothing to lose and it is 1. Not-a-number among the scores gives not-a-number.
+    Pairs that tie in only one list lower it (Kendall 1945). It is 0 where one list has no order at all, 1 for fewer
+    than two documents, and NaN where a score is NaN.
     """
     if any(math.isnan(score) for score in (*before, *after)):
         return math.nan

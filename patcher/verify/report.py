@@ -6,13 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from patcher.codec import Unreadable, document, from_json, json_field
 from patcher.constants import REPORT
 from patcher.errors import OutputError
+from patcher.patching.staging import write_atomically
 from patcher.source.snapshot import Source
 
 
@@ -64,7 +65,7 @@ class Report:
     the others in `more_devices`, and `disagreement` says how much their logits differ.
     """
 
-    json_properties = ("passed",)
+    json_properties: ClassVar[tuple[str, ...]] = ("passed", "seal")
 
     source: Source
     environment: Mapping[str, Any]
@@ -102,20 +103,24 @@ class Report:
         """Whether there are checks and none failed."""
         return bool(self.checks) and not self.failed
 
+    @property
+    def seal(self) -> str:
+        """SHA-256 of the document without it: it shows an edit, not who made it."""
+        return seal(document(_Unsealed(**{one.name: getattr(self, one.name) for one in fields(self)})))
+
     def write(self, folder: Path) -> None:
-        """Write report.json into the folder, completely or not at all."""
-        part = folder / f".{REPORT}.partial"
-        text = json.dumps(sealed(self), indent=1, allow_nan=False)
+        """Write report.json into the folder, atomically."""
+        text = json.dumps(document(self), indent=1, allow_nan=False)
         # A list of plain values on one line halves the file and keeps terms readable. No string holds a line break.
         text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), text)
-        part.write_text(text + "\n", "utf-8")
-        part.replace(folder / REPORT)
+        write_atomically(folder / REPORT, text + "\n")
 
 
-def sealed(report: Report) -> dict[str, Any]:
-    """The report as report.json holds it. `seal` is the SHA-256 of the rest: it shows an edit, not who made it."""
-    body = document(report)
-    return {**body, "seal": seal(body)}
+@dataclass(frozen=True, kw_only=True)
+class _Unsealed(Report):
+    """A report whose document has no seal yet."""
+
+    json_properties: ClassVar[tuple[str, ...]] = ("passed",)
 
 
 def seal(body: Mapping[str, Any]) -> str:
@@ -126,6 +131,11 @@ def seal(body: Mapping[str, Any]) -> str:
 def is_sealed(data: Mapping[str, Any]) -> bool:
     """Whether a report, as read from its file, is unedited."""
     return bool(seal({key: value for key, value in data.items() if key != "seal"}) == data.get("seal"))
+
+
+def document_of(report: Report | None) -> dict[str, Any] | None:
+    """The document of a report within another one; None without a report."""
+    return document(report) if report is not None else None
 
 
 def load_report(folder: Path) -> Report | None:

@@ -57,9 +57,8 @@ def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
         "language": ["no", "{{ 7*7 }}"],
         "tags": ["norsk", "x\ny: z", "license:mit", "base_model:other/model", "{% x %}"],
     }
-    record = {**model.record, "base_card": card}
     diff = model.diff + " ```\n `````\n+<script>\n"
-    text = render(replace(model, record=record, diff=diff, source=replace(model.source, path=hostile)), None, hostile)
+    text = render(replace(model, base_card=card, diff=diff, source=replace(model.source, path=hostile)), None, hostile)
     _, front, body = text.split("---\n", 2)
     data = yaml.safe_load(front)
     assert data["license"] == "{{ 7*7 }} extra: 1" and data["license_name"] == "a: b --- <b>"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.utils import _http
+from huggingface_hub.utils.logging import get_verbosity
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 
 from patcher import cli as commands
 from patcher.cli import main
+from patcher.cli.app import ORDER
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from patcher.verify.report import load_report
@@ -262,6 +268,63 @@ def test_what_nobody_foresaw_is_told_in_two_lines(
     assert "RuntimeError: unforeseen" in error and "HF_DEBUG=1" in hint
 
 
-def test_every_command_is_listed() -> None:
+def test_every_command_is_listed_in_the_order_of_the_work() -> None:
     names = {command.name or command.callback.__name__ for command in commands.app.registered_commands}  # type: ignore[union-attr]
     assert {"plan", "patch", "verify", "card"} <= names
+    assert names == set(ORDER)
+
+
+@pytest.mark.parametrize("command", ORDER)
+def test_the_help_of_each_command_ends_with_examples_whose_options_exist(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    options, _, shown = capsys.readouterr().out.partition("Examples:")
+    assert f"$ patcher {command} " in shown
+    assert all(word in options for word in shown.split() if word.startswith("--"))
+
+
+def process_state() -> dict[str, Any]:
+    logger = logging.getLogger("patcher")
+    return {
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "streams": [(id(stream), stream.errors) for stream in (sys.stdout, sys.stderr)],
+        "logging": (list(logger.handlers), logger.level),
+        "client": (_http._GLOBAL_CLIENT_FACTORY, get_verbosity(), are_progress_bars_disabled()),
+    }
+
+
+@pytest.mark.parametrize("mode", [(), ("--json",), ("--quiet",)])
+def test_main_as_a_function_leaves_the_process_as_it_was(mode: tuple[str, ...], patched: Path) -> None:
+    before = process_state()
+    for words, code in (
+        (["plan", str(MINI)], 0),
+        (["card", str(patched)], 0),
+        (["card", str(MINI)], 1),
+        (["verify", str(patched)], 1),
+        (["check", "no such name"], 2),
+        (["frobnicate"], 2),
+    ):
+        assert main([*words, *mode]) == code, words
+        assert process_state() == before, words
+
+
+def test_ctrl_c_in_main_as_a_function_ends_the_command_and_the_next_one_the_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("patcher.source.snapshot.resolve", interrupted)
+    assert main(["plan", str(MINI)]) == 130
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_command_line_is_imported_without_what_it_needs_later() -> None:
+    code = (
+        "import sys, patcher, patcher.cli\n"
+        "print({'torch', 'transformers', 'libcst', 'huggingface_hub', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

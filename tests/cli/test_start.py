@@ -5,30 +5,35 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from patcher.__main__ import waited_for
+from patcher.cli import main
 from patcher.sandbox.guard import started
 from patcher.sandbox.process import INTERRUPTED
 from tests.conftest import ROOT, Run
 
 
-@pytest.mark.parametrize(
-    ("words", "device"),
-    [
-        (["verify", "x"], "auto"),
-        (["verify", "x", "--device", "cpu"], "cpu"),
-        (["verify", "x", "--device=cuda,cpu"], "cuda"),
-        (["verify", "--help"], None),
-        (["plan", "x"], None),
-        (["patch", "x", "--device", "cpu"], None),
-        ([], None),
-    ],
-)
-def test_only_a_verification_is_prepared_for(words: list[str], device: str | None) -> None:
-    assert waited_for(words) == device
+def test_only_a_verification_starts_a_child_and_on_the_first_of_its_devices(
+    patched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, str]] = []
+
+    @contextmanager
+    def start(module: str, device: str) -> Iterator[None]:
+        begun.append((module, device))
+        yield
+
+    monkeypatch.setattr("patcher.sandbox.guard.started", start)
+    for words in (["verify", "--help"], ["verify", patched, "--device", "tpu"], ["card", patched]):
+        main([str(word) for word in words])
+    assert begun == []
+    for words, device in (([], "auto"), (["--device", "cpu"], "cpu"), (["--device=cuda,cpu"], "cuda")):
+        assert main(["verify", str(patched), *words]) == 1, "nobody said that the code may run"
+        assert begun.pop() == ("patcher.verify.measure.child", device)
 
 
 def test_a_child_that_is_never_asked_leaves_nothing_behind() -> None:
@@ -50,7 +55,7 @@ def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Pa
     (patched / "modeling_gptbert.py").write_text(f"open({str(mark)!r}, 'w')")
     (patched / "configuration_gptbert.py").write_text(f"open({str(mark)!r}, 'w')")
     done = cli("verify", patched, "--device", "cpu")
-    assert done.returncode == 1 and "nobody agreed" in done.stderr
+    assert done.returncode == 1 and "was not confirmed" in done.stderr
     assert not mark.exists()
 
 
@@ -85,7 +90,7 @@ def test_a_stream_that_is_closed_is_no_failure(closed: str, mini: Path) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interruption_before_the_command_is_told_as_one_in_it_is(name: str) -> None:
     raised = f"signal.raise_signal(signal.{name})"
-    code = f"import signal; from patcher import __main__ as m; m.waited_for = lambda _: {raised}; m.main()"
+    code = f"import signal; from patcher import __main__ as m; m._prepare_streams = lambda: {raised}; m.main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.splitlines() == [f"Error: {INTERRUPTED[0]}", f"Hint: {INTERRUPTED[1]}"]

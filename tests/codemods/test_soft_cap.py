@@ -68,7 +68,7 @@ def test_a_bounded_map_that_is_no_cap_is_refused_by_name_with_its_line(statement
     assert f"line 3: {statement}" in outcome.reason
 
 
-def test_a_sigmoid_that_is_not_on_the_way_of_the_logits_is_left_alone() -> None:
+def test_a_sigmoid_that_is_not_on_the_path_of_the_logits_is_left_alone() -> None:
     code = head(NORBERT, "gate = torch.sigmoid(x)", "return x")
     assert applied("soft_cap", code).count("gate = torch.sigmoid(x)\n") == 1
 
@@ -145,6 +145,61 @@ def test_a_constant_of_another_function_does_not_hide_that_of_the_file() -> None
     assert isinstance(run("soft_cap", code), Applied)
 
 
+def test_a_constant_that_is_bound_a_second_time_among_others_is_not_understood() -> None:
+    code = "import torch\nCAP = 30\nCAP, OTHER = 40, 1\n" + head("x = CAP * torch.sigmoid(x / 7.5)", "return x")
+    outcome = run("soft_cap", code)
+    assert isinstance(outcome, Refused) and outcome.name == "scale-unknown"
+
+
+@pytest.mark.parametrize("statement", ["self.scale, self.act = get()", "self.act += get()"])
+def test_an_attribute_that_no_single_expression_sets_is_not_understood(statement: str) -> None:
+    code = f"import torch\nclass Head(Model):\n    def __init__(self, config):\n        {statement}\n"
+    code += "    def forward(self, x):\n        return self.act(30 * torch.sigmoid(x / 7.5))\n"
+    assert isinstance(run("soft_cap", code), Refused)
+
+
+CAPPED_HEAD = """\
+import torch
+def project(h):
+    return 30 * torch.sigmoid(decoder(h) / 7.5)
+class Head(Model):
+    def forward(self, x):
+        return project(x)
+"""
+OTHER_CALLERS = {
+    "by name": "def other(h):\n    return project(h)\n",
+    "an alias of the file": "squash = project\ndef other(h):\n    return squash(h)\n",
+    "an alias of an alias": "a = project\nb: Any = a\ndef other(h):\n    return b(h)\n",
+    "an alias in the function": "def other(h):\n    squash, n = project, 1\n    return squash(h)\n",
+    "an assignment expression": "def other(h):\n    (squash := project)\n    return squash(h)\n",
+    "an attribute of a class": (
+        "class Other:\n    squash = project\n    def f(self, h):\n        return self.squash(h)\n"
+    ),
+    "an attribute of a base class": (
+        "class Base:\n    def __init__(self):\n        self.squash = project\n"
+        "class Other(Base):\n    def f(self, h):\n        return self.squash(h)\n"
+    ),
+    "an import in the function": "def other(h):\n    from .modeling import project as squash\n    return squash(h)\n",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_CALLERS)
+def test_a_function_that_is_also_called_under_another_name_keeps_its_cap(name: str) -> None:
+    assert isinstance(run("soft_cap", CAPPED_HEAD), Applied)
+    outcome = run("soft_cap", CAPPED_HEAD + OTHER_CALLERS[name])
+    assert isinstance(outcome, Refused) and outcome.name == "used-elsewhere", outcome
+
+
+def test_a_head_of_which_a_subclass_is_called_elsewhere_keeps_its_cap() -> None:
+    code = CAPPED_HEAD.replace("def project(h)", "class Project(nn.Module):\n  def forward(self, h)")
+    code = code.replace("project(x)", "Project()(x)")
+    assert isinstance(run("soft_cap", code), Applied)
+    outcome = run(
+        "soft_cap", code + "class Sub(Project):\n    pass\ndef other(h):\n    head = Sub()\n    return head(h)\n"
+    )
+    assert isinstance(outcome, Refused) and outcome.name == "used-elsewhere", outcome
+
+
 def test_a_cap_that_is_all_of_a_block_leaves_pass() -> None:
     check(
         "soft_cap",
@@ -217,6 +272,19 @@ def test_the_causal_head_goes_only_when_it_is_named() -> None:
     code = head(NORBERT, "return x") + head(NORBERT, "return x", name="Causal")
     assert applied("soft_cap", code).count(NORBERT) == 2  # one in code, one in the comment
     assert applied("soft_cap", code, ("Head", "Causal")).count("# splade-patcher") == 2
+
+
+KEY = "if self.config.cap is not None:", "    x = self.config.cap * torch.sigmoid(x / self.config.cap)"
+
+
+def test_a_cap_whose_number_stands_in_config_json_goes_from_the_code_and_config_json_stays() -> None:
+    after = applied("soft_cap", head(*KEY, "return x"), config={"cap": 30.0})
+    assert "scale 30, temperature 30" in after and "            pass\n" in after
+
+
+def test_a_cap_that_config_json_switches_off_needs_nothing() -> None:
+    outcome = run("soft_cap", head(*KEY, "return x"), config={"cap": None})
+    assert isinstance(outcome, NotNeeded) and "config.json has no number for cap" in outcome.reason
 
 
 # Bytes that nobody has a reason to touch

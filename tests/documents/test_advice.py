@@ -1,4 +1,4 @@
-"""After a failed gate: by how much, on which texts, and what can be done; silence where that is not the trouble."""
+"""After a failed threshold check: by how much, on which texts, and what can be done; otherwise no advice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def report(value: float | None = 0.9521, limit: float = 0.98, **after: Any) -> R
     )
 
 
-def test_a_gate_that_passed_needs_no_advice() -> None:
+def test_a_threshold_check_that_passed_needs_no_advice() -> None:
     assert advise(report(0.99)) is None
 
 

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from patcher.documents import card, templating
 from patcher.patching.record import PatchedModel, load
 from patcher.source.snapshot import Source
-from patcher.verify.report import Check, Report
+from patcher.verify.report import Check, DeviceReport, Report
 from tests.conftest import COMMIT
 
 FIGURES = {
@@ -87,6 +87,16 @@ def test_a_failed_report_gives_a_card_that_claims_nothing(model: PatchedModel) -
     text = rendered(model, report(passed=False))
     assert "**Verification failed.** `cap_removed_exactly`" in text
     assert "How to use it" not in text and "How to train" not in text and "one thing removed" not in text
+
+
+def test_a_check_that_failed_on_the_second_device_alone_is_named_and_counts(model: PatchedModel) -> None:
+    one = report()
+    other = DeviceReport(
+        {**one.environment, "device": "cuda"}, (replace(one.checks[0], passed=False, value=0.5),), BEFORE, FIGURES
+    )
+    text = rendered(model, replace(one, more_devices=(other,)))
+    assert "**Verification failed.** `cap_removed_exactly`: largest difference." in text
+    assert "| `cap_removed_exactly` | **no** | 0.5 | 1e-05 |" in text
 
 
 def test_the_card_says_what_changed_what_did_not_and_what_to_mind(model: PatchedModel) -> None:

@@ -22,7 +22,7 @@ from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output
 from patcher.pipeline.api import describe
 from patcher.planning.plan import dropped_because
-from patcher.publish.operations import pieces
+from patcher.publish.operations import published_files
 from patcher.publish.preflight import unrecorded
 from patcher.source.snapshot import Source
 from patcher.verify.report import Check, Report, load_report
@@ -118,11 +118,11 @@ def test_the_same_report_gives_the_same_page(verified: Verified, model: PatchedM
 def test_a_published_page_does_not_say_where_the_source_folder_lies(verified: Verified, model: PatchedModel) -> None:
     source = Path(str(model.source.path))
     assert str(source) in written(verified)
-    sent = {piece.path: piece for piece in pieces(model, verified[1], "card")}
+    sent = {file.path: file for file in published_files(model, verified[1], "card")}
     text = sent[PAGE].read().decode()
     assert source.name in text and str(source.parent) not in text
     assert text.count("<svg") == 3 and sent["plots/logits.png"].size > 1000
-    assert not {PAGE, "plots/logits.png"} & {piece.path for piece in pieces(model, None, "card")}
+    assert not {PAGE, "plots/logits.png"} & {file.path for file in published_files(model, None, "card")}
 
 
 def test_nothing_is_loaded_from_anywhere(verified: Verified, failed: Verified) -> None:
@@ -177,7 +177,7 @@ def test_data_in_a_script_can_not_end_it() -> None:
     assert not re.search("[<>&\u2028\u2029]", made) and json.loads(made) == [HOSTILE, "a & b"]
 
 
-def test_a_failed_gate_leads_to_a_decision_on_the_page_and_in_the_card(failed: Verified) -> None:
+def test_a_failed_threshold_check_leads_to_a_decision_on_the_page_and_in_the_card(failed: Verified) -> None:
     text, card = written(failed), (failed[0] / CARD).read_text("utf-8")
     assert "Failed 1 of" in text
     for told in (text, card):

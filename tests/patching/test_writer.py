@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import OutputError, SourceError
-from patcher.patching.record import PatchedModel, load
-from patcher.patching.staging import check_output
-from patcher.patching.writer import staged
+from patcher.patching.record import PatchedModel, load, read_record
+from patcher.patching.staging import check_output, write_atomically
+from patcher.patching.writer import staged_model
 from patcher.pipeline.api import check_out
 from patcher.planning.plan import Plan, make_plan
 from patcher.source.snapshot import resolve, sha256_of
@@ -32,13 +32,13 @@ def plan_of_mini() -> Plan:
 
 
 def write(out: Path) -> PatchedModel:
-    with staged(plan_of_mini(), resolve(str(MINI)), out):
+    with staged_model(plan_of_mini(), resolve(str(MINI)), out):
         pass
     return load(out)
 
 
 def write_from(source: Path, out: Path) -> None:
-    with staged(plan_of_mini(), resolve(str(source)), out):
+    with staged_model(plan_of_mini(), resolve(str(source)), out):
         pass
 
 
@@ -95,14 +95,14 @@ def test_a_folder_of_ours_with_somebody_s_work_in_it_is_refused(tmp_path: Path, 
     write(out)
     (out / path).parent.mkdir(parents=True, exist_ok=True)
     (out / path).write_text("mine")
-    with pytest.raises(OutputError, match="also holds what splade-patcher did not write"):
+    with pytest.raises(OutputError, match="also holds files that splade-patcher did not write"):
         write(out)
     assert (out / path).read_text() == "mine"
 
 
 def test_what_somebody_puts_there_meanwhile_is_not_lost(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(OutputError), staged(plan_of_mini(), resolve(str(MINI)), out):
+    with pytest.raises(OutputError), staged_model(plan_of_mini(), resolve(str(MINI)), out):
         out.mkdir()
         (out / "thesis.txt").write_text("mine")
     assert (out / "thesis.txt").read_text() == "mine"
@@ -170,7 +170,7 @@ def test_what_is_not_ours_is_refused_and_left_alone(tmp_path: Path, kind: str) -
 def test_a_failure_while_writing_leaves_the_old_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(out)
-    with pytest.raises(RuntimeError), staged(plan_of_mini(), resolve(str(MINI)), out) as model:
+    with pytest.raises(RuntimeError), staged_model(plan_of_mini(), resolve(str(MINI)), out) as model:
         (model.folder / "half").write_text("half")
         raise RuntimeError("in the middle")
     assert is_whole(out) and [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -204,7 +204,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-2].startswith("Error: No room left")
+    assert done.stderr.splitlines()[-2].startswith("Error: No space left")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -306,3 +306,56 @@ def test_a_link_in_the_source_becomes_a_file(mini: Path, tmp_path: Path) -> None
     os.symlink(mini / "blob", mini / "tokenizer.json")
     write_from(mini, tmp_path / "out")
     assert not (tmp_path / "out" / "tokenizer.json").is_symlink()
+
+
+@pytest.mark.parametrize("content", ["Blåbærsyltetøy\n", b"\x00\xff\r\n"])
+def test_a_file_is_written_as_given_and_nothing_stays_beside_it(tmp_path: Path, content: str | bytes) -> None:
+    (tmp_path / "file").write_text("old")
+    write_atomically(tmp_path / "file", content)
+    assert (tmp_path / "file").read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_can_not_be_written_keeps_its_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no room"):
+        write_atomically(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    model = write(tmp_path / "out")
+    record = json.loads((model.folder / "patch.json").read_text())
+    for key in ("kept_cap", "encoders", "converted", "dropped"):
+        del record[key]
+    record["options"] |= {"also_signed": False}
+    for file in record["files"]:
+        del file["origin"]
+    found = read_record(model.folder, json.dumps(record).encode())
+    assert (found.files, found.originals, found.soft_cap) == (model.files, model.originals, model.soft_cap)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tool": {"name": "other"}},
+        {"schema_version": 2},
+        {"originals": {"../a.py": ""}},
+        {"originals": {"a.py": "no base64!"}},
+        {"encoders": ["/etc"]},
+        {"files": [{"path": "a", "action": "copied", "sha256_before": "", "sha256_after": "", "size": "many"}]},
+        {"source": {"repo_id": "../..", "revision": None, "path": None}},
+        {"diff": None},
+        {"options": {"codemods": ["unknown"]}},
+    ],
+)
+def test_a_record_that_can_not_be_trusted_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    write(tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "patch.json").read_text())
+    (tmp_path / "out" / "patch.json").write_text(json.dumps({**record, **change}))
+    with pytest.raises(OutputError, match="is not a record that this version"):
+        load(tmp_path / "out")

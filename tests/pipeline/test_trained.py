@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from patcher.cli import main
+from patcher.cli import main, tables
 from patcher.cli.console import Console
+from patcher.codec import Unreadable, from_json, to_json
 from patcher.documents import card
 from patcher.errors import SourceError, UsageError
 from patcher.patching.record import load
@@ -174,7 +175,7 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     report = evaluate_kept_cap(model, answers, hash_folder(out), asked)
     assert report.passed, report.checks
     assert report.disagreement is not None and report.disagreement.texts == 3
-    Console().report(report)
+    Console().table(tables.report(report))
     heads = capsys.readouterr().out.splitlines()[0].split()
     assert heads == ["this", "model,", "cpu", "this", "model,", "cpu", "limit", "verdict"]
     assert card.render(model, report, "x").count("logits_finite") == 2
@@ -291,7 +292,8 @@ def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
 
 def test_options_survive_their_record_and_old_records_are_read() -> None:
     options = Options.choose(["repairs", "is_decoder"], checkpointing=True)
-    assert Options.from_json(json.loads(json.dumps(options.as_json()))) == options
-    assert Options.from_json({"also_causal_lm": True, "checkpointing": False}) == Options(also_causal_lm=True)
-    with pytest.raises(UsageError):
-        Options.from_json({"codemods": ["frobnicate"]})
+    assert from_json(Options, json.loads(json.dumps(to_json(options)))) == options
+    old = {"also_causal_lm": True, "checkpointing": False}
+    assert from_json(Options, old) == from_json(Options, {**old, "also_signed": True}) == Options(also_causal_lm=True)
+    with pytest.raises(Unreadable, match="frobnicate"):
+        from_json(Options, {"codemods": ["frobnicate"]})

@@ -28,7 +28,7 @@ def test_a_publication_is_what_its_record_says(hub: LocalHub, patcher: Patcher, 
     assert done.data["commit"] == hub.head(published)
     assert hub.counters.downloaded < 200_000 and writes(hub) == []
     shown = patcher("check", published)
-    assert shown.code == 0 and "is what its record says" in shown.out
+    assert shown.code == 0 and "matches its record" in shown.out
     assert patcher("check", f"{published}@{hub.head(published)}", "--quiet").out == "passed\n"
 
 

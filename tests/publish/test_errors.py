@@ -107,6 +107,30 @@ def test_no_call_waits_longer_than_its_limit(
     assert len(hub.commits(repo_id)) == 2
 
 
+def test_the_command_as_users_start_it_has_the_limit(hub: LocalHub, folder: Path, repo_id: str, tmp_path: Path) -> None:
+    hub.faults.delay("GET", "/whoami-v2", 30.0)
+    words = [sys.executable, "-m", "patcher", "publish", str(folder), repo_id, "--dry-run", "--timeout", "0.5"]
+    env = client_env(hub.endpoint, tmp_path / "home", OLA)
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == 0 and "The Hub did not answer; trying again" in done.stderr, done.stderr
+
+
+def test_a_library_call_leaves_the_client_of_the_process_alone(tmp_path: Path) -> None:
+    code = (
+        "from huggingface_hub import get_session; from patcher.errors import PatcherError\n"
+        "from patcher.publish import RetryPolicy, check\n"
+        "from patcher.source.request_limit import REQUEST_LIMIT as limit\n"
+        "session = get_session()\n"
+        "try: check('ola/none', retry=RetryPolicy(0.5))\n"
+        "except PatcherError: print(session is get_session(), limit.seconds, len(session.event_hooks['response']))"
+    )
+    env = client_env("http://127.0.0.1:9", tmp_path / "home", OLA)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "True None 0\n", done.stderr
+
+
 def test_two_repositories_made_at_a_time_do_not_end_in_a_storm(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:
@@ -128,7 +152,7 @@ def test_a_card_that_the_hub_refuses_is_told_before_anything_is_uploaded(
     card = card.replace("base_model_relation: finetune\n", "")
     (folder / "README.md").write_text(card, "utf-8")
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "base_model_relation" in done.err and "Mend the metadata" in done.err
+    assert done.code == 1 and "base_model_relation" in done.err and "Fix the metadata" in done.err
     assert len(hub.commits(repo_id)) == 1
 
 

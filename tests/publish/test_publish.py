@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.codec import to_json
 from patcher.documents.card import is_sealed
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
@@ -208,4 +209,4 @@ def test_the_record_on_the_hub_is_the_record_of_the_folder(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:
     assert patcher("publish", folder, repo_id, "--yes").code == 0
-    assert json.loads(hub.read(repo_id, "patch.json")) == load(folder).record
+    assert json.loads(hub.read(repo_id, "patch.json")) == to_json(load(folder))

@@ -12,7 +12,7 @@ import pytest
 
 from patcher.errors import CodeError, PatcherError, SourceError
 from patcher.planning.plan import make_plan
-from patcher.source.metadata import read_metadata
+from patcher.source.metadata import read_metadata, split_card
 from patcher.source.names import check_auto_map, check_names
 from patcher.source.snapshot import MAX_TEXT, resolve
 from tests.conftest import MINI, Run
@@ -34,7 +34,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
 
 def test_names_that_are_one_file_where_case_does_not_count_are_refused() -> None:
     for pair in (["Model.py", "model.py"], ["\u00e5.py", "a\u030a.py"]):
-        with pytest.raises(SourceError, match="one file where case does not count"):
+        with pytest.raises(SourceError, match="one file where case is ignored"):
             check_names(pair, "a/b")
 
 
@@ -209,6 +209,23 @@ def test_metadata_of_usual_cards_is_read() -> None:
         "license": "mit",
         "tags": ["a"],
     }
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("card", "yaml", "rest"),
+    [
+        ("---\na: 1\nb: 2\n---\n# x\n---\n", "a: 1\nb: 2\n", "# x\n---\n"),
+        ("\n--- \na: 1\n---", "a: 1\n", ""),
+        ("---\n---\n# x\n---\n", "", "# x\n---\n"),
+        ("---\na: 1\n", "", "---\na: 1\n"),
+        ("# x\n---\na: 1\n---\n", "", "# x\n---\na: 1\n---\n"),
+        ("----\na: 1\n---\n", "", "----\na: 1\n---\n"),
+    ],
+)
+def test_a_card_is_split_at_the_end_of_its_metadata(card: str, yaml: str, rest: str, end: str) -> None:
+    found = split_card(card.replace("\n", end))
+    assert tuple(part.replace(end, "\n") for part in found) == (yaml, rest)
 
 
 def test_no_command_but_a_verification_runs_the_code(cli: Run, mini: Path, tmp_path: Path) -> None:

@@ -67,11 +67,11 @@ def test_queries_and_documents_go_together(files: tuple[Path, Path, Path], missi
     [
         ("queries.jsonl", "", "is empty"),
         ("queries.jsonl", "Hvem?\n", ":1: is not JSON"),
-        ("queries.jsonl", "[1]\n", ":1: is not a JSON object"),
+        ("queries.jsonl", "[1]\n", ":1: is a JSON list, not an object"),
         ("queries.jsonl", QUERIES + '{"text": "Når?"}\n', ':3: "id" is missing'),
-        ("queries.jsonl", '{"id": true, "text": "Når?"}\n', ':1: "id" is missing or is no id'),
-        ("documents.jsonl", '{"id": "d1"}\n', ':1: "text" is missing or empty'),
-        ("documents.jsonl", '{"id": "d1", "text": " "}\n', ':1: "text" is missing or empty'),
+        ("queries.jsonl", '{"id": true, "text": "Når?"}\n', ':1: "id" is missing or is not an id'),
+        ("documents.jsonl", '{"id": "d1"}\n', ':1: "text" is missing.'),
+        ("documents.jsonl", '{"id": "d1", "text": " "}\n', ':1: "text" is not a text, or is empty'),
         ("documents.jsonl", DOCUMENTS + '{"id": "d1", "text": "Igjen."}\n', "'d1' stands twice"),
         ("qrels.txt", "", "is empty"),
         ("qrels.txt", "q1 d1 1\n", ":1: 3 fields instead of 4"),
@@ -94,10 +94,10 @@ def test_a_bad_file_is_named_with_its_line(
 
 def test_a_file_that_is_missing_or_not_utf_8_is_named(files: tuple[Path, Path, Path]) -> None:
     files[0].write_bytes(b'{"id": "q1", "text": "bl\xe5"}\n')
-    with pytest.raises(UsageError, match=r"queries.jsonl is not UTF-8"):
+    with pytest.raises(UsageError, match=r"queries.jsonl:1: is not UTF-8"):
         load_evaluation(*files)
     files[0].unlink()
-    with pytest.raises(UsageError, match=r"queries.jsonl can't be read"):
+    with pytest.raises(UsageError, match=r"queries.jsonl: can't be read"):
         load_evaluation(*files)
 
 

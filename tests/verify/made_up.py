@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from patcher.codemods.outcomes import SoftCap
-from patcher.patching.record import Converted, FileRecord, PatchedModel
+from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
 from patcher.planning.plan import Options
 from patcher.source.snapshot import Source
 from patcher.verify.messages import (
@@ -60,7 +60,9 @@ MODEL = PatchedModel(
     files=(FileRecord("model.safetensors", "copied", "a", "a", 1),),
     originals={},
     diff="",
-    record={},
+    tool=Tool("splade-patcher"),
+    codemods=(),
+    base_card={},
 )
 CONVERTED = replace(
     MODEL,

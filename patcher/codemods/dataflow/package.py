@@ -1,10 +1,10 @@
-"""The files of a model that import each other: where a name of one of them is defined, and what a class inherits."""
+"""The files of a model, which import each other: where a name is defined, and what a class inherits."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ import libcst as cst
 
 from patcher.codemods.code import Code
 from patcher.codemods.dataflow.reaching import Body
-from patcher.codemods.nodes import dotted, last_name, methods
+from patcher.codemods.nodes import assignments, dotted, last_name, methods
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,12 @@ class Class:
 
     @property
     def name(self) -> str:
+        """The name of the class, undotted."""
         return self.node.name.value
 
     @cached_property
     def methods(self) -> Mapping[str, cst.FunctionDef]:
+        """The methods that the class itself defines, by name."""
         return methods(self.node)
 
 
@@ -44,7 +46,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Value:
-    """What a name is bound to, once, at the top level of a file."""
+    """The expression that a name is bound to once, at the top level of a file or in a class body."""
 
     code: Code
     node: cst.BaseExpression
@@ -52,7 +54,7 @@ class Value:
 
 @dataclass(frozen=True)
 class External:
-    """Something outside of the package by its full dotted name, such as `torch.sigmoid`."""
+    """Something outside the package by its full dotted name, such as `torch.sigmoid`."""
 
     name: str
 
@@ -62,7 +64,7 @@ Definition = Class | Function | Value | External
 
 @dataclass(frozen=True)
 class Package:
-    """Files by their path, and what config.json says, as an object and as it is written."""
+    """Files by their path, and config.json as an object and as bytes."""
 
     codes: Mapping[str, Code]
     config: Mapping[str, Any]
@@ -73,7 +75,7 @@ class Package:
         return {}
 
     def body(self, function: cst.FunctionDef) -> Body:
-        """A function of one of the files, indexed once."""
+        """The body of a function of one of the files; the same object for the same function."""
         if function not in self._bodies:
             self._bodies[function] = Body(function)
         return self._bodies[function]
@@ -104,7 +106,7 @@ class Package:
         return frozenset(found)
 
     def definition(self, code: Code, name: str) -> Definition | None:
-        """What a full name means, as LibCST's metadata gives it in one file: `torch.sigmoid`, `Head`, `.heads.Head`."""
+        """What a full name in a file refers to: `torch.sigmoid`, `Head`, `.heads.Head`; None where it is unknown."""
         if not name.startswith("."):
             return External(name) if "." in name else self.top_level(code, name)
         level = len(name) - len(name.lstrip("."))
@@ -112,31 +114,28 @@ class Package:
         parents = folder.parents
         if level > len(parents):
             return None
-        parts = name[level:].split(".")
-        for cut in range(len(parts) - 1, -1, -1):  # `.a.b.C`: the file is the longest part of it that is one
-            found = self.codes.get(str(parents[level - 1].joinpath(*parts[:cut])) + ".py") if cut else None
-            if found is not None and len(parts) - cut == 1:
-                return self.top_level(found, parts[cut])
-        return None
+        *module, last = name[level:].split(".")
+        found = self.codes.get(f"{parents[level - 1].joinpath(*module)}.py") if module else None
+        return self.top_level(found, last) if found is not None else None
 
     def top_level(self, code: Code, name: str) -> Definition | None:
-        """What a file binds a name to, followed through relative imports; None where that is not known for sure."""
-        node = code.classes().get(name)
+        """What the top level of a file binds a name to, through relative imports; None where that is not certain."""
+        node = code.classes.get(name)
         if node is not None:
             return Class(code, node)
-        function = code.functions().get(name)
+        function = code.functions.get(name)
         if function is not None:
             return Function(code, function)
-        value = code.constants().get(name)
+        value = code.constants.get(name)
         if value is not None:
             return Value(code, value)
-        imported = code.imports().get(name)
+        imported = code.imports.get(name)
         if imported is None or imported == name:
             return None if imported is None else External(name)
         return self.definition(code, imported)
 
     def lineage(self, cls: Class) -> list[Class]:
-        """The class and those of its bases that the package defines, in the order in which a method is looked for."""
+        """The class and those of its bases that the package defines, in method resolution order (depth first)."""
         found: list[Class] = [cls]
         for base in cls.node.bases:
             parent = self.class_of(cls.code, base.value)
@@ -145,18 +144,18 @@ class Package:
         return found
 
     def class_of(self, code: Code, node: cst.BaseExpression) -> Class | None:
-        """The class that a name in a file, outside of any function, stands for."""
+        """The class that a name at the top level of a file refers to; None where it is none of the package's."""
         name = dotted(node)
         if name is None:
             return None
         first, _, rest = name.partition(".")
-        found = self.definition(code, f"{code.imports().get(first, first)}.{rest}" if rest else name)
+        found = self.definition(code, f"{code.imports.get(first, first)}.{rest}" if rest else name)
         if found is None and not rest:
             found = self.top_level(code, name)
         return found if isinstance(found, Class) else None
 
     def method(self, cls: Class, name: str, after: Class | None = None) -> Function | None:
-        """The method that `self.name` finds in an object of a class; `after`: that `super().name` finds there."""
+        """The method that `self.name` finds on an instance of a class, or `super().name` in a method of `after`."""
         lineage = self.lineage(cls)
         if after is not None:
             index = next((i for i, one in enumerate(lineage) if one.node is after.node), -1)
@@ -167,17 +166,19 @@ class Package:
         return None
 
     def attribute(self, cls: Class, name: str) -> tuple[Function, cst.BaseExpression] | Value | None:
-        """What `self.name` is bound to: once in `__init__` (which, and the value) or once in a class body.
+        """The value of `self.name`, with the `__init__` that assigns it or as a Value of a class body.
 
-        None where it is bound nowhere, more than once, or in another method.
+        None where it is assigned nowhere, more than once, in another method, or by no single expression.
         """
-        found: list[tuple[Function, cst.BaseExpression]] = []
+        found: list[tuple[Function, cst.BaseExpression | None]] = []
         for one in self.lineage(cls):
             for function in one.methods.values():
-                found += [(Function(one.code, function, one), value) for value in _bound(function, name)]
+                found += [(Function(one.code, function, one), value) for value in _assigned(function, name)]
         if found:
             where, value = found[0]
-            return (where, value) if len(found) == 1 and where.node.name.value == "__init__" else None
+            if value is None or len(found) > 1 or where.node.name.value != "__init__":
+                return None
+            return where, value
         for one in self.lineage(cls):
             values = [value for bound, value in assignments(one.node.body.body) if bound == name]
             if values:
@@ -205,21 +206,9 @@ def _defaults(node: ast.ClassDef) -> set[str]:
     return found
 
 
-def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.BaseExpression]]:
-    """Each name that simple statements bind to a value, with the value."""
-    for line in statements:
-        for item in line.body if isinstance(line, cst.SimpleStatementLine) else ():
-            if isinstance(item, cst.Assign):
-                for target in item.targets:
-                    if isinstance(target.target, cst.Name):
-                        yield target.target.value, item.value
-            elif isinstance(item, cst.AnnAssign) and isinstance(item.target, cst.Name) and item.value is not None:
-                yield item.target.value, item.value
-
-
-def _bound(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression]:
-    """The values that a method binds to `self.name`; an Ellipsis stands for one that can't be read there."""
-    me = function.params.params[0].name.value if function.params.params else None
+def _assigned(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression | None]:
+    """The values that a method assigns to `self.name`; None for one that is no single expression."""
+    self_name = function.params.params[0].name.value if function.params.params else None
     for node in _statements(function.body):
         pairs: list[tuple[cst.BaseExpression, cst.BaseExpression | None]] = []
         if isinstance(node, cst.Assign):
@@ -229,14 +218,14 @@ def _bound(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression]
         elif isinstance(node, cst.AugAssign):
             pairs = [(node.target, None)]
         for target, value in pairs:
-            if isinstance(target, cst.Attribute) and target.attr.value == name and last_name(target.value) == me:
-                yield value if value is not None else cst.Ellipsis()
+            if isinstance(target, cst.Attribute) and target.attr.value == name and last_name(target.value) == self_name:
+                yield value
 
 
 def _paired(
     target: cst.BaseExpression, value: cst.BaseExpression
 ) -> list[tuple[cst.BaseExpression, cst.BaseExpression | None]]:
-    """What each target of `a, b = x, y` gets."""
+    """Each target of `a, b = x, y` with its value; None for a value that is no single expression."""
     if not isinstance(target, (cst.Tuple, cst.List)):
         return [(target, value)]
     targets = [element.value for element in target.elements]
@@ -246,7 +235,7 @@ def _paired(
 
 
 def _statements(block: cst.CSTNode) -> Iterator[cst.BaseSmallStatement]:
-    """The small statements of a block and of the blocks in it, but not of functions and classes in it."""
+    """The small statements of a block and of its nested blocks, without nested functions and classes."""
     if isinstance(block, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
         yield from block.body
     elif not isinstance(block, (cst.FunctionDef, cst.ClassDef)):

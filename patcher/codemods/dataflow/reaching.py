@@ -1,7 +1,7 @@
 """Reaching definitions inside one function: which assignments may have given a name its value at a statement.
 
-The textbook analysis (Aho, Lam, Sethi and Ullman, Compilers, 9.2.4), backwards from the use and only as far as a use
-needs it: branches are united, a loop's body may come before itself, `try` bodies may stop anywhere.
+The textbook analysis (Aho, Lam, Sethi and Ullman, Compilers, 9.2.4), run on demand and backwards from one use. Branches
+are merged, the body of a loop may run before itself, and a `try` body may stop after any statement.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _IN_PLACE = {"sigmoid_", "tanh_", "mul_", "multiply_", "div_", "divide_", "true_
 
 @dataclass(frozen=True, eq=False)
 class Definition:
-    """A statement that may give a name its value. `value` is None where what it gives can't be read from one."""
+    """A statement that may give a name its value; `value` is None where no single expression is that value."""
 
     name: str
     statement: cst.CSTNode
     value: cst.BaseExpression | None
     augmented: cst.AugAssign | None = None
-    partial: bool = False  # what the name stood for before stays, with this in it
+    partial: bool = False  # the earlier object stays, with this value in it
 
 
 class Body:
-    """A function, indexed: parents of its nodes, and the definitions that reach a use."""
+    """One function: the parents of its nodes, and the definitions that reach a use."""
 
     def __init__(self, function: cst.FunctionDef) -> None:
         self.function = function
@@ -39,6 +39,7 @@ class Body:
         return {child: node for node in walk(self.function) for child in children(node)}
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode:
+        """The node right above a node of the function."""
         return self._parents[node]
 
     def statement(self, node: cst.CSTNode) -> cst.CSTNode:
@@ -48,7 +49,7 @@ class Body:
         return node
 
     def uses(self, name: str) -> Iterator[cst.Name]:
-        """The places that read a name (or that can't be told from reading it)."""
+        """The uses of a name: all but those that only assign to it, or are a keyword or an attribute."""
         for node in walk(self.function.body):
             if not isinstance(node, cst.Name) or node.value != name:
                 continue
@@ -62,73 +63,77 @@ class Body:
             yield node
 
     def later_uses(self, name: str, statement: cst.CSTNode) -> Iterator[cst.Name]:
-        """The uses of a name behind a statement, in the order of the file."""
+        """The uses of a name after a statement, in the order of the file."""
         order = {id(node): index for index, node in enumerate(walk(self.function.body))}
         inside = {id(node) for node in walk(statement)}
         for use in self.uses(name):
             if order[id(use)] > order[id(statement)] and id(use) not in inside:
                 yield use
 
-    def reaching(self, name: str, at: cst.CSTNode) -> tuple[list[Definition], bool]:
-        """The definitions of a name that reach statement `at`, and whether none of them may have been met on a way."""
+    def reaching_definitions(self, name: str, at: cst.CSTNode) -> tuple[list[Definition], bool]:
+        """The definitions of a name that reach statement `at`, and whether every path to it passes one of them."""
         found: list[Definition] = []
         node = at
         while node is not self.function:
-            holder = self._parents[node]
-            if isinstance(holder, (cst.SimpleStatementLine, cst.SimpleStatementSuite, cst.IndentedBlock)):
-                before = holder.body[: next(i for i, item in enumerate(holder.body) if item is node)]
-                more, settled = _backwards(before, name)
+            parent = self._parents[node]
+            if isinstance(parent, (cst.SimpleStatementLine, cst.SimpleStatementSuite, cst.IndentedBlock)):
+                before = parent.body[: next(i for i, item in enumerate(parent.body) if item is node)]
+                more, is_definite = _at_end(before, name)
                 found += more
-                if settled:
-                    return _once(found), False
-            elif isinstance(holder, (cst.For, cst.While)):
-                head = _of_head(holder, name)
-                if isinstance(holder, cst.For) and head and node is holder.body:
-                    return _once([*found, *head]), False  # each turn sets it anew
-                found += _backwards([holder.body], name)[0]  # an earlier turn of the loop
-                found += head
-            elif isinstance(holder, (cst.With, cst.If)):
-                found += _of_head(holder, name)
-            elif isinstance(holder, cst.Try) and node is not holder.body:
-                found += _backwards([holder.body], name)[0]
-            node = holder
-        return _once(found), True
+                if is_definite:
+                    return _unique(found), True
+            elif isinstance(parent, (cst.For, cst.While)):
+                header = _in_header(parent, name)
+                if isinstance(parent, cst.For) and header and node is parent.body:
+                    return _unique([*found, *header]), True  # every iteration assigns it
+                found += _at_end([parent.body], name)[0]  # an earlier iteration
+                found += header
+            elif isinstance(parent, (cst.With, cst.If)):
+                found += _in_header(parent, name)
+            elif isinstance(parent, cst.Try) and node is not parent.body:
+                found += _at_end([parent.body], name)[0]
+            node = parent
+        return _unique(found), False
 
 
-def _backwards(nodes: Sequence[cst.CSTNode], name: str) -> tuple[list[Definition], bool]:
-    """What a run of statements leaves in a name at its end, and whether it surely sets it (or never gets there)."""
+def _at_end(statements: Sequence[cst.CSTNode], name: str) -> tuple[list[Definition], bool]:
+    """The definitions that reach the end of some statements, and whether every path to it passes one of them.
+
+    A path that leaves the statements early does not count.
+    """
     found: list[Definition] = []
-    for node in reversed(nodes):
-        more, settled = _leaves(node, name)
+    for node in reversed(statements):
+        more, is_definite = _after(node, name)
         found += more
-        if settled:
+        if is_definite:
             return found, True
     return found, False
 
 
-def _leaves(node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
+def _after(node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
+    """The same for one statement or block."""
     if isinstance(node, (cst.IndentedBlock, cst.SimpleStatementLine, cst.SimpleStatementSuite)):
-        return _backwards(node.body, name)
+        return _at_end(node.body, name)
     if isinstance(node, (cst.Return, cst.Raise, cst.Continue, cst.Break)):
         return [], True
     if isinstance(node, cst.BaseSmallStatement):
         found = list(_definitions(node, name))
         return found[::-1], any(not one.partial for one in found)
     if isinstance(node, cst.If):
-        body, settled = _leaves(node.body, name)
-        other, also = _leaves(node.orelse, name) if node.orelse is not None else ([], False)
-        return [*other, *body, *_of_head(node, name)], settled and also
+        body, in_body = _after(node.body, name)
+        other, in_other = _after(node.orelse, name) if node.orelse is not None else ([], False)
+        return [*other, *body, *_in_header(node, name)], in_body and in_other
     if isinstance(node, cst.Else):
-        return _leaves(node.body, name)
+        return _after(node.body, name)
     if isinstance(node, cst.With):
-        body, settled = _leaves(node.body, name)
-        return [*body, *_of_head(node, name)], settled
+        body, in_body = _after(node.body, name)
+        return [*body, *_in_header(node, name)], in_body
     found = []
     if isinstance(node, (cst.For, cst.While, cst.Try, cst.TryStar, cst.Match)):
         for child in walk(node):
             if isinstance(child, cst.BaseSmallStatement):
                 found += _definitions(child, name)
-        found += _of_head(node, name)
+        found += _in_header(node, name)
     elif isinstance(node, (cst.FunctionDef, cst.ClassDef)) and node.name.value == name:
         return [Definition(name, node, None)], True
     return found, False
@@ -150,23 +155,23 @@ def _definitions(node: cst.BaseSmallStatement, name: str) -> Iterator[Definition
         yield Definition(name, node, None, node)
     elif isinstance(node, cst.Expr) and mutated(node.value) == name:
         yield Definition(name, node, node.value)
-    elif isinstance(node, cst.Expr) and _grown(node.value) == name:
+    elif isinstance(node, cst.Expr) and _appended_to(node.value) == name:
         yield Definition(name, node, node.value.args[-1].value, partial=True)  # type: ignore[attr-defined]
     elif isinstance(node, (cst.Import, cst.ImportFrom, cst.Del)) and _mentions(node, name):
         yield Definition(name, node, None)
-    yield from _walrus(node, node, name)
+    yield from _named_expressions(node, node, name)
 
 
-def _walrus(node: cst.CSTNode, statement: cst.CSTNode, name: str) -> Iterator[Definition]:
+def _named_expressions(node: cst.CSTNode, statement: cst.CSTNode, name: str) -> Iterator[Definition]:
     for item in walk(node):
         if isinstance(item, cst.NamedExpr) and isinstance(item.target, cst.Name) and item.target.value == name:
             yield Definition(name, statement, item.value)
 
 
-def _of_head(node: cst.CSTNode, name: str) -> list[Definition]:
-    """What the head of a compound statement sets: loop variables, `as` names, assignment expressions."""
+def _in_header(node: cst.CSTNode, name: str) -> list[Definition]:
+    """The definitions in the header of a compound statement: loop variables, `as` names, assignment expressions."""
     if isinstance(node, (cst.If, cst.While)):
-        return list(_walrus(node.test, node, name))
+        return list(_named_expressions(node.test, node, name))
     if isinstance(node, cst.For):
         return [Definition(name, node, None)] if _mentions(node.target, name) else []
     if isinstance(node, cst.With):
@@ -188,9 +193,9 @@ def mutated(node: cst.BaseExpression) -> str | None:
 
 
 def written_into(node: cst.BaseSmallStatement) -> str | None:
-    """The name of a tensor that a statement changes in place, in whole or in part."""
+    """The name of a tensor that a statement changes in place, all of it or part of it."""
     if isinstance(node, cst.Expr):
-        return mutated(node.value) or _touched(node.value)
+        return mutated(node.value) or _method_target(node.value)
     if isinstance(node, cst.AugAssign):
         target = node.target
         return dotted(target.value if isinstance(target, cst.Subscript) else target)
@@ -199,8 +204,8 @@ def written_into(node: cst.BaseSmallStatement) -> str | None:
     return None
 
 
-def _touched(node: cst.BaseExpression) -> str | None:
-    """`x` of `x.zero_()` and of `x[0].fill_(1)`, whatever the method does."""
+def _method_target(node: cst.BaseExpression) -> str | None:
+    """The name of a tensor that any in-place method is called on: `x` of `x.zero_()` and of `x[0].fill_(1)`."""
     if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute):
         return None
     name, receiver = node.func.attr.value, node.func.value
@@ -209,8 +214,8 @@ def _touched(node: cst.BaseExpression) -> str | None:
     return dotted(receiver.value if isinstance(receiver, cst.Subscript) else receiver)
 
 
-def _grown(node: cst.BaseExpression) -> str | None:
-    """The name of a list that gets one more item: `chunks` of `chunks.append(x)`."""
+def _appended_to(node: cst.BaseExpression) -> str | None:
+    """The name of a list that is appended to: `parts` of `parts.append(x)`."""
     if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and len(node.args) == 1:
         return dotted(node.func.value) if node.func.attr.value in {"append", "extend"} else None
     return None
@@ -221,7 +226,7 @@ def _mentions(node: cst.CSTNode, name: str) -> bool:
 
 
 def _unpacked(target: cst.BaseExpression, value: cst.BaseExpression, name: str) -> cst.BaseExpression | None:
-    """The value of one name in `a, b = x, y`."""
+    """The value that one name gets in `a, b = x, y`; None where there is no single expression for it."""
     if isinstance(target, (cst.Tuple, cst.List)) and isinstance(value, (cst.Tuple, cst.List)):
         for one, other in zip(target.elements, value.elements, strict=False):
             if dotted(one.value) == name and not isinstance(other, (cst.StarredElement, cst.StarredDictElement)):
@@ -229,7 +234,7 @@ def _unpacked(target: cst.BaseExpression, value: cst.BaseExpression, name: str) 
     return None
 
 
-def _once(found: list[Definition]) -> list[Definition]:
+def _unique(found: list[Definition]) -> list[Definition]:
     seen: set[tuple[int, int]] = set()
     kept = []
     for item in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from patcher.verify.texts.lines import read_objects
 
 WINDOW = 2048  # texts that are sorted together
 _SLICE = 256  # texts that are tokenised together
@@ -24,11 +25,10 @@ class Encoded:
     ids: array[int]
 
 
-def read_texts(path: str) -> Iterator[dict[str, str]]:
-    """The texts of a JSON lines file, one at a time: objects with `id`, `language` and `text`."""
-    with Path(path).open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
+def read_texts(path: str) -> Iterator[dict[str, Any]]:
+    """The texts of the parent's JSON lines file, one at a time: objects with `id`, `language` and `text`."""
+    for _, record in read_objects(Path(path), "The parent process wrote it.", limited=False):
+        yield dict(record)
 
 
 def windows(path: str, tokenizer: Any, max_tokens: int) -> Iterator[list[Encoded]]:

@@ -1,4 +1,4 @@
-"""Reads a file of texts line by line, and says of a bad line where it stands, what is wrong and what to do."""
+"""The one reader of text and JSON lines files: an error names file and line, what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ class Line:
     text: str
 
 
-def read_lines(path: Path) -> Iterator[Line]:
+def read_lines(path: Path, *, skip_empty: bool = False, limited: bool = True) -> Iterator[Line]:
     """The lines of a UTF-8 file, one at a time. A byte order mark, CRLF and a newline at the end are accepted.
+
+    `skip_empty` accepts empty lines and leaves them out; `limited=False`, for files of our own, accepts any length.
 
     Raises UsageError at the first line that is empty, too long, not UTF-8 or holds NUL, having read no further;
     and for a file that can't be read, holds nothing or is too large.
     """
-    number = characters = 0
+    number = characters = found = 0
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            while line := file.readline(MAX_CHARACTERS + 1):
+            while line := file.readline(MAX_CHARACTERS + 1 if limited else -1):
                 number += 1
                 characters += len(line)
                 place = f"{path}:{number}"
-                if len(line.rstrip("\n")) > MAX_CHARACTERS:
+                if limited and len(line.rstrip("\n")) > MAX_CHARACTERS:
                     raise UsageError(
                         f"{place}: the line is longer than {MAX_CHARACTERS:,} characters.",
                         "Split it into several lines, or leave it out.",
                     )
-                if characters > MAX_CHARACTERS_IN_ALL:
+                if limited and characters > MAX_CHARACTERS_IN_ALL:
                     raise UsageError(
                         f"{place}: the file is longer than {MAX_CHARACTERS_IN_ALL:,} characters.",
                         "Give a sample of its lines.",
@@ -53,22 +55,27 @@ def read_lines(path: Path) -> Iterator[Line]:
                     raise UsageError(f"{place}: is not UTF-8 text.", "Save the file as UTF-8 and try again.")
                 _refuse_nul(place, line)
                 if not line.strip():
+                    if skip_empty:
+                        continue
                     raise UsageError(f"{place}: the line is empty.", "Take it out, so that each line holds one text.")
+                found += 1
                 yield Line(place, number, line.strip())
     except OSError as error:
         raise UsageError(
             f"{path}: can't be read ({error.strerror or error}).", "Give the path of a readable text file."
         ) from error
-    if not number:
-        raise UsageError(f"{path}: holds no text.", "Write one text per line.")
+    if not found:
+        raise UsageError(f"{path}: is empty, it holds no text.", "Write at least one line.")
 
 
-def read_objects(path: Path, advice: str) -> Iterator[tuple[Line, Mapping[str, object]]]:
-    """The JSON objects of a file, one per line. `advice` is what the user reads where a line is none.
+def read_objects(
+    path: Path, advice: str, *, skip_empty: bool = False, limited: bool = True
+) -> Iterator[tuple[Line, Mapping[str, object]]]:
+    """The JSON objects of a file, one per line. `advice` is the hint of the error for a line that is none.
 
     Raises UsageError as `read_lines` does, and for a line that is not a JSON object.
     """
-    for line in read_lines(path):
+    for line in read_lines(path, skip_empty=skip_empty, limited=limited):
         try:
             record = json.loads(line.text)
         except json.JSONDecodeError as error:  # its own text says "line 1", which is not the line of the file

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from patcher.patching.writer import staged
+from patcher.patching.writer import staged_model
 from patcher.planning.plan import make_plan
 from patcher.sandbox.guard import environment
 from patcher.source.snapshot import resolve
@@ -43,7 +43,7 @@ def large(tmp_path: Path) -> Path:
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     snapshot = resolve(str(folder))
-    with staged(make_plan(snapshot), snapshot, tmp_path / "large-splade"):
+    with staged_model(make_plan(snapshot), snapshot, tmp_path / "large-splade"):
         pass
     return tmp_path / "large-splade"
 

@@ -1,0 +1,58 @@
+"""The Typer app, to which each command adds itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from patcher import __version__
+
+ORDER = ("plan", "patch", "verify", "card", "publish", "check", "threshold")
+
+
+class _Ordered(TyperGroup):
+    """The commands in the order in which they are used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands."""
+        return sorted(self.commands, key=ORDER.index)
+
+
+app = typer.Typer(
+    name="patcher",
+    cls=_Ordered,
+    help="Remove the soft cap of a NorBERT4 masked-LM head, repair its code for transformers 5, and prove both.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def examples(*commands: str) -> str:
+    """The last lines of a command's help: commands to copy and paste."""
+    return "\n\n".join(("Examples:", *(f"$ patcher {command}" for command in commands)))
+
+
+def exit_with(*, passed: bool) -> None:
+    """End a command with exit code 1 where something did not pass."""
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"splade-patcher {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def patcher(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""

@@ -1,0 +1,75 @@
+"""The command line as a function: arguments in, exit code out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from patcher import errors
+from patcher.cli import card, check, patch, plan, publish, threshold, verify
+from patcher.cli.app import app
+from patcher.cli.console import Console
+from patcher.errors import OutputError, PatcherError
+from patcher.sandbox.process import INTERRUPTED, Interrupted
+
+COMMANDS = (plan, patch, verify, card, publish, check, threshold)  # importing them adds them to the app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 when interrupted.
+
+    Without `argv` the arguments are those of the process. Changes no state of the process: see `patcher.__main__`.
+    """
+    with _logging_restored():
+        try:
+            app(args=list(argv) if argv is not None else None, prog_name="patcher")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        except (Interrupted, Exception) as error:
+            return _report(error)
+    return 0
+
+
+def _report(error: BaseException) -> int:
+    """Print what is wrong and what to do, and return the exit code. HF_DEBUG adds the traceback."""
+    console = Console()
+    if os.environ.get("HF_DEBUG") and not isinstance(error, Interrupted):
+        console.talk(traceback.format_exc())
+    explained = next(explain(error) for kind, explain in _ERRORS if isinstance(error, kind))
+    console.error(explained)
+    return explained.exit_code
+
+
+def _from_os(error: OSError) -> PatcherError:
+    where = f" ({error.filename})" if error.filename else ""
+    return OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where.")
+
+
+def _unforeseen(error: Exception) -> PatcherError:
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return PatcherError(f"Unexpected error: {what}.", "HF_DEBUG=1 shows where; please report it.")
+
+
+# From an error to what the user reads and the exit code; the first kind that fits.
+_ERRORS: tuple[tuple[type[BaseException], Callable[[Any], PatcherError]], ...] = (
+    (Interrupted, lambda _: errors.Interrupted(*INTERRUPTED)),
+    (PatcherError, lambda error: error),
+    (OSError, _from_os),
+    (Exception, _unforeseen),
+)
+
+
+@contextmanager
+def _logging_restored() -> Iterator[None]:
+    """Restore the handlers and the level of the package's logger, which a command's console changes."""
+    logger = logging.getLogger("patcher")
+    handlers, level = logger.handlers[:], logger.level
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)

@@ -1,0 +1,37 @@
+"""The arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print one line on stdout and nothing on stderr.")]
+SOURCE_HELP = "Hub id, id@revision, hf:// URI or a folder."
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder that `patcher patch` wrote.", show_default=False)
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub source.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Allow the model's own code to run.")]
+Devices = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or mps; several with commas are compared: cpu,cuda.")
+]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16: the dtype of the loaded weights.")]
+Attention = Annotated[
+    str | None, typer.Option("--attn", help="sdpa, eager, flash_attention_2 ...: where the code offers a choice.")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds after which the model is stopped.", min=1)]
+HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each response of the Hub.", min=0.1)]
+MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
+Encoder = Annotated[
+    bool, typer.Option("--sparse-encoder", help="Also load it with sentence-transformers and compare figures.")
+]
+Codemods = Annotated[
+    list[str],
+    typer.Option("--codemod", metavar="NAME", help="Apply only this one; repeat for more. `repairs` means three."),
+]
+AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Remove the cap of the causal head as well.")]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]

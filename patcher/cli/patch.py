@@ -1,0 +1,174 @@
+"""`patcher patch`, for one model and for a list of models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
+from patcher.cli.consent import require_trust
+from patcher.cli.console import Console
+from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
+from patcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from patcher.planning.rewriting import Options
+    from patcher.verify.settings import Verification
+
+
+@app.command(
+    epilog=examples(
+        "patch ltg/norbert4-base --out norbert4-splade --trust-remote-code",
+        "patch ./norbert4-base --out norbert4-splade --no-verify",
+        "patch --all family --out models --trust-remote-code",
+    )
+)
+def patch(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write; with --all, the folder to write them in.")],
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=opt.SOURCE_HELP, show_default=False)] = None,
+    every: Annotated[
+        Path | None, typer.Option("--all", metavar="FILE", help="Patch each model of this list, or of `family`.")
+    ] = None,
+    revision: opt.Revision = None,
+    trust_remote_code: opt.Trust = False,
+    device: opt.Devices = "auto",
+    dtype: opt.Dtype = "float32",
+    attn: opt.Attention = None,
+    min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
+    calibrate: Annotated[
+        float | None,
+        typer.Option(help="Lower all logits by one constant where this logit sparsity is not exceeded.", min=0, max=1),
+    ] = None,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Write the folder without running it.")] = False,
+    code_only: Annotated[
+        bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")
+    ] = False,
+    sparse_encoder: opt.Encoder = False,
+    also_causal_lm: opt.AlsoCausal = False,
+    checkpointing: opt.Checkpointing = False,
+    codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write the patched folder, run it against the base model, and write its report and card."""
+    from patcher.planning.rewriting import Options
+    from patcher.verify.devices import parse_devices, parse_dtype
+    from patcher.verify.settings import Verification
+    from patcher.verify.texts import load_probe_texts
+
+    if code_only and not no_verify:
+        raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
+    if calibrate is not None and (no_verify or every is not None):
+        raise UsageError("--calibrate measures one model.", "Leave out --no-verify and --all.")
+    if every is not None and (source is not None or revision is not None or code_only):
+        raise UsageError(
+            "--all takes its sources from the list.",
+            "Leave out SOURCE, --revision and --code-only; a line may be id@revision.",
+        )
+    verification = Verification(
+        texts=load_probe_texts(),
+        devices=parse_devices(device),
+        dtype=parse_dtype(dtype),
+        attention=attn,
+        min_logit_sparsity=min_logit_sparsity if calibrate is None else calibrate,
+        timeout=timeout,
+        sparse_encoder=sparse_encoder,
+    )
+    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
+    wanted = None if no_verify else verification
+    console = Console(as_json=as_json, quiet=quiet)
+    console.listen()
+    if every is not None:
+        passed = _patch_list(console, every, out, options, wanted, trusted=trust_remote_code)
+    elif source is not None:
+        passed = _patch_one(
+            *(console, source, revision, out, options, wanted),
+            code_only=code_only,
+            calibrate=calibrate is not None,
+            trusted=trust_remote_code,
+        )
+    else:
+        raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
+    exit_with(passed=passed)
+
+
+def _patch_one(
+    console: Console,
+    source: str,
+    revision: str | None,
+    out: Path,
+    options: Options,
+    verification: Verification | None,
+    *,
+    code_only: bool,
+    calibrate: bool,
+    trusted: bool,
+) -> bool:
+    """Patch one model; whether it passed or was not verified."""
+    from patcher.cli import tables
+    from patcher.cli.verify import print_report
+    from patcher.pipeline import api
+    from patcher.planning.plan import make_plan
+    from patcher.source.snapshot import resolve
+
+    snapshot = resolve(source, revision)
+    api.check_out(out, snapshot)
+    made = make_plan(snapshot, options)
+    if made.nothing_to_do:
+        nothing = api.Patched(None, made, None)
+        console.result(nothing, str(made.source), lambda: console.line(tables.nothing_line(made)))
+        return True
+    if verification is not None:
+        require_trust(console, made.executed, str(snapshot.source), trusted=trusted)
+    console.talk(f"Patching {snapshot.source} into {out} ...")
+    with console.progress("texts") as progress:
+        done = api.patch_model(
+            made, snapshot, out, verification, code_only=code_only, progress=progress, calibrate=calibrate
+        )
+
+    def human() -> None:
+        console.diff(done.plan.diff)
+        if done.report is None:
+            console.line(f"Written: {out} (not verified; run `patcher verify {out}` before you use it)")
+        else:
+            print_report(console, out, done.report)
+
+    console.result(done, str(out), human)
+    return done.report is None or done.report.passed
+
+
+def _patch_list(
+    console: Console, path: Path, out: Path, options: Options, verification: Verification | None, *, trusted: bool
+) -> bool:
+    """Plan all models of a list, ask once, then patch one after another; whether none failed."""
+    from patcher.cli import tables
+    from patcher.pipeline.family import inspect_entries, patch_all, read_list
+
+    members = inspect_entries(read_list(path, out), options)
+    if verification is None:
+        done = patch_all(members, None)
+    else:
+        code = {
+            f"{member.plan.source}: {path}": content
+            for member in members
+            if member.runs and member.plan is not None
+            for path, content in member.plan.executed.items()
+        }
+        if code:
+            models = f"{sum(member.runs for member in members)} models"
+            require_trust(console, code, models, trusted=trusted)
+        done = patch_all(members, verification)
+
+    def human() -> None:
+        console.table(tables.family(done))
+        for outcome in done.all:
+            if outcome.hint:
+                console.talk(f"Hint for {outcome.source}: {outcome.hint}")
+
+    console.result(done, "\n".join(map(tables.family_line, done.all)), human)
+    return done.passed

@@ -1,0 +1,106 @@
+"""`patcher publish`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
+from patcher.cli.console import Console
+from patcher.cli.hub_client import quiet_client
+from patcher.constants import HUB_TIMEOUT
+from patcher.errors import PublishError
+
+if TYPE_CHECKING:
+    from patcher.publish import Publication, PublishPlan
+
+
+@app.command(
+    epilog=examples(
+        "publish norbert4-splade me/norbert4-splade --dry-run",
+        "publish norbert4-splade me/norbert4-splade --private --tag v1",
+    )
+)
+def publish(
+    folder: opt.FolderArgument,
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="namespace/name.", show_default=False)],
+    *,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Commit to a pull request.")] = False,
+    revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to commit to.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag to put on the commit.")] = None,
+    commit_message: Annotated[str | None, typer.Option("--commit-message", "-m", help="Its first line.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be committed; write nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    upload_weights: Annotated[
+        bool, typer.Option("--upload-weights", help="Upload the weights; by default the Hub copies them.")
+    ] = False,
+    unverified: Annotated[bool, typer.Option("--unverified", help="Publish a folder that was never run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace content of somebody else.")] = False,
+    replace_card: Annotated[bool, typer.Option("--replace-card", help="Replace a card edited on the Hub.")] = False,
+    timeout: opt.HubTimeout = HUB_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
+    from patcher import publish as publishing
+    from patcher.cli import tables
+    from patcher.patching.record import load
+    from patcher.verify.report import load_report
+
+    console = Console(as_json=as_json, quiet=quiet)
+    console.listen()
+    retry = publishing.RetryPolicy(timeout)
+    options = publishing.PublishOptions(
+        private=private,
+        create_pr=create_pr,
+        revision=revision,
+        tag=tag,
+        commit_message=commit_message,
+        upload_weights=upload_weights,
+        force=force,
+        replace_card=replace_card,
+        unverified=unverified,
+    )
+    with quiet_client(console):
+        planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options=options, retry=retry)
+        line = tables.plan_line(planned)
+        if dry_run:
+            console.result(planned, line, lambda: _print_plan(console, planned))
+            return
+        if (planned.operations or planned.tag_missing) and not yes:
+            _confirm(console, planned)
+        console.talk(line)
+        done = publishing.publish(planned, retry=retry)
+        console.result(done, done.url, lambda: _print_publication(console, done))
+    exit_with(passed=done.passed)
+
+
+def _confirm(console: Console, planned: PublishPlan) -> None:
+    if not console.as_json and not console.quiet:
+        _print_plan(console, planned)
+    if not console.confirm("Publish this?"):
+        raise PublishError("Publishing was not confirmed; nothing was written.", "Add --yes, or --dry-run to look.")
+
+
+def _print_plan(console: Console, planned: PublishPlan) -> None:
+    from patcher.cli import tables
+
+    console.diff(planned.diff)
+    console.table(tables.operations(planned))
+    console.line()
+    console.line(tables.plan_line(planned))
+    for note in planned.notes:
+        console.line(f"Note: {note}.")
+
+
+def _print_publication(console: Console, done: Publication) -> None:
+    from patcher.cli import tables
+
+    console.table(tables.findings(done.findings))
+    console.line()
+    console.line(tables.publication_line(done), "" if done.passed else "bold red")
+    console.line()
+    console.line(done.usage)

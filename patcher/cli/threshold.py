@@ -1,0 +1,114 @@
+"""`patcher threshold`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
+from patcher.cli.consent import require_trust
+from patcher.cli.console import Console
+from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
+
+if TYPE_CHECKING:
+    from patcher.threshold.report import ThresholdReport
+
+
+class Device(str, Enum):
+    """Where the model runs; auto takes cuda, then mps, then cpu."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+@app.command(
+    epilog=examples(
+        "threshold me/norbert4-splade --sweep --plot sweep.png",
+        "threshold me/norbert4-splade --threshold 0.02 --save norbert4-sparse",
+    )
+)
+def threshold(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A trained SparseEncoder model: Hub id or folder.", show_default=False),
+    ],
+    *,
+    revision: opt.Revision = None,
+    chosen: Annotated[float, typer.Option("--threshold", help="Activations below it become 0.")] = THRESHOLD,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds and recommend one.")] = False,
+    queries: Annotated[Path | None, typer.Option(help='Your own queries: .jsonl with "id" and "text".')] = None,
+    documents: Annotated[Path | None, typer.Option(help='Your own documents: .jsonl with "id" and "text".')] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help='Relevance judgements: TREC qrels, or .jsonl with "query" and "document".')
+    ] = None,
+    trust_remote_code: opt.Trust = False,
+    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = Device.auto,
+    plot: Annotated[Path | None, typer.Option(help="Draw the sweep into this .png, .svg or .pdf.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
+    ] = None,
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
+    from patcher.cli import tables
+    from patcher.source.snapshot import resolve
+    from patcher.threshold import save as saving
+    from patcher.threshold.evaluation import load_evaluation
+    from patcher.threshold.measure import Request, measure
+    from patcher.threshold.plot import check_plot, draw
+    from patcher.threshold.repaired import repair
+
+    console = Console(as_json=as_json, quiet=quiet)
+    console.listen()
+    request = Request(chosen, sweep or plot is not None, device.value, timeout)
+    evaluation = load_evaluation(queries, documents, qrels)
+    if plot is not None:
+        check_plot(plot)
+    trained = repair(resolve(model, revision))
+    if save is not None:
+        saving.check_save(trained, save)
+    require_trust(console, trained.executed(), str(trained.snapshot.source), trusted=trust_remote_code)
+    texts = f"{len(evaluation.queries)} queries and {len(evaluation.documents)} documents"
+    console.talk(f"Encoding {texts} with {model} ...")
+    report = measure(trained, evaluation, request)
+    if plot is not None and report.swept:
+        draw(report, plot)
+    saved = saving.save(trained, report, save) if save is not None and report.passed else None
+
+    def human() -> None:
+        _print_report(console, report)
+        console.line()
+        for line in tables.threshold_lines(report, model, save):
+            console.line(line)
+
+    from patcher.codec import document
+
+    data = {**document(report), "saved": str(saved) if saved else None}
+    console.result(data, "passed" if report.passed else "failed", human)
+    exit_with(passed=report.passed)
+
+
+def _print_report(console: Console, report: ThresholdReport) -> None:
+    """Print the checks, the figures without and with the threshold, and the sweep where there was one."""
+    from patcher.cli import tables
+    from patcher.threshold.plot import curve
+
+    console.table(tables.checks(report.checks))
+    if report.row is None:
+        return
+    console.line()
+    console.table(tables.threshold_figures(report))
+    if report.swept:
+        console.line()
+        console.table(tables.sweep(report))
+        console.line()
+        for line in curve(report.rows[1:]):
+            console.line(line)

@@ -1,0 +1,96 @@
+"""`patcher verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, exit_with
+from patcher.cli.consent import require_trust
+from patcher.cli.console import Console
+from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
+
+if TYPE_CHECKING:
+    from patcher.verify.report import Report
+
+CHILD = "patcher.verify.measure.child"
+
+
+@app.command(
+    epilog=examples(
+        "verify norbert4-splade --trust-remote-code",
+        "verify norbert4-splade --device cpu,cuda --texts my-texts.jsonl",
+    )
+)
+def verify(
+    folder: opt.FolderArgument,
+    *,
+    trust_remote_code: opt.Trust = False,
+    device: opt.Devices = "auto",
+    dtype: opt.Dtype = "float32",
+    attn: opt.Attention = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="Add your own probe texts: .jsonl with a `text`, or one text per line.")
+    ] = None,
+    min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
+    sparse_encoder: opt.Encoder = False,
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Run the base and the patched model on the same texts and check that only the cap is gone."""
+    from patcher.sandbox.guard import started
+    from patcher.verify.devices import parse_devices, parse_dtype
+
+    devices, dtype = parse_devices(device), parse_dtype(dtype)
+    console = Console(as_json=as_json, quiet=quiet)
+    console.listen()
+    with started(CHILD, devices[0]) as child:  # it imports its libraries while this process does its own work
+        from patcher.documents import card
+        from patcher.patching.record import load
+        from patcher.pipeline.api import verify_folder
+        from patcher.verify.settings import Verification
+        from patcher.verify.texts import load_probe_texts
+
+        model = load(folder)
+        verification = Verification(
+            texts=load_probe_texts(texts),
+            devices=devices,
+            dtype=dtype,
+            attention=attn,
+            min_logit_sparsity=min_logit_sparsity,
+            timeout=timeout,
+            sparse_encoder=sparse_encoder,
+        )
+        code = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
+        require_trust(console, code, str(model.source), trusted=trust_remote_code)
+        console.talk(f"Running {model.what_runs} on {len(verification.texts)} texts ...")
+        with console.progress("texts") as progress:
+            report = verify_folder(folder, verification, child=child, progress=progress)
+    if not card.is_ours(folder / CARD):
+        console.talk(f"{folder / CARD} was edited by hand and was left unchanged; `patcher card` replaces it.")
+    verdict = "passed" if report.passed else "failed"
+    console.result(report, verdict, lambda: print_report(console, folder, report))
+    exit_with(passed=report.passed)
+
+
+def print_report(console: Console, folder: Path, report: Report) -> None:
+    """Print the table of a report on `folder`, the verdict, and what can be done after a failed threshold check."""
+    from patcher.cli import tables
+    from patcher.documents import advice
+
+    console.table(tables.report(report))
+    failures = tables.failure_lines(report)
+    for line in ["", *failures] if failures else []:
+        console.line(line)
+    console.line()
+    if report.passed:
+        console.line(f"Verified: {folder} passed all {len(report.all_checks)} checks.")
+    else:
+        console.line(f"FAILED: {folder} did not pass {', '.join(check.name for check in report.failed)}.")
+    advised = advice.advise(report, str(folder))
+    for line in advice.lines(advised) if advised is not None else ():
+        console.line(line)

@@ -1,0 +1,81 @@
+"""The checks of a report as the rows of one table, which the terminal, the page and the card show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from patcher.documents.formatting import number, percent
+from patcher.verify.report import Check, Report
+
+THRESHOLD_CHECK = "relu_sparsity"
+
+# The checks whose value is a share: the figure's name, and its key in the report.
+_SHARES = {
+    "negative_logits": ("negative logits", "negative_fraction"),
+    THRESHOLD_CHECK: ("logit sparsity", "logit_sparsity"),
+}
+
+# What the value of any other check counts, for somebody who has never seen one.
+_COUNTED = {
+    "weights_unchanged": "weight tensors that differ from the source",
+    "buffers_rebuilt": "computed tables that differ from fresh ones",
+    "cap_removed_exactly": "largest |base - cap(patched)|",
+    "predictions_unchanged": "positions that predict another token",
+    "logits_finite": "logits that are not finite",
+    "sparse_encoder_loads": "embedding values of SparseEncoder that are not finite",
+    "weights_converted": "converted files that differ from what was read back",
+    "sparse_encoder_agrees": "texts where SparseEncoder disagrees on active dims",
+    "devices_agree": "largest difference of a logit between devices",
+    "rankings_kept": "positions whose best tokens rank differently",
+}
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One check on all devices.
+
+    `counted` says in words what its value is; `values` holds one for each device, "" where the check did not run.
+    `check` is that of the first device on which it failed, otherwise of the first device. `base` is the base model's
+    value, where the value is a share. `plain_limit` is the limit in ASCII, with the digits of the values.
+    """
+
+    check: Check
+    counted: str
+    base: str
+    values: tuple[str, ...]
+    limit: str
+    plain_limit: str
+
+
+def check_rows(report: Report) -> tuple[CheckRow, ...]:
+    """Every check of the first device, in its order, with its values on all devices."""
+    return tuple(_row(report, check) for check in report.checks)
+
+
+def threshold_check(report: Report) -> Check | None:
+    """The check of logit sparsity against its limit; of several devices, the first on which it failed."""
+    return _deciding(report, THRESHOLD_CHECK)
+
+
+def _deciding(report: Report, name: str) -> Check | None:
+    found = [check for check in report.all_checks if check.name == name]
+    return next((check for check in found if not check.passed), found[0] if found else None)
+
+
+def _row(report: Report, first: Check) -> CheckRow:
+    figure, key = _SHARES.get(first.name, (None, ""))
+    show = number if figure is None else percent
+    by_device = [{check.name: check for check in device.checks}.get(first.name) for device in report.devices]
+    return CheckRow(
+        _deciding(report, first.name) or first,
+        figure or _COUNTED.get(first.name, first.name),
+        percent(report.base.get(key)) if figure else "",
+        tuple("" if check is None else show(check.value) for check in by_device),
+        *_limits(first.limit, is_share=figure is not None),
+    )
+
+
+def _limits(limit: float, *, is_share: bool) -> tuple[str, str]:
+    if is_share:
+        return f"> {number(limit * 100)} %", f"> {percent(limit)}"
+    return (f"≤ {limit:.3g}", f"<= {number(limit)}") if limit else ("0", "0")

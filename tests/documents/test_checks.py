@@ -1,0 +1,44 @@
+"""One table of checks: what each value is, on every device, against its limit, and where it failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from patcher.documents.checks import check_rows, threshold_check
+from patcher.source.snapshot import Source
+from patcher.verify.report import Check, DeviceReport, Report
+
+CHECKS = (
+    Check("weights_unchanged", True, 0, 0, ""),
+    Check("cap_removed_exactly", True, 2.5e-6, 1.23456e-5, ""),
+    Check("relu_sparsity", True, 0.9876, 0.98, ""),
+    Check("of_another_version", True, 1200, 2000, ""),
+)
+REPORT = Report(Source(None, None, "x"), {"device": "cpu"}, CHECKS, {"logit_sparsity": 0.0}, {}, {}, 1)
+
+
+def second(*checks: Check) -> Report:
+    return replace(REPORT, more_devices=(DeviceReport({"device": "cuda"}, checks, {}, {}),))
+
+
+def test_a_row_says_what_its_value_is_and_how_far_it_may_go() -> None:
+    assert [(row.counted, row.base, row.values, row.limit, row.plain_limit) for row in check_rows(REPORT)] == [
+        ("weight tensors that differ from the source", "", ("0",), "0", "0"),
+        ("largest |base - cap(patched)|", "", ("2.5e-06",), "≤ 1.23e-05", "<= 1.23456e-05"),
+        ("logit sparsity", "0.00 %", ("98.76 %",), "> 98 %", "> 98.00 %"),
+        ("of_another_version", "", ("1,200",), "≤ 2e+03", "<= 2,000"),
+    ]
+
+
+def test_each_device_has_its_value_and_the_one_that_failed_decides() -> None:
+    failed = Check("relu_sparsity", False, 0.5, 0.98, "")
+    rows = check_rows(second(CHECKS[0], failed))
+    assert [row.values for row in rows] == [("0", "0"), ("2.5e-06", ""), ("98.76 %", "50.00 %"), ("1,200", "")]
+    assert [row.check.passed for row in rows] == [True, True, False, True]
+
+
+def test_the_threshold_check_is_the_one_that_failed() -> None:
+    failed = Check("relu_sparsity", False, 0.5, 0.98, "")
+    assert threshold_check(second(failed)) is failed
+    assert threshold_check(second(CHECKS[2])) is CHECKS[2]
+    assert threshold_check(replace(REPORT, checks=CHECKS[:2])) is None
