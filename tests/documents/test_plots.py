@@ -18,7 +18,7 @@ from PIL import Image
 from patcher.documents import plots
 from patcher.documents.formatting import percent
 from patcher.documents.pictures import pictures
-from patcher.verify import Report
+from patcher.verify.report import Report
 from tests.conftest import ROOT
 from tests.documents.conftest import TOO_HIGH
 
@@ -45,7 +45,7 @@ def test_the_same_report_gives_the_same_bytes_in_another_process_and_with_anothe
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.grid: True\nlines.linewidth: 9\nsavefig.bbox: tight\n")
     code = (
         "import hashlib, json, sys; from pathlib import Path; from patcher.documents import plots\n"
-        "from patcher.verify import load_report\n"
+        "from patcher.verify.report import load_report\n"
         f"drawn = plots.draw(load_report(Path({str(verified[0])!r})))\n"
         "print(json.dumps({path: hashlib.sha256(data).hexdigest() for path, data in drawn.items()}))"
     )
@@ -154,7 +154,7 @@ def test_writing_removes_the_pictures_of_an_earlier_report(drawn: dict[str, byte
 
 def test_a_home_that_can_not_be_written_to_is_no_trouble_and_no_talk(verified: Verified) -> None:
     code = (
-        "from pathlib import Path; from patcher.documents import plots; from patcher.verify import load_report\n"
+        "from pathlib import Path; from patcher.documents import plots; from patcher.verify.report import load_report\n"
         f"print(len(plots.draw(load_report(Path({str(verified[0])!r})))))"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL"))}
