@@ -73,8 +73,7 @@ class Console:
         if self.as_json:
             from patcher.codec import document  # here: its library would slow every other command down
 
-            data = value.as_json() if hasattr(value, "as_json") else document(value)
-            text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(document(value), indent=2, ensure_ascii=False, allow_nan=False)
             sys.stdout.write(printable_json(text) + "\n")
         elif self.quiet:
             sys.stdout.write(printable(line) + "\n")

@@ -117,7 +117,7 @@ def _patch_one(
     from patcher.source.snapshot import resolve
 
     snapshot = resolve(source, revision)
-    api.check_place(out, snapshot)
+    api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
         nothing = api.Patched(None, made, None)
@@ -147,10 +147,9 @@ def _patch_list(
 ) -> bool:
     """Plan all models of a list, ask once, then patch one after another; whether none failed."""
     from patcher.cli import tables
-    from patcher.pipeline.family import look, patch_all, read_list
-    from patcher.verify.zygote import imported_once
+    from patcher.pipeline.family import inspect_entries, patch_all, read_list
 
-    members = look(read_list(path, out), options)
+    members = inspect_entries(read_list(path, out), options)
     if verification is None:
         done = patch_all(members, None)
     else:
@@ -163,8 +162,7 @@ def _patch_list(
         if code:
             models = f"{sum(member.runs for member in members)} models"
             require_trust(console, code, models, trusted=trusted)
-        with imported_once(verification.sparse_encoder) as start:
-            done = patch_all(members, verification, start)
+        done = patch_all(members, verification)
 
     def human() -> None:
         console.table(tables.family(done))

@@ -63,9 +63,9 @@ def report(report: Report) -> Table:
         rows.append((name, base, *values, *((check.plain_limit, _verdict(check.check)) if check else ("", ""))))
     rows += [(name, "", *row.values, row.plain_limit, _verdict(row.check)) for name, row in checks.items()]
     devices = [str(device.environment["device"]) for device in report.devices]
-    model = "patched" if report.before else "this model"
+    model = "patched" if report.base else "this model"
     headers = ["", "base", *([model] if len(devices) == 1 else [f"{model}, {device}" for device in devices])]
-    if not report.before:
+    if not report.base:
         headers, rows = ["", *headers[2:]], [(row[0], *row[2:]) for row in rows]
     return Table((*headers, "limit", "verdict"), rows, right=range(1, len(headers) + 1))
 

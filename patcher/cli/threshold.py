@@ -89,7 +89,9 @@ def threshold(
         for line in tables.threshold_lines(report, model, save):
             console.line(line)
 
-    data = {**report.as_json(), "saved": str(saved) if saved else None}
+    from patcher.codec import document
+
+    data = {**document(report), "saved": str(saved) if saved else None}
     console.result(data, "passed" if report.passed else "failed", human)
     exit_with(passed=report.passed)
 

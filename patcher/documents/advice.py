@@ -56,7 +56,7 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
         f"Logit sparsity is {number(check.value * 100)} % and has to exceed {number(check.limit * 100)} %: "
         f"{(check.limit - check.value) * 100:.2g} percentage points are missing."
     )
-    reached = _reached(report.after.get("curve") or (), check.limit)
+    reached = _reached(report.patched.get("curve") or (), check.limit)
     return Advice(
         verdict,
         _lengths(report),
@@ -77,7 +77,7 @@ def lines(advice: Advice) -> list[str]:
 
 
 def _lengths(report: Report) -> tuple[str, ...]:
-    bins = report.after.get("by_length") or ()
+    bins = report.patched.get("by_length") or ()
     if len(bins) < 2:
         return ()
     worst = min(bins, key=lambda row: row["mean"])
@@ -111,7 +111,7 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
     source = report.source
     words = ["patcher", "patch", str(source.repo_id or source.path)]
     words += ["--revision", source.revision] if source.repo_id and source.revision else []
-    shift = report.after.get("shift_to_gate")
+    shift = report.patched.get("shift_to_gate")
     amount = "as small as possible" if shift is None else f"here {shift:g}"
     if reached:
         sparsity = percent(reached["embedding_sparsity"])

@@ -69,7 +69,7 @@ def _row(report: Report, first: Check) -> CheckRow:
     return CheckRow(
         _deciding(report, first.name) or first,
         figure or _COUNTED.get(first.name, first.name),
-        percent(report.before.get(key)) if figure else "",
+        percent(report.base.get(key)) if figure else "",
         tuple("" if check is None else show(check.value) for check in by_device),
         *_limits(first.limit, is_share=figure is not None),
     )

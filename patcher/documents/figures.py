@@ -22,7 +22,7 @@ _FIGURES: tuple[tuple[str, Callable[[Any], str], tuple[str, ...]], ...] = (
 
 def figures(report: Report | DeviceReport) -> list[tuple[str, str, str]]:
     """Name, base value and patched value of each figure on one device."""
-    rows = [(name, show(_at(report.before, keys)), show(_at(report.after, keys))) for name, show, keys in _FIGURES]
+    rows = [(name, show(_at(report.base, keys)), show(_at(report.patched, keys))) for name, show, keys in _FIGURES]
     if report.sparse_encoder is not None:
         base, patched = (percent(report.sparse_encoder[side]["sparsity_ratio"]) for side in ("before", "after"))
         rows.append(("SparseEncoder.sparsity(), sparsity_ratio", base, patched))

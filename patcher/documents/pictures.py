@@ -46,21 +46,21 @@ def dimensions(figures: Mapping[str, Any]) -> int | None:
 
 
 def _logits(report: Report) -> Picture | None:
-    if not all((side.get("histogram") or {}).get("counts") for side in (report.before, report.after)):
+    if not all((side.get("histogram") or {}).get("counts") for side in (report.base, report.patched)):
         return None
     return Picture(
         "logits",
         "Logits, before and after",
-        f"Histogram of all logits, counts on a logarithmic axis. Base model: from {number(report.before['min'])} to "
-        f"{number(report.before['max'])}, {percent(report.before['logit_sparsity'])} at or below zero. Patched: from "
-        f"{number(report.after['min'])} to {number(report.after['max'])}, {percent(report.after['logit_sparsity'])} "
-        "at or below zero, where ReLU makes them zero.",
+        f"Histogram of all logits, counts on a logarithmic axis. Base model: from {number(report.base['min'])} to "
+        f"{number(report.base['max'])}, {percent(report.base['logit_sparsity'])} at or below zero. Patched: from "
+        f"{number(report.patched['min'])} to {number(report.patched['max'])}, "
+        f"{percent(report.patched['logit_sparsity'])} at or below zero, where ReLU makes them zero.",
     )
 
 
 def _sparsity(report: Report) -> Picture | None:
-    bins = report.after.get("by_length")
-    if not bins or not report.before.get("by_length"):
+    bins = report.patched.get("by_length")
+    if not bins or not report.base.get("by_length"):
         return None
     first, last = bins[0], bins[-1]
     spans = [f"{percent(row['median'])} for texts of {row['tokens'][0]} to {row['tokens'][1]} tokens" for row in bins]
@@ -71,7 +71,7 @@ def _sparsity(report: Report) -> Picture | None:
         "sparsity",
         "Embedding sparsity against text length",
         f"Embedding sparsity of each text against its number of tokens. Patched, medians: {medians}. "
-        f"Base model: {percent(report.before['embedding_sparsity']['mean'])} on average.{line}",
+        f"Base model: {percent(report.base['embedding_sparsity']['mean'])} on average.{line}",
     )
 
 
@@ -88,7 +88,7 @@ def _active_dims(report: Report) -> Picture | None:
 
 
 def _shift(report: Report) -> Picture | None:
-    check, curve = threshold_check(report), report.after.get("curve")
+    check, curve = threshold_check(report), report.patched.get("curve")
     if check is None or check.passed or check.value is None or not curve:
         return None
     last = curve[-1]

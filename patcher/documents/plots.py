@@ -111,7 +111,7 @@ def _head(figure: Any, vertical: str, *series: tuple[str, str]) -> None:
 
 def _logits(figure: Any, axes: Any, report: Report) -> None:
     top = 1
-    for side, colour in ((report.before, BASE), (report.after, PATCHED)):
+    for side, colour in ((report.base, BASE), (report.patched, PATCHED)):
         histogram = side["histogram"]
         counts, first, width = histogram["counts"], histogram["first"], histogram["width"]
         top = max(top, *counts)
@@ -124,20 +124,20 @@ def _logits(figure: Any, axes: Any, report: Report) -> None:
     axes.set_ylim(-0.5, ceiling)
     _powers(axes, top)
     axes.set_xlabel("logit")
-    shown = [f"{percent(side['logit_sparsity'])} ≤ 0" for side in (report.before, report.after)]
+    shown = [f"{percent(side['logit_sparsity'])} ≤ 0" for side in (report.base, report.patched)]
     _head(figure, "logits per bin", (BASE, f"base model: {shown[0]}"), (PATCHED, f"patched: {shown[1]}"))
 
 
 def _side(report: Report) -> str:
     """The side of the line at zero with more room."""
-    return "left" if report.before["max"] > -report.after["min"] else "right"
+    return "left" if report.base["max"] > -report.patched["min"] else "right"
 
 
 def _sparsity(figure: Any, axes: Any, report: Report) -> None:
-    dims = dimensions(report.before) or dimensions(report.after) or 1
+    dims = dimensions(report.base) or dimensions(report.patched) or 1
     least = 0.5 / dims
-    for side, colour in (("before", BASE), ("after", PATCHED)):
-        for row in getattr(report, side)["by_length"]:
+    for side, figures, colour in (("before", report.base, BASE), ("after", report.patched, PATCHED)):
+        for row in figures["by_length"]:
             low, high = (math.log2(tokens) for tokens in row["tokens"])
             ends = [_nines(row["p10"], least), _nines(row["p90"], least)]
             axes.fill_between([low, high], *([end, end] for end in ends), color=colour, alpha=0.2, linewidth=0)
@@ -145,7 +145,7 @@ def _sparsity(figure: Any, axes: Any, report: Report) -> None:
         lengths = [math.log2(max(text["tokens"], 1)) for text in report.probe_texts]
         shares = [_nines(1 - text[side]["active_dims"] / dims, least) for text in report.probe_texts]
         axes.plot(lengths, shares, "o", color=colour, markersize=3, alpha=0.75, markeredgewidth=0)
-    longest = max(row["tokens"][1] for row in report.after["by_length"])
+    longest = max(row["tokens"][1] for row in report.patched["by_length"])
     powers = range(0, math.ceil(math.log2(longest)) + 1)
     axes.set_xticks(list(powers), [f"{2**power:,}" for power in powers])
     axes.set_xlabel("tokens in the text")
@@ -154,7 +154,7 @@ def _sparsity(figure: Any, axes: Any, report: Report) -> None:
     # Short texts are on the left, above a limit that is met and below one that is not.
     name = "limit on logit sparsity, taken over tokens"
     _limit(axes, check, name, above=check is not None and not check.passed, left=True)
-    means = [percent(side["embedding_sparsity"]["mean"]) for side in (report.before, report.after)]
+    means = [percent(side["embedding_sparsity"]["mean"]) for side in (report.base, report.patched)]
     _head(
         figure, "embedding sparsity", (BASE, f"base model, mean: {means[0]}"), (PATCHED, f"patched, mean: {means[1]}")
     )
@@ -180,12 +180,12 @@ def _active_dims(figure: Any, axes: Any, report: Report) -> None:
     signs = {"o": "●", "s": "■", "^": "▲", "D": "◆"}
     named = ", ".join(f"{signs[shape]} {language}" for language, shape in shapes)
     axes.set_xlabel(f"texts, by active dimensions ({named})")
-    means = [f"{side['active_dims']['mean']:,.0f}" for side in (report.before, report.after)]
+    means = [f"{side['active_dims']['mean']:,.0f}" for side in (report.base, report.patched)]
     _head(figure, "active dimensions", (BASE, f"base model, mean: {means[0]}"), (PATCHED, f"patched, mean: {means[1]}"))
 
 
 def _shift(figure: Any, axes: Any, report: Report) -> None:
-    curve, check = report.after["curve"], threshold_check(report)
+    curve, check = report.patched["curve"], threshold_check(report)
     assert check is not None
     shifts, heights = [point["shift"] for point in curve], list[float]()
     for key, colour, shape in (("logit_sparsity", PATCHED, "o"), ("embedding_sparsity", POOLED, "s")):
