@@ -68,7 +68,7 @@ threshold-demo: $(STAMP) ## check a capped model, whose head was set by hand, wi
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
 	OMP_NUM_THREADS=1 $(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-test-nightly: $(STAMP) ## 50,000 generated programs through the codemod, other ones each time: PROGRAMS=
+test-nightly: $(STAMP) ## 50,000 generated programs through the codemod, other ones each time: PROGRAMS= (300 run in make test)
 	PATCHER_TEST_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest tests/codemods/test_meaning.py $(ARGS)
 
 test-transformers4: $(STAMP) ## the original on transformers 4.57 against the patched one on 5, through the cap

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from ..answers import Answer, Call, json_answer
-from ..errors import HubError, repo_not_found
-from ..objects import Commit, isoformat, new_commit
-from ..repo import Discussion, Event, Repo
-from ..routing import Route
-from ..state import HubState
+from tests.hub.answers import Answer, Call, json_answer
+from tests.hub.errors import HubError, repo_not_found
+from tests.hub.objects import Commit, isoformat, new_commit
+from tests.hub.repo import Discussion, Event, Repo
+from tests.hub.routing import Route
+from tests.hub.state import HubState
 
 __all__ = ["ROUTES"]
 

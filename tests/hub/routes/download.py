@@ -6,12 +6,12 @@ import asyncio
 import time
 from urllib.parse import quote
 
-from ..answers import PLAIN_TEXT, Answer, Call, FilePart, json_answer
-from ..errors import entry_not_found
-from ..objects import Commit, Entry
-from ..repo import Repo
-from ..routing import Route
-from ..state import HubState
+from tests.hub.answers import PLAIN_TEXT, Answer, Call, FilePart, json_answer
+from tests.hub.errors import entry_not_found
+from tests.hub.objects import Commit, Entry
+from tests.hub.repo import Repo
+from tests.hub.routing import Route
+from tests.hub.state import HubState
 
 __all__ = ["ROUTES", "file_answer"]
 

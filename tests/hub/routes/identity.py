@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..answers import PLAIN_TEXT, Answer, Call, json_answer
-from ..cards import check_card
-from ..routing import Route
-from ..state import HubState
+from tests.hub.answers import PLAIN_TEXT, Answer, Call, json_answer
+from tests.hub.cards import check_card
+from tests.hub.routing import Route
+from tests.hub.state import HubState
 
 __all__ = ["ROUTES"]
 

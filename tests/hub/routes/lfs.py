@@ -6,11 +6,11 @@ import math
 import re
 from typing import Any
 
-from ..answers import Answer, Call, json_answer
-from ..errors import HubError
-from ..repo import Repo
-from ..routing import Route
-from ..state import HubState
+from tests.hub.answers import Answer, Call, json_answer
+from tests.hub.errors import HubError
+from tests.hub.repo import Repo
+from tests.hub.routing import Route
+from tests.hub.state import HubState
 
 __all__ = ["ROUTES"]
 

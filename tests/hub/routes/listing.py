@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from ..answers import Answer, Call, json_answer
-from ..errors import HubError, entry_not_found
-from ..objects import Commit, Entry, folder_oid, isoformat
-from ..repo import Repo
-from ..routing import Route
-from ..state import HubState
+from tests.hub.answers import Answer, Call, json_answer
+from tests.hub.errors import HubError, entry_not_found
+from tests.hub.objects import Commit, Entry, folder_oid, isoformat
+from tests.hub.repo import Repo
+from tests.hub.routing import Route
+from tests.hub.state import HubState
 
 __all__ = ["ROUTES"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from ..accounts import Caller
-from ..answers import PLAIN_TEXT, Answer, Call, json_answer
-from ..cards import card_data, tags_of
-from ..errors import forbidden, repo_not_found
-from ..objects import Commit, isoformat
-from ..repo import Repo
-from ..routing import Route
-from ..state import HubState, require_write
+from tests.hub.accounts import Caller
+from tests.hub.answers import PLAIN_TEXT, Answer, Call, json_answer
+from tests.hub.cards import card_data, tags_of
+from tests.hub.errors import forbidden, repo_not_found
+from tests.hub.objects import Commit, isoformat
+from tests.hub.repo import Repo
+from tests.hub.routing import Route
+from tests.hub.state import HubState, require_write
 
 __all__ = ["ROUTES"]
 

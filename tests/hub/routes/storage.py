@@ -7,10 +7,11 @@ import hmac
 from contextlib import closing
 from pathlib import Path
 
-from ..answers import Answer, Call, FilePart, json_answer
-from ..errors import HubError
-from ..routing import Route
-from ..state import HubState
+from tests.hub.answers import Answer, Call, FilePart, json_answer
+from tests.hub.errors import HubError
+from tests.hub.routing import Route
+from tests.hub.state import HubState
+
 from .download import file_answer
 
 __all__ = ["ROUTES"]

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..answers import Answer, Call, json_answer
-from ..errors import HubError, revision_not_found
-from ..objects import Commit, Entry, append_lfs_paths, lfs_entry, new_commit
-from ..repo import Repo
-from ..routing import Route
-from ..state import HubState
+from tests.hub.answers import Answer, Call, json_answer
+from tests.hub.errors import HubError, revision_not_found
+from tests.hub.objects import Commit, Entry, append_lfs_paths, lfs_entry, new_commit
+from tests.hub.repo import Repo
+from tests.hub.routing import Route
+from tests.hub.state import HubState
 
 __all__ = ["ROUTES"]
 
