@@ -42,14 +42,12 @@ def check_output(out: Path, record: str = RECORD) -> None:
     """Refuse an existing output unless `record` shows that splade-patcher wrote all of it. Raises OutputError."""
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
-    found: Any = None
     try:
-        if not out.is_symlink():
-            found = json.loads((out / record).read_text("utf-8"))
-            ours = found["tool"]["name"] == TOOL
+        found = json.loads((out / record).read_text("utf-8"))
+        ours = not out.is_symlink() and found["tool"]["name"] == TOOL
     except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found is None or not ours:
+        ours = False
+    if not ours:
         raise OutputError(
             f"{out} exists and was not written by {TOOL}; it was left unchanged.",
             "Choose another folder, or remove that one yourself.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, takewhile
 from typing import Any
 
 from patcher.codec import json_field
@@ -103,12 +104,8 @@ def recommend(found: Sequence[Row]) -> float | None:
 
     None where even the smallest one changes them.
     """
-    best: float | None = None
-    for row in found[1:]:
-        if not kept(row, found[0]):
-            break
-        best = row.threshold
-    return best
+    good = list(takewhile(lambda row: kept(row, found[0]), found[1:]))
+    return good[-1].threshold if good else None
 
 
 def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
@@ -121,16 +118,10 @@ def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
         return math.nan
     if len(before) < 2:
         return 1.0
-    agreement = tied_before = tied_after = pairs = 0
-    for i in range(len(before)):
-        for j in range(i):
-            one, other = _sign(before[i] - before[j]), _sign(after[i] - after[j])
-            agreement += one * other
-            tied_before += one == 0
-            tied_after += other == 0
-            pairs += 1
-    weight = math.sqrt((pairs - tied_before) * (pairs - tied_after))
-    return agreement / weight if weight else 0.0
+    pairs = combinations(zip(before, after, strict=True), 2)
+    signs = [(_sign(one[0] - other[0]), _sign(one[1] - other[1])) for one, other in pairs]
+    weight = math.sqrt(sum(old != 0 for old, _ in signs) * sum(new != 0 for _, new in signs))
+    return sum(old * new for old, new in signs) / weight if weight else 0.0
 
 
 def _row(
