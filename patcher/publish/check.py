@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from patcher.codec import Unreadable
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
 from patcher.errors import PatcherError, SourceError
-from patcher.patching.record import FileRecord, PatchedModel, read_record
+from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
 from patcher.publish.hub import RetryPolicy, time_limit
@@ -124,19 +123,14 @@ def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) 
     wrong = {path for path in {*here, *recorded} if here.get(path) != recorded.get(path)}
     if source is not None:
         there = {file.path: file.sha256 for file in source.files}
-        made = {file.path: file for file in model.weights}
-        # Converted weights have a hash of their own; the source has to have the pickle that they were made from.
-        wrong |= {path for path in here if not _carried(made.get(path), here[path], there)}
+        for file in model.weights:
+            # Converted weights have a hash of their own; the source has to have the pickle that they were made from.
+            pickled = file.action == "converted" and file.path not in there
+            if (there.get(file.source_path) != file.before) if pickled else (there.get(file.path) != file.after):
+                wrong.add(file.path)
     against = "the record" if source is None else "the record and the source"
     how = "; converted from pickles, whose hashes were compared" if model.converted else ""
     return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
-
-
-def _carried(record: FileRecord | None, sha256: str, there: Mapping[str, str | None]) -> bool:
-    """Whether a weight file is the source's own, or was made from a pickle that the source has instead of it."""
-    if record is not None and record.action == "converted" and record.path not in there:
-        return there.get(record.source_path) == record.before
-    return record is not None and there.get(record.path) == sha256
 
 
 def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Finding:

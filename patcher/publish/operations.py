@@ -110,7 +110,7 @@ def decide(
     `keep` are paths to leave unchanged. `replacing` the content of another publisher also removes its weights. Raises
     PublishError where a file is not on this machine and the Hub can't copy it.
     """
-    listed, made = target.files, []
+    listed, published, made = target.files, target.published, []
     for file in wanted:
         if file.path in keep or file.equals(listed.get(file.path)):
             continue
@@ -128,11 +128,8 @@ def decide(
     paths = {file.path for file in wanted}
     for path, entry in sorted(listed.items()):
         # A loader could find another publisher's weights before ours.
-        if (
-            path not in paths
-            and path not in keep
-            and (path in target.published or (replacing and path.endswith(_LOADABLE)))
-        ):
+        obsolete = path in published or (replacing and path.endswith(_LOADABLE))
+        if obsolete and path not in paths and path not in keep:
             made.append(Operation("delete", path, "", entry.size, replaces=True))
     return tuple(made)
 
