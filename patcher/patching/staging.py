@@ -6,10 +6,9 @@ import ctypes
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from patcher.constants import CARD, DRAWN, RECORD, REPORT, TOOL
 from patcher.errors import OutputError, from_os
@@ -52,7 +51,7 @@ def check_output(out: Path, record: str = RECORD) -> None:
             f"{out} exists and was not written by {TOOL}; it was left unchanged.",
             "Choose another folder, or remove that one yourself.",
         )
-    foreign = _foreign(out, found) if record == RECORD else []
+    foreign = unrecorded(out, [str(file["path"]) for file in found["files"]]) if record == RECORD else ()
     if foreign:
         raise OutputError(
             f"{out} also holds files that {TOOL} did not write ({', '.join(foreign[:3])}); it was left unchanged.",
@@ -60,12 +59,12 @@ def check_output(out: Path, record: str = RECORD) -> None:
         )
 
 
-def _foreign(out: Path, record: Mapping[str, Any]) -> list[str]:
+def unrecorded(folder: Path, recorded: Iterable[str]) -> tuple[str, ...]:
     """Files in a patched folder that its record does not list: notes, checkpoints, a user's own work."""
-    known = {CARD, RECORD, REPORT, *DRAWN, *(str(file["path"]) for file in record["files"])}
-    found = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
-    skipped = {".cache", "__pycache__"}
-    return [path.as_posix() for path in found if path.as_posix() not in known and not skipped.intersection(path.parts)]
+    known, skipped = {CARD, RECORD, REPORT, *DRAWN, *recorded}, {".cache", "__pycache__"}
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
+    names = (path.as_posix() for path in found if not skipped.intersection(path.parts))
+    return tuple(name for name in names if name not in known)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -11,6 +11,7 @@ from patcher.constants import CARD, RECORD
 from patcher.documents import card as cards
 from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
+from patcher.patching.staging import unrecorded
 from patcher.publish.hub import Hub, RetryPolicy, time_limit
 from patcher.publish.operations import Operation, PublishedFile, decide, public, published_files
 from patcher.publish.preflight import (
@@ -21,7 +22,6 @@ from patcher.publish.preflight import (
     check_report,
     find_origin,
     get_account,
-    unrecorded,
 )
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
@@ -172,7 +172,10 @@ def _make_plan(
     operations = decide(wanted, target, model, origin, kept, replacing=case == REPLACE)
     deleted = {operation.path for operation in operations if operation.op == "delete"}
     others = set(target.files) - {file.path for file in wanted} - deleted - NOT_PUBLISHED
-    notes = [f"{path} is not in {RECORD} and is not published" for path in unrecorded(model)]
+    notes = [
+        f"{path} is not in {RECORD} and is not published"
+        for path in unrecorded(model.folder, [file.path for file in model.files])
+    ]
     if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
         notes.append(f"the weights are uploaded: {origin.refusal}")
     elif any(op.op == "upload" and (file := model.file(op.path)) and file.action == "converted" for op in operations):

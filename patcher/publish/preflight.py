@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from huggingface_hub import get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
 
-from patcher.constants import CARD, DRAWN, RECORD, REPORT
+from patcher.constants import RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
 from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Hub
@@ -77,13 +77,6 @@ def check_report(model: PatchedModel, report: Report | None, *, unverified: bool
             f"{REPORT} is about other bytes than those in {model.folder} ({', '.join(differs) or 'another source'}).",
             again,
         )
-
-
-def unrecorded(model: PatchedModel) -> tuple[str, ...]:
-    """Files in the folder that the record does not list, which are therefore not published."""
-    known = {file.path for file in model.files} | {CARD, RECORD, REPORT} | DRAWN
-    found = (path for path in sorted(model.folder.rglob("*")) if path.is_file() and ".cache" not in path.parts)
-    return tuple(name for path in found if (name := path.relative_to(model.folder).as_posix()) not in known)
 
 
 def check_licence(model: PatchedModel, card: str) -> None:

@@ -62,9 +62,7 @@ class Target:
     def published(self) -> frozenset[str]:
         """The paths that an earlier publication wrote."""
         try:
-            if self.record is None:
-                return frozenset()
-            return (frozenset(str(file["path"]) for file in self.record["files"]) | DRAWN) - NOT_PUBLISHED
+            return (frozenset(str(file["path"]) for file in (self.record or {})["files"]) | DRAWN) - NOT_PUBLISHED
         except (KeyError, TypeError):
             return frozenset()
 

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from patcher.errors import SourceError, UsageError
 from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
@@ -97,16 +97,22 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     missing = [path for path in paths if snapshot.root is None or not (snapshot.root / path).is_file()]
     if repo_id is None or not missing:
         return snapshot
+    try:
+        root = _download(snapshot.source, allow_patterns=[literal_pattern(path) for path in missing])
+    except Exception as error:
+        raise from_hub(error, repo_id, commit) from error
+    return replace(snapshot, root=root)
+
+
+def _download(source: Source, **options: Any) -> Path:
+    """The folder of a snapshot in the local Hub cache, which may have only part of it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError
 
     try:
-        root = snapshot_download(repo_id, revision=commit, allow_patterns=[literal_pattern(path) for path in missing])
+        return Path(snapshot_download(str(source.repo_id), revision=source.revision, **options))
     except IncompleteSnapshotError as error:
-        return replace(snapshot, root=Path(error.snapshot_path))
-    except Exception as error:
-        raise from_hub(error, repo_id, commit) from error
-    return replace(snapshot, root=Path(root))
+        return Path(error.snapshot_path)
 
 
 def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
@@ -232,13 +238,10 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
 
 def _from_cache(source: Source, reason: Exception) -> Snapshot:
     """The same revision from the local Hub cache, which may have only part of it."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        root = Path(snapshot_download(str(source.repo_id), revision=source.revision, local_files_only=True))
-    except IncompleteSnapshotError as error:
-        root = Path(error.snapshot_path)
+        root = _download(source, local_files_only=True)
     except LocalEntryNotFoundError:
         raise from_hub(reason, str(source.repo_id), source.revision) from reason
     return replace(_from_folder(root), source=source)
