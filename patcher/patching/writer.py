@@ -133,7 +133,6 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
 
 def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:
     """Raise OSError before anything is copied where the weights don't fit on the disk."""
-    sizes = {file.path: file.size or 0 for file in snapshot.files}
-    needed = sum(sizes[path] for path in paths)
+    needed = sum(file.size or 0 for file in snapshot.files if file.path in paths)
     if needed > shutil.disk_usage(parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -10,22 +10,13 @@ from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOpera
 from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 
 from patcher.errors import Interrupted, PatcherError, PublishError
+from patcher.publish import outcome
 from patcher.publish.hub import Hub, RetryPolicy, is_transient, time_limit
-from patcher.publish.outcome import (
-    COMMITTED,
-    NOTHING,
-    Publication,
-    Steps,
-    concurrent_update,
-    find_commit,
-    interrupted,
-    may_have_landed,
-    with_steps,
-)
+from patcher.publish.outcome import COMMITTED, NOTHING, Publication, Steps
 from patcher.publish.plan import EQUAL, PublishPlan, without_copies
 from patcher.publish.readback import Finding, read_back
 from patcher.publish.target import MAIN
-from patcher.source.hub_errors import from_publishing
+from patcher.source.hub_errors import from_publishing, status_of
 
 logger = logging.getLogger(__name__)
 Sent = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
@@ -43,9 +34,9 @@ def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publica
         except PatcherError:
             raise
         except Exception as error:
-            raise with_steps(from_publishing(error, plan.repo_id), steps) from error
+            raise outcome.with_steps(from_publishing(error, plan.repo_id), steps) from error
         except BaseException as stop:
-            raise interrupted(plan, hub, steps) from stop
+            raise outcome.interrupted(plan, hub, steps) from stop
         return replace(done, findings=_read_back(done, hub))
 
 
@@ -91,14 +82,14 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
         steps.done.append(f"{target.repo_id} was made and is empty")
         # Another process may have created it first: it must be as empty as the plan expects.
         if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
-            raise concurrent_update(plan)
+            raise outcome.concurrent_update(plan)
     if target.branch_missing or (not target.exists and target.revision != MAIN):
         hub.call_with_retry(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
         steps.done.append(f"its branch {target.revision} was made")
     head = hub.head(target.repo_id, target.revision)
     # The Hub would notice a moved branch only after the uploads.
     if target.exists and head != target.head:
-        raise concurrent_update(plan)
+        raise outcome.concurrent_update(plan)
     return head
 
 
@@ -124,9 +115,9 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication:
                 plan = without_copies(plan, reason)
                 logger.info("The Hub would not copy the weights (%s); uploading them instead.", reason)
                 continue
-            if not may_have_landed(error):
+            if not is_transient(error) and status_of(error) != 412:  # a plain refusal: it has not landed
                 raise
-            found = find_commit(plan, hub, parent, error)
+            found = outcome.find_commit(plan, hub, parent, error)
             if found is not None:
                 return found
             # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
-from patcher.publish.hub import Hub, is_transient
+from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
 from patcher.publish.readback import Finding
 from patcher.publish.target import open_pull_request
@@ -67,11 +67,6 @@ class Steps:
     done: list[str] = field(default_factory=list)
     parent: str | None = None
     commit: str | None = None
-
-
-def may_have_landed(error: Exception) -> bool:
-    """Whether the commit may have landed despite the error; after a plain refusal it has not."""
-    return is_transient(error) or status_of(error) == 412
 
 
 def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> Publication | None:

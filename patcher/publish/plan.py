@@ -12,17 +12,9 @@ from patcher.documents import card as cards
 from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import unrecorded
+from patcher.publish import preflight
 from patcher.publish.hub import Hub, RetryPolicy, time_limit
 from patcher.publish.operations import Operation, PublishedFile, decide, public, published_files
-from patcher.publish.preflight import (
-    Account,
-    check_access,
-    check_licence,
-    check_names,
-    check_report,
-    find_origin,
-    get_account,
-)
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
 from patcher.verify.report import Report
@@ -55,7 +47,7 @@ class PublishPlan:
     """
 
     target: Target = json_field(omit=True)
-    account: Account = json_field(write=lambda account: account.name)
+    account: preflight.Account = json_field(write=lambda account: account.name)
     case: str = json_field()
     operations: tuple[Operation, ...] = json_field()
     files: tuple[PublishedFile, ...] = json_field(omit=True)
@@ -156,15 +148,15 @@ def _make_plan(
 ) -> PublishPlan:
     if options.create_pr and (options.tag or options.private):
         raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
-    check_names(model, repo_id, options.revision)
-    check_report(model, report, unverified=options.unverified)
+    preflight.check_names(model, repo_id, options.revision)
+    preflight.check_report(model, report, unverified=options.unverified)
     text = _card(model, report, repo_id, options.tag)
-    check_licence(model, text)
-    account = get_account(hub)
+    preflight.check_licence(model, text)
+    account = preflight.get_account(hub)
     with explained(repo_id):
         target = inspect_target(hub, repo_id, options.revision, account.name if options.create_pr else None)
-        check_access(hub, account, target, create_pr=options.create_pr)
-        origin = find_origin(hub, model, upload_weights=options.upload_weights)
+        preflight.check_access(hub, account, target, create_pr=options.create_pr)
+        origin = preflight.find_origin(hub, model, upload_weights=options.upload_weights)
     _check_target(model, target, options)
     wanted = published_files(model, report, text)
     kept = _kept(target, wanted, options)
@@ -251,11 +243,10 @@ def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: Collection[st
     """The changes to the card and the code of the target, as a unified diff."""
     parts: list[str] = []
     for file in wanted:
-        if file.path in kept or not (file.path == CARD or file.path.endswith(".py")):
-            continue
-        before = target.texts.get(file.path, b"").decode("utf-8", "replace").splitlines(keepends=True)
-        after = file.read().decode("utf-8", "replace").splitlines(keepends=True)
-        parts += unified_diff(before, after, f"a/{file.path}", f"b/{file.path}")
+        if file.path not in kept and (file.path == CARD or file.path.endswith(".py")):
+            texts = (target.texts.get(file.path, b""), file.read())
+            before, after = (text.decode("utf-8", "replace").splitlines(keepends=True) for text in texts)
+            parts += unified_diff(before, after, f"a/{file.path}", f"b/{file.path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in parts)
 
 

@@ -90,17 +90,7 @@ def inspect_target(hub: Hub, repo_id: str, branch: str | None, pull_request_of: 
     # The plan shows a diff of these, and the record decides whose the target is.
     shown = [path for path in files if path in {CARD, RECORD} or path.endswith(".py")]
     texts = hub.read(repo_id, head, [path for path in shown if files[path].sha256 is None])
-    return Target(
-        repo_id,
-        revision,
-        head,
-        bool(info.private),
-        branch_missing=wanted not in heads,
-        pull_request=number,
-        files=files,
-        texts=texts,
-        tags=tags,
-    )
+    return Target(repo_id, revision, head, bool(info.private), wanted not in heads, number, files, texts, tags)
 
 
 def open_pull_request(hub: Hub, repo_id: str, account: str, branch: str) -> int | None:

@@ -86,11 +86,8 @@ def kept(row: Row, reference: Row) -> bool:
     No right document lost its first place, mean tau and the share of equal top tens reach MIN_TAU and MIN_EXACT, and
     neither nDCG@10 nor MRR@10 fell by more than MAX_LOSS.
     """
-    falls = [
-        before - after
-        for before, after in ((reference.ndcg, row.ndcg), (reference.mrr, row.mrr))
-        if before is not None and after is not None
-    ]
+    metrics = ((reference.ndcg, row.ndcg), (reference.mrr, row.mrr))
+    falls = (before - after for before, after in metrics if before is not None and after is not None)
     return not row.lost and preserved(row) and all(fall <= MAX_LOSS for fall in falls)
 
 
