@@ -97,10 +97,10 @@ class Hub:
         """Every file of a revision, by path."""
         # Without `call_with_retry`: the client itself retries listings.
         tree = self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
+        files = (one for one in tree if isinstance(one, RepoFile))
         return {
             one.path: Entry(one.path, one.size, one.lfs.sha256 if one.lfs else None, one.blob_id, one.xet_hash)
-            for one in tree
-            if isinstance(one, RepoFile)
+            for one in files
         }
 
     def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
