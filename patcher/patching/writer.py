@@ -109,11 +109,8 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
     model = PatchedModel(
         folder=stage,
         tool=Tool(TOOL, __version__),
-        versions={
-            "python": platform.python_version(),
-            "libcst": version("libcst"),
-            "huggingface_hub": version("huggingface_hub"),
-        },
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("libcst", "huggingface_hub")},
         source=plan.source,
         soft_cap=plan.soft_cap,
         kept_cap=plan.kept_cap,

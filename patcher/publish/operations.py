@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path, PurePath
 
 from patcher.codec import json_field, json_text, to_json
@@ -93,7 +93,7 @@ def published_files(model: PatchedModel, report: Report | None, card: str) -> tu
     if model.source.path is not None:
         made |= _without_path(model, report, made)
     made = {CARD: card.encode(), **made}
-    return (*files, *(PublishedFile(path, len(text), _sha256(text), text) for path, text in made.items()))
+    return (*files, *(PublishedFile(path, len(text), sha256(text).hexdigest(), text) for path, text in made.items()))
 
 
 def decide(
@@ -139,13 +139,9 @@ def _without_path(model: PatchedModel, report: Report | None, made: Mapping[str,
     shown = public(model)
     written = {RECORD: json_text(to_json(shown)).encode()}
     if report is not None:
-        files = {**report.files, **({RECORD: _sha256(written[RECORD])} if RECORD in report.files else {})}
-        report = replace(report, source=shown.source, files=files)
+        record = {RECORD: sha256(written[RECORD]).hexdigest()} if RECORD in report.files else {}
+        report = replace(report, source=shown.source, files={**report.files, **record})
         written[REPORT] = json_text(report.as_json()).encode()
         if PAGE in made:
             written[PAGE] = page.render(shown, report, made, model.folder.resolve().name).encode()
     return written
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
