@@ -18,7 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import sha
 from huggingface_hub.utils._http import default_client_factory  # the only way to keep the client's own request hook
-from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils.tqdm import tqdm
 
 from patcher.constants import HUB_TIMEOUT
 from patcher.source.hub_errors import is_unreachable, status_of
@@ -57,6 +57,13 @@ class Entry:
     def equals(self, content: bytes) -> bool:
         """Whether this file, which is not an LFS file, has that content."""
         return self.sha256 is None and self.size == len(content) and self.blob_id == sha.git_hash(content)
+
+
+class _NoBar(tqdm):
+    """No progress bar for kilobytes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,11 @@ class Hub:
     def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
         """The content of small files, downloaded now (never from the cache) and not stored."""
         patterns = {path: literal_pattern(path) for path in paths}
+        options: Any = {"revision": revision, "allow_patterns": [*patterns.values()], "tqdm_class": _NoBar}
 
         def fetched() -> dict[str, bytes]:
-            with tempfile.TemporaryDirectory(prefix="patcher-") as cache, _no_progress_bars():
-                root = snapshot_download(
-                    repo_id, revision=revision, allow_patterns=[*patterns.values()], cache_dir=cache
-                )
+            with tempfile.TemporaryDirectory(prefix="patcher-") as cache:
+                root = snapshot_download(repo_id, cache_dir=cache, **options)
                 return {path: Path(root, path).read_bytes() for path in patterns}
 
         return self.call_with_retry(fetched) if patterns else {}
@@ -152,18 +158,6 @@ def _stop_if_busy(response: Any) -> None:
         response.read()
         if "another conflicting operation" in response.text:
             raise HfHubHTTPError("busy", response=response)
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """No progress bar for kilobytes."""
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()
 
 
 def is_transient(error: BaseException) -> bool:
