@@ -6,10 +6,9 @@ import ctypes
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from patcher.constants import CARD, DRAWN, RECORD, REPORT, TOOL
 from patcher.errors import OutputError, from_os
@@ -42,19 +41,17 @@ def check_output(out: Path, record: str = RECORD) -> None:
     """Refuse an existing output unless `record` shows that splade-patcher wrote all of it. Raises OutputError."""
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
-    found: Any = None
     try:
-        if not out.is_symlink():
-            found = json.loads((out / record).read_text("utf-8"))
-            ours = found["tool"]["name"] == TOOL
+        found = json.loads((out / record).read_text("utf-8"))
+        ours = not out.is_symlink() and found["tool"]["name"] == TOOL
     except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found is None or not ours:
+        ours = False
+    if not ours:
         raise OutputError(
             f"{out} exists and was not written by {TOOL}; it was left unchanged.",
             "Choose another folder, or remove that one yourself.",
         )
-    foreign = _foreign(out, found) if record == RECORD else []
+    foreign = unrecorded(out, [str(file["path"]) for file in found["files"]]) if record == RECORD else ()
     if foreign:
         raise OutputError(
             f"{out} also holds files that {TOOL} did not write ({', '.join(foreign[:3])}); it was left unchanged.",
@@ -62,12 +59,12 @@ def check_output(out: Path, record: str = RECORD) -> None:
         )
 
 
-def _foreign(out: Path, record: Mapping[str, Any]) -> list[str]:
+def unrecorded(folder: Path, recorded: Iterable[str]) -> tuple[str, ...]:
     """Files in a patched folder that its record does not list: notes, checkpoints, a user's own work."""
-    known = {CARD, RECORD, REPORT, *DRAWN, *(str(file["path"]) for file in record["files"])}
-    found = (path.relative_to(out) for path in sorted(out.rglob("*")) if path.is_file() or path.is_symlink())
-    skipped = {".cache", "__pycache__"}
-    return [path.as_posix() for path in found if path.as_posix() not in known and not skipped.intersection(path.parts)]
+    known, skipped = {CARD, RECORD, REPORT, *DRAWN, *recorded}, {".cache", "__pycache__"}
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
+    names = (path.as_posix() for path in found if not skipped.intersection(path.parts))
+    return tuple(name for name in names if name not in known)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

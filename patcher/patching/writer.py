@@ -109,11 +109,8 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
     model = PatchedModel(
         folder=stage,
         tool=Tool(TOOL, __version__),
-        versions={
-            "python": platform.python_version(),
-            "libcst": version("libcst"),
-            "huggingface_hub": version("huggingface_hub"),
-        },
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("libcst", "huggingface_hub")},
         source=plan.source,
         soft_cap=plan.soft_cap,
         kept_cap=plan.kept_cap,
@@ -134,7 +131,6 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
 
 def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:
     """Raise OSError before anything is copied where the weights don't fit on the disk."""
-    sizes = {file.path: file.size or 0 for file in snapshot.files}
-    needed = sum(sizes[path] for path in paths)
+    needed = sum(file.size or 0 for file in snapshot.files if file.path in paths)
     if needed > shutil.disk_usage(parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

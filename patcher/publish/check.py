@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from patcher.codec import Unreadable
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
 from patcher.errors import PatcherError, SourceError
-from patcher.patching.record import FileRecord, PatchedModel, read_record
+from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
-from patcher.publish.operations import NOT_PUBLISHED
+from patcher.publish.hub import RetryPolicy, time_limit
+from patcher.publish.operations import not_verified, recorded_files
 from patcher.publish.readback import Finding, finding
-from patcher.source.snapshot import File, Snapshot, fetch, resolve, sha256_of
+from patcher.publish.target import NOT_PUBLISHED
+from patcher.source.snapshot import Snapshot, fetch, resolve, sha256_of
 from patcher.verify.report import load_report
 
 
@@ -33,28 +34,30 @@ class Checked:
         return all(one.passed is not False for one in self.findings)
 
 
-def check_model(repo_id: str, revision: str | None) -> Checked:
-    """Check source, code, weights, files and report of a published model.
+def check(repo_id: str, revision: str | None = None, *, retry: RetryPolicy = RetryPolicy()) -> Checked:
+    """Check a published model against its record and its source. Runs no model code and downloads no weights.
 
     Raises SourceError where there is no record that can be read, AccessDenied or HubUnreachable where the Hub refuses
     or does not answer.
     """
+    with time_limit(retry.timeout):
+        return _check(repo_id, revision)
+
+
+def _check(repo_id: str, revision: str | None) -> Checked:
     published = resolve(repo_id if "://" in repo_id else f"hf://{repo_id}", revision)
     if RECORD not in published.paths:
         raise SourceError(
             f"{published.source} has no {RECORD}, so it was not published with this tool.",
             "Check the name and revision.",
         )
-    small = [
-        file.path
-        for file in published.files
-        if (file.sha256 is None or file.path.endswith(".py")) and file.path not in NOT_PUBLISHED
-    ]
+    read = (file.path for file in published.files if file.sha256 is None or file.path.endswith(".py"))
+    small = [path for path in read if path not in NOT_PUBLISHED]
     published = fetch(published, small)
     model = _model(published)
-    source, absent = _source(model)
+    source, there = _source(model)
     findings = (
-        _source_there(model, source, absent),
+        there,
         _code(model, published, source),
         _weights(model, published, source),
         _files(model, published, small),
@@ -74,19 +77,16 @@ def _model(published: Snapshot) -> PatchedModel:
         ) from error
 
 
-def _source(model: PatchedModel) -> tuple[Snapshot | None, str]:
+def _source(model: PatchedModel) -> tuple[Snapshot | None, Finding]:
+    """The source, and whether it is still there; a folder on somebody's machine can't be checked."""
+    name = "source_there"
     if model.source.repo_id is None:
-        return None, f"the source was a folder, {model.source.path}"
+        return None, Finding(name, passed=None, detail=f"the source was a folder, {model.source.path}")
     try:
-        return resolve(f"hf://{model.source.repo_id}", model.source.revision), ""
+        source = resolve(f"hf://{model.source.repo_id}", model.source.revision)
     except PatcherError as error:
-        return None, error.message
-
-
-def _source_there(model: PatchedModel, source: Snapshot | None, absent: str) -> Finding:
-    if source is not None:
-        return Finding("source_there", passed=True, detail=str(source.source))
-    return Finding("source_there", passed=None if model.source.repo_id is None else False, detail=absent)
+        return None, Finding(name, passed=False, detail=error.message)
+    return source, Finding(name, passed=True, detail=str(source.source))
 
 
 def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
@@ -117,38 +117,27 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
 
 def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
     """Compare the weights by the hashes that the Hub lists for the publication and for the source."""
-    here = {file.path: file.sha256 or "not a large file" for file in published.files if _is_weights(file)}
+    weights = (file for file in published.files if file.path.endswith(".safetensors"))
+    here = {file.path: file.sha256 or "not a large file" for file in weights}
     recorded = {file.path: file.after for file in model.weights}
     wrong = {path for path in {*here, *recorded} if here.get(path) != recorded.get(path)}
     if source is not None:
         there = {file.path: file.sha256 for file in source.files}
-        made = {file.path: file for file in model.weights}
-        # Converted weights have a hash of their own; the source has to have the pickle that they were made from.
-        wrong |= {path for path in here if not _carried(made.get(path), here[path], there)}
+        for file in model.weights:
+            # Converted weights have a hash of their own; the source has to have the pickle that they were made from.
+            pickled = file.action == "converted" and file.path not in there
+            if (there.get(file.source_path) != file.before) if pickled else (there.get(file.path) != file.after):
+                wrong.add(file.path)
     against = "the record" if source is None else "the record and the source"
     how = "; converted from pickles, whose hashes were compared" if model.converted else ""
     return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
 
 
-def _carried(record: FileRecord | None, sha256: str, there: Mapping[str, str | None]) -> bool:
-    """Whether a weight file is the source's own, or was made from a pickle that the source has instead of it."""
-    if record is not None and record.action == "converted" and record.path not in there:
-        return there.get(record.source_path) == record.before
-    return record is not None and there.get(record.path) == sha256
-
-
-def _is_weights(file: File) -> bool:
-    return file.path.endswith(".safetensors")
-
-
 def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Finding:
     """Compare every other file with the hash in the record. The card may be edited by anyone."""
     listed = {file.path: file.sha256 for file in published.files}
-    expected = {
-        file.path: file.after
-        for file in model.files
-        if file.path not in NOT_PUBLISHED and not file.path.endswith((".safetensors", ".py"))
-    }
+    others = (one for one in recorded_files(model).values() if not one.path.endswith((".safetensors", ".py")))
+    expected = {file.path: file.after for file in others}
     found = {path: sha256_of(published.local(path)) if path in small else listed.get(path) for path in expected}
     wrong = [path for path in expected if found[path] != expected[path]]
     more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - DRAWN - NOT_PUBLISHED)
@@ -167,7 +156,5 @@ def _report(model: PatchedModel, published: Snapshot) -> Finding:
         return Finding(name, passed=False, detail="the model was published without a verification")
     if not report.passed:
         return Finding(name, passed=False, detail=f"failed: {', '.join(one.name for one in report.failed)}")
-    expected = {file.path: file.after for file in model.files if file.path not in NOT_PUBLISHED}
-    expected[RECORD] = sha256_of(published.local(RECORD))
-    other = [path for path, digest in expected.items() if report.files.get(path) != digest]
+    other = not_verified(model, report, published.local(RECORD))
     return finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")

@@ -3,51 +3,67 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 
-from patcher.errors import PatcherError, PublishError
-from patcher.publish.hub import Hub, is_transient
-from patcher.publish.operations import Operation, without_copies
-from patcher.publish.outcome import (
-    COMMITTED,
-    NOTHING,
-    Committed,
-    Steps,
-    concurrent_update,
-    find_commit,
-    interrupted,
-    may_have_landed,
-    with_steps,
-)
-from patcher.publish.plan import EQUAL, PublishPlan, with_operations
+from patcher.errors import Interrupted, PatcherError, PublishError
+from patcher.publish import outcome
+from patcher.publish.hub import Hub, RetryPolicy, is_transient, time_limit
+from patcher.publish.outcome import COMMITTED, NOTHING, Publication, Steps
+from patcher.publish.plan import EQUAL, PublishPlan, without_copies
+from patcher.publish.readback import Finding, read_back
 from patcher.publish.target import MAIN
-from patcher.source.hub_errors import from_publishing
+from patcher.source.hub_errors import from_publishing, status_of
 
 logger = logging.getLogger(__name__)
+Sent = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
 
-def execute(plan: PublishPlan, hub: Hub) -> Committed:
-    """Create the repository and the branch where they are missing, then the commit, then the tag.
+def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publication:
+    """Make the planned commit, confirm that it landed, and read it back.
 
     Raises PublishError, AccessDenied or HubUnreachable; each says what was done and what was not.
     """
-    steps = Steps()
+    hub, steps = Hub(retry), Steps()
+    with time_limit(retry.timeout):
+        try:
+            done = _execute(plan, hub, steps)
+        except PatcherError:
+            raise
+        except Exception as error:
+            raise outcome.with_steps(from_publishing(error, plan.repo_id), steps) from error
+        except BaseException as stop:
+            raise outcome.interrupted(plan, hub, steps) from stop
+        return replace(done, findings=_read_back(done, hub))
+
+
+def _read_back(done: Publication, hub: Hub) -> tuple[Finding, ...]:
+    repo_id, short = done.plan.repo_id, done.commit[:7]
+    logger.info("Reading %s back at %s ...", repo_id, short)
     try:
-        return _execute(plan, hub, steps)
+        return read_back(done.plan, done.commit, hub)
     except PatcherError:
         raise
     except Exception as error:
-        raise with_steps(from_publishing(error, plan.repo_id), steps) from error
+        raise PublishError(
+            f"The commit {short} is on {repo_id}, but could not be read back: "
+            f"{from_publishing(error, repo_id).message}",
+            f"Run `patcher check {repo_id}@{short}` later.",
+        ) from error
     except BaseException as stop:
-        raise interrupted(plan, hub, steps) from stop
+        raise Interrupted(
+            f"Interrupted; the commit {short} is on {repo_id}, but was not read back.",
+            f"Run `patcher check {repo_id}@{short}`.",
+        ) from stop
 
 
-def _execute(plan: PublishPlan, hub: Hub, steps: Steps) -> Committed:
-    target, number = plan.target, plan.target.pull_request
+def _execute(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:
+    """Create the repository and the branch where they are missing, then the commit, then the tag."""
     if plan.case == EQUAL:
-        done = Committed(NOTHING, str(target.head), number, plan)
+        done = Publication(NOTHING, str(plan.target.head), plan.target.pull_request, plan=plan)
     else:
         steps.parent = _prepare(plan, hub, steps)
         done = _commit(plan, hub, steps.parent)
@@ -66,18 +82,18 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
         steps.done.append(f"{target.repo_id} was made and is empty")
         # Another process may have created it first: it must be as empty as the plan expects.
         if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
-            raise concurrent_update(plan)
+            raise outcome.concurrent_update(plan)
     if target.branch_missing or (not target.exists and target.revision != MAIN):
         hub.call_with_retry(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
         steps.done.append(f"its branch {target.revision} was made")
     head = hub.head(target.repo_id, target.revision)
     # The Hub would notice a moved branch only after the uploads.
     if target.exists and head != target.head:
-        raise concurrent_update(plan)
+        raise outcome.concurrent_update(plan)
     return head
 
 
-def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
+def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication:
     """Send the commit until it has landed; before each retry, check whether an earlier try landed."""
     attempt = 1
     while True:
@@ -92,42 +108,34 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed:
                 parent_commit=parent,
             )
             number = int(str(answer.pr_num)) if plan.opens_pr else plan.target.pull_request
-            return Committed(COMMITTED, answer.oid, number, plan)
+            return Publication(COMMITTED, answer.oid, number, plan=plan)
         except Exception as error:
             reason = _refused_copy(error, plan)
             if reason is not None and any(operation.op == "copy" for operation in plan.operations):
-                operations = without_copies(plan.operations, plan.files, reason)
+                plan = without_copies(plan, reason)
                 logger.info("The Hub would not copy the weights (%s); uploading them instead.", reason)
-                plan = with_operations(plan, operations, f"the weights are uploaded: {reason}")
                 continue
-            if not may_have_landed(error):
+            if not is_transient(error) and status_of(error) != 412:  # a plain refusal: it has not landed
                 raise
-            found = find_commit(plan, hub, parent, error)
+            found = outcome.find_commit(plan, hub, parent, error)
             if found is not None:
                 return found
             # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.
-            delay = None if plan.opens_pr else hub.retry_delay(error, attempt)
-            if delay is None:
+            if plan.opens_pr or not hub.wait_for_retry(error, attempt):
                 raise
-            hub.wait_before_retry(error, delay, attempt)
             attempt += 1
 
 
-def _operations(plan: PublishPlan) -> list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete]:
+def _operations(plan: PublishPlan) -> list[Sent]:
     """The client's operations, created for each try because the client changes them."""
-    source, content = plan.model.source, {file.path: file.content for file in plan.files}
-
-    def convert(operation: Operation) -> CommitOperationAdd | CommitOperationCopy | CommitOperationDelete:
-        path = operation.path
-        if operation.op == "delete":
-            return CommitOperationDelete(path, is_folder=False)
-        if operation.op == "copy":
-            return CommitOperationCopy(path, path, source.revision, source.repo_id, "model")
-        added = content[path]
-        assert added is not None
-        return CommitOperationAdd(path, added)
-
-    return [convert(operation) for operation in plan.operations]
+    source = plan.model.source
+    content = {file.path: file.content for file in plan.files if file.content is not None}
+    kinds: dict[str, Callable[[str], Sent]] = {
+        "copy": lambda path: CommitOperationCopy(path, path, source.revision, source.repo_id, "model"),
+        "upload": lambda path: CommitOperationAdd(path, content[path]),
+        "delete": lambda path: CommitOperationDelete(path, is_folder=False),
+    }
+    return [kinds[operation.op](operation.path) for operation in plan.operations]
 
 
 def _refused_copy(error: Exception, plan: PublishPlan) -> str | None:

@@ -18,7 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import sha
 from huggingface_hub.utils._http import default_client_factory  # the only way to keep the client's own request hook
-from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils.tqdm import tqdm
 
 from patcher.constants import HUB_TIMEOUT
 from patcher.source.hub_errors import is_unreachable, status_of
@@ -28,7 +28,6 @@ from patcher.source.snapshot import literal_pattern
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-TIMEOUT = HUB_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class RetryPolicy:
     A Retry-After of at most `max_retry_after` is obeyed; a longer one ends the command.
     """
 
-    timeout: float = TIMEOUT
+    timeout: float = HUB_TIMEOUT
     tries: int = 4
     first_delay: float = 1.0
     max_retry_after: float = 60.0
@@ -60,6 +59,13 @@ class Entry:
         return self.sha256 is None and self.size == len(content) and self.blob_id == sha.git_hash(content)
 
 
+class _NoBar(tqdm):
+    """No progress bar for kilobytes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True)
 class Hub:
     """A client of the Hub that retries where that is harmless. Use it inside `time_limit`."""
@@ -74,26 +80,21 @@ class Hub:
             try:
                 return call()
             except Exception as error:
-                delay = self.retry_delay(error, attempt)
-                if delay is None:
+                if not self.wait_for_retry(error, attempt):
                     raise
-                self.wait_before_retry(error, delay, attempt)
                 attempt += 1
 
-    def retry_delay(self, error: Exception, attempt: int) -> float | None:
-        """Seconds to wait before the next try, None where there is none."""
-        if attempt >= self.retry.tries or not is_transient(error):
-            return None
+    def wait_for_retry(self, error: Exception, attempt: int) -> bool:
+        """Say why and how long, and wait; False at once where there is no further try."""
         asked = retry_after(error)
-        if asked is not None and asked > self.retry.max_retry_after:
-            return None
-        return asked if asked is not None else self.retry.first_delay * 2 ** (attempt - 1)
-
-    def wait_before_retry(self, error: Exception, delay: float, attempt: int) -> None:
-        """Log why and how long, then wait."""
+        delay = self.retry.first_delay * 2 ** (attempt - 1) if asked is None else asked
+        too_long = asked is not None and asked > self.retry.max_retry_after
+        if attempt >= self.retry.tries or too_long or not is_transient(error):
+            return False
         what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
         logger.info("The Hub %s; trying again in %g s (%d of %d).", what, delay, attempt + 1, self.retry.tries)
         time.sleep(delay)
+        return True
 
     def head(self, repo_id: str, revision: str | None) -> str:
         """The commit that a revision currently points to."""
@@ -102,28 +103,24 @@ class Hub:
     def files(self, repo_id: str, revision: str) -> dict[str, Entry]:
         """Every file of a revision, by path."""
         # Without `call_with_retry`: the client itself retries listings.
+        tree = self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
+        files = (one for one in tree if isinstance(one, RepoFile))
         return {
-            entry.path: Entry(
-                entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id, entry.xet_hash
-            )
-            for entry in self.api.list_repo_tree(repo_id, revision=revision, recursive=True)
-            if isinstance(entry, RepoFile)
+            one.path: Entry(one.path, one.size, one.lfs.sha256 if one.lfs else None, one.blob_id, one.xet_hash)
+            for one in files
         }
 
     def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
         """The content of small files, downloaded now (never from the cache) and not stored."""
-        wanted = list(paths)
-        if not wanted:
-            return {}
+        patterns = {path: literal_pattern(path) for path in paths}
+        options: Any = {"revision": revision, "allow_patterns": [*patterns.values()], "tqdm_class": _NoBar}
 
         def fetched() -> dict[str, bytes]:
             with tempfile.TemporaryDirectory(prefix="patcher-") as cache:
-                patterns = [literal_pattern(path) for path in wanted]
-                with _no_progress_bars():
-                    root = snapshot_download(repo_id, revision=revision, allow_patterns=patterns, cache_dir=cache)
-                return {path: (Path(root) / path).read_bytes() for path in wanted}
+                root = snapshot_download(repo_id, cache_dir=cache, **options)
+                return {path: Path(root, path).read_bytes() for path in patterns}
 
-        return self.call_with_retry(fetched)
+        return self.call_with_retry(fetched) if patterns else {}
 
 
 @contextmanager
@@ -163,19 +160,6 @@ def _stop_if_busy(response: Any) -> None:
             raise HfHubHTTPError("busy", response=response)
 
 
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """No progress bar for kilobytes."""
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
-
-
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later."""
     status = status_of(error)
@@ -183,7 +167,7 @@ def is_transient(error: BaseException) -> bool:
         return status in {408, 409, 429} or status >= 500
     if isinstance(error, json.JSONDecodeError):
         return True  # not an answer of the Hub: a proxy's error page, or a truncated one
-    reasons = [error, *([error.__cause__] if error.__cause__ else [])]
+    reasons = (error, error.__cause__)
     return any(is_unreachable(reason) and not isinstance(reason, OfflineModeIsEnabled) for reason in reasons)
 
 
@@ -191,10 +175,8 @@ def retry_after(error: BaseException) -> float | None:
     """The seconds to wait that the Hub asks for in `Retry-After` or `RateLimit`."""
     if not isinstance(error, HfHubHTTPError) or error.response is None:
         return None
-    headers = error.response.headers
-    found = re.search(r"\bt=(\d+)", headers.get("RateLimit", "")) or re.fullmatch(
-        r"\s*(\d+)\s*", headers.get("Retry-After", "")
-    )
+    limit, after = (error.response.headers.get(name, "") for name in ("RateLimit", "Retry-After"))
+    found = re.search(r"\bt=(\d+)", limit) or re.fullmatch(r"\s*(\d+)\s*", after)
     return float(found[1]) if found else None
 
 

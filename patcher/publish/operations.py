@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path, PurePath
 
 from patcher.codec import document, json_field, json_text, to_json
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
-from patcher.patching.record import PatchedModel
+from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry
+from patcher.publish.target import NOT_PUBLISHED, Target
+from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Report
 
-# The Hub keeps its own, which decides what paths are LFS paths there.
-NOT_PUBLISHED = frozenset({".gitattributes"})
 _LOADABLE = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ckpt", ".gguf")
 
 
@@ -70,39 +70,47 @@ def public(model: PatchedModel) -> PatchedModel:
     return model if path is None else replace(model, source=replace(model.source, path=PurePath(path).name))
 
 
+def recorded_files(model: PatchedModel) -> dict[str, FileRecord]:
+    """The files of the record that are published, by path."""
+    return {file.path: file for file in model.files if file.path not in NOT_PUBLISHED}
+
+
+def not_verified(model: PatchedModel, report: Report, record: Path) -> list[str]:
+    """The files of which the report verified other bytes than those of the record at that path."""
+    expected = {path: file.after for path, file in recorded_files(model).items()}
+    expected[RECORD] = sha256_of(record)
+    return [path for path, digest in expected.items() if report.files.get(path) != digest]
+
+
 def published_files(model: PatchedModel, report: Report | None, card: str) -> tuple[PublishedFile, ...]:
     """Every file to publish: those of the record, the card, the record, the report, its page and plots."""
-    kept = [file for file in model.files if file.path not in NOT_PUBLISHED]
     files = [
-        PublishedFile(file.path, file.size, file.after, path if (path := model.folder / file.path).is_file() else None)
-        for file in kept
+        PublishedFile(path, file.size, file.after, local if (local := model.folder / path).is_file() else None)
+        for path, file in recorded_files(model).items()
     ]
-    record = _record(model)
-    made = {CARD: card.encode(), RECORD: record}
-    if report is not None:
-        made[REPORT] = _report(model, report, record)
-        made |= _drawn(model, report, record)
-    return (*files, *(PublishedFile(path, len(text), _sha256(text), text) for path, text in made.items()))
+    drawn = (REPORT, *PLOTS, PAGE) if report is not None else ()
+    made = {path: local.read_bytes() for path in (RECORD, *drawn) if (local := model.folder / path).is_file()}
+    if model.source.path is not None:
+        made |= _without_path(model, report, made)
+    made = {CARD: card.encode(), **made}
+    return (*files, *(PublishedFile(path, len(text), sha256(text).hexdigest(), text) for path, text in made.items()))
 
 
 def decide(
-    wanted: Iterable[PublishedFile],
-    listed: Mapping[str, Entry],
+    wanted: Collection[PublishedFile],
+    target: Target,
     model: PatchedModel,
     origin: Origin,
-    keep: frozenset[str] = frozenset(),
-    before: frozenset[str] = frozenset(),
+    keep: Collection[str],
     *,
-    replacing: bool = False,
+    replacing: bool,
 ) -> tuple[Operation, ...]:
     """The operations that turn what the target lists into what is wanted.
 
-    `keep` are paths to leave unchanged, `before` the paths that an earlier publication wrote. `replacing` the content
-    of another publisher also removes its weights. Raises PublishError where a file is not on this machine and the Hub
-    can't copy it.
+    `keep` are paths to leave unchanged. `replacing` the content of another publisher also removes its weights. Raises
+    PublishError where a file is not on this machine and the Hub can't copy it.
     """
-    wanted = list(wanted)
-    made = []
+    listed, published, made = target.files, target.published, []
     for file in wanted:
         if file.path in keep or file.equals(listed.get(file.path)):
             continue
@@ -120,56 +128,20 @@ def decide(
     paths = {file.path for file in wanted}
     for path, entry in sorted(listed.items()):
         # A loader could find another publisher's weights before ours.
-        if path not in paths and path not in keep and (path in before or (replacing and path.endswith(_LOADABLE))):
+        obsolete = path in published or (replacing and path.endswith(_LOADABLE))
+        if obsolete and path not in paths and path not in keep:
             made.append(Operation("delete", path, "", entry.size, replaces=True))
     return tuple(made)
 
 
-def without_copies(
-    operations: Iterable[Operation], wanted: Iterable[PublishedFile], reason: str
-) -> tuple[Operation, ...]:
-    """The same commit with every copy as an upload. Raises PublishError where this machine lacks the bytes."""
-    local = {file.path: file.content is not None for file in wanted}
-    changed = []
-    for operation in operations:
-        if operation.op == "copy" and not local[operation.path]:
-            raise PublishError(
-                f"The Hub would not copy {operation.path} ({reason}), and the folder does not hold it.",
-                "Run `patcher patch` again without --code-only, then publish that folder.",
-            )
-        copied = operation.op == "copy"
-        changed.append(replace(operation, op="upload", origin="this machine") if copied else operation)
-    return tuple(changed)
-
-
-def _record(model: PatchedModel) -> bytes:
-    if model.source.path is None:
-        return (model.folder / RECORD).read_bytes()
-    return json_text(to_json(public(model))).encode()
-
-
-def _report(model: PatchedModel, report: Report, record: bytes) -> bytes:
-    if model.source.path is None:
-        return (model.folder / REPORT).read_bytes()
-    return json_text(document(_public(model, report, record))).encode()
-
-
-def _drawn(model: PatchedModel, report: Report, record: bytes) -> dict[str, bytes]:
-    """The plots and the page of the folder; a page whose source is a folder is written again without its path."""
-    found = {path: (model.folder / path).read_bytes() for path in PLOTS if (model.folder / path).is_file()}
-    if (model.folder / PAGE).is_file():
-        found[PAGE] = (model.folder / PAGE).read_bytes()
-        if model.source.path is not None:
-            name = model.folder.resolve().name
-            found[PAGE] = page.render(public(model), _public(model, report, record), found, name).encode()
-    return found
-
-
-def _public(model: PatchedModel, report: Report, record: bytes) -> Report:
-    """The report as it is published, about the record as it is published."""
-    files = {**report.files, **({RECORD: _sha256(record)} if RECORD in report.files else {})}
-    return replace(report, source=public(model).source, files=files)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _without_path(model: PatchedModel, report: Report | None, made: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Record, report and page as they are published: without the path of the source's folder."""
+    shown = public(model)
+    written = {RECORD: json_text(to_json(shown)).encode()}
+    if report is not None:
+        record = {RECORD: sha256(written[RECORD]).hexdigest()} if RECORD in report.files else {}
+        report = replace(report, source=shown.source, files={**report.files, **record})
+        written[REPORT] = json_text(document(report)).encode()
+        if PAGE in made:
+            written[PAGE] = page.render(shown, report, made, model.folder.resolve().name).encode()
+    return written

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
+from huggingface_hub import constants
+
+from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
-from patcher.publish.hub import Hub, is_transient
+from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
+from patcher.publish.readback import Finding
 from patcher.publish.target import open_pull_request
 from patcher.source.hub_errors import status_of
 
@@ -17,13 +21,43 @@ _CHECKS, _INTERVAL = 3, 1.0
 
 
 @dataclass(frozen=True)
-class Committed:
-    """How publishing ended. `case`: `committed`, `landed` (only the answer was lost) or `nothing to do`."""
+class Publication:
+    """What is on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
 
     case: str
     commit: str
     pull_request: int | None
-    plan: PublishPlan
+    _: KW_ONLY
+    findings: tuple[Finding, ...] = ()
+    plan: PublishPlan = json_field(write=document)
+
+    json_properties = ("passed", "url", "tag")
+
+    @property
+    def url(self) -> str:
+        """The page of the model, or of the pull request."""
+        page = f"{constants.ENDPOINT}/{self.plan.repo_id}"
+        return page if self.pull_request is None else f"{page}/discussions/{self.pull_request}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether no finding failed."""
+        return all(finding.passed is not False for finding in self.findings)
+
+    @property
+    def usage(self) -> str:
+        """Three lines of Python that load the model, pinned to this commit."""
+        pinned = f'"{self.plan.repo_id}", revision="{self.commit}", trust_remote_code=True'
+        return (
+            "from transformers import AutoModelForMaskedLM, AutoTokenizer\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({pinned})\n"
+            f"model = AutoModelForMaskedLM.from_pretrained({pinned})"
+        )
+
+    @property
+    def tag(self) -> str | None:
+        """The tag on the commit."""
+        return self.plan.tag
 
 
 @dataclass
@@ -35,12 +69,7 @@ class Steps:
     commit: str | None = None
 
 
-def may_have_landed(error: Exception) -> bool:
-    """Whether the commit may have landed despite the error; after a plain refusal it has not."""
-    return is_transient(error) or status_of(error) == 412
-
-
-def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> Committed | None:
+def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> Publication | None:
     """The commit, if it landed although its answer was lost. Raises PublishError after a concurrent update."""
     stale = status_of(error) == 412
     for turn in range(1 if stale or status_of(error) == 429 else _CHECKS):
@@ -62,13 +91,15 @@ def find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> C
     return None
 
 
-def find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed | None:
+def find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication | None:
     """The child of `parent` on the branch, or the pull request of this account, with exactly the planned content.
 
     None where there is none. Raises PublishError for a child of `parent` with other content.
     """
     if plan.opens_pr:
-        return _find_landed_pull_request(plan, hub)
+        number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
+        head = hub.head(plan.repo_id, f"refs/pr/{number}") if number else ""
+        return Publication(LANDED, head, number, plan=plan) if number and _is_as_planned(plan, hub, head) else None
     if hub.head(plan.repo_id, plan.target.revision) == parent:
         return None
     history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
@@ -76,15 +107,7 @@ def find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Committed | 
     child = ids[ids.index(parent) - 1] if parent in ids[1:] else None
     if child is None or not _is_as_planned(plan, hub, child):
         raise concurrent_update(plan)
-    return Committed(LANDED, child, plan.target.pull_request, plan)
-
-
-def _find_landed_pull_request(plan: PublishPlan, hub: Hub) -> Committed | None:
-    number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
-    if number is None:
-        return None
-    head = hub.head(plan.repo_id, f"refs/pr/{number}")
-    return Committed(LANDED, head, number, plan) if _is_as_planned(plan, hub, head) else None
+    return Publication(LANDED, child, plan.target.pull_request, plan=plan)
 
 
 def _is_as_planned(plan: PublishPlan, hub: Hub, commit: str) -> bool:
@@ -111,9 +134,7 @@ def with_steps(error: PatcherError, steps: Steps) -> PatcherError:
 
 def interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
     """What to tell a user who pressed Ctrl-C: whether there is a commit."""
-    made = "; ".join(steps.done)
-    again = "Run the same command again; it continues from there."
-    commit = steps.commit
+    again, commit = "Run the same command again; it continues from there.", steps.commit
     if commit is None and steps.parent is not None:
         once = replace(hub, retry=replace(hub.retry, tries=1))
         try:
@@ -126,4 +147,5 @@ def interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
         commit = found.commit if found else None
     if commit is not None:
         return Interrupted(f"Interrupted, but the commit {commit[:7]} is on {plan.repo_id} already.", again)
-    return Interrupted(f"Interrupted; nothing was committed to {plan.repo_id}{f' ({made})' if made else ''}.", again)
+    made = f" ({'; '.join(steps.done)})" if steps.done else ""
+    return Interrupted(f"Interrupted; nothing was committed to {plan.repo_id}{made}.", again)

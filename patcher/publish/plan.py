@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 
 from patcher.codec import json_field
 from patcher.constants import CARD, RECORD
 from patcher.documents import card as cards
-from patcher.errors import PatcherError, PublishError, UsageError
+from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
-from patcher.publish.hub import Hub
-from patcher.publish.operations import NOT_PUBLISHED, Operation, PublishedFile, decide, public, published_files
-from patcher.publish.preflight import (
-    Account,
-    check_access,
-    check_licence,
-    check_names,
-    check_report,
-    find_origin,
-    get_account,
-    unrecorded,
-)
-from patcher.publish.target import Target, inspect_target
-from patcher.source.hub_errors import from_publishing
+from patcher.patching.staging import unrecorded
+from patcher.publish import preflight
+from patcher.publish.hub import Hub, RetryPolicy, time_limit
+from patcher.publish.operations import Operation, PublishedFile, decide, public, published_files
+from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
+from patcher.source.hub_errors import explained
 from patcher.verify.report import Report
 
 NEW, EQUAL, UPDATE, REPLACE = "new", "equal", "update", "replace"
@@ -55,7 +47,7 @@ class PublishPlan:
     """
 
     target: Target = json_field(omit=True)
-    account: Account = json_field(write=lambda account: account.name)
+    account: preflight.Account = json_field(write=lambda account: account.name)
     case: str = json_field()
     operations: tuple[Operation, ...] = json_field()
     files: tuple[PublishedFile, ...] = json_field(omit=True)
@@ -135,38 +127,47 @@ class PublishPlan:
         return self.tag is not None and self.tag not in self.target.tags
 
 
-def make_plan(
-    model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
+def plan_publication(
+    model: PatchedModel,
+    report: Report | None,
+    repo_id: str,
+    *,
+    options: PublishOptions = PublishOptions(),
+    retry: RetryPolicy = RetryPolicy(),
 ) -> PublishPlan:
-    """Check everything that can be checked without writing, and decide what the commit would contain.
+    """Decide what one commit to `repo_id` would contain. Writes nothing, locally or on the Hub.
 
     Raises UsageError, PublishError, AccessDenied or HubUnreachable where something prevents it.
     """
+    with time_limit(retry.timeout):
+        return _make_plan(model, report, repo_id, options, Hub(retry))
+
+
+def _make_plan(
+    model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
+) -> PublishPlan:
     if options.create_pr and (options.tag or options.private):
         raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
-    check_names(model, repo_id, options.revision)
-    check_report(model, report, unverified=options.unverified)
+    preflight.check_names(model, repo_id, options.revision)
+    preflight.check_report(model, report, unverified=options.unverified)
     text = _card(model, report, repo_id, options.tag)
-    check_licence(model, text)
-    account = get_account(hub)
-    try:
+    preflight.check_licence(model, text)
+    account = preflight.get_account(hub)
+    with explained(repo_id):
         target = inspect_target(hub, repo_id, options.revision, account.name if options.create_pr else None)
-        check_access(hub, account, target, create_pr=options.create_pr)
-        origin = find_origin(hub, model, upload_weights=options.upload_weights)
-    except PatcherError:
-        raise
-    except Exception as error:
-        raise from_publishing(error, repo_id) from error
+        preflight.check_access(hub, account, target, create_pr=options.create_pr)
+        origin = preflight.find_origin(hub, model, upload_weights=options.upload_weights)
     _check_target(model, target, options)
     wanted = published_files(model, report, text)
     kept = _kept(target, wanted, options)
     case = NEW if target.empty else UPDATE if target.is_ours(model) else REPLACE
-    operations = decide(
-        wanted, target.files, model, origin, frozenset(kept), target.published, replacing=case == REPLACE
-    )
+    operations = decide(wanted, target, model, origin, kept, replacing=case == REPLACE)
     deleted = {operation.path for operation in operations if operation.op == "delete"}
     others = set(target.files) - {file.path for file in wanted} - deleted - NOT_PUBLISHED
-    notes = [f"{path} is not in {RECORD} and is not published" for path in unrecorded(model)]
+    notes = [
+        f"{path} is not in {RECORD} and is not published"
+        for path in unrecorded(model.folder, [file.path for file in model.files])
+    ]
     if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
         notes.append(f"the weights are uploaded: {origin.refusal}")
     elif any(op.op == "upload" and (file := model.file(op.path)) and file.action == "converted" for op in operations):
@@ -179,7 +180,7 @@ def make_plan(
         files=wanted,
         kept={**kept, **{path: "not part of this model" for path in sorted(others)}},
         notes=tuple(notes),
-        diff=model.diff if target.empty else _diff(target, wanted, frozenset(kept)),
+        diff=model.diff if target.empty else _diff(target, wanted, kept),
         model=model,
         card=text,
         message=options.commit_message or _message(model, case),
@@ -194,9 +195,20 @@ def make_plan(
     return plan
 
 
-def with_operations(plan: PublishPlan, operations: tuple[Operation, ...], note: str) -> PublishPlan:
-    """The same plan with other operations, and a note on why."""
-    return replace(plan, operations=operations, notes=(*plan.notes, note))
+def without_copies(plan: PublishPlan, reason: str) -> PublishPlan:
+    """The same plan with every copy as an upload. Raises PublishError where this machine lacks the bytes."""
+    absent = {file.path for file in plan.files if file.content is None}
+    changed = []
+    for operation in plan.operations:
+        if operation.op == "copy":
+            if operation.path in absent:
+                raise PublishError(
+                    f"The Hub would not copy {operation.path} ({reason}), and the folder does not hold it.",
+                    "Run `patcher patch` again without --code-only, then publish that folder.",
+                )
+            operation = replace(operation, op="upload", origin="this machine")
+        changed.append(operation)
+    return replace(plan, operations=tuple(changed), notes=(*plan.notes, f"the weights are uploaded: {reason}"))
 
 
 def _card(model: PatchedModel, report: Report | None, repo_id: str, tag: str | None) -> str:
@@ -227,15 +239,14 @@ def _kept(target: Target, wanted: tuple[PublishedFile, ...], options: PublishOpt
     return {} if same else {CARD: "edited by hand; --replace-card writes it anew"}
 
 
-def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: frozenset[str]) -> str:
+def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: Collection[str]) -> str:
     """The changes to the card and the code of the target, as a unified diff."""
     parts: list[str] = []
     for file in wanted:
-        if file.path in kept or not (file.path == CARD or file.path.endswith(".py")):
-            continue
-        before = target.texts.get(file.path, b"").decode("utf-8", "replace").splitlines(keepends=True)
-        after = file.read().decode("utf-8", "replace").splitlines(keepends=True)
-        parts += unified_diff(before, after, f"a/{file.path}", f"b/{file.path}")
+        if file.path not in kept and (file.path == CARD or file.path.endswith(".py")):
+            texts = (target.texts.get(file.path, b""), file.read())
+            before, after = (text.decode("utf-8", "replace").splitlines(keepends=True) for text in texts)
+            parts += unified_diff(before, after, f"a/{file.path}", f"b/{file.path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in parts)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from huggingface_hub import get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
 
-from patcher.constants import DRAWN, RECORD, REPORT
+from patcher.constants import RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
 from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Hub
-from patcher.publish.operations import NOT_PUBLISHED, Origin
+from patcher.publish.operations import Origin, not_verified
 from patcher.publish.target import Target
-from patcher.source.hub_errors import from_hub, from_publishing, status_of
+from patcher.source.hub_errors import explained, from_hub, status_of
 from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Report
@@ -61,37 +60,23 @@ def check_report(model: PatchedModel, report: Report | None, *, unverified: bool
     if report is not None and not report.passed:
         failed = ", ".join(check.name for check in report.failed)
         raise PublishError(f"{model.folder} did not pass its verification ({failed or 'no checks'}).", again)
-    here = {
-        file.path: sha256_of(model.folder / file.path) for file in model.files if (model.folder / file.path).is_file()
-    }
     for file in model.files:
-        if file.path in here and here[file.path] != file.after:
+        path = model.folder / file.path
+        if path.is_file() and sha256_of(path) != file.after:
             raise PublishError(
                 f"{file.path} is no longer the file that {RECORD} records.",
                 "Make the folder again with `patcher patch`.",
             )
-        if file.path not in here and not file.path.endswith(".safetensors"):
+        if not path.is_file() and not file.path.endswith(".safetensors"):
             raise PublishError(f"{file.path} is missing from {model.folder}.", "Make it again with `patcher patch`.")
     if report is None:
         return
-    verified = {path: digest for path, digest in report.files.items() if path not in NOT_PUBLISHED}
-    expected = {file.path: file.after for file in model.files if file.path not in NOT_PUBLISHED}
-    differs = [path for path in expected if verified.get(path) != expected[path]]
-    if verified.get(RECORD) != sha256_of(model.folder / RECORD):
-        differs.append(RECORD)
+    differs = not_verified(model, report, model.folder / RECORD)
     if differs or report.source != model.source:
         raise PublishError(
             f"{REPORT} is about other bytes than those in {model.folder} ({', '.join(differs) or 'another source'}).",
             again,
         )
-
-
-def unrecorded(model: PatchedModel) -> tuple[str, ...]:
-    """Files in the folder that the record does not list, which are therefore not published."""
-    known = {file.path for file in model.files} | {"README.md", RECORD, REPORT} | DRAWN
-    folder = Path(model.folder)
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cache" not in path.parts)
-    return tuple(name for path in found if (name := path.relative_to(folder).as_posix()) not in known)
 
 
 def check_licence(model: PatchedModel, card: str) -> None:
@@ -109,10 +94,8 @@ def get_account(hub: Hub) -> Account:
     """The account behind the token. Raises AccessDenied where there is none, or its token can only read."""
     if get_token() is None:
         raise AccessDenied("No token: publishing needs an account on the Hub.", "Run `hf auth login`, or set HF_TOKEN.")
-    try:
+    with explained("the Hub"):
         answer = hub.call_with_retry(hub.api.whoami)
-    except Exception as error:
-        raise from_publishing(error, "the Hub") from error
     name = str(answer["name"])
     token = (answer.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read":
@@ -142,11 +125,11 @@ def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool)
     try:
         hub.call_with_retry(lambda: hub.api.auth_check(target.repo_id, write=True))
     except Exception as error:
-        if status_of(error) == 403:
-            raise AccessDenied(
-                f"{account.name} may not write to {target.repo_id}.", "Use another token, or add --create-pr."
-            ) from error
-        raise from_publishing(error, target.repo_id) from error
+        if status_of(error) != 403:
+            raise
+        raise AccessDenied(
+            f"{account.name} may not write to {target.repo_id}.", "Use another token, or add --create-pr."
+        ) from error
 
 
 def find_origin(hub: Hub, model: PatchedModel, *, upload_weights: bool) -> Origin:
@@ -161,8 +144,8 @@ def find_origin(hub: Hub, model: PatchedModel, *, upload_weights: bool) -> Origi
     except Exception as error:
         return Origin({}, from_hub(error, repo_id, revision).message.rstrip("."))
     large = {path: entry for path, entry in listed.items() if entry.sha256 is not None}
-    without = [path for path, entry in large.items() if entry.xet_hash is None and model.file(path) is not None]
     files = {path: entry for path, entry in large.items() if entry.xet_hash is not None}
+    without = [path for path in large if path not in files and model.file(path) is not None]
     if without:
         return Origin(files, f"{without[0]} has no Xet hash at the source")
     return Origin(files, None if files else "the source lists no large files")

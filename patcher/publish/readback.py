@@ -12,16 +12,7 @@ from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
 from patcher.source.metadata import read_metadata
 
-_CARD_KEYS = (
-    "license",
-    "license_name",
-    "license_link",
-    "language",
-    "base_model",
-    "library_name",
-    "pipeline_tag",
-    "tags",
-)
+_KEYS = ("license", "license_name", "license_link", "language", "base_model", "library_name", "pipeline_tag", "tags")
 
 
 @dataclass(frozen=True)
@@ -36,10 +27,11 @@ class Finding:
 def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
     """Check the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
     listed = hub.files(plan.repo_id, commit)
+    there = [file for file in plan.wanted if file.path in listed]
     missing = [file.path for file in plan.wanted if file.path not in listed]
-    sizes = [file.path for file in plan.wanted if file.path not in missing and listed[file.path].size != file.size]
-    large = [file for file in plan.wanted if file.path in listed and listed[file.path].sha256 is not None]
-    small = [file for file in plan.wanted if file.path in listed and listed[file.path].sha256 is None]
+    sizes = [file.path for file in there if listed[file.path].size != file.size]
+    large = [file for file in there if listed[file.path].sha256 is not None]
+    small = [file for file in there if listed[file.path].sha256 is None]
     other = [file.path for file in large if listed[file.path].sha256 != file.sha256]
     content = hub.read(plan.repo_id, commit, [file.path for file in small])
     damaged = [file.path for file in small if hashlib.sha256(content[file.path]).hexdigest() != file.sha256]
@@ -63,11 +55,8 @@ def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
     info = hub.call_with_retry(lambda: hub.api.model_info(plan.repo_id, revision=commit))
     parsed = info.card_data.to_dict() if info.card_data is not None else {}  # type: ignore[no-untyped-call]
     text = plan.target.texts.get(CARD, b"").decode("utf-8", "replace") if CARD in plan.kept else plan.card
-    written = {key: value for key, value in read_metadata(text).items() if key in _CARD_KEYS}
+    written = {key: value for key, value in read_metadata(text).items() if key in _KEYS}
     expected = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
-    wrong = [key for key in _CARD_KEYS if parsed.get(key) != expected.get(key)]
-    return finding(
-        "card_understood",
-        wrong,
-        ", ".join(f"{key} {expected[key]}" for key in ("license", "base_model") if key in expected),
-    )
+    wrong = [key for key in _KEYS if parsed.get(key) != expected.get(key)]
+    fine = ", ".join(f"{key} {expected[key]}" for key in ("license", "base_model") if key in expected)
+    return finding("card_understood", wrong, fine)

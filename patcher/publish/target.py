@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import GitRefs
 
 from patcher.constants import CARD, DRAWN, RECORD, TOOL
 from patcher.errors import PublishError
 from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Entry, Hub
-from patcher.publish.operations import NOT_PUBLISHED
 
 MAIN = "main"
+# The Hub keeps its own, which decides what paths are LFS paths there.
+NOT_PUBLISHED = frozenset({".gitattributes"})
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ class Target:
     def published(self) -> frozenset[str]:
         """The paths that an earlier publication wrote."""
         try:
-            if self.record is None:
-                return frozenset()
-            return (frozenset(str(file["path"]) for file in self.record["files"]) | DRAWN) - NOT_PUBLISHED
+            return (frozenset(str(file["path"]) for file in (self.record or {})["files"]) | DRAWN) - NOT_PUBLISHED
         except (KeyError, TypeError):
             return frozenset()
 
@@ -82,19 +80,17 @@ def inspect_target(hub: Hub, repo_id: str, branch: str | None, pull_request_of: 
     except RepositoryNotFoundError:
         return Target(repo_id, wanted)
     tags = {tag.name: tag.target_commit for tag in refs.tags}
-    head = _head(refs, wanted)
-    missing = head is None
-    if missing and pull_request_of is not None:
+    heads = {branch.name: branch.target_commit for branch in refs.branches}
+    if pull_request_of is not None and wanted not in heads:
         raise PublishError(f"{repo_id} has no branch {wanted!r}.", "A pull request needs an existing branch.")
-    target = Target(repo_id, wanted, head or str(info.sha), bool(info.private), missing, tags=tags)
-    if pull_request_of is not None and (number := open_pull_request(hub, repo_id, pull_request_of, wanted)):
-        revision = f"refs/pr/{number}"
-        at = hub.head(repo_id, revision)
-        target = replace(target, revision=revision, head=at, branch_missing=False, pull_request=number)
-    assert target.head is not None
-    files = hub.files(repo_id, target.head)
-    texts = hub.read(repo_id, target.head, [path for path in files if _is_shown(path, files[path])])
-    return replace(target, files=files, texts=texts)
+    number = open_pull_request(hub, repo_id, pull_request_of, wanted) if pull_request_of is not None else None
+    revision = wanted if number is None else f"refs/pr/{number}"
+    head = heads.get(wanted, str(info.sha)) if number is None else hub.head(repo_id, revision)
+    files = hub.files(repo_id, head)
+    # The plan shows a diff of these, and the record decides whose the target is.
+    shown = [path for path in files if path in {CARD, RECORD} or path.endswith(".py")]
+    texts = hub.read(repo_id, head, [path for path in shown if files[path].sha256 is None])
+    return Target(repo_id, revision, head, bool(info.private), wanted not in heads, number, files, texts, tags)
 
 
 def open_pull_request(hub: Hub, repo_id: str, account: str, branch: str) -> int | None:
@@ -117,12 +113,3 @@ def open_pull_request(hub: Hub, repo_id: str, account: str, branch: str) -> int 
         if Target(repo_id, texts=record).record is not None:
             return int(discussion.num)
     return None
-
-
-def _head(refs: GitRefs, branch: str) -> str | None:
-    return next((found.target_commit for found in refs.branches if found.name == branch), None)
-
-
-def _is_shown(path: str, entry: Entry) -> bool:
-    """Whether the plan shows a diff of this file, or its content decides whose the target is."""
-    return entry.sha256 is None and (path in {CARD, RECORD} or path.endswith(".py"))

@@ -6,6 +6,7 @@ The table names the client's error classes instead of importing them: an import 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from patcher.errors import AccessDenied, HubUnreachable, PatcherError, PublishError, SourceError
@@ -123,6 +124,17 @@ def from_publishing(error: Exception, repo_id: str) -> PatcherError:
         text = " ".join(str(error).split())
         return PublishError(text, "Fix the metadata at the top of the card, then publish again.")
     return _translated(PUBLISHING, error, repo_id)
+
+
+@contextmanager
+def explained(repo_id: str) -> Iterator[None]:
+    """Raise what `from_publishing` says of an error, in place of it."""
+    try:
+        yield
+    except PatcherError:
+        raise
+    except Exception as error:
+        raise from_publishing(error, repo_id) from error
 
 
 def _translated(use: str, error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:

@@ -14,7 +14,6 @@ from patcher.errors import SourceError, UsageError
 from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
@@ -39,7 +38,6 @@ class File:
     path: str
     size: int | None
     sha256: str | None = None
-    xet_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,16 +97,22 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     missing = [path for path in paths if snapshot.root is None or not (snapshot.root / path).is_file()]
     if repo_id is None or not missing:
         return snapshot
+    try:
+        root = _download(snapshot.source, allow_patterns=[literal_pattern(path) for path in missing])
+    except Exception as error:
+        raise from_hub(error, repo_id, commit) from error
+    return replace(snapshot, root=root)
+
+
+def _download(source: Source, **options: Any) -> Path:
+    """The folder of a snapshot in the local Hub cache, which may have only part of it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError
 
     try:
-        root = snapshot_download(repo_id, revision=commit, allow_patterns=[literal_pattern(path) for path in missing])
+        return Path(snapshot_download(str(source.repo_id), revision=source.revision, **options))
     except IncompleteSnapshotError as error:
-        return replace(snapshot, root=Path(error.snapshot_path))
-    except Exception as error:
-        raise from_hub(error, repo_id, commit) from error
-    return replace(snapshot, root=Path(root))
+        return Path(error.snapshot_path)
 
 
 def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
@@ -135,14 +139,10 @@ def _check_size(source: Source, path: str, size: int) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hex, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -185,8 +185,12 @@ def _from_folder(folder: Path) -> Snapshot:
                 )
         if path.is_file():
             files.append(File(name, path.stat().st_size))
-    check_names((file.path for file in files), folder)
-    return Snapshot(Source(None, None, str(folder)), tuple(sorted(files, key=lambda file: file.path)), root)
+    return _snapshot(Source(None, None, str(folder)), files, root)
+
+
+def _snapshot(source: Source, files: list[File], root: Path | None) -> Snapshot:
+    check_names((file.path for file in files), source)
+    return Snapshot(source, tuple(sorted(files, key=lambda file: file.path)), root)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -214,7 +218,6 @@ def _stores(root: Path) -> list[Path]:
 
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
 
     api = HfApi()
     try:
@@ -225,30 +228,20 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     try:
         # Requests without retries: without a network the cache should answer at once.
         siblings = api.model_info(repo_id, revision=commit, files_metadata=True).siblings or []
-        large = [entry.rfilename for entry in siblings if entry.lfs]
-        infos = api.get_paths_info(repo_id, large, revision=commit) if large else []
     except Exception as error:
         if not is_unreachable(error):
             raise from_hub(error, repo_id, revision) from error
         return _from_cache(source, error)
-    xet = {info.path: info.xet_hash for info in infos if isinstance(info, RepoFile)}
-    files = [
-        File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None, xet.get(entry.rfilename))
-        for entry in siblings
-    ]
-    check_names((file.path for file in files), source)
-    return Snapshot(source, tuple(sorted(files, key=lambda file: file.path)), None)
+    files = [File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None) for entry in siblings]
+    return _snapshot(source, files, None)
 
 
 def _from_cache(source: Source, reason: Exception) -> Snapshot:
     """The same revision from the local Hub cache, which may have only part of it."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        root = Path(snapshot_download(str(source.repo_id), revision=source.revision, local_files_only=True))
-    except IncompleteSnapshotError as error:
-        root = Path(error.snapshot_path)
+        root = _download(source, local_files_only=True)
     except LocalEntryNotFoundError:
         raise from_hub(reason, str(source.repo_id), source.revision) from reason
     return replace(_from_folder(root), source=source)
@@ -263,6 +256,3 @@ def weights(snapshot: Snapshot) -> tuple[str, ...]:
             "A repository with pytorch_model.bin is converted: `patcher patch SOURCE --out DIR`, then give DIR.",
         )
     return found
-
-
-__all__ = ["File", "Snapshot", "Source", "fetch", "fetch_texts", "resolve", "sha256_of", "weights"]

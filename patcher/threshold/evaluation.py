@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +60,22 @@ def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | 
 
     Raises UsageError, naming file and line, for files that can't be read or are empty and for unknown ids.
     """
-    if queries is None and documents is None and qrels is None:
+    options = {"--queries": queries, "--documents": documents, "--qrels": qrels}
+    given = [option for option, path in options.items() if path is not None]
+    if not given:
         return bundled_questions()
     if queries is None or documents is None:
-        given = (
-            "--qrels" if queries is None and documents is None else "--documents" if queries is None else "--queries"
-        )
         raise UsageError(
-            f"{given} alone can't be ranked.", "Give --queries and --documents together; --qrels may be added."
+            f"{given[0]} alone can't be ranked.", "Give --queries and --documents together; --qrels may be added."
         )
     found = Evaluation(_texts(queries), _texts(documents), {}, bundled=False)
-    if len(found.queries) + len(found.documents) > MAX_TEXTS:
+    count = len(found.queries) + len(found.documents)
+    if count > MAX_TEXTS:
         raise UsageError(
-            f"{len(found.queries) + len(found.documents):,} texts are too many: capped vectors have no zeros.",
+            f"{count:,} texts are too many: capped vectors have no zeros.",
             f"Give a sample of at most {MAX_TEXTS:,} queries and documents together.",
         )
-    if qrels is None:
-        return found
-    return Evaluation(found.queries, found.documents, _judgements(qrels, found), bundled=False)
+    return found if qrels is None else replace(found, relevant=_judgements(qrels, found))
 
 
 def _texts(path: Path) -> dict[str, str]:

@@ -62,13 +62,11 @@ def curve(rows: Sequence[Row]) -> list[str]:
     """The same curves for a terminal: one line per threshold, 0 % on the left, 100 % on the right."""
     lines = [f"{'threshold':>9}  0 %{'100 %':>{WIDTH - 3}}"]
     for row in rows:
-        marks = [("q", row.query_sparsity), ("d", row.document_sparsity), ("n", row.ndcg)]
         columns = [" "] * WIDTH
-        for mark, value in marks:
-            if value is None:
-                continue
-            at = round(max(0.0, min(1.0, value)) * (WIDTH - 1))
-            columns[at] = mark if columns[at] == " " else "*"
+        for mark, value in (("q", row.query_sparsity), ("d", row.document_sparsity), ("n", row.ndcg)):
+            if value is not None:
+                at = round(max(0.0, min(1.0, value)) * (WIDTH - 1))
+                columns[at] = mark if columns[at] == " " else "*"
         lines.append(f"{row.threshold:>9g} |{''.join(columns)}|")
     judged = ", n nDCG@10" if any(row.ndcg is not None for row in rows) else ""
     return [*lines, f"{'':>9}  q query, d document embedding sparsity{judged}, * several"]

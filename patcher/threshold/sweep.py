@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, takewhile
 
 from patcher.codec import json_field
 from patcher.threshold.messages import Ranking, ThresholdFigures
@@ -69,11 +70,8 @@ def kept(row: Row, reference: Row) -> bool:
     No right document lost its first place, mean tau and the share of equal top tens reach MIN_TAU and MIN_EXACT, and
     neither nDCG@10 nor MRR@10 fell by more than MAX_LOSS.
     """
-    falls = [
-        before - after
-        for before, after in ((reference.ndcg, row.ndcg), (reference.mrr, row.mrr))
-        if before is not None and after is not None
-    ]
+    metrics = ((reference.ndcg, row.ndcg), (reference.mrr, row.mrr))
+    falls = (before - after for before, after in metrics if before is not None and after is not None)
     return not row.lost and preserved(row) and all(fall <= MAX_LOSS for fall in falls)
 
 
@@ -87,12 +85,8 @@ def recommend(found: Sequence[Row]) -> float | None:
 
     None where even the smallest one changes them.
     """
-    best: float | None = None
-    for row in found[1:]:
-        if not kept(row, found[0]):
-            break
-        best = row.threshold
-    return best
+    good = list(takewhile(lambda row: kept(row, found[0]), found[1:]))
+    return good[-1].threshold if good else None
 
 
 def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
@@ -105,16 +99,10 @@ def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
         return math.nan
     if len(before) < 2:
         return 1.0
-    agreement = tied_before = tied_after = pairs = 0
-    for i in range(len(before)):
-        for j in range(i):
-            one, other = _sign(before[i] - before[j]), _sign(after[i] - after[j])
-            agreement += one * other
-            tied_before += one == 0
-            tied_after += other == 0
-            pairs += 1
-    weight = math.sqrt((pairs - tied_before) * (pairs - tied_after))
-    return agreement / weight if weight else 0.0
+    pairs = combinations(zip(before, after, strict=True), 2)
+    signs = [(_sign(one[0] - other[0]), _sign(one[1] - other[1])) for one, other in pairs]
+    weight = math.sqrt(sum(old != 0 for old, _ in signs) * sum(new != 0 for _, new in signs))
+    return sum(old * new for old, new in signs) / weight if weight else 0.0
 
 
 def _row(

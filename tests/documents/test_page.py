@@ -19,11 +19,10 @@ from patcher.documents import page, plots
 from patcher.documents.advice import advise
 from patcher.errors import OutputError
 from patcher.patching.record import PatchedModel, load
-from patcher.patching.staging import check_output
+from patcher.patching.staging import check_output, unrecorded
 from patcher.pipeline.api import describe
 from patcher.planning.plan import dropped_because
 from patcher.publish.operations import published_files
-from patcher.publish.preflight import unrecorded
 from patcher.source.snapshot import Source
 from patcher.verify.report import Check, Report, load_report
 from patcher.verify.verification import hash_folder
@@ -99,7 +98,7 @@ def test_a_verified_folder_may_be_replaced_and_one_with_somebody_elses_picture_m
 ) -> None:
     folder = Path(shutil.copytree(verified[0], tmp_path / "model"))
     check_output(folder)
-    assert unrecorded(load(folder)) == ()
+    assert unrecorded(folder, [file.path for file in load(folder).files]) == ()
     (folder / "plots" / "mine.png").write_bytes(b"somebody's work")
     with pytest.raises(OutputError, match=r"plots/mine\.png"):
         check_output(folder)

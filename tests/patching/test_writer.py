@@ -217,7 +217,7 @@ def test_an_output_that_may_not_be_written_is_told(cli: Run) -> None:
 
 
 SLOW_COPY = """
-import shutil, sys, time
+import shutil, time
 copy = shutil.copyfile
 def slowly(source, target):
     print("copying", flush=True)

@@ -46,7 +46,7 @@ def test_half_an_answer_is_a_lost_answer(
 ) -> None:
     hub.faults.cut_answer("POST", COMMIT, after)
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 0 and "the answer of the Hub was lost" in done.out, done.err
+    assert done.code == 0 and "the response of the Hub was lost" in done.out, done.err
     assert len(hub.commits(repo_id)) == 2
 
 
