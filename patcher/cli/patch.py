@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, exit_with
-from patcher.cli.consent import require_trust
-from patcher.cli.console import Console
+from patcher.cli import tables
+from patcher.cli.app import app, examples, exit_with, require_trust
+from patcher.cli.console import Console, Table
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 
@@ -82,17 +83,12 @@ def patch(
     )
     options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
     wanted = None if no_verify else verification
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
+    console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:
         passed = _patch_list(console, every, out, options, wanted, trusted=trust_remote_code)
     elif source is not None:
-        passed = _patch_one(
-            *(console, source, revision, out, options, wanted),
-            code_only=code_only,
-            calibrate=calibrate is not None,
-            trusted=trust_remote_code,
-        )
+        flags = {"code_only": code_only, "calibrate": calibrate is not None, "trusted": trust_remote_code}
+        passed = _patch_one(console, source, revision, out, options, wanted, **flags)
     else:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
     exit_with(passed=passed)
@@ -111,8 +107,6 @@ def _patch_one(
     trusted: bool,
 ) -> bool:
     """Patch one model; whether it passed or was not verified."""
-    from patcher.cli import tables
-    from patcher.cli.verify import print_report
     from patcher.pipeline import api
     from patcher.planning.plan import make_plan
     from patcher.source.snapshot import resolve
@@ -121,8 +115,7 @@ def _patch_one(
     api.check_place(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
-        nothing = api.Patched(None, made, None)
-        console.result(nothing, str(made.source), lambda: console.line(tables.nothing_line(made)))
+        console.result(api.Patched(None, made, None), str(made.source), lambda: [tables.nothing_line(made)])
         return True
     if verification is not None:
         require_trust(console, made.executed, str(snapshot.source), trusted=trusted)
@@ -131,15 +124,7 @@ def _patch_one(
         done = api.patch_model(
             made, snapshot, out, verification, code_only=code_only, progress=progress, calibrate=calibrate
         )
-
-    def human() -> None:
-        console.diff(done.plan.diff)
-        if done.report is None:
-            console.line(f"Written: {out} (not verified; run `patcher verify {out}` before you use it)")
-        else:
-            print_report(console, out, done.report)
-
-    console.result(done, str(out), human)
+    console.result(done, str(out), lambda: tables.patched(done, out))
     return done.report is None or done.report.passed
 
 
@@ -147,7 +132,6 @@ def _patch_list(
     console: Console, path: Path, out: Path, options: Options, verification: Verification | None, *, trusted: bool
 ) -> bool:
     """Plan all models of a list, ask once, then patch one after another; whether none failed."""
-    from patcher.cli import tables
     from patcher.pipeline.family import look, patch_all, read_list
     from patcher.verify.zygote import imported_once
 
@@ -167,8 +151,8 @@ def _patch_list(
         with imported_once(verification.sparse_encoder) as start:
             done = patch_all(members, verification, start)
 
-    def human() -> None:
-        console.table(tables.family(done))
+    def human() -> Iterator[Table]:
+        yield tables.family(done)
         for outcome in done.all:
             if outcome.hint:
                 console.talk(f"Hint for {outcome.source}: {outcome.hint}")

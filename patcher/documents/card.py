@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from patcher import __version__
 from patcher.constants import CARD
 from patcher.documents import advice
-from patcher.documents.checks import check_rows
-from patcher.documents.figures import figures
+from patcher.documents.checks import check_rows, figures
 from patcher.documents.pictures import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel

@@ -16,8 +16,7 @@ from markupsafe import Markup
 from patcher import __version__
 from patcher.constants import PAGE
 from patcher.documents import advice
-from patcher.documents.checks import check_rows
-from patcher.documents.figures import figure_rows
+from patcher.documents.checks import check_rows, figure_rows
 from patcher.documents.pictures import pictures
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED
 from patcher.documents.templating import template, templates
