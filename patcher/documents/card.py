@@ -12,7 +12,7 @@ from patcher import __version__
 from patcher.constants import CARD
 from patcher.documents import advice
 from patcher.documents.checks import check_rows, figures
-from patcher.documents.pictures import pictures
+from patcher.documents.plots import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically

@@ -17,8 +17,7 @@ from patcher import __version__
 from patcher.constants import PAGE
 from patcher.documents import advice
 from patcher.documents.checks import check_rows, figure_rows
-from patcher.documents.pictures import pictures
-from patcher.documents.plots import BASE, INK, PATCHED, POOLED
+from patcher.documents.plots import BASE, INK, PATCHED, POOLED, pictures
 from patcher.documents.templating import template, templates
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically
