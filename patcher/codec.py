@@ -134,8 +134,8 @@ def _converter() -> Converter:
             for key, item in _of_type(data, Mapping, "an object").items()
         }
 
-    converter.register_unstructure_hook_factory(_is_dataclass, writer)
-    converter.register_structure_hook_factory(_is_dataclass, reader)
+    converter.register_unstructure_hook_factory(is_dataclass, writer)
+    converter.register_structure_hook_factory(is_dataclass, reader)
     converter.register_structure_hook_factory(lambda kind: get_origin(kind) in _LISTS, list_reader)
     converter.register_structure_hook_factory(lambda kind: get_origin(kind) in _MAPPINGS, mapping_reader)
     for kind, expected in _PLAIN.items():
@@ -151,10 +151,6 @@ def _converter() -> Converter:
 
 def _reason(error: BaseException, _: type | None) -> str:
     return "missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
-
-
-def _is_dataclass(kind: Any) -> bool:
-    return isinstance(kind, type) and is_dataclass(kind)
 
 
 def _of_type(data: Any, expected: Any, words: str) -> Any:

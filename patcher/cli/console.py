@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -162,18 +162,14 @@ class Console:
         from huggingface_hub.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
         from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-        verbosity = get_verbosity()
-        hide_bars = (self.quiet or self.as_json) and not are_progress_bars_disabled()
-        if self.quiet:
-            set_verbosity_error()  # type: ignore[no-untyped-call]
-        if hide_bars:
-            disable_progress_bars()
-        try:
+        with ExitStack() as restoring:
+            restoring.callback(set_verbosity, get_verbosity())
+            if self.quiet:
+                set_verbosity_error()  # type: ignore[no-untyped-call]
+            if (self.quiet or self.as_json) and not are_progress_bars_disabled():
+                disable_progress_bars()
+                restoring.callback(enable_progress_bars)
             yield
-        finally:
-            set_verbosity(verbosity)
-            if hide_bars:
-                enable_progress_bars()
 
 
 class _Talk(logging.Handler):

@@ -9,12 +9,10 @@ from typing import Any
 from patcher.documents.formatting import decimal, number, percent
 from patcher.verify.report import Check, DeviceReport, Report
 
-THRESHOLD_CHECK = "relu_sparsity"
-
 # The checks whose value is a share: the figure's name, and its key in the report.
 _SHARES = {
     "negative_logits": ("negative logits", "negative_fraction"),
-    THRESHOLD_CHECK: ("logit sparsity", "logit_sparsity"),
+    "relu_sparsity": ("logit sparsity", "logit_sparsity"),
 }
 
 # What the value of any other check counts, for somebody who has never seen one.
@@ -67,31 +65,27 @@ def check_rows(report: Report) -> tuple[CheckRow, ...]:
 
 def threshold_check(report: Report) -> Check | None:
     """The check of logit sparsity against its limit; of several devices, the first on which it failed."""
-    return _deciding(report, THRESHOLD_CHECK)
+    return _deciding(report, "relu_sparsity")
 
 
 def _deciding(report: Report, name: str) -> Check | None:
-    found = [check for check in report.all_checks if check.name == name]
-    return next((check for check in found if not check.passed), found[0] if found else None)
+    found = sorted((check for check in report.all_checks if check.name == name), key=lambda check: check.passed)
+    return found[0] if found else None
 
 
 def _row(report: Report, first: Check) -> CheckRow:
-    figure, key = _SHARES.get(first.name, (None, ""))
-    show = number if figure is None else percent
-    by_device = [{check.name: check for check in device.checks}.get(first.name) for device in report.devices]
+    name, limit = first.name, first.limit
+    figure, key = _SHARES.get(name, (None, ""))
+    show = percent if figure else number
+    limits = (f"≤ {limit:.3g}", f"<= {number(limit)}") if limit else ("0", "0")
+    by_device = [{check.name: check for check in device.checks}.get(name) for device in report.devices]
     return CheckRow(
-        _deciding(report, first.name) or first,
-        figure or _COUNTED.get(first.name, first.name),
+        _deciding(report, name) or first,
+        figure or _COUNTED.get(name, name),
         percent(report.before.get(key)) if figure else "",
         tuple("" if check is None else show(check.value) for check in by_device),
-        *_limits(first.limit, is_share=figure is not None),
+        *((f"> {number(limit * 100)} %", f"> {percent(limit)}") if figure else limits),
     )
-
-
-def _limits(limit: float, *, is_share: bool) -> tuple[str, str]:
-    if is_share:
-        return f"> {number(limit * 100)} %", f"> {percent(limit)}"
-    return (f"≤ {limit:.3g}", f"<= {number(limit)}") if limit else ("0", "0")
 
 
 def figures(report: Report | DeviceReport) -> list[tuple[str, str, str]]:

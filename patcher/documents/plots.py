@@ -60,8 +60,8 @@ class Picture:
 
 def pictures(report: Report) -> tuple[Picture, ...]:
     """The pictures of a report, in the order of the page; none for a report without figures."""
-    made = (_logits_picture(report), _sparsity_picture(report), _active_dims_picture(report), _shift_picture(report))
-    return tuple(picture for picture in made if picture is not None)
+    made = (Picture(name, title, describe(report)) for name, (title, describe, _) in _PICTURES.items())
+    return tuple(picture for picture in made if picture.alt)
 
 
 def dimensions(figures: Mapping[str, Any]) -> int | None:
@@ -90,7 +90,7 @@ def draw(report: Report) -> dict[str, bytes]:
             figure = Figure(figsize=SIZE, dpi=DPI)
             figure.patch.set_alpha(0)
             axes = figure.add_axes(_FRAME, facecolor="none")
-            _DRAWERS[picture.name](figure, axes, report)
+            _PICTURES[picture.name][2](figure, axes, report)
             found[picture.png] = _png(figure)
             found[picture.svg] = _svg(figure, picture.title)
     return found
@@ -272,66 +272,59 @@ def _powers(axes: Any, most: float) -> None:
     axes.set_yticks(range(count), names[:count])
 
 
-def _logits_picture(report: Report) -> Picture | None:
-    if not all((side.get("histogram") or {}).get("counts") for side in (report.before, report.after)):
-        return None
-    return Picture(
-        "logits",
-        "Logits, before and after",
-        f"Histogram of all logits, counts on a logarithmic axis. Base model: from {number(report.before['min'])} to "
-        f"{number(report.before['max'])}, {percent(report.before['logit_sparsity'])} at or below zero. Patched: from "
-        f"{number(report.after['min'])} to {number(report.after['max'])}, {percent(report.after['logit_sparsity'])} "
-        "at or below zero, where ReLU makes them zero.",
+def _describe_logits(report: Report) -> str:
+    base, patched = report.before, report.after
+    if not all((side.get("histogram") or {}).get("counts") for side in (base, patched)):
+        return ""
+    return (
+        f"Histogram of all logits, counts on a logarithmic axis. Base model: from {number(base['min'])} to "
+        f"{number(base['max'])}, {percent(base['logit_sparsity'])} at or below zero. Patched: from "
+        f"{number(patched['min'])} to {number(patched['max'])}, {percent(patched['logit_sparsity'])} "
+        "at or below zero, where ReLU makes them zero."
     )
 
 
-def _sparsity_picture(report: Report) -> Picture | None:
+def _describe_sparsity(report: Report) -> str:
     bins = report.after.get("by_length")
     if not bins or not report.before.get("by_length"):
-        return None
-    first, last = bins[0], bins[-1]
+        return ""
     spans = [f"{percent(row['median'])} for texts of {row['tokens'][0]} to {row['tokens'][1]} tokens" for row in bins]
-    medians = f"{spans[0]}, {spans[-1]}" if first is not last else spans[0]
+    medians = f"{spans[0]}, {spans[-1]}" if len(spans) > 1 else spans[0]
     limit = threshold_check(report)
     line = f" A dashed line marks {percent(limit.limit)}, the limit on logit sparsity." if limit else ""
-    return Picture(
-        "sparsity",
-        "Embedding sparsity against text length",
+    return (
         f"Embedding sparsity of each text against its number of tokens. Patched, medians: {medians}. "
-        f"Base model: {percent(report.before['embedding_sparsity']['mean'])} on average.{line}",
+        f"Base model: {percent(report.before['embedding_sparsity']['mean'])} on average.{line}"
     )
 
 
-def _active_dims_picture(report: Report) -> Picture | None:
+def _describe_active_dims(report: Report) -> str:
     if not report.probe_texts:
-        return None
+        return ""
     before, after = ([text[side]["active_dims"] for text in report.probe_texts] for side in ("before", "after"))
-    return Picture(
-        "active_dims",
-        "Active dimensions per text",
+    return (
         f"Active dimensions of the SPLADE vectors of {len(after)} texts, on a logarithmic axis. Base model: "
-        f"{min(before):,} to {max(before):,}. Patched: {min(after):,} to {max(after):,}.",
+        f"{min(before):,} to {max(before):,}. Patched: {min(after):,} to {max(after):,}."
     )
 
 
-def _shift_picture(report: Report) -> Picture | None:
+def _describe_shift(report: Report) -> str:
     check, curve = threshold_check(report), report.after.get("curve")
     if check is None or check.passed or check.value is None or not curve:
-        return None
-    last = curve[-1]
-    return Picture(
-        "shift",
-        "What a constant would do",
+        return ""
+    first, last = curve[0], curve[-1]
+    return (
         "Logit and embedding sparsity of the patched model against a constant that is subtracted from every logit: "
-        f"{percent(curve[0]['logit_sparsity'])} and {percent(curve[0]['embedding_sparsity'])} without one, "
+        f"{percent(first['logit_sparsity'])} and {percent(first['embedding_sparsity'])} without one, "
         f"{percent(last['logit_sparsity'])} and {percent(last['embedding_sparsity'])} with {number(last['shift'])}. "
-        f"A dashed line marks the limit, {percent(check.limit)}.",
+        f"A dashed line marks the limit, {percent(check.limit)}."
     )
 
 
-_DRAWERS: dict[str, Callable[[Any, Any, Report], None]] = {
-    "logits": _logits,
-    "sparsity": _sparsity,
-    "active_dims": _active_dims,
-    "shift": _shift,
+# By name, in the order of the page: the title, what describes the picture ("" where it can't be drawn) and draws it.
+_PICTURES: dict[str, tuple[str, Callable[[Report], str], Callable[[Any, Any, Report], None]]] = {
+    "logits": ("Logits, before and after", _describe_logits, _logits),
+    "sparsity": ("Embedding sparsity against text length", _describe_sparsity, _sparsity),
+    "active_dims": ("Active dimensions per text", _describe_active_dims, _active_dims),
+    "shift": ("What a constant would do", _describe_shift, _shift),
 }
