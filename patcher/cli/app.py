@@ -41,12 +41,6 @@ def examples(*commands: str) -> str:
     return "\n\n".join(("Examples:", *(f"$ patcher {command}" for command in commands)))
 
 
-def exit_with(*, passed: bool) -> None:
-    """End a command with exit code 1 where something did not pass."""
-    if not passed:
-        raise typer.Exit(1)
-
-
 def require_trust(console: Console, code: Mapping[str, bytes], source: str, *, trusted: bool) -> None:
     """Require consent to run `code`: by the flag, or at a prompt that lists the files and their SHA-256.
 

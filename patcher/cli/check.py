@@ -8,7 +8,7 @@ import typer
 
 from patcher.cli import options as opt
 from patcher.cli import tables
-from patcher.cli.app import app, examples, exit_with
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 from patcher.constants import HUB_TIMEOUT
 
@@ -28,5 +28,5 @@ def check(
     console = Console(as_json=as_json, quiet=quiet).listen()
     with console.quiet_hub():
         found = publishing.check(repo_id, revision, retry=publishing.RetryPolicy(timeout))
-    console.result(found, tables.verdict(found), lambda: tables.checked(found))
-    exit_with(passed=found.passed)
+    console.result(found, "passed" if found.passed else "failed", lambda: tables.checked(found))
+    raise typer.Exit(0 if found.passed else 1)

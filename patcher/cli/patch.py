@@ -10,7 +10,7 @@ import typer
 
 from patcher.cli import options as opt
 from patcher.cli import tables
-from patcher.cli.app import app, examples, exit_with, require_trust
+from patcher.cli.app import app, examples, require_trust
 from patcher.cli.console import Console, Table
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
@@ -91,7 +91,7 @@ def patch(
         passed = _patch_one(console, source, revision, out, options, wanted, **flags)
     else:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
-    exit_with(passed=passed)
+    raise typer.Exit(0 if passed else 1)
 
 
 def _patch_one(

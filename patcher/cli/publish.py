@@ -8,7 +8,7 @@ import typer
 
 from patcher.cli import options as opt
 from patcher.cli import tables
-from patcher.cli.app import app, examples, exit_with
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 from patcher.constants import HUB_TIMEOUT
 from patcher.errors import PublishError
@@ -74,4 +74,4 @@ def publish(
         console.talk(line)
         done = publishing.publish(planned, retry=retry)
         console.result(done, done.url, lambda: tables.publication(done))
-    exit_with(passed=done.passed)
+    raise typer.Exit(0 if done.passed else 1)

@@ -47,11 +47,6 @@ def plan(plan: Plan) -> Iterator[Table | str]:
     yield Table(("file", "becomes", "why"), files)
 
 
-def verdict(result: Checked | Report | ThresholdReport) -> str:
-    """Whether a result passed, in one word."""
-    return "passed" if result.passed else "failed"
-
-
 def nothing_line(plan: Plan) -> str:
     """Why there is nothing to patch."""
     if plan.already_patched and plan.soft_cap:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from patcher.cli import options as opt
 from patcher.cli import tables
-from patcher.cli.app import app, examples, exit_with, require_trust
+from patcher.cli.app import app, examples, require_trust
 from patcher.cli.console import Console
 from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
 
-
-class Device(str, Enum):
-    """Where the model runs; auto takes cuda, then mps, then cpu."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
+Device = Literal["auto", "cpu", "cuda", "mps"]  # auto takes cuda, then mps, then cpu
 
 
 @app.command(
@@ -45,7 +37,7 @@ def threshold(
         Path | None, typer.Option(help='Relevance judgements: TREC qrels, or .jsonl with "query" and "document".')
     ] = None,
     trust_remote_code: opt.Trust = False,
-    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = Device.auto,
+    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
     plot: Annotated[Path | None, typer.Option(help="Draw the sweep into this .png, .svg or .pdf.")] = None,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
@@ -63,7 +55,7 @@ def threshold(
     from patcher.threshold.repaired import repair
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    request = Request(chosen, sweep or plot is not None, device.value, timeout)
+    request = Request(chosen, sweep or plot is not None, device, timeout)
     evaluation = load_evaluation(queries, documents, qrels)
     if plot is not None:
         check_plot(plot)
@@ -78,5 +70,5 @@ def threshold(
         draw(report, plot)
     saved = saving.save(trained, report, save) if save is not None and report.passed else None
     data = {**report.as_json(), "saved": str(saved) if saved else None}
-    console.result(data, tables.verdict(report), lambda: tables.threshold(report, model, save))
-    exit_with(passed=report.passed)
+    console.result(data, "passed" if report.passed else "failed", lambda: tables.threshold(report, model, save))
+    raise typer.Exit(0 if report.passed else 1)

@@ -9,7 +9,7 @@ import typer
 
 from patcher.cli import options as opt
 from patcher.cli import tables
-from patcher.cli.app import app, examples, exit_with, require_trust
+from patcher.cli.app import app, examples, require_trust
 from patcher.cli.console import Console
 from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 
@@ -68,5 +68,5 @@ def verify(
             report = verify_folder(folder, verification, child=child, progress=progress)
     if not card.is_ours(folder / CARD):
         console.talk(f"{folder / CARD} was edited by hand and was left unchanged; `patcher card` replaces it.")
-    console.result(report, tables.verdict(report), lambda: tables.verification(report, folder))
-    exit_with(passed=report.passed)
+    console.result(report, "passed" if report.passed else "failed", lambda: tables.verification(report, folder))
+    raise typer.Exit(0 if report.passed else 1)

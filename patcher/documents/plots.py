@@ -41,26 +41,21 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its title, and `alt`, which describes it in words and figures."""
+    """One picture: its title, `alt`, which describes it in words and figures, and its paths in the patched folder."""
 
     name: str
     title: str
     alt: str
-
-    @property
-    def png(self) -> str:
-        """Path in the patched folder."""
-        return f"plots/{self.name}.png"
-
-    @property
-    def svg(self) -> str:
-        """Path in the patched folder."""
-        return f"plots/{self.name}.svg"
+    png: str
+    svg: str
 
 
 def pictures(report: Report) -> tuple[Picture, ...]:
     """The pictures of a report, in the order of the page; none for a report without figures."""
-    made = (Picture(name, title, describe(report)) for name, (title, describe, _) in _PICTURES.items())
+    made = (
+        Picture(name, title, describe(report), f"plots/{name}.png", f"plots/{name}.svg")
+        for name, (title, describe, _) in _PICTURES.items()
+    )
     return tuple(picture for picture in made if picture.alt)
 
 
