@@ -34,5 +34,4 @@ Codemods = Annotated[
     typer.Option("--codemod", metavar="NAME", help="Apply only this one; repeat for more. `repairs` means three."),
 ]
 AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Remove the cap of the causal head as well.")]
-AlsoSigned = Annotated[bool, typer.Option("--also-signed", help="Remove a signed cap, c * tanh(x / c), as well.")]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]

@@ -50,7 +50,6 @@ def patch(
     ] = False,
     sparse_encoder: opt.Encoder = False,
     also_causal_lm: opt.AlsoCausal = False,
-    also_signed: opt.AlsoSigned = False,
     checkpointing: opt.Checkpointing = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     timeout: opt.Timeout = VERIFY_TIMEOUT,
@@ -81,7 +80,7 @@ def patch(
         timeout=timeout,
         sparse_encoder=sparse_encoder,
     )
-    options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
+    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     wanted = None if no_verify else verification
     console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:

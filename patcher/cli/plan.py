@@ -14,7 +14,6 @@ def plan(
     *,
     revision: opt.Revision = None,
     also_causal_lm: opt.AlsoCausal = False,
-    also_signed: opt.AlsoSigned = False,
     checkpointing: opt.Checkpointing = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     as_json: opt.Json = False,
@@ -26,7 +25,7 @@ def plan(
     from patcher.source.snapshot import resolve
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    options = Options.choose(codemod, also_causal_lm, checkpointing, also_signed)
+    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     made = make_plan(resolve(source, revision), options)
     console.result(made, str(made.source), lambda: tables.plan(made))
     if made.nothing_to_do:

@@ -1,4 +1,4 @@
-"""One idea per file: what is changed in a model's code, as LibCST transformations without any I/O."""
+"""Changes to a model's code as LibCST transformations without any I/O, one idea per file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from patcher.codemods.dataflow.package import Package
 from patcher.codemods.is_decoder import is_decoder
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.rotary_tables import rotary_tables
-from patcher.codemods.soft_cap import Target, soft_cap
+from patcher.codemods.soft_cap import FoundCap, Target, find_cap, remove_cap
 from patcher.codemods.tied_weights import tied_weights
 
-# Those that look at one file at a time. soft_cap follows the logits through all of them, and runs first, so that its
-# line number is the one of the file as published.
+# Those that look at one file at a time. `find_cap` and `remove_cap` follow the logits through all files of a model.
 CODEMODS: Mapping[str, Codemod] = MappingProxyType(
     {
         "rotary_tables": rotary_tables,
@@ -32,6 +31,7 @@ __all__ = [
     "Applied",
     "Code",
     "Codemod",
+    "FoundCap",
     "LeftAlone",
     "NotNeeded",
     "Outcome",
@@ -40,5 +40,6 @@ __all__ = [
     "SoftCap",
     "Span",
     "Target",
-    "soft_cap",
+    "find_cap",
+    "remove_cap",
 ]

@@ -1,6 +1,6 @@
-"""Sets `use_reentrant=False` in gradient checkpointing, only when asked for.
+"""Sets `use_reentrant=False` in gradient checkpointing; an option.
 
-With the reentrant form DistributedDataParallel stops with "marked as ready twice"; PyTorch recommends the other one
+With the reentrant variant, DistributedDataParallel fails with "marked as ready twice"; PyTorch recommends the other one
 (https://pytorch.org/docs/stable/checkpoint.html).
 """
 

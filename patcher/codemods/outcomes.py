@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from patcher.codec import json_field
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class SoftCap:
     """A cap as found in the code: `scale * kind(x / temperature)` with kind sigmoid or tanh. `line` counts from 1.
 
-    Without the cap the model gives x - shift; `shift` is 0 unless somebody asked for a calibrated one.
+    Without the cap the model gives x - shift; `shift` is 0 unless a calibration asked for another one.
     """
 
-    class_name: str = json_field(key="class")
-    function: str = json_field()
-    file: str = json_field()
-    line: int = json_field()
-    expression: str = json_field()
-    scale: float = json_field()
-    temperature: float = json_field()
+    class_name: str = field(metadata={"json_key": "class"})  # see patcher.codec
+    function: str
+    file: str
+    line: int
+    expression: str
+    scale: float
+    temperature: float
     kind: str = "sigmoid"
     shift: float = 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "class": self.class_name,
-            "function": self.function,
-            "file": self.file,
-            "line": self.line,
-            "expression": self.expression,
-            "scale": self.scale,
-            "temperature": self.temperature,
-            "kind": self.kind,
-            "shift": self.shift,
-        }
 
 
 @dataclass(frozen=True)
 class Span:
-    """Lines first..last (from 1, both included) of the file that a codemod was given and means to change."""
+    """Lines first..last (from 1, both included) of the old file that a codemod means to change."""
 
     first: int
     last: int
@@ -58,7 +42,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class NotNeeded:
-    """Nothing to do here, and why."""
+    """Nothing to do, and why."""
 
     reason: str
     soft_cap: SoftCap | None = None
@@ -66,7 +50,7 @@ class NotNeeded:
 
 @dataclass(frozen=True)
 class LeftAlone:
-    """Found, and not changed because nobody asked for it; the reason says how to."""
+    """Found and left unchanged on purpose, and why."""
 
     reason: str
     soft_cap: SoftCap
@@ -74,7 +58,7 @@ class LeftAlone:
 
 @dataclass(frozen=True)
 class Refused:
-    """The place to change is missing, ambiguous or not understood; nothing was changed. `name` is stable."""
+    """The code to change is missing, ambiguous or not understood; nothing was changed. `name` never changes."""
 
     name: str
     reason: str

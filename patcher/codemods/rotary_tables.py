@@ -1,12 +1,14 @@
 """Fills the rotary tables again in `_init_weights`, where transformers 5 expects it.
 
-transformers 5 builds a model without memory, then gives every non-persistent buffer uninitialised memory: tables that
-`__init__` computed are lost without a warning. Its maintainers ask remote code to fill them in `_init_weights`
+transformers 5 builds a model on the meta device and then allocates every non-persistent buffer uninitialised: tables
+that `__init__` computed are silently lost. Its maintainers ask remote code to fill them in `_init_weights`
 (https://github.com/huggingface/transformers/issues/48892). Each such module remembers its arguments, and
-`_init_weights` builds it a second time and copies the tables over. On 4.57 this writes the values that are there.
+`_init_weights` builds it a second time and copies the tables over. On 4.57 the values stay the same.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import libcst as cst
 
@@ -26,20 +28,18 @@ def rotary_tables(code: Code) -> Outcome:
     if not tables:
         return NotNeeded("no module of this file computes non-persistent buffers in __init__")
     names = [node.name.value for node in tables]
-    homes = [node for node in code.class_nodes("_init_weights") if "_init_weights" in methods(node)]
-    if homes and all(_mentions(node, name) for node in homes for name in names):
+    owners = [node for node in code.class_nodes("_init_weights") if "_init_weights" in methods(node)]
+    if owners and all(_mentions(node, name) for node in owners for name in names):
         return NotNeeded(f"_init_weights already handles {', '.join(names)}")
-    replacements: dict[cst.CSTNode, Replacement] = {}
-    spans: list[Span] = []
+    insertions = _Insertions(code)
     for node in tables:
-        problem = _remember_arguments(code, node, replacements, spans)
+        problem = _remember_arguments(insertions, node)
         if problem:
             return problem
     branch = _branch(names)
-    if homes:
-        for home in homes:
-            _insert_branch(code, methods(home)["_init_weights"], branch, replacements, spans)
-    else:
+    for owner in owners:
+        _insert_branch(insertions, methods(owner)["_init_weights"], branch)
+    if not owners:
         roots = [node for node in code.class_nodes("PreTrainedModel") if "PreTrainedModel" in base_names(node)]
         if not roots:
             return Refused(
@@ -47,8 +47,34 @@ def rotary_tables(code: Code) -> Outcome:
                 f"{', '.join(names)}: this file has no PreTrainedModel that could fill the tables again",
             )
         for root in roots:
-            _add_method(code, root, branch, replacements, spans)
-    return Applied(rewrite(code, replacements), tuple(spans))
+            _add_method(insertions, root, branch)
+    return Applied(rewrite(code, insertions.replacements), tuple(insertions.spans))
+
+
+class _Insertions:
+    """Statements to insert before or after others; no line of the old file is meant to change."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.replacements: dict[cst.CSTNode, Replacement] = {}
+        self.spans: list[Span] = []
+
+    def before(self, anchor: cst.CSTNode, statement: Any) -> None:
+        self.replacements[anchor] = lambda updated: cst.FlattenSentinel([statement, updated])
+        line = self.code.line(anchor)
+        self.spans.append(Span(line, line - 1))
+
+    def after(self, anchor: cst.CSTNode, statement: Any) -> None:
+        self.replacements[anchor] = lambda updated: cst.FlattenSentinel([updated, statement])
+        self._span_after(anchor)
+
+    def at_end(self, block: cst.BaseSuite, statement: Any) -> None:
+        self.replacements[block] = lambda updated: updated.with_changes(body=[*updated.body, statement])
+        self._span_after(block.body[-1])
+
+    def _span_after(self, node: cst.CSTNode) -> None:
+        last = self.code.span(node).last
+        self.spans.append(Span(last + 1, last))
 
 
 def _has_tables(node: cst.ClassDef, flash: set[str]) -> bool:
@@ -70,7 +96,7 @@ def _is_table(node: cst.CSTNode) -> bool:
 
 
 def _from_flash_attn(code: Code) -> set[str]:
-    """Names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
+    """The names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
     if "flash_attn" not in code.text:
         return set()
     names: set[str] = set()
@@ -85,10 +111,9 @@ def _mentions(node: cst.ClassDef, name: str) -> bool:
     return any(item.value == name for item in names)
 
 
-def _remember_arguments(
-    code: Code, node: cst.ClassDef, replacements: dict[cst.CSTNode, Replacement], spans: list[Span]
-) -> Refused | None:
-    """Plan `self._init_arguments = {...}` behind `super().__init__`; the answer is a refusal, or None."""
+def _remember_arguments(insertions: _Insertions, node: cst.ClassDef) -> Refused | None:
+    """Plan `self._init_arguments = {...}` after `super().__init__`; returns a refusal where that is impossible."""
+    code = insertions.code
     name, init = node.name.value, methods(node)["__init__"]
     if any("PreTrainedModel" in base for base in base_names(node)):
         return Refused(
@@ -113,9 +138,7 @@ def _remember_arguments(
             f"{name}.__init__ (line {code.line(init)}) does not call super().__init__ at its top level",
         )
     repeated = ", ".join(f'"{argument}": {argument}' for argument in arguments)
-    line = code.statement(f"self.{_ARGUMENTS} = {{{repeated}}}  # for _init_weights\n")
-    replacements[anchor] = lambda updated: cst.FlattenSentinel([updated, line])
-    spans.append(_after(code, anchor))
+    insertions.after(anchor, code.statement(f"self.{_ARGUMENTS} = {{{repeated}}}  # for _init_weights\n"))
     return None
 
 
@@ -141,24 +164,14 @@ def _branch(names: list[str]) -> str:
     )
 
 
-def _insert_branch(
-    code: Code,
-    method: cst.FunctionDef,
-    branch: str,
-    replacements: dict[cst.CSTNode, Replacement],
-    spans: list[Span],
-) -> None:
+def _insert_branch(insertions: _Insertions, method: cst.FunctionDef, branch: str) -> None:
+    code, body = insertions.code, method.body.body
     parameter = method.params.params[1].name.value
     statement = code.statement(branch.format(module=parameter, indent=code.indent))
-    body = method.body.body
-    after = _is_docstring(body[0]) and len(body) > 1
-    anchor = body[0]
-    if after:
-        replacements[anchor] = lambda updated: cst.FlattenSentinel([updated, statement])
-        spans.append(_after(code, anchor))
+    if _is_docstring(body[0]) and len(body) > 1:
+        insertions.after(body[0], statement)
     else:
-        replacements[anchor] = lambda updated: cst.FlattenSentinel([statement, updated])
-        spans.append(Span(code.line(anchor), code.line(anchor) - 1))
+        insertions.before(body[0], statement)
 
 
 def _is_docstring(node: cst.CSTNode) -> bool:
@@ -166,23 +179,9 @@ def _is_docstring(node: cst.CSTNode) -> bool:
     return isinstance(one, cst.Expr) and isinstance(one.value, cst.SimpleString)
 
 
-def _add_method(
-    code: Code,
-    node: cst.ClassDef,
-    branch: str,
-    replacements: dict[cst.CSTNode, Replacement],
-    spans: list[Span],
-) -> None:
-    indent = code.indent
+def _add_method(insertions: _Insertions, node: cst.ClassDef, branch: str) -> None:
+    indent = insertions.code.indent
     lines = branch.format(module="module", indent=indent).splitlines()
     text = f"def _init_weights(self, module):\n{indent}super()._init_weights(module)\n"
-    statement = code.statement(text + "".join(f"{indent}{line}\n" for line in lines))
-    statement = statement.with_changes(leading_lines=[cst.EmptyLine(indent=False)])
-    replacements[node.body] = lambda body: body.with_changes(body=[*body.body, statement])
-    spans.append(_after(code, node.body.body[-1]))
-
-
-def _after(code: Code, node: cst.CSTNode) -> Span:
-    """An insertion behind a node: no line of the old file is meant to change."""
-    last = code.span(node).last
-    return Span(last + 1, last)
+    statement = insertions.code.statement(text + "".join(f"{indent}{line}\n" for line in lines))
+    insertions.at_end(node.body, statement.with_changes(leading_lines=[cst.EmptyLine(indent=False)]))

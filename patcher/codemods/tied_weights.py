@@ -1,8 +1,8 @@
 """Makes `_tied_weights_keys = [...]` a value that transformers 5 accepts, without starting to tie anything.
 
-transformers 4 read a list of names there, transformers 5 reads a mapping from target to source and ties by it; a list
+transformers 4 expected a list of names there, transformers 5 a mapping from target to source, by which it ties; a list
 makes `save_pretrained` fail. In this family the list never tied anything on loading, because `get_output_embeddings`
-answers with a parameter and not with a module, so the value that keeps the behaviour is None.
+returns a parameter and not a module, so None keeps the behaviour.
 """
 
 from __future__ import annotations

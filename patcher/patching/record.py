@@ -69,7 +69,8 @@ class PatchedModel:
 
     `source`, `soft_cap`, `kept_cap`, `encoders`, `codemods` and `diff` are those of the plan. `base_card` is what the
     source's card says of licence, languages and tags, `dropped` what the folder leaves out and why, `originals` the
-    changed code as published.
+    changed code as published, `base` the code that differs from it in the base model of a verification, with the cap
+    (None in a record of version 0.1.0).
     """
 
     folder: Path = json_field(omit=True, default=Path())
@@ -88,6 +89,7 @@ class PatchedModel:
     converted: tuple[Converted, ...] = ()
     dropped: tuple[Mapping[str, str], ...] = ()
     originals: Mapping[str, bytes]
+    base: Mapping[str, bytes] | None = None
 
     def file(self, path: str) -> FileRecord | None:
         """The record of one file, or None."""
@@ -150,7 +152,8 @@ def read_record(folder: Path, content: bytes) -> PatchedModel:
     model = replace(read_json(PatchedModel, content), folder=folder)
     if model.tool.name != TOOL or model.schema_version != SCHEMA_VERSION:
         raise Unreadable("another tool or another schema")
-    paths = {path for file in model.files for path in (file.path, file.source_path)} | set(model.originals)
+    paths = {path for file in model.files for path in (file.path, file.source_path)}
+    paths |= {*model.originals, *(model.base or ())}
     unsafe = [path for path in (*paths, *filter(None, model.encoders)) if why_unsafe(path) is not None]
     if unsafe:
         raise Unreadable(f"{unsafe[0]!r} is not a path in the folder")

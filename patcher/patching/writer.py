@@ -126,6 +126,7 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
         converted=converted,
         dropped=tuple({"path": path, "reason": reason} for path, reason in plan.files.dropped.items()),
         originals=plan.originals,
+        base=plan.base,
     )
     write_atomically(stage / RECORD, json_text(to_json(model)))
     return model

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import document
 from patcher.constants import CARD, PAGE, SCHEMA_VERSION
 from patcher.documents import card, page, plots
 from patcher.errors import OutputError
@@ -39,7 +40,7 @@ class Patched:
             "schema_version": SCHEMA_VERSION,
             "already_patched": self.plan.already_patched,
             "folder": str(self.folder) if self.folder else None,
-            "plan": self.plan.as_json(),
+            "plan": document(self.plan),
             "report": self.report.as_json() if self.report else None,
         }
 

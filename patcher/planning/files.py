@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
+from patcher.codec import json_field
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 
-# First match wins. What is left of a pattern's last slash is a folder.
+# The first match counts. What precedes the last slash of a pattern is a folder.
 _DROPPED = (
     (r".*\.onnx(_data|\.data)?|(.*/)?onnx/.*", "exported graph: it still contains the sigmoid"),
     (r"(.*/)?openvino/.*|.*openvino.*\.(xml|bin)", "exported graph: it still contains the sigmoid"),
@@ -20,8 +20,13 @@ _DROPPED = (
     (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", "replaced by the record of this patch"),
     (rf"{re.escape(PAGE)}(/.*)?|plots|{'|'.join(map(re.escape, PLOTS))}", "replaced by what is drawn from the report"),
 )
-_WHOLE, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_SINGLE, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _SHARD = re.compile(r"pytorch_model(-\d+-of-\d+)\.bin")
+
+
+def _pairs(second: str) -> Callable[[Mapping[str, str]], list[dict[str, str]]]:
+    """How JSON lists a mapping by path: `[{"path": ..., second: ...}, ...]`."""
+    return lambda table: [{"path": path, second: value} for path, value in table.items()]
 
 
 @dataclass(frozen=True)
@@ -29,23 +34,14 @@ class FileTable:
     """Every file of the source: rewritten, carried over byte for byte, converted, or left out with a reason.
 
     `converted` maps a safetensors file (or their index) to the pickle that it is made of, `added` a copy of code to
-    the file that it is a copy of.
+    the file that it is a copy of, `dropped` a path to the reason.
     """
 
     changed: tuple[str, ...]
     copied: tuple[str, ...]
-    dropped: Mapping[str, str]
-    converted: Mapping[str, str] = field(default_factory=dict)
-    added: Mapping[str, str] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "changed": list(self.changed),
-            "copied": list(self.copied),
-            "converted": [{"path": path, "from": origin} for path, origin in self.converted.items()],
-            "added": [{"path": path, "from": origin} for path, origin in self.added.items()],
-            "dropped": [{"path": path, "reason": reason} for path, reason in self.dropped.items()],
-        }
+    converted: Mapping[str, str] = json_field(write=_pairs("from"))
+    added: Mapping[str, str] = json_field(write=_pairs("from"))
+    dropped: Mapping[str, str] = json_field(write=_pairs("reason"))
 
 
 def file_table(
@@ -63,10 +59,11 @@ def file_table(
     kept = set(converted.values())
     dropped = {path: reason for path in paths if path not in kept and (reason := dropped_because(path))}
     copied = tuple(path for path in paths if path not in dropped and path not in changed and path not in kept)
-    return FileTable(changed, copied, dropped, converted, added or {})
+    return FileTable(changed, copied, converted, added or {}, dropped)
 
 
 def dropped_because(path: str) -> str | None:
+    """Why a file is left out; None where it is carried over."""
     return next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, path, re.IGNORECASE)), None)
 
 
@@ -76,13 +73,13 @@ def join(folder: str, name: str) -> str:
 
 
 def _conversions(paths: tuple[str, ...], folder: str) -> dict[str, str]:
-    """Safetensors to make in a folder, by the pickle each is made of; one file goes before shards, as in loading."""
+    """The safetensors to make in a folder, with the pickle of each; one file is preferred to shards, as in loading."""
     here = {path.rpartition("/")[2] for path in paths if path.rpartition("/")[0] == folder}
     if any(name.endswith(".safetensors") for name in here):
         return {}
     names: dict[str, str] = {}
-    if _WHOLE in here:
-        names = {"model.safetensors": _WHOLE}
+    if _SINGLE in here:
+        names = {"model.safetensors": _SINGLE}
     elif _INDEX in here:
         shards = {f"model{found[1]}.safetensors": name for name in here if (found := _SHARD.fullmatch(name))}
         names = {**dict(sorted(shards.items())), "model.safetensors.index.json": _INDEX}

@@ -1,4 +1,4 @@
-"""Finds the parts of a SparseEncoder folder: which files are the model's, where its masked LM and its code lie."""
+"""Finds the parts of a SparseEncoder folder: which files belong to the model, and where its masked LM and code are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Layout:
     """The parts of a SparseEncoder model. Paths are relative to its folder; "" is the folder itself.
 
     `files` are those that belong to the model (no training checkpoints, no exports, no pickles), `encoders` the folders
-    of the transformers with code of their own, `uncapped_tasks` the routes of a Router that pass no SpladePooling (the
+    of the transformers with remote code, `uncapped_tasks` the routes of a Router that pass no SpladePooling (the
     queries of an inference-free model).
     """
 
@@ -38,36 +38,36 @@ class Layout:
         return tuple(dict.fromkeys(["", *(path.rpartition("/")[0] for path in self.files)]))
 
 
-class _NoSplade(SourceError):
-    """A model of sentence-transformers that no capped head shapes."""
+class _NotSplade(SourceError):
+    """A model of sentence-transformers whose embeddings come from no capped head."""
 
 
 def find_layout(snapshot: Snapshot) -> Layout | None:
-    """The layout of a SPLADE model that sentence-transformers saved, None for any other model.
+    """The layout of a SPLADE model that sentence-transformers saved; None for any other model.
 
-    Raises SourceError where a modules.json is there and can't be read.
+    Raises SourceError for a modules.json that can't be read.
     """
     if MODULES not in snapshot.paths:
         return None
     try:
         return read_layout(snapshot)
-    except _NoSplade:
+    except _NotSplade:
         return None
 
 
 def read_layout(snapshot: Snapshot) -> Layout:
     """Read modules.json and what it names. Fetches small JSON files only.
 
-    Raises SourceError where this is no SparseEncoder model with SPLADE pooling over remote code.
+    Raises SourceError where this is not a SparseEncoder model with SPLADE pooling over remote code.
     """
     if MODULES not in snapshot.paths:
         raise SourceError(
-            f"{snapshot.source} is no trained SparseEncoder model: it has no {MODULES}.",
-            "Give a model that sentence-transformers saved; a base model is a case for `patcher patch`.",
+            f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}.",
+            "Give a model that sentence-transformers saved; for a base model use `patcher patch`.",
         )
     modules = read_json(snapshot, MODULES)
     if not isinstance(modules, list) or not all(isinstance(entry, dict) and "type" in entry for entry in modules):
-        raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Mend that file.")
+        raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Fix that file.")
     folders = {str(entry.get("path", "")): str(entry["type"]) for entry in modules}
     uncapped: tuple[str, ...] = ()
     for folder, kind in tuple(folders.items()):
@@ -78,8 +78,8 @@ def read_layout(snapshot: Snapshot) -> Layout:
     encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
     if not pooled or not encoders:
         what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
-        raise _NoSplade(
-            f"{snapshot.source} {what}, so no capped head shapes its embeddings.",
+        raise _NotSplade(
+            f"{snapshot.source} {what}, so its embeddings come from no capped head.",
             "A threshold is for SPLADE models trained on a capped NorBERT4.",
         )
     return Layout(
@@ -99,11 +99,11 @@ def read_layout(snapshot: Snapshot) -> Layout:
 
 
 def read_json(snapshot: Snapshot, path: str) -> Any:
-    """A JSON file of the snapshot. Raises SourceError where it is not one."""
+    """A JSON file of the snapshot. Raises SourceError where it can't be parsed."""
     try:
         return json.loads(fetch_texts(snapshot, [path]).read(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
+        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
 
 
 def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -126,13 +126,13 @@ def _brings_code(snapshot: Snapshot, folder: str) -> bool:
 
 
 def _belongs(path: str, folders: Iterable[str]) -> bool:
-    """Whether a file lies in the model's folder or in the folder of a module, not in `checkpoint-500/` and the like."""
+    """Whether a file is in the model's folder or in that of a module, and not in `checkpoint-500/` or the like."""
     parents = {str(parent) for parent in PurePosixPath(path).parents}
     return "/" not in path or any(folder and folder in parents for folder in folders)
 
 
 def _left_out(path: str) -> bool:
-    """Whether a file never comes along: pickles, exported graphs, records of a patch. The card is no such file."""
+    """Whether a file is never carried over: pickles, exported graphs, records of a patch. The card is."""
     return path != CARD and dropped_because(path) is not None
 
 

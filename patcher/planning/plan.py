@@ -4,47 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from functools import cached_property
 from typing import Any
 
-from patcher.codec import to_json
+from patcher.codec import json_field
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.hunks import lines
-from patcher.constants import CARD, CONFIG, SCHEMA_VERSION
-from patcher.errors import CodeError, SourceError
+from patcher.constants import CARD, CONFIG
+from patcher.errors import SourceError
 from patcher.planning.files import FileTable, dropped_because, file_table, join
 from patcher.planning.layout import find_layout
-from patcher.planning.rewriting import CodemodResult, Edit, Options, rewrite_code
+from patcher.planning.rewriting import CodemodResult, Edit, Options, Rewritten, rewrite_code
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would change: `originals` and `contents` are changed code before and after, `modules` all code before.
+    """What would change, and the code of the base model.
 
     `soft_cap` is None where other codemods were chosen; `kept_cap` is the cap that stays then, if there is one.
     `encoders` are the folders of the masked LMs of a trained SparseEncoder model ("" is the model's own folder); a base
-    model has none.
+    model has none. `modules` is all code before; `originals` and `contents` are the changed files before and after;
+    `base` is the code with the repairs and with the cap, as far as it differs from that of the source.
     """
 
     source: Source
     soft_cap: SoftCap | None
+    kept_cap: SoftCap | None
+    encoders: tuple[str, ...]
     codemods: tuple[CodemodResult, ...]
     files: FileTable
     diff: str
-    options: Options = Options()
-    card: bytes = field(default=b"", repr=False)
-    modules: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    originals: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    encoders: tuple[str, ...] = ()
-    kept_cap: SoftCap | None = None
+    options: Options = json_field(omit=True, default=Options())
+    card: bytes = json_field(omit=True, default=b"", repr=False)
+    modules: Mapping[str, bytes] = json_field(omit=True, default_factory=dict, repr=False)
+    originals: Mapping[str, bytes] = json_field(omit=True, default_factory=dict, repr=False)
+    contents: Mapping[str, bytes] = json_field(omit=True, default_factory=dict, repr=False)
+    base: Mapping[str, bytes] = json_field(omit=True, default_factory=dict, repr=False)
 
     @cached_property
     def base_card(self) -> Mapping[str, Any]:
-        """What the source's card says of licence, languages and tags."""
+        """Licence, languages and tags of the source's card."""
         return _base_card(self.card)
 
     @property
@@ -60,7 +62,7 @@ class Plan:
 
     @property
     def nothing_to_do(self) -> str | None:
-        """Why there is nothing to write, or None."""
+        """Why there is nothing to write; None where there is."""
         if self._writes and not self.already_patched:
             return None
         reasons = (result.reason for result in self.codemods if result.name == "soft_cap")
@@ -70,24 +72,12 @@ class Plan:
     def _writes(self) -> bool:
         return bool(self.files.changed or self.files.converted or self.files.added)
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "source": to_json(self.source),
-            "soft_cap": self.soft_cap.as_json() if self.soft_cap else None,
-            "kept_cap": self.kept_cap.as_json() if self.kept_cap else None,
-            "encoders": list(self.encoders),
-            "codemods": [result.as_json() for result in self.codemods],
-            "files": self.files.as_json(),
-            "diff": self.diff,
-        }
-
 
 def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     """Decide what would change in the snapshot.
 
-    Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is no model
-    with its own masked-LM code, and CodeError when the code can't be read or the cap is missing or ambiguous.
+    Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is not a
+    model with its own masked-LM code, and CodeError when the code can't be read or a codemod refuses.
     """
     layout = find_layout(snapshot)
     configs = {folder: join(folder, CONFIG) for folder in (layout.encoders if layout else ("",))}
@@ -99,62 +89,82 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     for path in configs.values():
         _check_config(snapshot, path)
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
-    rewritten, results, soft_cap = rewrite_folders(modules, read, options)
-    if layout and soft_cap and any(result.name == "soft_cap" and result.status == "applied" for result in results):
-        raise _trained_through(soft_cap, snapshot.source)
+    rewritten = rewrite_folders(modules, read, options)
+    if layout and any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
+        raise _trained_through(rewritten.soft_cap, snapshot.source)
     before = {**modules, **{configs[folder]: content for folder, content in read.items()}}
-    changed = tuple(path for path in sorted(before) if rewritten.get(path, before[path]) != before[path])
-    added = _code_on_top(rewritten, modules, layout.encoders if layout else ())
+    after, encoders = rewritten.contents, layout.encoders if layout else ()
+    changed = tuple(path for path in sorted(before) if after.get(path, before[path]) != before[path])
+    added = _code_on_top(after, modules, encoders)
     return Plan(
         source=snapshot.source,
-        soft_cap=soft_cap,
-        codemods=results,
+        soft_cap=rewritten.soft_cap,
+        kept_cap=rewritten.kept_cap,
+        encoders=encoders,
+        codemods=rewritten.results,
         files=file_table(snapshot.paths, changed, layout.folders if layout else ("",), added),
-        diff="".join(_diff(path, before[path], rewritten[path]) for path in changed),
+        diff="".join(_diff(path, before[path], after[path]) for path in changed),
         options=options,
         card=snapshot.read(CARD) if CARD in snapshot.paths else b"",
         modules=modules,
         originals={path: before[path] for path in changed},
         contents={
-            **{path: rewritten[path] for path in changed},
-            **{path: rewritten[origin] for path, origin in added.items()},
+            **{path: after[path] for path in changed},
+            **{path: after[origin] for path, origin in added.items()},
         },
-        encoders=layout.encoders if layout else (),
-        kept_cap=_kept_cap(modules, read) if soft_cap is None else None,
+        base={path: code for path, code in rewritten.base.items() if code != modules[path]},
     )
 
 
 def rewrite_folders(
     modules: Mapping[str, bytes], configs: Mapping[str, bytes], options: Options = Options()
-) -> tuple[dict[str, bytes], tuple[CodemodResult, ...], SoftCap | None]:
+) -> Rewritten:
     """`rewrite_code` for each folder that has a config.json, on the code beside it and on that in the model's folder.
 
     transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
-    configuration: either may be there, or both. Paths are those of the whole model.
+    configuration: it may be in either, or in both. Paths are those of the whole model.
     """
-    rewritten: dict[str, bytes] = {}
-    results: list[CodemodResult] = []
-    soft_cap: SoftCap | None = None
+    found: list[Rewritten] = []
     done: set[str] = set()
     for folder, content in configs.items():
         config = json.loads(content)
-        places = [place for place in dict.fromkeys((folder, "")) if _brings_code(modules, place, config)]
-        for place in places or [folder]:
-            if place in done:
-                continue
-            done.add(place)
-            prefix = join(place, "")
-            own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
-            code, found, cap = rewrite_code(own, config, options, config_json=content)
-            homes = {path: join(folder if path == CONFIG else place, path) for path in (*own, CONFIG)}
-            rewritten |= {homes.get(path, path): new for path, new in code.items()}
-            results += [replace(result, file=homes.get(result.file, result.file)) for result in found]
-            soft_cap = soft_cap or (cap and replace(cap, file=homes.get(cap.file, cap.file)))
-    return rewritten, tuple(results), soft_cap
+        code_folders = [one for one in dict.fromkeys((folder, "")) if _brings_code(modules, one, config)]
+        for code_folder in code_folders or [folder]:
+            if code_folder not in done:
+                done.add(code_folder)
+                prefix = join(code_folder, "")
+                own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
+                rewritten = rewrite_code(own, config, options, config_json=content)
+                found.append(_moved(rewritten, code_folder, join(folder, CONFIG)))
+    return Rewritten(
+        contents={path: code for one in found for path, code in one.contents.items()},
+        base={path: code for one in found for path, code in one.base.items()},
+        results=tuple(result for one in found for result in one.results),
+        soft_cap=next((one.soft_cap for one in found if one.soft_cap), None),
+        kept_cap=next((one.kept_cap for one in found if one.kept_cap), None),
+    )
+
+
+def _moved(rewritten: Rewritten, folder: str, config: str) -> Rewritten:
+    """The same with paths of the whole model: the code is in `folder`, and `config` is its config.json."""
+
+    def home(path: str) -> str:
+        return config if path == CONFIG else join(folder, path)
+
+    def moved(cap: SoftCap | None) -> SoftCap | None:
+        return cap and replace(cap, file=home(cap.file))
+
+    return Rewritten(
+        contents={home(path): code for path, code in rewritten.contents.items()},
+        base={home(path): code for path, code in rewritten.base.items()},
+        results=tuple(replace(result, file=home(result.file)) for result in rewritten.results),
+        soft_cap=moved(rewritten.soft_cap),
+        kept_cap=moved(rewritten.kept_cap),
+    )
 
 
 def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str, Any]) -> bool:
-    """Whether the file that `auto_map` names for the masked LM lies in that folder."""
+    """Whether the file that `auto_map` names for the masked LM is in that folder."""
     auto_map = config.get("auto_map")
     target = auto_map.get("AutoModelForMaskedLM") if isinstance(auto_map, Mapping) else None
     return isinstance(target, str) and join(folder, target.rpartition(".")[0].replace(".", "/") + ".py") in modules
@@ -163,7 +173,7 @@ def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str,
 def _code_on_top(
     rewritten: Mapping[str, bytes], modules: Mapping[str, bytes], encoders: tuple[str, ...]
 ) -> dict[str, str]:
-    """Code of a sub-folder that the model's own folder lacks, where transformers looks for it; by path, its origin."""
+    """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
     for folder in encoders:
         prefix = join(folder, "")
@@ -173,21 +183,13 @@ def _code_on_top(
     return added
 
 
-def _kept_cap(modules: Mapping[str, bytes], configs: Mapping[str, bytes]) -> SoftCap | None:
-    """The cap that other codemods leave in place, None where there is none or it is not understood."""
-    try:
-        _, results, cap = rewrite_folders(modules, configs, Options(codemods=("soft_cap",)))
-    except CodeError:
-        return None
-    return cap if any(result.status == "applied" for result in results) else None
-
-
-def _trained_through(cap: SoftCap, source: Source) -> SourceError:
+def _trained_through(cap: SoftCap | None, source: Source) -> SourceError:
+    assert cap is not None
     return SourceError(
         f"{source} is a trained SPLADE model: its weights were trained through the cap "
         f"(`{cap.expression}`, line {cap.line} of {cap.file}), and without it they mean something else.",
         f"`patcher threshold {source}` gives it true zeros; "
-        f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, cap and all.",
+        f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, with its cap.",
     )
 
 
@@ -195,13 +197,13 @@ def _check_config(snapshot: Snapshot, path: str) -> None:
     try:
         config = json.loads(snapshot.read(path).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Mend that file.") from error
+        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
     if not isinstance(config, dict):
-        raise SourceError(f"{path} of {snapshot.source} is not an object.", "Mend that file.")
+        raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
 
 
 def _base_card(card: bytes) -> dict[str, Any]:
-    """What the source's card says of licence, languages and tags; nothing where it has none that can be read."""
+    """Licence, languages and tags of the source's card; empty where it has no metadata that can be read."""
     from patcher.source.metadata import read_metadata
 
     data = read_metadata(card.decode("utf-8-sig", "replace"))

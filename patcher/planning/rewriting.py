@@ -1,9 +1,8 @@
-"""Runs the codemods over the code of a model, each step proved before the next."""
+"""Runs the codemods over the code of a model, and proves each step before the next."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,38 +11,38 @@ from patcher.codemods import (
     REPAIRS,
     Applied,
     Code,
+    FoundCap,
     LeftAlone,
     NotNeeded,
-    Outcome,
-    Package,
     Refused,
     SoftCap,
-    soft_cap,
+    find_cap,
+    remove_cap,
 )
 from patcher.codemods.hunks import Hunk, hunks, lines
 from patcher.codemods.proof import prove
-from patcher.codemods.soft_cap import CONFIG
+from patcher.constants import CONFIG
 from patcher.errors import CodeError, UsageError
 from patcher.planning.model_code import ModelCode, find_code
+from patcher.planning.refusals import refusal
+
+NAMES = ("soft_cap", *CODEMODS)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One changed place: `line` (from 1) in the file as published, and its lines before and after."""
+    """One change: its `line` (from 1) in the file as published, and the lines before and after."""
 
     line: int
     before: str
     after: str
-
-    def as_json(self) -> dict[str, Any]:
-        return {"line": self.line, "before": self.before, "after": self.after}
 
 
 @dataclass(frozen=True)
 class CodemodResult:
     """What one codemod did to one file.
 
-    `applied` with its edits; `not_needed`, or `left_alone` for what it found and nobody asked to change, with a reason.
+    `status` is `applied`, with the edits; or `not_needed` or `left_alone` (found and not changed), with a reason.
     """
 
     name: str
@@ -52,30 +51,17 @@ class CodemodResult:
     edits: tuple[Edit, ...] = ()
     reason: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "status": self.status,
-            "file": self.file,
-            "edits": [edit.as_json() for edit in self.edits],
-            "reason": self.reason,
-        }
-
-
-NAMES = ("soft_cap", *CODEMODS)
-
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask for beyond the cap of the masked-LM head and the loading repairs, or instead of them.
+    """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
-    `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are those to run alone.
+    `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are the only ones to run.
     Raises UsageError for one that does not exist.
     """
 
     also_causal_lm: bool = False
     checkpointing: bool = False
-    also_signed: bool = False
     codemods: tuple[str, ...] = ()
     shift: float = 0.0
 
@@ -88,21 +74,10 @@ class Options:
             )
 
     @classmethod
-    def choose(
-        cls,
-        codemods: Iterable[str],
-        also_causal_lm: bool = False,
-        checkpointing: bool = False,
-        also_signed: bool = False,
-    ) -> Options:
+    def choose(cls, codemods: Iterable[str], *, also_causal_lm: bool = False, checkpointing: bool = False) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
-        return cls(also_causal_lm, checkpointing, also_signed, tuple(dict.fromkeys(names)))
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Options:
-        """The value behind `as_json`. Raises TypeError for anything else."""
-        return cls(**{**data, "codemods": tuple(data.get("codemods", ()))})
+        return cls(also_causal_lm, checkpointing, tuple(dict.fromkeys(names)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,100 +85,126 @@ class Options:
         wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
         return tuple(name for name in NAMES if name in wanted)
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "also_causal_lm": self.also_causal_lm,
-            "checkpointing": self.checkpointing,
-            "also_signed": self.also_signed,
-            "codemods": list(self.codemods),
-            "shift": self.shift,
-        }
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The code of a model after the codemods, files by their path.
+
+    `contents` are the files that the class needs, with all codemods applied, and config.json where a shift changes it.
+    `base` are the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the
+    cap that was removed, now or by an earlier run; `kept_cap` is one that stays because its removal was not chosen.
+    """
+
+    contents: Mapping[str, bytes]
+    base: Mapping[str, bytes]
+    results: tuple[CodemodResult, ...] = ()
+    soft_cap: SoftCap | None = None
+    kept_cap: SoftCap | None = None
 
 
 @dataclass
 class _File:
-    """A file on its way through the codemods; `origin[i]` is the line of the published file behind line i."""
+    """A file between two codemods; `origin[i]` is the line of the published file behind line i."""
 
     code: Code
     origin: list[int]
+
+    @classmethod
+    def of(cls, code: Code) -> _File:
+        return cls(code, list(range(1, len(lines(code.text)) + 2)))
 
 
 def rewrite_code(
     modules: Mapping[str, bytes],
     config: Mapping[str, Any],
     options: Options = Options(),
-    keep_cap: bool = False,
     config_json: bytes = b"{}",
-) -> tuple[dict[str, bytes], tuple[CodemodResult, ...], SoftCap | None]:
+) -> Rewritten:
     """Run the codemods over the files that the model's class needs.
 
-    `keep_cap` leaves the cap in place and makes the base model of the verification: as published, loading right.
-    Returns the files that were looked at, rewritten (config.json among them where a key turns the cap on), one result
-    per codemod and file, and the cap, or None where it was not asked for or a signed one was left alone.
-    Raises SourceError where there is no such class, CodeError where a codemod refuses.
+    The results have one entry per codemod and file. Raises SourceError where there is no such class, CodeError where a
+    codemod refuses.
     """
-    found = find_code(modules, config, options.also_causal_lm, config_json)
-    files = {path: _File(code, list(range(1, len(lines(code.text)) + 2))) for path, code in found.package.codes.items()}
-    cap, rewritten, results = None, dict[str, bytes](), list[CodemodResult]()
-    if "soft_cap" in options.names:
-        cap, rewritten, results = _take_off_cap(found, options, keep_cap, files)
-    if not found.in_library:
-        for file in files.values():
-            results += _repair(file, [name for name in options.names if name in CODEMODS])
-            rewritten[file.code.path] = file.code.content
-    return rewritten, tuple(results), cap
+    model = find_code(modules, config, also_causal_lm=options.also_causal_lm, config_json=config_json)
+    published = model.package.codes
+    files = {path: _File.of(code) for path, code in published.items()}
+    removes_cap = "soft_cap" in options.names
+    outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
+    results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
+    if any(result.status == "applied" for result in results):
+        _assert_removed(model, files)
+    base = {path: _File.of(code) if files[path].code is not code else files[path] for path, code in published.items()}
+    repairs = [name for name in options.names if name in CODEMODS]
+    for path, file in files.items():
+        if base[path] is not file:
+            _repair(base[path], repairs)
+        results += _repair(file, repairs)
+    config_change = outcomes.get(CONFIG)
+    changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
+    removed = (outcome.soft_cap for outcome in outcomes.values() if isinstance(outcome, (Applied, NotNeeded)))
+    return Rewritten(
+        contents={**changed_config, **{path: file.code.content for path, file in files.items()}},
+        base={path: file.code.content for path, file in base.items()},
+        results=tuple(results),
+        soft_cap=next((cap for cap in removed if cap is not None), None),
+        kept_cap=None if removes_cap else _kept_cap(model),
+    )
 
 
-def _repair(file: _File, names: Iterable[str]) -> Iterator[CodemodResult]:
-    """The codemods that look at one file at a time."""
+def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeeded | LeftAlone]:
+    """What happens to the caps of the targets, by file. Raises CodeError where the codemod refuses."""
+    outcomes: dict[str, Applied | NotNeeded | LeftAlone] = {}
+    caps: list[FoundCap] = []
+    for target in model.targets:
+        found = find_cap(model.package, target)
+        if isinstance(found, Refused):
+            raise refusal(model.targets[0].path, found)
+        if isinstance(found, FoundCap):
+            caps.append(found)
+        else:
+            outcomes.setdefault(target.path, found)
+    removed = remove_cap(model.package, caps, model.others, shift)
+    if isinstance(removed, Refused):
+        raise refusal(model.targets[0].path, removed)
+    return {**outcomes, **removed}
+
+
+def _cap_result(
+    path: str, outcome: Applied | NotNeeded | LeftAlone, model: ModelCode, files: Mapping[str, _File]
+) -> CodemodResult:
+    """Apply an outcome of the cap's removal to its file, and say so."""
+    if isinstance(outcome, Applied) and path == CONFIG:
+        return CodemodResult("soft_cap", "applied", path, _config_edits(model.package.config_json, outcome.code))
+    if isinstance(outcome, Applied):
+        return _apply(files[path], "soft_cap", outcome)
+    status = "left_alone" if isinstance(outcome, LeftAlone) else "not_needed"
+    return CodemodResult("soft_cap", status, path, reason=outcome.reason)
+
+
+def _kept_cap(model: ModelCode) -> SoftCap | None:
+    """The cap of the masked-LM class; None where it has none, or one that is not understood."""
+    found = find_cap(model.package, model.targets[0])
+    return found.soft_cap if isinstance(found, FoundCap) else None
+
+
+def _repair(file: _File, names: Iterable[str]) -> list[CodemodResult]:
+    """Run the codemods that look at one file at a time."""
+    results = []
     for name in names:
         path, outcome = file.code.path, CODEMODS[name](file.code)
         if isinstance(outcome, Refused):
             raise refusal(path, outcome)
         if isinstance(outcome, Applied):
-            yield _apply(file, name, outcome)
-            _assert_settled(name, path, CODEMODS[name](file.code))
+            results.append(_apply(file, name, outcome))
+            if not isinstance(CODEMODS[name](file.code), NotNeeded):
+                raise _unstable(name, path)
         else:
-            yield CodemodResult(name, "not_needed", path, reason=outcome.reason)
-
-
-def _take_off_cap(
-    found: ModelCode, options: Options, keep_cap: bool, files: Mapping[str, _File]
-) -> tuple[SoftCap | None, dict[str, bytes], list[CodemodResult]]:
-    """The codemod that looks at all files at once: the cap, config.json where that changed, and the results."""
-    outcomes = soft_cap(found.package, found.targets, found.others, options.also_signed, options.shift)
-    if isinstance(outcomes, Refused):
-        raise refusal(found.targets[0].path, outcomes)
-    cap: SoftCap | None = None
-    rewritten: dict[str, bytes] = {}
-    results: list[CodemodResult] = []
-    for path, outcome in outcomes.items():
-        if isinstance(outcome, Refused):
-            raise refusal(path, outcome)
-        if isinstance(outcome, LeftAlone):
-            results.append(CodemodResult("soft_cap", "left_alone", path, reason=outcome.reason))
-            continue
-        cap = cap or outcome.soft_cap
-        if isinstance(outcome, NotNeeded):
-            results.append(CodemodResult("soft_cap", "not_needed", path, reason=outcome.reason))
-        elif path == CONFIG:
-            rewritten[path] = found.package.config_json if keep_cap else outcome.code
-            if not keep_cap:
-                results.append(CodemodResult("soft_cap", "applied", path, _config_edits(found, outcome)))
-        elif found.in_library:
-            raise refusal(path, Refused("library-code", _in_library(found, outcome)))
-        elif not keep_cap:
-            results.append(_apply(files[path], "soft_cap", outcome))
-    if any(result.status == "applied" for result in results):
-        after = _package_after(found.package, files, rewritten)
-        second = soft_cap(after, found.targets, found.others, options.also_signed, options.shift)
-        for again in second.values() if isinstance(second, Mapping) else [second]:
-            _assert_settled("soft_cap", found.targets[0].path, again)
-    return cap, rewritten, results
+            results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
+    return results
 
 
 def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
-    """Go on with the result of one step, after the proof that only the intended lines and nodes differ."""
+    """Go on with the result of one codemod, after the proof that only the intended lines and nodes differ."""
     before, after = file.code, file.code.changed(outcome.code)
     changed = prove(before, after, outcome.spans)
     edits = tuple(_edit(before.text, after.text, hunk, file.origin) for hunk in changed)
@@ -211,67 +212,25 @@ def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
     return CodemodResult(name, "applied", before.path, edits)
 
 
-def _assert_settled(name: str, path: str, second: Outcome) -> None:
-    """A second run must change nothing."""
-    if not isinstance(second, NotNeeded):
-        raise CodeError(
-            f"{name} would change {path} a second time; nothing was written.",
-            "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
-        )
+def _assert_removed(model: ModelCode, files: Mapping[str, _File]) -> None:
+    """Prove that a second run would remove nothing more."""
+    after = replace(model.package, codes={path: file.code for path, file in files.items()})
+    for target in model.targets:
+        if not isinstance(find_cap(after, target), (NotNeeded, LeftAlone)):
+            raise _unstable("soft_cap", target.path)
 
 
-def refusal(path: str, refused: Refused) -> CodeError:
-    """What a refusal means to the user; its name stands in brackets and never changes."""
-    return CodeError(f"{path}: {refused.reason} [{refused.name}].", REFUSALS.get(refused.name, _HINT))
-
-
-_HINT = "Nothing was changed. If this model should be patched, please report it with these lines."
-_NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
-_CLASS = "Fill these tables in `_init_weights` by hand, in a copy of the repository, then patch that."
-# The names of all refusals: they never change, and each has its test.
-REFUSALS: Mapping[str, str] = {
-    "no-cap": "Its logits may be raw already: then train on it as it is. If they are capped, please report it.",
-    "no-forward": _HINT,
-    "several-caps": "Take all but one out by hand, in a copy of the repository, then patch that.",
-    "not-understood": _HINT,
-    "no-scale": _HINT,
-    "scale-unknown": _NUMBER,
-    "temperature-unknown": _NUMBER,
-    "offset": _HINT,
-    "decreasing": _HINT,
-    "in-a-container": "Take the layer out by hand, in a copy of the repository, and rename what its checkpoint holds.",
-    "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
-    "shared": "--also-causal-lm takes it off both where that other class is the causal head; else please report it.",
-    "key-not-found": "Write that key once, with a plain number, into config.json of a copy, then patch that.",
-    "shift-needs-code": "Patch it without --calibrate, and lower the gate with --min-logit-sparsity.",
-    "library-code": "Only code that a repository brings itself can be rewritten; nothing was changed.",
-    "rotary-in-model": _CLASS,
-    "rotary-no-home": _CLASS,
-    "rotary-no-super-init": _CLASS,
-    "rotary-positional-only": _CLASS,
-    "rotary-star-arguments": _CLASS,
-}
-
-
-def _in_library(found: ModelCode, outcome: Applied) -> str:
-    assert outcome.soft_cap is not None
-    return (
-        f"{found.targets[0].name} is a class of the transformers package, and no key of config.json turns its cap "
-        f"`{outcome.soft_cap.expression}` (line {outcome.soft_cap.line}) off"
+def _unstable(name: str, path: str) -> CodeError:
+    return CodeError(
+        f"{name} would change {path} a second time; nothing was written.",
+        "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
     )
 
 
-def _package_after(package: Package, files: Mapping[str, _File], rewritten: Mapping[str, bytes]) -> Package:
-    codes = {path: file.code for path, file in files.items()}
-    content = rewritten.get(CONFIG, package.config_json)
-    config = json.loads(content) if CONFIG in rewritten else package.config
-    return replace(package, codes=codes, config=config, config_json=content)
-
-
-def _config_edits(found: ModelCode, outcome: Applied) -> tuple[Edit, ...]:
-    before, after = found.package.config_json.decode("utf-8"), outcome.code.decode("utf-8")
-    origin = list(range(1, len(lines(before)) + 2))
-    return tuple(_edit(before, after, hunk, origin) for hunk in hunks(before, after))
+def _config_edits(before: bytes, after: bytes) -> tuple[Edit, ...]:
+    old, new = before.decode("utf-8"), after.decode("utf-8")
+    origin = list(range(1, len(lines(old)) + 2))
+    return tuple(_edit(old, new, hunk, origin) for hunk in hunks(old, new))
 
 
 def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
@@ -284,7 +243,7 @@ def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
 
 
 def _follow(origin: list[int], hunks: Iterable[Hunk]) -> list[int]:
-    """Carry the published line numbers over to the new text; an inserted line takes that of the line it precedes."""
+    """Carry the published line numbers over to the new text; an inserted line gets that of the line it precedes."""
     followed, at = [], 0
     for hunk in hunks:
         followed += origin[at : hunk.before[0]]

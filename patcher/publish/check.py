@@ -107,7 +107,7 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
             before = {**here, **model.originals}
             paths = {folder: join(folder, CONFIG) for folder in model.encoders or ("",)}
             configs = {folder: model.originals.get(path) or published.read(path) for folder, path in paths.items()}
-            made = {**before, **rewrite_folders(before, configs, model.options)[0]}
+            made = {**before, **rewrite_folders(before, configs, model.options).contents}
             origin = f"regenerated from the originals in {RECORD}, which the source does not confirm"
     except PatcherError as error:
         return Finding(name, passed=False, detail=error.message)

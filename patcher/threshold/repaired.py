@@ -1,4 +1,4 @@
-"""The trained model as it has to be loaded: its code repaired for transformers 5, the cap untouched, no pickles."""
+"""A trained model as it has to be loaded: its code repaired for transformers 5, with its cap, and no pickles."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from patcher.source.snapshot import Snapshot, Source, fetch, fetch_texts, resolv
 
 @dataclass(frozen=True)
 class RepairedModel:
-    """A SparseEncoder model and what loading it right needs beside its files.
+    """A SparseEncoder model, and what has to be changed to load it correctly.
 
-    `code` are the Python files of the masked LM, repaired; `originals` the same as published. `configs` are the
-    config.json files whose auto_map had to be made local. `code_source` says where the code came from, `soft_cap` what
-    the head holds; `capped` is False where an earlier patch took it out.
+    `code` are the repaired Python files of the masked LM, `originals` the same as published. `configs` are the
+    config.json files whose auto_map named another repository, made local. `code_source` is the origin of the code,
+    `soft_cap` the cap of the head; `capped` is False where an earlier patch removed it.
     """
 
     snapshot: Snapshot
@@ -45,41 +45,37 @@ class RepairedModel:
         return replace(self, snapshot=fetch(self.snapshot, self.layout.files))
 
     def executed(self) -> dict[str, bytes]:
-        """The Python files that loading it runs, as published: of the masked LM and of the model's own modules."""
+        """The Python files that loading the model runs, as published: the masked LM and the model's own modules."""
         paths = [path for path in self.layout.files if path.endswith(".py")]
         snapshot = fetch(self.snapshot, paths)
         return {**{path: snapshot.read(path) for path in paths}, **self.originals}
 
-    def write(self, target: Path, link: bool) -> None:
-        """Lay the model out in `target`, an existing folder, with links to the unchanged files or with copies of them.
+    def write(self, target: Path, *, link: bool) -> None:
+        """Write the model to `target`, an existing folder, with links to the unchanged files or with copies of them.
 
         transformers looks for remote code in the model's own folder even where the transformer has a sub-folder.
         """
         for path in self.layout.files:
-            if path == CARD or path in self.configs:
-                continue
-            place = target / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if link:
-                place.symlink_to(self.snapshot.local(path).resolve())
-            else:
-                shutil.copyfile(self.snapshot.local(path), place)
+            if path != CARD and path not in self.configs:
+                destination = _parent_made(target / path)
+                if link:
+                    destination.symlink_to(self.snapshot.local(path).resolve())
+                else:
+                    shutil.copyfile(self.snapshot.local(path), destination)
         for path, content in self.configs.items():
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            (target / path).write_bytes(content)
+            _parent_made(target / path).write_bytes(content)
         for folder in {"", *self.layout.encoders}:
             for path, content in self.code.items():
-                place = target / join(folder, path)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.unlink(missing_ok=True)
-                place.write_bytes(content)
+                destination = _parent_made(target / join(folder, path))
+                destination.unlink(missing_ok=True)  # it may be a link to the published file
+                destination.write_bytes(content)
 
 
 def repair(snapshot: Snapshot) -> RepairedModel:
     """Read the model's layout, find its code and repair it. Fetches JSON and Python files only.
 
-    Raises SourceError where this is no SparseEncoder model with its own code, CodeError where that can't be repaired,
-    and UsageError where a threshold is built in already.
+    Raises SourceError where this is not a SparseEncoder model with its own code, CodeError where that code can't be
+    repaired, and UsageError where a threshold is built in already.
     """
     layout = read_layout(snapshot)
     if layout.threshold is not None:
@@ -92,37 +88,36 @@ def repair(snapshot: Snapshot) -> RepairedModel:
     if any(other[0] != modules for other in found[1:]):
         raise SourceError(
             f"The transformers of {snapshot.source} ({', '.join(layout.encoders)}) bring different code.",
-            "Only models whose routes share one code can be loaded; transformers looks for it in one place.",
+            "Only models whose routes share one code can be loaded; transformers looks for it in one folder.",
         )
-    code, results, cap = rewrite_code(modules, config, keep_cap=True)
-    if cap is None:
+    rewritten = rewrite_code(modules, config)
+    if rewritten.soft_cap is None:
         raise SourceError(
-            f"The cap of {snapshot.source} is a signed one, so its embeddings have zeros without a threshold.",
+            f"{snapshot.source} has a signed cap or none, so its embeddings have zeros without a threshold.",
             "Use the model as it is.",
         )
     return RepairedModel(
         snapshot=snapshot,
         layout=layout,
-        code=code,
-        originals={path: modules[path] for path in code},
+        code=rewritten.base,
+        originals={path: modules[path] for path in rewritten.base},
         configs={
             join(folder, "config.json"): (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode()
             for folder, (_, local, _, foreign) in zip(layout.encoders, found, strict=True)
             if foreign
         },
         code_source=source,
-        soft_cap=cap,
-        capped=all(result.status != "not_needed" for result in results if result.name == "soft_cap"),
+        soft_cap=rewritten.soft_cap,
+        capped=all(result.status != "not_needed" for result in rewritten.results if result.name == "soft_cap"),
         vocab_size=config.get("vocab_size"),
     )
 
 
 def _code_of(snapshot: Snapshot, folder: str) -> tuple[dict[str, bytes], dict[str, Any], Source, bool]:
-    """The Python files behind a config.json, that config with a local auto_map, where they came from, and whether
-    the auto_map named another repository.
+    """The Python files of a config.json, that config with a local auto_map, the files' origin, and if it is foreign.
 
-    `save_pretrained` may write `other/repo--module.Class`. The code beside config.json or in the model's folder goes
-    first, as it is what was saved with these weights; otherwise the other repository is asked.
+    `save_pretrained` may write `other/repo--module.Class`. The code beside config.json or in the model's folder is
+    preferred, as it was saved with these weights; otherwise that of the other repository is used.
     """
     config = read_json(snapshot, join(folder, "config.json"))
     check_auto_map(config["auto_map"])
@@ -131,8 +126,8 @@ def _code_of(snapshot: Snapshot, folder: str) -> tuple[dict[str, bytes], dict[st
     auto_map = {name: value.rpartition("--")[2] for name, value in named.items()}
     local = {**config, "auto_map": auto_map}
     needed = {value.rpartition(".")[0].replace(".", "/") + ".py" for value in auto_map.values()}
-    for place in dict.fromkeys((folder, "")):
-        modules = _python(snapshot, place)
+    for code_folder in dict.fromkeys((folder, "")):
+        modules = _python(snapshot, code_folder)
         if needed <= set(modules):
             return modules, local, snapshot.source, bool(repositories)
     if len(repositories) != 1:
@@ -146,8 +141,14 @@ def _code_of(snapshot: Snapshot, folder: str) -> tuple[dict[str, bytes], dict[st
 
 
 def _python(snapshot: Snapshot, folder: str) -> dict[str, bytes]:
-    """The Python files that lie in a folder of the snapshot, by their names in it."""
+    """The Python files in a folder of the snapshot, by their paths in it."""
     prefix = join(folder, "")
     paths = [path for path in snapshot.paths if path.startswith(prefix) and path.endswith(".py")]
     snapshot = fetch_texts(snapshot, paths)
     return {path[len(prefix) :]: snapshot.read(path) for path in paths}
+
+
+def _parent_made(path: Path) -> Path:
+    """The path itself, once its folder exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

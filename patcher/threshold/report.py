@@ -51,7 +51,7 @@ class ThresholdReport:
             "passed": self.passed,
             "source": to_json(self.source),
             "code_source": to_json(self.code_source),
-            "soft_cap": self.soft_cap.as_json(),
+            "soft_cap": to_json(self.soft_cap),
             "capped": self.capped,
             "threshold": self.threshold,
             "environment": dict(self.environment),

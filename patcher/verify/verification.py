@@ -11,10 +11,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from patcher.constants import CARD, CONFIG, DRAWN, REPORT
-from patcher.errors import VerificationError
+from patcher.constants import CARD, CONFIG, DRAWN, REPORT, TOOL
+from patcher.errors import OutputError, VerificationError
 from patcher.patching.record import PatchedModel
-from patcher.planning.rewriting import rewrite_code
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
 from patcher.verify.capped import verify_capped, write_texts
@@ -171,16 +170,22 @@ def _watch(request: Mapping[str, Any], device: str, progress: Progress) -> Calla
 
 
 def base_code(model: PatchedModel) -> dict[str, bytes]:
-    """The code and the configuration of the base model: as published, with the loading repairs and with the cap."""
+    """The code and the configuration of the base model: as published, with the loading repairs and with the cap.
+
+    Raises OutputError where the record does not hold that code.
+    """
     folder = model.folder
+    if model.base is None:
+        raise OutputError(
+            f"{folder} was written by an earlier version of {TOOL}, whose record lacks the code of the base model.",
+            "Make the folder again with `patcher patch`.",
+        )
     modules = {
         file.path: model.originals.get(file.path) or (folder / file.path).read_bytes()
         for file in model.files
         if file.path.endswith(".py")
     }
-    published = model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()
-    rewritten = rewrite_code(modules, json.loads(published), model.options, keep_cap=True, config_json=published)[0]
-    return {**modules, **rewritten, CONFIG: published}
+    return {**modules, **model.base, CONFIG: model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()}
 
 
 def _base_folder(model: PatchedModel, target: Path) -> Path:

@@ -813,7 +813,7 @@ REFUSED: list[Shape] = [
             {},
         ),
         (
-            "too many ways",
+            "too many paths",
             "not-understood",
             "".join(f"if len(h) > {n}:\n    x = x * {n + 2}\n" for n in range(9)) + f"return {CAP}",
             "not-understood",
@@ -911,7 +911,7 @@ REFUSED: list[Shape] = [
             "return 30 * sigmoid(x / 8)",
             {},
         ),
-        ("raw logits", "no-cap", "return x", "no-cap", "Head has no soft cap on the way", {}),
+        ("raw logits", "no-cap", "return x", "no-cap", "Head has no soft cap on the path", {}),
     ]
 ]
 

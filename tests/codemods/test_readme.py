@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from patcher.planning.rewriting import REFUSALS
+from patcher.planning.refusals import REFUSALS
 from tests.codemods.shapes import ACCEPTED, BESIDE, SIGNED_CAPS
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 import patcher.codemods
-from patcher.codemods import Applied, Refused, Target, soft_cap
-from patcher.errors import CodeError
-from patcher.planning.rewriting import REFUSALS, Options, rewrite_code
+from patcher.codemods import Refused, Target
+from patcher.planning.refusals import REFUSALS
 from tests.codemods.shapes import IMPORTS, REFUSED
-from tests.codemods.tools import HOME, package_of, run, take_off
+from tests.codemods.tools import HOME, find_and_remove, package_of, run
 
 NAME, HYPHENED = re.compile(r"[a-z]+(-[a-z]+)*"), re.compile(r"[a-z]+(-[a-z]+)+")
 INTERNAL = {"switched-off"}  # ends as "not needed"
+MADE = {"Refused", "UnrecognizedCap"}
 CAP = "        return 30 * torch.sigmoid(x / 7.5)\n"
 CLASS = "class {}(nn.Module):\n    def forward(self, x):\n"
-KEY = "        if self.config.cap is not None:\n            x = self.config.cap * torch.sigmoid(x / self.config.cap)\n"
 
 
 def test_a_class_without_forward() -> None:
@@ -32,58 +30,9 @@ def test_a_class_without_forward() -> None:
 
 def test_a_cap_that_another_class_of_the_model_needs() -> None:
     code = IMPORTS + CLASS.format("Head") + CAP + "class Other(Head):\n    pass\n"
-    outcome = soft_cap(package_of({HOME: code}), (Target("Head", HOME),), (Target("Other", HOME),))
+    outcome = find_and_remove(package_of({HOME: code}), others=(Target("Other", HOME),))
     assert isinstance(outcome, Refused) and outcome.name == "shared"
     assert "Head shares its soft cap with Other: line 7: return 30 * torch.sigmoid(x / 7.5)" in outcome.reason
-
-
-def test_a_cap_that_a_key_turns_on_goes_with_the_key_and_the_code_stays() -> None:
-    package = package_of({HOME: IMPORTS + CLASS.format("Head") + KEY + "        return x\n"}, {"cap": 30.0, "other": 1})
-    outcomes = take_off(package)
-    assert not isinstance(outcomes, Refused) and set(outcomes) == {"config.json"}
-    (outcome,) = outcomes.values()
-    assert isinstance(outcome, Applied)
-    assert outcome.code == package.config_json.replace(b"30.0", b"null")
-
-
-def test_a_key_that_stands_twice() -> None:
-    package = package_of(
-        {HOME: IMPORTS + CLASS.format("Head") + KEY + "        return x\n"}, {"cap": 30.0, "text_config": {"cap": 1.0}}
-    )
-    outcome = take_off(package)
-    assert isinstance(outcome, Refused) and outcome.name == "key-not-found" and "key cap " in outcome.reason
-
-
-def test_a_shift_needs_a_statement_to_stand_in() -> None:
-    package = package_of({HOME: IMPORTS + CLASS.format("Head") + KEY + "        return x\n"}, {"cap": 30.0})
-    outcome = take_off(package, also_signed=True, shift=1.25)
-    assert isinstance(outcome, Refused) and outcome.name == "shift-needs-code"
-
-
-GEMMA = {"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "final_logit_softcapping": 30.0}
-
-
-def test_a_model_of_the_library_is_left_alone_or_patched_by_its_key() -> None:
-    content = b'{"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2",\n "final_logit_softcapping": 30.0}'
-    _, results, cap = rewrite_code({}, GEMMA, Options(), config_json=content)
-    assert cap is None and [result.status for result in results] == ["left_alone"]
-    rewritten, results, cap = rewrite_code({}, GEMMA, Options(also_signed=True), config_json=content)
-    assert rewritten == {"config.json": content.replace(b"30.0", b"null")}
-    assert cap is not None and (cap.kind, cap.scale, cap.temperature) == ("tanh", 30.0, 30.0)
-
-
-def test_a_cap_in_the_code_of_the_library_that_no_key_turns_off(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    models = tmp_path / "transformers" / "models" / "capped"
-    models.mkdir(parents=True)
-    (tmp_path / "transformers" / "__init__.py").write_text("")
-    (models / "modeling_capped.py").write_text(IMPORTS + CLASS.format("CappedForMaskedLM") + CAP)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "transformers", raising=False)
-    config = {"architectures": ["CappedForMaskedLM"], "model_type": "capped"}
-    with pytest.raises(CodeError, match=r"return 30 \* torch.sigmoid\(x / 7.5\).*\[library-code\]"):
-        rewrite_code({}, config)
 
 
 ROTARY = """\
@@ -122,14 +71,14 @@ def test_tables_that_cannot_be_filled_again(name: str, code: str) -> None:
 
 
 def names_in_the_source() -> set[str]:
-    """What Refused and Doubt are given, what a function returns for them, and every other text with hyphens in it."""
+    """What is given to the classes of MADE, what a function returns for them, and every other text with hyphens."""
     found: set[str] = set()
     root = Path(patcher.codemods.__file__).parent
-    for path in [*root.rglob("*.py"), root.parent / "planning" / "rewriting.py"]:
+    for path in [*root.rglob("*.py"), *(root.parent / "planning").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Refused", "Doubt"}:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MADE:
                 found |= texts(node.args[0], NAME)
-            elif path.name == "caps.py":
+            elif path.name == "recognition.py":
                 found |= texts(node.value, NAME) if isinstance(node, ast.Return) else texts(node, HYPHENED)
     return found - INTERNAL
 

@@ -1,4 +1,4 @@
-"""Every shape of the README's table: the cap is found with its law, what only looks like one stays or is refused."""
+"""Every shape of the README's table: the cap is found with its formula, what only looks like one stays."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from patcher.codemods import Applied, NotNeeded, Refused, SoftCap
 from patcher.codemods.proof import assert_only_intended
 from tests.codemods.shapes import ACCEPTED, BESIDE, REFUSED, Shape
-from tests.codemods.tools import package_of, take_off
+from tests.codemods.tools import find_and_remove, package_of
 
 
 def patched(shape: Shape) -> tuple[dict[str, str], dict[str, str], SoftCap]:
     """The files before and after, and the record; each file is proved, and a second run changes nothing."""
     before = shape.package()
-    outcomes = take_off(package_of(before, shape.settings()))
+    outcomes = find_and_remove(package_of(before, shape.settings()))
     assert not isinstance(outcomes, Refused), outcomes
     changed = {path: one for path, one in outcomes.items() if isinstance(one, Applied)}
     assert changed, outcomes
@@ -25,7 +25,7 @@ def patched(shape: Shape) -> tuple[dict[str, str], dict[str, str], SoftCap]:
         after[path] = outcome.code.decode()
         ast.parse(after[path], feature_version=(3, 10))
         assert_only_intended(before[path], after[path], outcome.spans, path)
-    again = take_off(package_of(after, shape.settings()))
+    again = find_and_remove(package_of(after, shape.settings()))
     assert not isinstance(again, Refused), again
     assert all(isinstance(one, NotNeeded) for one in again.values()), again
     (record,) = {one.soft_cap for one in changed.values()}
@@ -51,7 +51,7 @@ def named(shapes: list[Shape]) -> pytest.MarkDecorator:
 
 
 @named(ACCEPTED)
-def test_the_cap_goes_and_its_law_is_recorded(shape: Shape) -> None:
+def test_the_cap_goes_and_its_formula_is_recorded(shape: Shape) -> None:
     _, _, record = patched(shape)
     assert record.kind == shape.kind
     assert (record.scale, record.temperature) == pytest.approx((30, 8), rel=1e-9)
@@ -69,7 +69,7 @@ def test_the_cap_goes_and_what_only_looks_like_one_stays(shape: Shape) -> None:
 
 @named(REFUSED)
 def test_what_is_not_understood_is_refused_by_name_with_its_lines(shape: Shape) -> None:
-    outcome = take_off(package_of(shape.package(), shape.settings()))
+    outcome = find_and_remove(package_of(shape.package(), shape.settings()))
     assert isinstance(outcome, Refused), outcome
     assert outcome.name == shape.refused, outcome
     assert shape.quoted in outcome.reason

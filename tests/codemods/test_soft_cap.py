@@ -68,7 +68,7 @@ def test_a_bounded_map_that_is_no_cap_is_refused_by_name_with_its_line(statement
     assert f"line 3: {statement}" in outcome.reason
 
 
-def test_a_sigmoid_that_is_not_on_the_way_of_the_logits_is_left_alone() -> None:
+def test_a_sigmoid_that_is_not_on_the_path_of_the_logits_is_left_alone() -> None:
     code = head(NORBERT, "gate = torch.sigmoid(x)", "return x")
     assert applied("soft_cap", code).count("gate = torch.sigmoid(x)\n") == 1
 
@@ -272,6 +272,19 @@ def test_the_causal_head_goes_only_when_it_is_named() -> None:
     code = head(NORBERT, "return x") + head(NORBERT, "return x", name="Causal")
     assert applied("soft_cap", code).count(NORBERT) == 2  # one in code, one in the comment
     assert applied("soft_cap", code, ("Head", "Causal")).count("# splade-patcher") == 2
+
+
+KEY = "if self.config.cap is not None:", "    x = self.config.cap * torch.sigmoid(x / self.config.cap)"
+
+
+def test_a_cap_whose_number_stands_in_config_json_goes_from_the_code_and_config_json_stays() -> None:
+    after = applied("soft_cap", head(*KEY, "return x"), config={"cap": 30.0})
+    assert "scale 30, temperature 30" in after and "            pass\n" in after
+
+
+def test_a_cap_that_config_json_switches_off_needs_nothing() -> None:
+    outcome = run("soft_cap", head(*KEY, "return x"), config={"cap": None})
+    assert isinstance(outcome, NotNeeded) and "config.json has no number for cap" in outcome.reason
 
 
 # Bytes that nobody has a reason to touch

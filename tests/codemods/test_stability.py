@@ -16,7 +16,7 @@ from patcher.codemods.proof import assert_only_intended
 from patcher.errors import CodeError
 from patcher.planning.rewriting import rewrite_code
 from tests.codemods.shapes import ACCEPTED, BESIDE, SIGNED_CAPS
-from tests.codemods.tools import HOME, package_of, run, take_off
+from tests.codemods.tools import HOME, find_and_remove, package_of, run
 
 MARK = "splade-patcher: removed"
 CAP = "x = 30 * torch.sigmoid(x / 7.5)"
@@ -50,7 +50,7 @@ def compile_with(version: str, texts: list[str]) -> None:
 def test_what_is_written_compiles_on_every_python_that_is_supported(version: str) -> None:
     texts = []
     for shape in [*ACCEPTED[::3], *BESIDE]:
-        outcomes = take_off(package_of(shape.package(), shape.settings()))
+        outcomes = find_and_remove(package_of(shape.package(), shape.settings()))
         texts += [one.code.decode() for one in outcomes.values() if isinstance(one, Applied)]
     assert len(texts) > 50
     for text in texts:
@@ -165,7 +165,7 @@ def test_a_comment_inside_what_goes_goes_with_it_and_those_around_stay() -> None
     ]
 
 
-def test_a_signed_cap_that_nobody_asked_for_keeps_every_byte() -> None:
+def test_a_signed_cap_keeps_every_byte() -> None:
     for shape in SIGNED_CAPS:
-        outcomes = take_off(package_of(shape.package(), shape.settings()))
+        outcomes = find_and_remove(package_of(shape.package(), shape.settings()))
         assert not any(isinstance(one, Applied) for one in outcomes.values())

@@ -1,4 +1,4 @@
-"""Runs one codemod on a piece of code and proves its result, as the plan does."""
+"""Runs one codemod on some code and proves its result, as the plan does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from textwrap import dedent
 from typing import Any
 
-from patcher.codemods import CODEMODS, Applied, Code, NotNeeded, Outcome, Package, Refused, Target, soft_cap
+from patcher.codemods import (
+    CODEMODS,
+    Applied,
+    Code,
+    FoundCap,
+    NotNeeded,
+    Outcome,
+    Package,
+    Refused,
+    Target,
+    find_cap,
+    remove_cap,
+)
 from patcher.codemods.proof import assert_only_intended
 
 CONFIG: dict[str, Any] = {}
@@ -27,9 +39,22 @@ def package_of(files: Mapping[str, str | bytes], config: Mapping[str, Any] = CON
     return Package(codes, config, json.dumps(config, indent=2).encode())
 
 
-def take_off(package: Package, classes: tuple[str, ...] = ("Head",), **options: Any) -> Mapping[str, Outcome] | Refused:
-    """The outcomes of soft_cap by file."""
-    return soft_cap(package, tuple(Target(name, HOME) for name in classes), **options)
+def find_and_remove(
+    package: Package, classes: tuple[str, ...] = ("Head",), path: str = HOME, **options: Any
+) -> Mapping[str, Outcome] | Refused:
+    """The outcomes of finding and removing the caps of classes, by file."""
+    outcomes: dict[str, Outcome] = {}
+    caps: list[FoundCap] = []
+    for name in classes:
+        found = find_cap(package, Target(name, path))
+        if isinstance(found, Refused):
+            return found
+        if isinstance(found, FoundCap):
+            caps.append(found)
+        else:
+            outcomes.setdefault(path, found)
+    removed = remove_cap(package, caps, **options)
+    return removed if isinstance(removed, Refused) else {**outcomes, **removed}
 
 
 def run(
@@ -42,7 +67,7 @@ def run(
     """The outcome of a codemod on the code of one file."""
     if name != "soft_cap":
         return CODEMODS[name](Code(HOME, bytes_of(code), config))
-    outcomes = take_off(package_of({HOME: code}, config), classes, **options)
+    outcomes = find_and_remove(package_of({HOME: code}, config), classes, **options)
     if isinstance(outcomes, Refused):
         return outcomes
     applied = [outcome for outcome in outcomes.values() if isinstance(outcome, Applied)]

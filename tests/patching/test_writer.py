@@ -226,8 +226,8 @@ def slowly(source, target):
     time.sleep(0.15)
     return result
 shutil.copyfile = slowly
-from patcher.cli import main
-sys.exit(main(sys.argv[1:]))
+from patcher.__main__ import main
+main()
 """
 
 

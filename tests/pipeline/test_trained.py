@@ -11,6 +11,7 @@ import pytest
 
 from patcher.cli import main, tables
 from patcher.cli.console import Console
+from patcher.codec import Unreadable, from_json, to_json
 from patcher.documents import card
 from patcher.errors import SourceError, UsageError
 from patcher.patching.record import load
@@ -273,7 +274,8 @@ def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
 
 def test_options_survive_their_record_and_old_records_are_read() -> None:
     options = Options.choose(["repairs", "is_decoder"], checkpointing=True)
-    assert Options.from_json(json.loads(json.dumps(options.as_json()))) == options
-    assert Options.from_json({"also_causal_lm": True, "checkpointing": False}) == Options(also_causal_lm=True)
-    with pytest.raises(UsageError):
-        Options.from_json({"codemods": ["frobnicate"]})
+    assert from_json(Options, json.loads(json.dumps(to_json(options)))) == options
+    old = {"also_causal_lm": True, "checkpointing": False}
+    assert from_json(Options, old) == from_json(Options, {**old, "also_signed": True}) == Options(also_causal_lm=True)
+    with pytest.raises(Unreadable, match="frobnicate"):
+        from_json(Options, {"codemods": ["frobnicate"]})

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from patcher.codec import document
 from patcher.errors import CodeError, PatcherError, SourceError
 from patcher.planning.plan import Plan, file_table, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 
-LAW = ("kind", "shift")
+REST = ("kind", "shift")
 CAP = "        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
 
 
@@ -88,9 +89,18 @@ def test_a_plan_needs_no_weights_and_imports_neither_torch_nor_transformers(mini
 
 
 def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
-    data = json.loads(json.dumps(plan.as_json()))
+    data = json.loads(json.dumps(document(plan)))
     assert set(data) == {"schema_version", "source", "soft_cap", "kept_cap", "encoders", "codemods", "files", "diff"}
-    assert set(data["soft_cap"]) == {"class", "function", "file", "line", "expression", "scale", "temperature", *LAW}
+    assert set(data["soft_cap"]) == {
+        "class",
+        "function",
+        "file",
+        "line",
+        "expression",
+        "scale",
+        "temperature",
+        *REST,
+    }
     assert set(data["source"]) == {"repo_id", "revision", "path"}
     assert set(data["files"]) == {"changed", "copied", "converted", "added", "dropped"}
     assert all(set(result) == {"name", "status", "file", "edits", "reason"} for result in data["codemods"])
@@ -240,7 +250,7 @@ def test_an_encoding_that_does_not_exist_is_told(mini: Path) -> None:
 
 def test_a_model_without_a_cap_is_refused_and_the_other_head_is_named(mini: Path) -> None:
     edit(mini, CAP, "", 1)
-    assert "has no soft cap on the way of its logits; elsewhere in the file: line" in refusal(mini, CodeError).message
+    assert "has no soft cap on the path of its logits; elsewhere in the file: line" in refusal(mini, CodeError).message
 
 
 def test_two_caps_are_refused_with_their_lines(mini: Path) -> None:

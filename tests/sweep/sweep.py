@@ -27,10 +27,9 @@ from patcher.codemods import (
     Outcome,
     Package,
     Refused,
-    Target,
-    soft_cap,
 )
 from patcher.codemods.proof import prove
+from tests.codemods.tools import find_and_remove
 
 FOUND = Path(__file__).with_name("found.txt")
 PACKAGES = ("transformers", "sentence-transformers")
@@ -109,10 +108,7 @@ def _planned(source: Source) -> Iterator[str]:
     code = Code(source.path, source.content, source.config)
     package = Package({source.path: code}, source.config, json.dumps(source.config, indent=2).encode())
     for name in source.classes:
-        plain, signed = (_cap(package, source.path, name, also_signed) for also_signed in (False, True))
-        yield f"{source.path}: {name}: {plain}"
-        if signed != plain:
-            yield f"{source.path}: {name}: --also-signed: {signed}"
+        yield f"{source.path}: {name}: {_cap(package, source.path, name)}"
     for name in REPAIRS:
         outcome = CODEMODS[name](code)
         if isinstance(outcome, Applied):
@@ -123,23 +119,17 @@ def _planned(source: Source) -> Iterator[str]:
             yield f"{source.path}: {name}: {_refused(outcome)}"
 
 
-def _cap(package: Package, path: str, name: str, also_signed: bool) -> str:
-    """The answer of soft_cap on one class, its proof included."""
-    target = Target(name, path)
-    found = soft_cap(package, [target], (), also_signed)
+def _cap(package: Package, path: str, name: str) -> str:
+    """What is found and removed of one class, its proof included."""
+    found = find_and_remove(package, (name,), path)
     if isinstance(found, Refused):
         return _refused(found)
     texts = []
     for changed, outcome in found.items():
         texts.append(_told(changed, outcome))
         if isinstance(outcome, Applied):
-            config, codes, content = package.config, package.codes, package.config_json
-            if changed == path:
-                codes = {path: _proved(codes[path], outcome)}
-            else:
-                config, content = json.loads(outcome.code), outcome.code
-                assert {key for key in config if config[key] != package.config.get(key)}, "no key was changed"
-            again = soft_cap(Package(codes, config, content), [target], (), also_signed)
+            codes = {path: _proved(package.codes[path], outcome)}
+            again = find_and_remove(Package(codes, package.config, package.config_json), (name,), path)
             assert not isinstance(again, Refused), again
             assert all(isinstance(one, NotNeeded) for one in again.values()), f"{path} would change a second time"
     return "; ".join(texts)
@@ -161,5 +151,5 @@ def _told(path: str, outcome: Outcome) -> str:
     words = {Applied: f"applied to {Path(path).name}", LeftAlone: "left alone", NotNeeded: "not needed"}[type(outcome)]
     if cap is None:
         return f"{words}: {outcome.reason}" if isinstance(outcome, NotNeeded) else words
-    law = f"{cap.kind}, scale {cap.scale:g}, temperature {cap.temperature:g}"
-    return f"{words}, line {cap.line} of {cap.function}: {law}: {cap.expression}"
+    formula = f"{cap.kind}, scale {cap.scale:g}, temperature {cap.temperature:g}"
+    return f"{words}, line {cap.line} of {cap.function}: {formula}: {cap.expression}"

@@ -27,8 +27,8 @@ def write_loading(place: Path) -> Path:
     torch.set_num_threads(2)
     base = shutil.copytree(MINI, place / "repaired-base")
     config = json.loads((base / "config.json").read_text())
-    code, _, _ = rewrite_code({path.name: path.read_bytes() for path in base.glob("*.py")}, config, keep_cap=True)
-    for name, content in code.items():
+    rewritten = rewrite_code({path.name: path.read_bytes() for path in base.glob("*.py")}, config)
+    for name, content in rewritten.base.items():
         (base / name).write_bytes(content)
     target = place / "capped-repaired"
     SparseEncoder(str(base), trust_remote_code=True, device="cpu").save_pretrained(str(target))

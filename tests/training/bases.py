@@ -22,6 +22,6 @@ def write_bases(base: Path, out: Path) -> dict[str, Path]:
     shutil.copytree(base, capped)
     modules = {path: snapshot.read(path) for path in snapshot.paths if path.endswith(".py")}
     config = json.loads(snapshot.read("config.json"))
-    for path, content in rewrite_code(modules, config, keep_cap=True)[0].items():
+    for path, content in rewrite_code(modules, config).base.items():
         (capped / path).write_bytes(content)
     return {"capped": capped, "patched": patched}

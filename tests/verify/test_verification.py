@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from patcher.errors import OutputError
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from patcher.verify import base_code
@@ -130,6 +131,16 @@ def test_the_base_model_of_the_proof_runs_the_published_constructor(patched: Pat
     text = base_code(load(patched))["modeling_gptbert.py"].decode()
     assert text.count(CAP) == 2
     assert "_init_arguments" in text and "_tied_weights_keys = None" in text
+
+
+def test_a_record_without_the_code_of_the_base_model_is_told(patched: Path) -> None:
+    record = json.loads((patched / "patch.json").read_text())
+    del record["base"]
+    record["options"]["also_signed"] = False
+    (patched / "patch.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match="earlier version") as caught:
+        base_code(load(patched))
+    assert "patcher patch" in caught.value.hint
 
 
 def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) -> None:

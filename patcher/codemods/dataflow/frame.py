@@ -1,11 +1,12 @@
-"""One function at work: what names mean in it, which numbers they stand for, and what it calls."""
+"""One call of a function: what the names in it mean, which numbers they stand for, and what it calls."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import add, mul, sub, truediv
 from typing import Any
 
 import libcst as cst
@@ -16,7 +17,7 @@ from patcher.codemods.dataflow.reaching import Body
 from patcher.codemods.dataflow.reaching import Definition as Reached
 from patcher.codemods.nodes import dotted
 
-_DEPTH = 16  # constants named by constants; deeper than anybody writes, and an end to circles
+_DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
 
 
@@ -31,7 +32,10 @@ class Instance:
 
 @dataclass(frozen=True)
 class Number:
-    """A number that the code names, and the key of config.json that alone decides it, if one does."""
+    """A number that the code names, and the key of config.json that it is read from, if it is.
+
+    NaN where that key is null.
+    """
 
     value: float
     key: tuple[str, ...] | None = None
@@ -42,13 +46,16 @@ Meaning = Class | Function | External | Instance
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A function that is called: its body, the object it belongs to, and what its parameters are bound to."""
+    """A function that is called: its body, the object it belongs to, and what its parameters are bound to.
+
+    `owner` is the class that defines the function, `self_class` the class of the object, `instance` its construction.
+    """
 
     package: Package
     code: Code
     function: cst.FunctionDef
     owner: Class | None = None
-    this: Class | None = None
+    self_class: Class | None = None
     instance: Instance | None = None
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     call: cst.Call | None = None
@@ -56,24 +63,27 @@ class Frame:
 
     @cached_property
     def body(self) -> Body:
+        """The function's body, with the definitions that reach each of its names."""
         return self.package.body(self.function)
 
     @property
-    def me(self) -> str | None:
+    def self_name(self) -> str | None:
         """The name of the object itself, `self`."""
         params = self.function.params
         first = [*params.posonly_params, *params.params]
         return first[0].name.value if self.owner is not None and first and not is_static(self.function) else None
 
     def enter(
-        self, target: Function, call: cst.Call, at: cst.CSTNode, this: Class | None, made: Instance | None
+        self, target: Function, call: cst.Call, at: cst.CSTNode, self_class: Class | None, instance: Instance | None
     ) -> Frame:
         """The frame of a function that this one calls at a statement."""
         bound = self._bind(target, call, at)
-        return Frame(self.package, target.code, target.node, target.owner, this, made, bound, call, self.depth + 1)
+        return Frame(
+            self.package, target.code, target.node, target.owner, self_class, instance, bound, call, self.depth + 1
+        )
 
     def _bind(self, target: Function, call: cst.Call, at: cst.CSTNode) -> dict[str, Argument]:
-        """Which argument each parameter gets; none where the call has stars."""
+        """The argument of each parameter; empty where the call has starred arguments."""
         if any(argument.star for argument in call.args):
             return {}
         params = target.node.params
@@ -93,16 +103,16 @@ class Frame:
 
     def construction(self) -> Frame | None:
         """The frame in which the object of this one was constructed."""
-        if self.this is None:
+        if self.self_class is None:
             return None
-        init = self.package.method(self.this, "__init__")
+        init = self.package.method(self.self_class, "__init__")
         if init is None:
             return None
-        frame = Frame(self.package, init.code, init.node, init.owner, self.this, depth=self.depth + 1)
+        frame = Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
         if self.instance is not None:
-            made = self.instance
-            bound = made.frame._bind(init, made.call, made.frame.body.statement(made.call))
-            frame = replace(frame, arguments=bound, call=made.call)
+            call, caller = self.instance.call, self.instance.frame
+            bound = caller._bind(init, call, caller.body.statement(call))
+            frame = replace(frame, arguments=bound, call=call)
         return frame
 
     def in_init(self, init: Function) -> Frame:
@@ -110,22 +120,22 @@ class Frame:
         own = self.construction()
         if own is not None and own.function is init.node:
             return own
-        return Frame(self.package, init.code, init.node, init.owner, self.this, depth=self.depth + 1)
+        return Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
 
     def meaning(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Meaning | None:
-        """What a function expression stands for at a statement; None where that is not known for sure."""
+        """What a function expression stands for at a statement; None where that is not certain."""
         if depth > _DEPTH:
             return None
         if isinstance(node, cst.Call):
             cls = self.meaning(node.func, at, depth + 1)
             return Instance(cls, node, self) if isinstance(cls, (Class, External)) else None
         if isinstance(node, cst.Attribute):
-            if self.is_me(node.value):
+            if self.is_self(node.value):
                 return self._member(node.attr.value, depth)
             if isinstance(node.value, cst.Call) and dotted(node.value.func) == "super":
-                if self.this is None or self.owner is None:
+                if self.self_class is None or self.owner is None:
                     return None
-                return self.package.method(self.this, node.attr.value, after=self.owner)
+                return self.package.method(self.self_class, node.attr.value, after=self.owner)
             name = dotted(node)
             root = name.partition(".")[0] if name is not None else ""
             set_here = self.body.reaching_definitions(root, at)[0]
@@ -141,22 +151,24 @@ class Frame:
                 return bound[1].meaning(bound[0], bound[2], depth + 1) if bound else None
         return self._named(node, depth)
 
-    def is_me(self, node: cst.CSTNode) -> bool:
-        return isinstance(node, cst.Name) and self.me is not None and node.value == self.me
+    def is_self(self, node: cst.CSTNode) -> bool:
+        """Whether a node is the name of the object itself."""
+        return isinstance(node, cst.Name) and self.self_name is not None and node.value == self.self_name
 
     @cached_property
     def parameters(self) -> Mapping[str, cst.Param]:
+        """The parameters by name, without *args and **kwargs."""
         params = self.function.params
         listed = [*params.posonly_params, *params.params, *params.kwonly_params]
         return {param.name.value: param for param in listed}
 
     def _member(self, name: str, depth: int) -> Meaning | None:
-        if self.this is None:
+        if self.self_class is None:
             return None
-        method = self.package.method(self.this, name)
+        method = self.package.method(self.self_class, name)
         if method is not None:
             return method
-        bound = self.package.attribute(self.this, name)
+        bound = self.package.attribute(self.self_class, name)
         if isinstance(bound, Value):
             return outside(self.package, bound, depth + 1)
         if bound is None:
@@ -166,9 +178,9 @@ class Frame:
         return frame.meaning(value, frame.body.statement(value), depth + 1)
 
     def _named(self, node: cst.BaseExpression, depth: int) -> Meaning | None:
-        """What a name means outside of the function, by LibCST's metadata."""
+        """What a name means at the top level of the file."""
         names = self.code.full_names(node)
-        if not names:  # a star import, or nothing at all: the name as it stands may still be torch's
+        if not names:  # a star import, or undefined: the name as written may still be of torch
             name = dotted(node)
             return External(name) if name is not None and name.startswith("torch.") else None
         found = [self.package.definition(self.code, name) for name in names]
@@ -182,23 +194,14 @@ class Frame:
         """The number that an expression always gives, from literals, constants, arguments and config.json."""
         if depth > _DEPTH:
             return None
-        if isinstance(node, (cst.Integer, cst.Float)):
-            return Number(float(node.evaluated_value))
-        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
-            inner = self.number(node.expression, at, depth + 1)
-            sign = -1 if isinstance(node.operator, cst.Minus) else 1
-            return inner and Number(sign * inner.value)
-        if isinstance(node, cst.BinaryOperation):
-            left, right = self.number(node.left, at, depth + 1), self.number(node.right, at, depth + 1)
-            return _computed(node.operator, left, right) if left is not None and right is not None else None
-        read = self._configured(node, at)
-        if read is not None:
-            return read
+        known = _computed(node, lambda part: self.number(part, at, depth + 1)) or self._configured(node, at)
+        if known is not None:
+            return known
         if isinstance(node, cst.Name):
             return self._named_number(node, at, depth)
         if isinstance(node, cst.Attribute):
-            if self.is_me(node.value) and self.this is not None:
-                bound = self.package.attribute(self.this, node.attr.value)
+            if self.is_self(node.value) and self.self_class is not None:
+                bound = self.package.attribute(self.self_class, node.attr.value)
                 if node.attr.value in self.package.set_from_outside:
                     return None
                 if isinstance(bound, Value):
@@ -235,17 +238,17 @@ class Frame:
 
     def _configured(self, node: cst.BaseExpression, at: cst.CSTNode) -> Number | None:
         """A number that config.json has: `self.config.scale`, `config.scale`, `getattr(config, "scale", 30)`."""
-        place: tuple[Mapping[str, Any], tuple[str, ...]] | None = None
+        found: tuple[Mapping[str, Any], tuple[str, ...]] | None = None
         key: str | bytes | None = None
         if isinstance(node, cst.Attribute):
-            place, key = self.configuration(node.value, at), node.attr.value
+            found, key = self.configuration(node.value, at), node.attr.value
         elif isinstance(node, cst.Call) and dotted(node.func) == "getattr" and 2 <= len(node.args) <= 3:
             name = node.args[1].value
-            place = self.configuration(node.args[0].value, at)
+            found = self.configuration(node.args[0].value, at)
             key = name.evaluated_value if isinstance(name, cst.SimpleString) else None
-        if place is None or not isinstance(key, str):
+        if found is None or not isinstance(key, str):
             return None
-        section, path = place
+        section, path = found
         value = section.get(key)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return Number(float(value), (*path, key))
@@ -262,7 +265,7 @@ class Frame:
     ) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
         """The part of config.json that an expression stands for, with the keys that lead to it; None if it is none.
 
-        By transformers' convention `config` and `self.config` are the model's configuration.
+        By the convention of transformers, `config` and `self.config` are the model's configuration.
         """
         if isinstance(node, cst.Name) and node.value == "config":
             return self.package.config, ()
@@ -286,27 +289,18 @@ def _imported(found: Sequence[Reached]) -> bool:
 
 
 def is_static(function: cst.FunctionDef) -> bool:
+    """Whether a function is a static method."""
     return any(dotted(item.decorator) == "staticmethod" for item in function.decorators)
 
 
 def constant(package: Package, value: Value, depth: int) -> Number | None:
-    """The number that a constant of a file or of a class body is."""
+    """The number that a constant of a file or of a class body stands for."""
     if depth > _DEPTH:
         return None
-    node = value.node
-    if isinstance(node, (cst.Integer, cst.Float)):
-        return Number(float(node.evaluated_value))
-    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
-        inner = constant(package, Value(value.code, node.expression), depth + 1)
-        return inner and Number(inner.value if isinstance(node.operator, cst.Plus) else -inner.value)
-    if isinstance(node, cst.BinaryOperation):
-        left = constant(package, Value(value.code, node.left), depth + 1)
-        right = constant(package, Value(value.code, node.right), depth + 1)
-        return _computed(node.operator, left, right) if left is not None and right is not None else None
-    if isinstance(node, cst.Name):
-        found = package.top_level(value.code, node.value)
+    if isinstance(value.node, cst.Name):
+        found = package.top_level(value.code, value.node.value)
         return constant(package, found, depth + 1) if isinstance(found, Value) else None
-    return None
+    return _computed(value.node, lambda part: constant(package, Value(value.code, part), depth + 1))
 
 
 def outside(package: Package, value: Value, depth: int) -> Meaning | None:
@@ -322,14 +316,25 @@ def _means(package: Package, found: Definition | None, depth: int) -> Meaning | 
     return outside(package, found, depth + 1) if isinstance(found, Value) else found
 
 
-def _computed(operator: cst.BaseBinaryOp, left: Number, right: Number) -> Number | None:
-    one, other = left.value, right.value
-    if isinstance(operator, cst.Add):
-        return Number(one + other)
-    if isinstance(operator, cst.Subtract):
-        return Number(one - other)
-    if isinstance(operator, cst.Multiply):
-        return Number(one * other)
-    if isinstance(operator, cst.Divide):
-        return Number(one / other) if other else None
-    return None
+def _computed(node: cst.BaseExpression, number: Callable[[cst.BaseExpression], Number | None]) -> Number | None:
+    """The number of a literal, or of a sign or an operation with numbers; `number` reads the operands."""
+    if isinstance(node, (cst.Integer, cst.Float)):
+        return Number(float(node.evaluated_value))
+    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
+        inner = number(node.expression)
+        return inner and Number(-inner.value if isinstance(node.operator, cst.Minus) else inner.value)
+    operation = _OPERATIONS.get(type(node.operator)) if isinstance(node, cst.BinaryOperation) else None
+    if operation is None or not isinstance(node, cst.BinaryOperation):
+        return None
+    left, right = number(node.left), number(node.right)
+    if left is None or right is None or (operation is truediv and not right.value):
+        return None
+    return Number(operation(left.value, right.value))
+
+
+_OPERATIONS: dict[type[cst.CSTNode], Callable[[float, float], float]] = {
+    cst.Add: add,
+    cst.Subtract: sub,
+    cst.Multiply: mul,
+    cst.Divide: truediv,
+}

@@ -3,8 +3,8 @@
     python parsing.py PASSES [FILES]
 
 The files are those of the sweep (`tests/sweep`), or FILES of them at even distances; planning is what the sweep does:
-every class with and without its signed cap, and the repairs, proofs included. Prints [[ours, parser], ...] as JSON, one
-pair of sums per pass.
+the cap of every class, and the repairs, proofs included. Prints [[ours, parser], ...] as JSON, one pair of sums per
+pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds who else calls a function from which a step of the cap is taken out, and so would change unasked."""
+"""Finds other callers of a function that a removal would change."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from patcher.codemods.dataflow.flow import Flow, called
 from patcher.codemods.dataflow.frame import Frame
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.nodes import last_name, walk
-from patcher.codemods.soft_cap.caps import Cap
+from patcher.codemods.soft_cap.recognition import Cap
 
 
 def other_callers(package: Package, caps: Iterable[Cap], flows: Iterable[Flow]) -> Iterator[tuple[Frame, cst.Call]]:
-    """The calls of such a function, as far as they can be resolved, that are on no way of the logits."""
-    changed = {id(op.frame.function): op.frame for cap in caps for op in cap.removed if op.frame.call is not None}
+    """Calls of a function that a removal would change, as far as they can be resolved, on no path of the logits."""
+    changed = {id(s.frame.function): s.frame for cap in caps for s in cap.removed if s.frame.call is not None}
     if not changed:
         return
     followed = {id(frame.call) for flow in flows for frame in flow.frames}

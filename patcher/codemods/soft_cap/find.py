@@ -1,0 +1,146 @@
+"""Says what cap the logits of a class have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import libcst as cst
+
+from patcher.codemods.code import MARK
+from patcher.codemods.dataflow.flow import Flow
+from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.package import Class, Package
+from patcher.codemods.nodes import walk
+from patcher.codemods.outcomes import LeftAlone, NotNeeded, Refused, SoftCap
+from patcher.codemods.soft_cap.quoting import quote_sigmoids, quote_steps
+from patcher.codemods.soft_cap.recognition import Cap, UnrecognizedCap, recognize
+
+# A file without any of these can't contain a cap, so no path of it has to be followed.
+_HINT = re.compile(rb"sigmoid|expit|tanh", re.IGNORECASE)
+_MARKED = re.compile(
+    rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "
+)
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Target:
+    """A class of the model, and the file that defines it."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, eq=False)
+class FoundCap:
+    """The cap of a class: what to tell the user of it, and the steps in the code that `remove_cap` needs."""
+
+    target: Target
+    soft_cap: SoftCap
+    cap: Cap
+    flow: Flow
+
+
+def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlone | Refused:
+    """The one sigmoid cap on the logits of a class.
+
+    NotNeeded where an earlier run removed it or config.json switches it off, LeftAlone for a signed cap, Refused where
+    there is no cap, more than one, or one that is not understood.
+    """
+    name = target.name
+    if not any(_HINT.search(code.content) for code in package.codes.values()):
+        return Refused("no-cap", f"{name} has no soft cap")
+    flow = flow_of(package, target)
+    if flow is None:
+        return Refused("no-forward", f"{name} has no forward method in these files, so its logits can't be followed")
+    caps, unrecognized = recognize(flow)
+    if len(caps) > 1:
+        listed = quote_steps([cap.bounded for cap in caps])
+        return Refused("several-caps", f"{name} has {len(caps)} soft caps where exactly one was expected: {listed}")
+    if not caps:
+        return _without_cap(package, target, flow, unrecognized)
+    cap = caps[0]
+    if flow.unfinished:
+        why = f"{name}: its logits have too many paths to follow all of them: {quote_steps([cap.bounded])}"
+        return Refused("not-understood", why)
+    soft_cap = _describe(cap, name)
+    if soft_cap.kind == "tanh":
+        return LeftAlone(
+            f"line {soft_cap.line}: `{soft_cap.expression}` is a signed cap, which keeps the sign of each logit and "
+            "with it the zeros of ReLU",
+            soft_cap,
+        )
+    return FoundCap(target, soft_cap, cap, flow)
+
+
+def flow_of(package: Package, target: Target) -> Flow | None:
+    """The paths of a class's logits; None where the package defines no forward for it."""
+    code = package.codes[target.path]
+    cls = Class(code, code.classes[target.name])
+    forward = package.method(cls, "forward")
+    return Flow(Frame(package, forward.code, forward.node, forward.owner, cls)) if forward is not None else None
+
+
+def _expression(cap: Cap) -> str:
+    """The statements that a cap consists of, innermost first, which is the order in which they run."""
+    texts = [
+        step.frame.code.source(statement if isinstance(statement, cst.BaseSmallStatement) else step.node).rstrip("; ")
+        for step in reversed(cap.removed)
+        for statement in [step.frame.body.statement(step.node)]
+    ]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _without_cap(
+    package: Package, target: Target, flow: Flow, unrecognized: Sequence[UnrecognizedCap]
+) -> NotNeeded | Refused:
+    """Why a class has no cap that could be removed."""
+    name = target.name
+    off = next((one for one in unrecognized if one.name == "switched-off"), None)
+    if off is not None:
+        return NotNeeded(f"{name} no longer has a cap: {off.reason}")
+    removed = _marked(flow.frames, name)
+    if removed is not None:
+        return NotNeeded(f"{name} is already patched: `{removed.expression}` was removed before", removed)
+    if unrecognized:
+        reasons = [f"{quote_steps([one.step])} {one.reason}" for one in unrecognized[:_LISTED]]
+        return Refused(unrecognized[0].name, f"{name}: {'; '.join(reasons)}")
+    return Refused("no-cap", f"{name} has no soft cap{quote_sigmoids(package.codes[target.path])}")
+
+
+def _describe(cap: Cap, class_name: str) -> SoftCap:
+    """What to tell of a cap; its line is that of the outermost step."""
+    first, formula = cap.removed[0], cap.formula
+    code = first.frame.code
+    return SoftCap(
+        class_name=class_name,
+        function=first.frame.function.name.value,
+        file=code.path,
+        line=code.line(first.node),
+        expression=_expression(cap),
+        scale=formula.scale,
+        temperature=formula.temperature,
+        kind=formula.kind,
+    )
+
+
+def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
+    """The cap that an earlier run removed from one of these functions, read from the comment that it left."""
+    for frame in frames:
+        for node in walk(frame.function):
+            found = _MARKED.match(node.value) if isinstance(node, cst.Comment) else None
+            if found:
+                return SoftCap(
+                    class_name=class_name,
+                    function=frame.function.name.value,
+                    file=frame.code.path,
+                    line=frame.code.line(node),
+                    expression=found[1],
+                    scale=float(found[3]),
+                    temperature=float(found[4]),
+                    kind=found[2],
+                    shift=float(found[5] or 0),
+                )
+    return None

@@ -1,0 +1,37 @@
+"""The refusals of the codemods: the name of each, which never changes, and the hint that the user reads with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from patcher.codemods import Refused
+from patcher.errors import CodeError
+
+_REPORT = "Nothing was changed. If this model should be patched, please report it with these lines."
+_NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
+_CLASS = "Fill these tables in `_init_weights` by hand, in a copy of the repository, then patch that."
+# Each name has its test, and a row in the README that says when it happens.
+REFUSALS: Mapping[str, str] = {
+    "no-cap": "Its logits may be raw already: then train on it as it is. If they are capped, please report it.",
+    "no-forward": _REPORT,
+    "several-caps": "Remove all but one by hand, in a copy of the repository, then patch that.",
+    "not-understood": _REPORT,
+    "no-scale": _REPORT,
+    "scale-unknown": _NUMBER,
+    "temperature-unknown": _NUMBER,
+    "offset": _REPORT,
+    "decreasing": _REPORT,
+    "in-a-container": "Remove the layer by hand, in a copy of the repository, and rename tensors of the checkpoint.",
+    "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
+    "shared": "If that other class is the causal head, --also-causal-lm removes it from both; else please report it.",
+    "rotary-in-model": _CLASS,
+    "rotary-no-home": _CLASS,
+    "rotary-no-super-init": _CLASS,
+    "rotary-positional-only": _CLASS,
+    "rotary-star-arguments": _CLASS,
+}
+
+
+def refusal(path: str, refused: Refused) -> CodeError:
+    """The error that tells the user of a refusal, with its name in brackets."""
+    return CodeError(f"{path}: {refused.reason} [{refused.name}].", REFUSALS.get(refused.name, _REPORT))
