@@ -21,7 +21,6 @@ class _Ordered(TyperGroup):
     """The commands in the order in which they are used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the commands."""
         return sorted(self.commands, key=ORDER.index)
 
 

@@ -110,6 +110,5 @@ def _command(model: PatchedModel) -> str:
 
 
 def _kind(line: str) -> str:
-    if line.startswith(("+++", "---")):
-        return "file"
-    return {"+": "added", "-": "removed", "@": "hunk"}.get(line[:1], "")
+    kinds = {"+++": "file", "---": "file", "+": "added", "-": "removed", "@": "hunk"}
+    return kinds.get(line[:3]) or kinds.get(line[:1], "")
