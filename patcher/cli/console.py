@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
@@ -75,11 +74,10 @@ class Console:
     def result(self, value: object, line: str, human: Callable[[], Iterable[Table | str]]) -> None:
         """Print a result on stdout: its JSON document, `line` when quiet, otherwise what `human` returns."""
         if self.as_json:
-            from patcher.codec import document  # here: its library would slow every other command down
+            from patcher.codec import document, json_text  # here: its library would slow every other command down
 
             data = value.as_json() if hasattr(value, "as_json") else document(value)
-            text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-            sys.stdout.write(printable_json(text) + "\n")
+            sys.stdout.write(printable_json(json_text(data)))
         elif self.quiet:
             sys.stdout.write(printable(line) + "\n")
         else:
