@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
 from typing import NoReturn
 
-from patcher.sandbox.process import INTERRUPTED, Interrupted, heed_signals, hurry, leave
+from patcher.sandbox.process import INTERRUPTED, Interrupted, exit_now, install_signal_handlers
 from patcher.source.request_limit import REQUEST_LIMIT
 
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    hurry()
+    gc.disable()  # a short process: every collection would walk through all imported modules
     REQUEST_LIMIT.install = True
     try:
-        heed_signals()
+        install_signal_handlers()
         _prepare_streams()
         from patcher.cli import main as run
 
@@ -24,7 +25,7 @@ def main() -> NoReturn:
     except Interrupted:  # before or after the command, which prints the same
         sys.stderr.write("Error: {}\nHint: {}\n".format(*INTERRUPTED))
         code = 130
-    leave(code)
+    exit_now(code)
 
 
 def _prepare_streams() -> None:

@@ -95,7 +95,7 @@ def _converter() -> Converter:
     from cattrs import Converter
     from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-    converter = Converter()
+    converter = Converter(unstruct_collection_overrides={tuple: list})
 
     def overrides(kind: type) -> dict[str, Any]:
         said = {one.name: one.metadata for one in fields(kind) if one.metadata}

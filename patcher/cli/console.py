@@ -76,8 +76,7 @@ class Console:
         if self.as_json:
             from patcher.codec import document, json_text  # here: its library would slow every other command down
 
-            data = value.as_json() if hasattr(value, "as_json") else document(value)
-            sys.stdout.write(printable_json(json_text(data)))
+            sys.stdout.write(printable_json(json_text(document(value))))
         elif self.quiet:
             sys.stdout.write(printable(line) + "\n")
         else:

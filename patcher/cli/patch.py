@@ -111,7 +111,7 @@ def _patch_one(
     from patcher.source.snapshot import resolve
 
     snapshot = resolve(source, revision)
-    api.check_place(out, snapshot)
+    api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
         console.result(api.Patched(None, made, None), str(made.source), lambda: [tables.nothing_line(made)])
@@ -131,24 +131,18 @@ def _patch_list(
     console: Console, path: Path, out: Path, options: Options, verification: Verification | None, *, trusted: bool
 ) -> bool:
     """Plan all models of a list, ask once, then patch one after another; whether none failed."""
-    from patcher.pipeline.family import look, patch_all, read_list
-    from patcher.verify.zygote import imported_once
+    from patcher.pipeline.family import inspect_entries, patch_all, read_list
 
-    members = look(read_list(path, out), options)
-    if verification is None:
-        done = patch_all(members, None)
-    else:
-        code = {
-            f"{member.plan.source}: {path}": content
-            for member in members
-            if member.runs and member.plan is not None
-            for path, content in member.plan.executed.items()
-        }
-        if code:
-            models = f"{sum(member.runs for member in members)} models"
-            require_trust(console, code, models, trusted=trusted)
-        with imported_once(verification.sparse_encoder) as start:
-            done = patch_all(members, verification, start)
+    members = inspect_entries(read_list(path, out), options)
+    code = {
+        f"{member.plan.source}: {path}": content
+        for member in members
+        if member.runs and member.plan is not None
+        for path, content in member.plan.executed.items()
+    }
+    if verification is not None and code:
+        require_trust(console, code, f"{sum(member.runs for member in members)} models", trusted=trusted)
+    done = patch_all(members, verification)
 
     def human() -> Iterator[Table]:
         yield tables.family(done)

@@ -87,9 +87,9 @@ def report(report: Report) -> Table:
     rows = [(name, base, *values, *_limit(checks.pop(name, None))) for name, base, values in figure_rows(report)]
     rows += [(name, "", *row.values, *_limit(row)) for name, row in checks.items()]
     devices = [str(device.environment["device"]) for device in report.devices]
-    model = "patched" if report.before else "this model"
+    model = "patched" if report.base else "this model"
     headers = ["", "base", *([model] if len(devices) == 1 else [f"{model}, {device}" for device in devices])]
-    if not report.before:
+    if not report.base:
         headers, rows = ["", *headers[2:]], [(row[0], *row[2:]) for row in rows]
     return Table((*headers, "limit", "verdict"), rows, right=range(1, len(headers) + 1))
 

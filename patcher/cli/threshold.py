@@ -47,6 +47,7 @@ def threshold(
     quiet: opt.Quiet = False,
 ) -> None:
     """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
+    from patcher.codec import document
     from patcher.source.snapshot import resolve
     from patcher.threshold import save as saving
     from patcher.threshold.evaluation import load_evaluation
@@ -69,6 +70,6 @@ def threshold(
     if plot is not None and report.swept:
         draw(report, plot)
     saved = saving.save(trained, report, save) if save is not None and report.passed else None
-    data = {**report.as_json(), "saved": str(saved) if saved else None}
+    data = {**document(report), "saved": str(saved) if saved else None}
     console.result(data, "passed" if report.passed else "failed", lambda: tables.threshold(report, model, save))
     raise typer.Exit(0 if report.passed else 1)

@@ -52,7 +52,7 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
     # Without negative logits nothing is zero either: that check fails for the same reason.
     if {one.name for one in report.failed} - {check.name, "negative_logits"}:
         return None
-    curve = report.after.get("curve") or ()
+    curve = report.patched.get("curve") or ()
     reached = next((point for point in curve if point["logit_sparsity"] > check.limit), None)
     return Advice(
         f"Logit sparsity is {number(check.value * 100)} % and has to exceed {number(check.limit * 100)} %: "
@@ -78,7 +78,7 @@ def patch_command(source: Source, *options: str) -> str:
 
 
 def _lengths(report: Report) -> tuple[str, ...]:
-    bins = report.after.get("by_length") or ()
+    bins = report.patched.get("by_length") or ()
     if len(bins) < 2:
         return ()
     worst = min(bins, key=lambda row: row["mean"])
@@ -109,7 +109,7 @@ def _train_anyway(value: float, folder: str) -> tuple[Choice, ...]:
 
 
 def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, folder: str) -> Choice:
-    shift = report.after.get("shift_to_gate")
+    shift = report.patched.get("shift_to_gate")
     amount = "as small as possible" if shift is None else f"here {shift:g}"
     if reached:
         sparsity = percent(reached["embedding_sparsity"])

@@ -82,7 +82,7 @@ def _row(report: Report, first: Check) -> CheckRow:
     return CheckRow(
         _deciding(report, name) or first,
         figure or _COUNTED.get(name, name),
-        percent(report.before.get(key)) if figure else "",
+        percent(report.base.get(key)) if figure else "",
         tuple("" if check is None else show(check.value) for check in by_device),
         *((f"> {number(limit * 100)} %", f"> {percent(limit)}") if figure else limits),
     )
@@ -90,7 +90,7 @@ def _row(report: Report, first: Check) -> CheckRow:
 
 def figures(report: Report | DeviceReport) -> list[tuple[str, str, str]]:
     """Name, base value and patched value of each figure on one device."""
-    rows = [(name, show(_at(report.before, keys)), show(_at(report.after, keys))) for name, show, keys in _FIGURES]
+    rows = [(name, show(_at(report.base, keys)), show(_at(report.patched, keys))) for name, show, keys in _FIGURES]
     if report.sparse_encoder is not None:
         base, patched = (percent(report.sparse_encoder[side]["sparsity_ratio"]) for side in ("before", "after"))
         rows.append(("SparseEncoder.sparsity(), sparsity_ratio", base, patched))

@@ -127,7 +127,7 @@ def _svg(figure: Any, title: str) -> bytes:
 
 def _sides(report: Report) -> tuple[tuple[Mapping[str, Any], str, str], ...]:
     """The figures of each side, its key in a probe text, and its colour."""
-    return (report.before, "before", BASE), (report.after, "after", PATCHED)
+    return (report.base, "before", BASE), (report.patched, "after", PATCHED)
 
 
 def _head(figure: Any, vertical: str, *series: tuple[str, str]) -> None:
@@ -139,7 +139,7 @@ def _head(figure: Any, vertical: str, *series: tuple[str, str]) -> None:
 
 def _compare(figure: Any, vertical: str, report: Report, text: Callable[[Mapping[str, Any]], str]) -> None:
     """Write above the axes both models, with a text on the figures of each, and what the vertical axis shows."""
-    _head(figure, vertical, (BASE, f"base model{text(report.before)}"), (PATCHED, f"patched{text(report.after)}"))
+    _head(figure, vertical, (BASE, f"base model{text(report.base)}"), (PATCHED, f"patched{text(report.patched)}"))
 
 
 def _logits(figure: Any, axes: Any, report: Report) -> None:
@@ -153,7 +153,7 @@ def _logits(figure: Any, axes: Any, report: Report) -> None:
         axes.stairs(heights, edges, baseline=-0.5, fill=True, facecolor=(colour, 0.25), edgecolor=colour, linewidth=1.1)
     axes.axvline(0, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
     ceiling = math.log10(top) + 0.9
-    roomier = "left" if report.before["max"] > -report.after["min"] else "right"
+    roomier = "left" if report.base["max"] > -report.patched["min"] else "right"
     axes.text(0, ceiling, " zero: ReLU keeps what is right of it ", va="top", ha=roomier, fontsize=8)
     axes.set_ylim(-0.5, ceiling)
     _powers(axes, top)
@@ -162,7 +162,7 @@ def _logits(figure: Any, axes: Any, report: Report) -> None:
 
 
 def _sparsity(figure: Any, axes: Any, report: Report) -> None:
-    dims = dimensions(report.before) or dimensions(report.after) or 1
+    dims = dimensions(report.base) or dimensions(report.patched) or 1
     least = 0.5 / dims
     for figures, side, colour in _sides(report):
         for row in figures["by_length"]:
@@ -173,7 +173,7 @@ def _sparsity(figure: Any, axes: Any, report: Report) -> None:
         lengths = [math.log2(max(text["tokens"], 1)) for text in report.probe_texts]
         shares = [_nines(1 - text[side]["active_dims"] / dims, least) for text in report.probe_texts]
         axes.plot(lengths, shares, "o", color=colour, markersize=3, alpha=0.75, markeredgewidth=0)
-    longest = max(row["tokens"][1] for row in report.after["by_length"])
+    longest = max(row["tokens"][1] for row in report.patched["by_length"])
     powers = range(0, math.ceil(math.log2(longest)) + 1)
     axes.set_xticks(list(powers), [f"{2**power:,}" for power in powers])
     axes.set_xlabel("tokens in the text")
@@ -211,7 +211,7 @@ def _active_dims(figure: Any, axes: Any, report: Report) -> None:
 
 
 def _shift(figure: Any, axes: Any, report: Report) -> None:
-    curve, check = report.after["curve"], threshold_check(report)
+    curve, check = report.patched["curve"], threshold_check(report)
     assert check is not None
     shifts, heights = [point["shift"] for point in curve], list[float]()
     for key, colour, shape in (("logit_sparsity", PATCHED, "o"), ("embedding_sparsity", POOLED, "s")):
@@ -268,7 +268,7 @@ def _powers(axes: Any, most: float) -> None:
 
 
 def _describe_logits(report: Report) -> str:
-    base, patched = report.before, report.after
+    base, patched = report.base, report.patched
     if not all((side.get("histogram") or {}).get("counts") for side in (base, patched)):
         return ""
     return (
@@ -280,8 +280,8 @@ def _describe_logits(report: Report) -> str:
 
 
 def _describe_sparsity(report: Report) -> str:
-    bins = report.after.get("by_length")
-    if not bins or not report.before.get("by_length"):
+    bins = report.patched.get("by_length")
+    if not bins or not report.base.get("by_length"):
         return ""
     spans = [f"{percent(row['median'])} for texts of {row['tokens'][0]} to {row['tokens'][1]} tokens" for row in bins]
     medians = f"{spans[0]}, {spans[-1]}" if len(spans) > 1 else spans[0]
@@ -289,7 +289,7 @@ def _describe_sparsity(report: Report) -> str:
     line = f" A dashed line marks {percent(limit.limit)}, the limit on logit sparsity." if limit else ""
     return (
         f"Embedding sparsity of each text against its number of tokens. Patched, medians: {medians}. "
-        f"Base model: {percent(report.before['embedding_sparsity']['mean'])} on average.{line}"
+        f"Base model: {percent(report.base['embedding_sparsity']['mean'])} on average.{line}"
     )
 
 
@@ -304,7 +304,7 @@ def _describe_active_dims(report: Report) -> str:
 
 
 def _describe_shift(report: Report) -> str:
-    check, curve = threshold_check(report), report.after.get("curve")
+    check, curve = threshold_check(report), report.patched.get("curve")
     if check is None or check.passed or check.value is None or not curve:
         return ""
     first, last = curve[0], curve[-1]

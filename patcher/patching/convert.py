@@ -1,4 +1,4 @@
-"""Makes safetensors of pickled weights where a repository has nothing else, in a process that runs none of them."""
+"""Converts pickled weights to safetensors if a repository has nothing else, in a child that runs no code of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from patcher.constants import VERIFY_TIMEOUT
 from patcher.errors import PatcherError, SourceError, VerificationError
+from patcher.patching.messages import Conversion, ConversionAnswer, ConversionRequest, ConvertedFile
 from patcher.patching.record import Converted
-from patcher.sandbox.guard import TIMEOUT, Start, popen, run_child
+from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import Snapshot
 
 CHILD = "patcher.patching.convert_child"
@@ -22,20 +23,18 @@ SCRATCH = ".converting"
 
 @dataclass(frozen=True)
 class Converter:
-    """Converts the weights of a snapshot into a folder; `start` starts the child, `timeout` is in seconds."""
+    """Converts the weights of a snapshot into a folder; `timeout` is in seconds, for all of them."""
 
-    start: Start = popen
-    device: str = "cpu"
-    timeout: float = TIMEOUT
+    timeout: float = VERIFY_TIMEOUT
 
     def __call__(self, snapshot: Snapshot, files: Mapping[str, str], folder: Path) -> tuple[Converted, ...]:
-        """Write each target of `files` into `folder`, made of the pickle it maps to, and compare tensor by tensor.
+        """Write each target of `files` into `folder`, from the pickle it maps to, and compare tensor by tensor.
 
         `torch.load(weights_only=True)` reads the pickles, so none of them can run code. Tensors that share memory in a
         pickle are written under each of their names: safetensors can't share, and code of this family loads both
-        matrices by name whatever it declares as tied.
+        matrices by name, whether it declares them as tied or not.
 
-        Raises SourceError for a pickle that holds anything but named tensors, and PatcherError where a tensor that was
+        Raises SourceError for a pickle that holds anything but named tensors, and PatcherError if a tensor that was
         read back differs.
         """
         weights = {target: origin for target, origin in files.items() if not target.endswith(".json")}
@@ -44,46 +43,56 @@ class Converter:
         scratch = folder / SCRATCH
         scratch.mkdir()
         try:
-            request = {
-                "files": [
-                    [str(snapshot.local(origin).resolve()), str(scratch / f"{number}.safetensors")]
-                    for number, origin in enumerate(weights.values())
-                ],
-            }
-            try:
-                answer = run_child(CHILD, request, scratch, self.device, self.timeout, self.start)
-            except VerificationError as error:
-                raise SourceError(
-                    f"The weights of {snapshot.source} could not be converted: {error.message}", error.hint
-                ) from error
+            written = [scratch / f"{number}.safetensors" for number in range(len(weights))]
+            pickles = [str(snapshot.local(origin).resolve()) for origin in weights.values()]
             made = []
-            for number, (target, origin) in enumerate(weights.items()):
-                made.append(self._take(snapshot, target, origin, answer["files"][number]))
-                place = folder / target
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(scratch / f"{number}.safetensors", place)
+            for found, path, (target, origin) in zip(
+                self._run(snapshot, pickles, written), written, weights.items(), strict=True
+            ):
+                made.append(_accept(snapshot, target, origin, found))
+                (folder / target).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, folder / target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         for target, content in indexes.items():
             (folder / target).write_bytes(content)
         return tuple(made)
 
-    def _take(self, snapshot: Snapshot, target: str, origin: str, found: Mapping[str, Any]) -> Converted:
-        if found["refused"] is not None:
+    def _run(self, snapshot: Snapshot, pickles: list[str], written: list[Path]) -> tuple[ConvertedFile, ...]:
+        """Let the child convert the pickles."""
+        files = tuple(Conversion(origin, str(path)) for origin, path in zip(pickles, written, strict=True))
+        try:
+            answer = run_child(
+                CHILD, ConversionRequest(files), ConversionAnswer, written[0].parent, "cpu", self.timeout
+            )
+            if len(answer.files) != len(files):
+                raise VerificationError(
+                    f"The child's answer can't be read: {len(answer.files)} files instead of {len(files)}",
+                    "Run the same command again; HF_DEBUG=1 shows more.",
+                )
+        except VerificationError as error:
             raise SourceError(
-                f"{origin} of {snapshot.source} can't be converted: {found['refused']}.",
-                "Nothing of it was run. Ask its authors for safetensors, or give a revision that has them.",
-            )
-        if found["differing"]:
-            raise PatcherError(
-                f"{target} is not equal to {origin} of {snapshot.source} in {', '.join(found['differing'][:3])}.",
-                "Nothing was written. Check the memory and the disk of this machine, then run the command again.",
-            )
-        return Converted(target, origin, found["tensors"], tuple(tuple(names) for names in found["tied"]))
+                f"The weights of {snapshot.source} could not be converted: {error.message}", error.hint
+            ) from error
+        return answer.files
+
+
+def _accept(snapshot: Snapshot, target: str, origin: str, found: ConvertedFile) -> Converted:
+    if found.refused is not None:
+        raise SourceError(
+            f"{origin} of {snapshot.source} can't be converted: {found.refused}.",
+            "Nothing of it was run. Ask its authors for safetensors, or give a revision that has them.",
+        )
+    if found.differing:
+        raise PatcherError(
+            f"{target} is not equal to {origin} of {snapshot.source} in {', '.join(found.differing[:3])}.",
+            "Nothing was written. Check the memory and the disk of this machine, then run the command again.",
+        )
+    return Converted(target, origin, found.tensors, found.tied)
 
 
 def _index(snapshot: Snapshot, path: str, names: Mapping[str, str]) -> bytes:
-    """The index of shards with the new names in it. `names` maps the path of a pickle to that of its safetensors."""
+    """The index of shards with the new file names. `names` maps the path of each pickle to that of its safetensors."""
     folder = path.rpartition("/")[0]
     try:
         index = json.loads(snapshot.read(path))
@@ -91,8 +100,8 @@ def _index(snapshot: Snapshot, path: str, names: Mapping[str, str]) -> bytes:
         index["weight_map"] = {name: renamed(file) for name, file in index["weight_map"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
-            f"{path} of {snapshot.source} is no index of weights that are there ({type(error).__name__}: {error}).",
-            "Mend that file, or give a complete repository.",
+            f"{path} of {snapshot.source} is not an index of existing weights ({type(error).__name__}: {error}).",
+            "Fix that file, or give a complete repository.",
         ) from error
     return (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -1,4 +1,4 @@
-"""Patches a list of repositories: each by itself, so that a failure stops no other, and what is done stays done."""
+"""Patches a list of repositories, each by itself: a failure stops no other, and finished ones stay finished."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from patcher.constants import SCHEMA_VERSION
+from patcher.codec import json_field
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
-from patcher.patching.convert import Converter
 from patcher.patching.record import PatchedModel, load
-from patcher.pipeline.api import Verification, check_place, patch_model
+from patcher.pipeline.api import Verification, check_out, patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.sandbox.guard import Start, popen
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
-from patcher.verify import Report, hash_folder, load_report
+from patcher.verify.report import Report, document_of, load_report
+from patcher.verify.verification import hash_folder
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Member:
-    """An entry that was looked at: its snapshot and plan, or the error that stopped it."""
+    """An entry that was inspected: its snapshot and plan, or the error that stopped it."""
 
     entry: Entry
     snapshot: Snapshot | None = None
@@ -49,7 +47,7 @@ class Member:
 
     @property
     def runs(self) -> bool:
-        """Whether there is anything to patch, and so code that a verification would run."""
+        """Whether there is anything to patch, and therefore code that a verification would run."""
         return self.plan is not None and not self.plan.nothing_to_do
 
 
@@ -57,18 +55,20 @@ class Member:
 class Outcome:
     """How one entry ended: `status` is one of the words above, `seconds` include the verification."""
 
-    entry: Entry
-    source: str
-    status: str
-    seconds: float
+    json_properties = ("logit_sparsity", "checks")
+
+    entry: Entry = json_field(key="folder", omit=True, write=lambda entry: str(entry.out))
+    source: str = json_field()
+    status: str = json_field()
+    seconds: float = json_field(write=lambda seconds: round(seconds, 2))
     reason: str = ""
     hint: str = ""
-    report: Report | None = None
+    report: Report | None = json_field(default=None, omit=True, write=document_of)
 
     @property
     def logit_sparsity(self) -> float | None:
-        """Share of ReLU(logits) that is zero in the patched model, where it was measured."""
-        value = self.report.after.get("logit_sparsity") if self.report else None
+        """Share of ReLU(logits) that is zero in the patched model, or None if it was not measured."""
+        value = self.report.patched.get("logit_sparsity") if self.report else None
         return value if isinstance(value, float) else None
 
     @property
@@ -76,45 +76,29 @@ class Outcome:
         """How many checks passed, of how many."""
         if self.report is None:
             return ""
-        return f"{sum(check.passed for check in self.report.checks)}/{len(self.report.checks)}"
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "folder": str(self.entry.out),
-            "status": self.status,
-            "logit_sparsity": self.logit_sparsity,
-            "checks": self.checks,
-            "seconds": round(self.seconds, 2),
-            "reason": self.reason,
-            "hint": self.hint,
-            "report": self.report.as_json() if self.report else None,
-        }
+        checks = self.report.all_checks
+        return f"{sum(check.passed for check in checks)}/{len(checks)}"
 
 
 @dataclass(frozen=True)
 class Outcomes:
     """How a list ended, in its order."""
 
-    all: tuple[Outcome, ...]
+    json_properties = ("passed",)
+
+    all: tuple[Outcome, ...] = json_field(key="results")
 
     @property
     def passed(self) -> bool:
+        """Whether no entry failed."""
         return all(outcome.status != FAILED for outcome in self.all)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "passed": self.passed,
-            "results": [outcome.as_json() for outcome in self.all],
-        }
 
 
 def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
     """The entries of a list; `family` names the one that comes with the package.
 
     A line holds a source and, after it, the name of a folder below `out` (`<name>-splade` where it is missing); `#`
-    begins a comment, and quotes hold spaces. Raises UsageError with the number of a line that can't be meant.
+    begins a comment, and quotes hold spaces. Raises UsageError with the number of the first wrong line.
     """
     if str(path) == OURS and not path.exists():
         path = templates() / "family.txt"
@@ -149,42 +133,34 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def look(entries: Sequence[Entry], options: Options) -> tuple[Member, ...]:
+def inspect_entries(entries: Sequence[Entry], options: Options) -> tuple[Member, ...]:
     """Resolve and plan every entry, without running or writing anything; an error is kept with its entry."""
     members = []
     for number, entry in enumerate(entries, 1):
-        logger.info("[%d/%d] Looking at %s ...", number, len(entries), entry.spec)
+        logger.info("[%d/%d] Inspecting %s ...", number, len(entries), entry.spec)
         try:
             snapshot = resolve(entry.spec)
-            check_place(entry.out, snapshot)
+            check_out(entry.out, snapshot)
             members.append(Member(entry, snapshot, make_plan(snapshot, options)))
         except Exception as error:
-            members.append(Member(entry, error=_told(error, entry.out)))
+            members.append(Member(entry, error=_as_patcher_error(error, entry.out)))
     return tuple(members)
 
 
-def patch_all(
-    members: Sequence[Member],
-    verification: Verification | None,
-    start: Start = popen,
-) -> Outcomes:
+def patch_all(members: Sequence[Member], verification: Verification | None) -> Outcomes:
     """Patch each member, and verify it where `verification` says how. Executes the models' code then.
 
-    A folder that already is a complete result of the same source, options and limits is left as it is. `start` starts
-    the child processes.
+    A folder that already is a complete result of the same source, options and limits is left unchanged.
     """
-    if verification is not None:
-        verification = replace(verification, start=start)
-    convert = Converter(start, verification.devices[0] if verification else "cpu")
     outcomes = []
     for number, member in enumerate(members, 1):
-        begun = time.monotonic()
-        outcome = _patch(member, verification, convert, f"[{number}/{len(members)}]")
-        outcomes.append(replace(outcome, seconds=time.monotonic() - begun))
+        started_at = time.monotonic()
+        outcome = _patch(member, verification, f"[{number}/{len(members)}]")
+        outcomes.append(replace(outcome, seconds=time.monotonic() - started_at))
     return Outcomes(tuple(outcomes))
 
 
-def _patch(member: Member, verification: Verification | None, convert: Converter, number: str) -> Outcome:
+def _patch(member: Member, verification: Verification | None, number: str) -> Outcome:
     entry, plan, snapshot = member.entry, member.plan, member.snapshot
     if plan is None or snapshot is None:
         assert member.error is not None
@@ -197,10 +173,10 @@ def _patch(member: Member, verification: Verification | None, convert: Converter
             logger.info("%s %s is complete already.", number, entry.out)
             return Outcome(entry, source, SKIPPED, 0, "complete already", report=None if done is True else done)
         logger.info("%s Patching %s into %s ...", number, source, entry.out)
-        report = patch_model(plan, snapshot, entry.out, verification, convert=convert).report
+        report = patch_model(plan, snapshot, entry.out, verification).report
     except Exception as error:
-        told = _told(error, entry.out)
-        return Outcome(entry, source, FAILED, 0, told.message, told.hint)
+        known = _as_patcher_error(error, entry.out)
+        return Outcome(entry, source, FAILED, 0, known.message, known.hint)
     if report is not None and not report.passed:
         failed = ", ".join(check.name for check in report.failed)
         return Outcome(entry, source, FAILED, 0, f"did not pass {failed}", f"See {entry.out / 'report.json'}.", report)
@@ -208,9 +184,9 @@ def _patch(member: Member, verification: Verification | None, convert: Converter
 
 
 def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification | None) -> Report | bool:
-    """The report of a folder that holds all that this run would make, True where none is needed, else False.
+    """The report of a folder that holds everything this run would make, True if none is needed, else False.
 
-    Every file is hashed here and now, and a source that is a folder too: it has no revision that would tell a change.
+    Every file is hashed, also of a source that is a folder: it has no revision that would show a change.
     """
     try:
         model, report = load(out), load_report(out)
@@ -229,7 +205,7 @@ def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification 
 
 
 def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
-    """Whether the source still is what the folder was made of. A commit can't change, a folder can."""
+    """Whether the source still is what the folder was made from. A commit can't change, a folder can."""
     if snapshot.source.path is None:
         return True
     root = Path(snapshot.source.path)
@@ -239,10 +215,10 @@ def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
     )
 
 
-def _told(error: Exception, out: Path) -> PatcherError:
-    """Any error as a person reads it; the traceback where it was asked for."""
+def _as_patcher_error(error: Exception, out: Path) -> PatcherError:
+    """Any error as a PatcherError; logs the traceback if it was asked for."""
     if os.environ.get("HF_DEBUG"):
-        traceback.print_exception(error)
+        logger.warning("%s", "".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, PatcherError):
         return error
     if isinstance(error, OSError):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from patcher.codec import json_field, json_text, to_json
+from patcher.codec import document, json_field, json_text, to_json
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
@@ -151,7 +151,7 @@ def _record(model: PatchedModel) -> bytes:
 def _report(model: PatchedModel, report: Report, record: bytes) -> bytes:
     if model.source.path is None:
         return (model.folder / REPORT).read_bytes()
-    return json_text(_public(model, report, record).as_json()).encode()
+    return json_text(document(_public(model, report, record))).encode()
 
 
 def _drawn(model: PatchedModel, report: Report, record: bytes) -> dict[str, bytes]:

@@ -1,9 +1,10 @@
-"""Runs model code in a child process: no token, no network, caches of its own, and a time limit."""
+"""Runs model code in a child process with no token, no network, its own caches, and a time limit."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import stat
@@ -11,24 +12,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn, Protocol
+from typing import TypeVar
 
-from patcher.constants import VERIFY_TIMEOUT
+from patcher.codec import Unreadable, read_json, to_json
 from patcher.errors import VerificationError
 from patcher.printable import printable
+from patcher.sandbox.access import PRIVATE, private_paths
 from patcher.sandbox.hook import COMPILER, NOTE, REFUSED
-from patcher.sandbox.places import PRIVATE, caller_places
-from patcher.sandbox.process import hurry, leave, settle
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
-TIMEOUT = VERIFY_TIMEOUT
 
-_FLASH = " On a GPU flash-attn does, which Linux 6.2 can hold; --device cpu goes without."
+_FLASH = " On a GPU, flash-attn does. Linux 6.2 or newer can sandbox it; --device cpu does not need it."
 
-# What a child gets of the caller's environment; everything else, tokens above all, stays behind.
+# What a child inherits of the caller's environment: nothing else, and no token.
 _PASSED_ON = {
     "CUDA_VISIBLE_DEVICES",
     "LANG",
@@ -41,98 +43,62 @@ _PASSED_ON = {
 }
 
 
-class Process(Protocol):
-    """What the guard needs of a child process, a part of subprocess.Popen."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def stdin(self) -> IO[bytes] | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-
-# What starts a child: module, device and scratch folder.
-Start = Callable[[str, str, Path], Process]
-
-
 @dataclass(frozen=True)
 class Child:
-    """A process that has begun to import its libraries and waits for its request. Nothing of a model runs before."""
+    """A process that imports its libraries and waits for its request. It runs nothing of a model before that."""
 
     module: str
     device: str
     scratch: Path
-    process: Process
+    process: subprocess.Popen[bytes]
 
     @property
     def request(self) -> Path:
+        """Where the child reads its request."""
         return self.scratch / "request.json"
 
     @property
     def answer(self) -> Path:
+        """Where the child writes its answer."""
         return self.scratch / "answer.json"
 
     @property
     def log(self) -> Path:
+        """What the child printed."""
         return self.scratch / "log.txt"
 
 
-def popen(module: str, device: str, scratch: Path) -> Process:
-    """Start `python -m module REQUEST ANSWER` in a session and an environment of its own."""
-    command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
-    with (scratch / "log.txt").open("wb") as talk:
-        return subprocess.Popen(
-            command,
-            env=environment(scratch, device),
-            cwd=scratch,
-            stdin=subprocess.PIPE,
-            stdout=talk,
-            stderr=talk,
-            start_new_session=True,
-        )
-
-
 @contextlib.contextmanager
-def started(module: str, device: str, start: Start = popen) -> Iterator[Child]:
+def started(module: str, device: str) -> Iterator[Child]:
     """Start `python -m module REQUEST ANSWER` in the guard, in a temporary folder of its own.
 
-    Its imports take seconds, in which the caller can do its own work. It is ended with all that it started, and its
-    folder is removed, when the caller is done.
+    Its imports take seconds, during which the caller can work. When the caller is done, the child and everything that
+    it started are ended and its folder is removed.
     """
     with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        child = Child(module, device, Path(name), start(module, device, Path(name)))
+        child = _start(module, device, Path(name))
         try:
             yield child
         finally:
             _stop(child.process)
 
 
-def run_child(
-    module: str, request: Mapping[str, Any], scratch: Path, device: str, timeout: float, start: Start = popen
-) -> dict[str, Any]:
-    """Run `python -m module REQUEST ANSWER` in the guard and return the answer, a JSON object.
+def run_child(module: str, request: object, answer: type[T], scratch: Path, device: str, timeout: float) -> T:
+    """Run `python -m module REQUEST ANSWER` in the guard and return its answer.
 
-    `scratch` is an empty folder for the child's home, caches and temporary files; `timeout` is in seconds.
-    Raises VerificationError where the child fails, gives no answer or takes too long.
+    `request` and `answer` are what `patcher.codec` writes and reads; `scratch` is an existing folder for the child's
+    home, caches and temporary files; `timeout` is in seconds.
+    Raises VerificationError if the child fails, takes too long, or gives an answer that can't be read.
     """
-    (scratch / "request.json").write_text(json.dumps(request), "utf-8")
-    return _answer(Child(module, device, scratch, start(module, device, scratch)), timeout, lambda: None)
+    return ask(_start(module, device, scratch), request, answer, timeout)
 
 
-def ask(
-    child: Child, request: Mapping[str, Any], timeout: float, watch: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+def ask(child: Child, request: object, answer: type[T], timeout: float, watch: Callable[[], None] = lambda: None) -> T:
     """Give a waiting child its request and return its answer; the time limit, in seconds, counts from here.
 
-    `watch` is called some times in a second meanwhile. Raises VerificationError as `run_child` does.
+    `watch` is called several times a second meanwhile. Raises VerificationError as `run_child` does.
     """
-    child.request.write_text(json.dumps(request), "utf-8")
-    return _answer(child, timeout, watch)
-
-
-def _answer(child: Child, timeout: float, watch: Callable[[], None]) -> dict[str, Any]:
+    child.request.write_text(json.dumps(to_json(request)), "utf-8")
     try:
         assert child.process.stdin is not None
         child.process.stdin.close()  # the end of its input is what the child waits for
@@ -140,7 +106,7 @@ def _answer(child: Child, timeout: float, watch: Callable[[], None]) -> dict[str
     except subprocess.TimeoutExpired as error:
         raise VerificationError(
             f"The model did not finish within {timeout:.0f} seconds and was stopped.",
-            "Give it longer with --timeout, or use a device that is faster.",
+            "Increase the limit with --timeout, or use a faster device.",
         ) from error
     finally:
         _stop(child.process)
@@ -148,64 +114,61 @@ def _answer(child: Child, timeout: float, watch: Callable[[], None]) -> dict[str
         what = left_behind(child.scratch / NOTE, 500) or "do what is not allowed"
         raise VerificationError(
             f"The model's code tried to {what}; it was stopped.",
-            "Nothing in a model needs that. Read its code with `patcher plan` before you run it anywhere."
+            "No model needs that. Read its code with `patcher plan` before you run it anywhere."
             + (_FLASH if what.startswith(COMPILER) else ""),
         )
-    if code == 0 and child.answer.exists():
-        return _read(child.answer)
+    if code != 0 or not child.answer.exists():
+        raise _failed(child, code)
+    try:
+        return read_json(answer, left_behind(child.answer, MAX_ANSWER))
+    except Unreadable as error:  # the child ran in the same process as the model's code: it may be anything
+        raise VerificationError(
+            f"The child's answer can't be read: {printable(str(error))[:300]}",
+            "Run the same command again; HF_DEBUG=1 shows more.",
+        ) from error
+
+
+def _start(module: str, device: str, scratch: Path) -> Child:
+    """Start `python -m module REQUEST ANSWER` in a session and an environment of its own."""
+    command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
+    with (scratch / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env=environment(scratch, device),
+            cwd=scratch,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    return Child(module, device, scratch, process)
+
+
+def _failed(child: Child, code: int) -> VerificationError:
     lines = [line for line in left_behind(child.log, MAX_LOG).splitlines() if line.strip()]
     if os.environ.get("HF_DEBUG"):
-        print(printable("\n".join(lines)), file=sys.stderr)
+        logger.warning("%s", printable("\n".join(lines)))
     reason = lines[-1] if lines else f"it ended with code {code}"
     if code == -signal.SIGKILL:
-        reason = "the system ended it, most likely for want of memory"
-    raise VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows everything that it said.")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The child's answer, which may be anything: the child ran in the same process as the model's code."""
-    try:
-        answer = json.loads(left_behind(path, MAX_ANSWER))
-        if isinstance(answer, dict):
-            return answer
-    except (ValueError, RecursionError):
-        pass
-    raise VerificationError("The verification gave no answer that can be read.", "Run it again; HF_DEBUG=1 shows more.")
+        reason = "the system ended it, most likely out of memory"
+    return VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows its whole output.")
 
 
 def left_behind(path: Path, limit: int) -> str:
-    """The last `limit` bytes of a file that a child wrote; nothing where it put a link or a pipe in its place."""
+    """The last `limit` bytes of a file that a child wrote; empty if it put a link or a pipe there."""
     try:
-        place = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return ""
-    with open(place, "rb") as file:
-        about = os.fstat(place)
-        if not stat.S_ISREG(about.st_mode):
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return ""
-        file.seek(max(0, about.st_size - limit))
+        file.seek(max(0, status.st_size - limit))
         return file.read(limit).decode("utf-8", "replace")
 
 
-def await_request(asked: str) -> dict[str, Any]:
-    """In the child, its libraries imported: wait for the request. Leaves where the parent went away without one."""
-    settle()
-    sys.stdin.buffer.read()
-    path = Path(asked)
-    if not path.is_file():
-        raise SystemExit(0)
-    request: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return request
-
-
-def run_main(main: Callable[[str, str], None]) -> NoReturn:
-    """In the child: import, wait, answer, and end as soon as the answer is on the disk, for the parent waits for it."""
-    hurry()
-    main(sys.argv[1], sys.argv[2])
-    leave(0, tidy=False)
-
-
-def _wait(process: Process, timeout: float, watch: Callable[[], None]) -> int:
+def _wait(process: subprocess.Popen[bytes], timeout: float, watch: Callable[[], None]) -> int:
     """The exit code. Raises subprocess.TimeoutExpired."""
     deadline = time.monotonic() + timeout
     while True:
@@ -219,7 +182,7 @@ def _wait(process: Process, timeout: float, watch: Callable[[], None]) -> int:
 
 
 def environment(scratch: Path, device: str) -> dict[str, str]:
-    """The environment of a child: what it needs of the caller's, its own home and caches, and no token."""
+    """The environment variables of a child: its own home and caches, and no token."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     if device == "cpu":
         passed["CUDA_VISIBLE_DEVICES"] = ""  # this family asks torch.cuda.is_available(), not the tensor's device
@@ -230,7 +193,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TMPDIR": str(scratch),
         "TEMP": str(scratch),
         "TMP": str(scratch),
-        PRIVATE: caller_places(),
+        PRIVATE: private_paths(),
         "HF_HOME": str(scratch / "hf"),
         "HF_MODULES_CACHE": str(scratch / "modules"),
         "HF_HUB_OFFLINE": "1",
@@ -240,8 +203,8 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
-        # glibc gives the memory of a freed batch of logits back at once, and keeps that of small tensors for the next
-        # (see hardware.keep_freed, which knows what is small).
+        # glibc returns the memory of a freed batch of logits at once and keeps that of small tensors for reuse
+        # (see hardware.tune_malloc, which knows the sizes).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
         "PYTHONPATH": here,
@@ -251,8 +214,8 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     }
 
 
-def _stop(child: Process) -> None:
-    """End the child and whatever it started in its session, also when it ended by itself."""
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started in its session, even if it ended by itself."""
     if child.stdin is not None:
         child.stdin.close()
     with contextlib.suppress(ProcessLookupError):

@@ -1,7 +1,7 @@
-"""Ends the child at the first thing that model code has no business doing, and says what it was.
+"""Ends the child at the first action that no model needs, and reports what it was.
 
-Python tells an audit hook of such acts before they happen (PEP 578), and the hook can't be taken out again. It sees
-what Python code does, not what compiled code does: where the kernel can forbid more, `kernel.py` asks it to.
+Python calls an audit hook before such actions (PEP 578), and a hook can't be removed. It sees what Python code does,
+not what compiled code does: `kernel.py` restricts that as far as the kernel can.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from patcher.sandbox.kernel import FILE_SIZE, lock
-from patcher.sandbox.places import Places, child_places
+from patcher.sandbox.access import AccessPolicy, child_policy
+from patcher.sandbox.kernel import FILE_SIZE, restrict_kernel
 
 REFUSED = 77  # exit code of a child that was ended here
-NOTE = "refused.txt"  # what it was, in the scratch folder
+NOTE = "refused.txt"  # what the child tried, in the scratch folder
 COMPILER = "start a compiler"
 
-# What models of this family import, or the loaders do on their way: some start processes or look for system libraries
-# when they are imported, which is nothing that the model did.
+# What models of this family or their loaders import. Some of these start processes or look for system libraries when
+# they are imported, which is not the model's doing.
 LIBRARIES = ("flash_attn", "requests", "transformers.modeling_utils", "transformers.initialization")
 
 _NETWORK = {
@@ -53,9 +53,9 @@ _PROCESSES = {
     "_winapi.CreateProcess",
 }
 _STARTS_ONE = {"subprocess.Popen", "os.posix_spawn"}
-# What Triton starts to compile a kernel and its launcher: a C compiler, NVIDIA's assembler, the list of libraries.
+# What Triton runs to compile a kernel and its launcher: a C compiler, NVIDIA's assembler, the list of libraries.
 _COMPILER = re.compile(r"(.+-)?(cc|gcc|c\+\+|g\+\+|clang|clang\+\+)(-[\d.]+)?|ptxas(-\w+)?|ldconfig")
-# What reaches past Python: compiled code of its own choice, raw memory, and this hook's own frames.
+# What bypasses Python: arbitrary compiled code, raw memory, and the frames of this hook.
 _NATIVE = {
     "ctypes.dlopen",
     "ctypes.dlsym/handle",
@@ -91,33 +91,34 @@ _LISTS = {"os.listdir", "os.scandir"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def confine(
+def confine_process(
     scratch: Path,
-    given: Iterable[str],
+    readable: Iterable[str],
     libraries: Iterable[str] = LIBRARIES,
     file_size: int | None = FILE_SIZE,
+    *,
     compilers: bool = False,
 ) -> None:
-    """From here on let this process run no other, reach no network, and touch only what it was given.
+    """Put this process into the sandbox: no other process, no network, no files but those it needs.
 
-    `scratch` is the folder it may write in, `given` are files and folders it has to read. `libraries` are imported
-    first, where they are installed; `file_size` is what one file may grow to, in bytes. `compilers` lets it start what
-    compiles kernels for a GPU, where the kernel of the system holds these programs as it holds this process. To be
-    called before any model code runs.
+    It may write in the `scratch` folder and read the files and folders in `readable`. `libraries` are imported first,
+    if they are installed; `file_size` is the largest size of a written file in bytes. `compilers` lets it start what
+    compiles kernels for a GPU, if the system's kernel restricts these programs too. To be called before any model code
+    runs.
     """
     for name in libraries:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    places = child_places(scratch, given)
-    compilers = lock(places, file_size, compilers)
-    _shut_back_doors(compilers)
-    sys.addaudithook(_make_hook(places, scratch, compilers))
+    policy = child_policy(scratch, readable)
+    compilers = restrict_kernel(policy, file_size, programs=compilers)
+    _disable_fork_exec(compilers=compilers)
+    sys.addaudithook(_make_hook(policy, scratch, compilers=compilers))
 
 
-def _make_hook(places: Places, scratch: Path, compilers: bool) -> Callable[[str, tuple[Any, ...]], None]:
-    """The hook. What it needs is bound here, where model code can't put something else in its place by name."""
+def _make_hook(policy: AccessPolicy, scratch: Path, *, compilers: bool) -> Callable[[str, tuple[Any, ...]], None]:
+    """The hook. What it calls is bound here, so that model code can't replace it by name."""
     note = os.open(scratch / NOTE, os.O_WRONLY | os.O_CREAT, 0o600)
-    write, leave, real, own = os.write, os._exit, os.path.realpath, os.getpid()
+    write, exit_process, real, own = os.write, os._exit, os.path.realpath, os.getpid()
     starts_one, is_compiler = frozenset(_STARTS_ONE), _compiler_test()
     local = {int(getattr(socket, name)) for name in ("AF_UNIX", "AF_NETLINK") if hasattr(socket, name)}
     forbidden = {
@@ -130,10 +131,10 @@ def _make_hook(places: Places, scratch: Path, compilers: bool) -> Callable[[str,
         try:
             write(note, f"{what} ({on!s:.200})".encode("utf-8", "replace"))
         finally:
-            leave(REFUSED)
+            exit_process(REFUSED)
 
     def resolve(path: Any) -> str | None:
-        if path is None or isinstance(path, int):  # an open file: judged when it was opened
+        if path is None or isinstance(path, int):  # an open file: checked when it was opened
             return None
         return real(os.fsdecode(path))
 
@@ -144,29 +145,29 @@ def _make_hook(places: Places, scratch: Path, compilers: bool) -> Callable[[str,
                 refuse(COMPILER if compiler else forbidden[event], f"{event}: {_shown(arguments)}")
         elif event == "open":
             path, mode, flags = arguments
-            place = resolve(path)
-            if place is None:
+            target = resolve(path)
+            if target is None:
                 return
             if (flags or 0) & _WRITES or (isinstance(mode, str) and set(mode) & set("wax+")):
-                if not places.may_write(place):
-                    refuse("write outside its own folder", place)
-            elif not places.may_read(place):
-                refuse("read what is private", place)
+                if not policy.may_write(target):
+                    refuse("write outside its own folder", target)
+            elif not policy.may_read(target):
+                refuse("read what is private", target)
         elif event in _CHANGES:
             for path in arguments[: _CHANGES[event]]:
-                place = resolve(path)
-                if place is not None and not places.may_write(place):
-                    refuse("write outside its own folder", f"{event}: {place}")
+                target = resolve(path)
+                if target is not None and not policy.may_write(target):
+                    refuse("write outside its own folder", f"{event}: {target}")
         elif event in _LISTS:
-            place = resolve(arguments[0])
-            if place is not None and not places.may_read(place):
-                refuse("read what is private", place)
+            target = resolve(arguments[0])
+            if target is not None and not policy.may_read(target):
+                refuse("read what is private", target)
         elif event == "sqlite3.connect":
-            place = resolve(arguments[0])
-            if place is not None and arguments[0] != ":memory:" and not places.may_write(place):
-                refuse("write outside its own folder", place)
+            target = resolve(arguments[0])
+            if target is not None and arguments[0] != ":memory:" and not policy.may_write(target):
+                refuse("write outside its own folder", target)
         elif event == "ctypes.dlsym" and not str(arguments[1]).startswith(("Py", "_Py")):
-            refuse("reach past Python", f"{event}: {arguments[1]}")  # torch and others ask Python's own names of it
+            refuse("reach past Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
         elif event == "socket.__new__" and arguments[1] not in local:
             refuse("use the network", f"{event}: {arguments[1]!r}")
         elif event in {"os.kill", "os.killpg"} and arguments[0] != own:
@@ -176,7 +177,7 @@ def _make_hook(places: Places, scratch: Path, compilers: bool) -> Callable[[str,
 
 
 def _shown(arguments: tuple[Any, ...]) -> str:
-    """The first argument that says something to a person: a command, an address, a library."""
+    """The first argument that a person understands: a command, an address, a library."""
     plain = [
         item for item in arguments if isinstance(item, (str, bytes, int, tuple, list)) and not isinstance(item, bool)
     ]
@@ -184,7 +185,7 @@ def _shown(arguments: tuple[Any, ...]) -> str:
 
 
 def _compiler_test() -> Callable[[Any], bool]:
-    """What tells a compiler by its name, with nothing in it that model code can reach by name."""
+    """Recognizes a compiler by its file name; holds nothing that model code can replace by name."""
     matches, last_part, decode = _COMPILER.fullmatch, os.path.basename, os.fsdecode
 
     def is_compiler(program: Any) -> bool:
@@ -193,9 +194,9 @@ def _compiler_test() -> Callable[[Any], bool]:
     return is_compiler
 
 
-def _shut_back_doors(compilers: bool) -> None:
-    """Python's own ways to start a process without an audit event."""
-    import multiprocessing.util  # noqa: F401 - bound before, so that it is this module which is changed
+def _disable_fork_exec(*, compilers: bool) -> None:
+    """Replace the functions of Python that start a process without an audit event."""
+    import multiprocessing.util  # noqa: F401 - it binds the module that is changed here
     import subprocess
 
     is_compiler = _compiler_test()
@@ -204,7 +205,7 @@ def _shut_back_doors(compilers: bool) -> None:
         sys.audit("subprocess.Popen", arguments[0] if arguments else "")
 
     def only_compilers(start: Callable[..., Any]) -> Callable[..., Any]:
-        """Holds on to the way itself, which code that looks for it will find: here the kernel is what holds."""
+        """Model code can find `start` in here; the kernel restricts what it starts."""
 
         def start_one(*arguments: Any) -> Any:
             return start(*arguments) if all(map(is_compiler, arguments[1])) else refuse(*arguments)

@@ -1,6 +1,6 @@
-"""Asks the Linux kernel to hold this process where compiled code can't be seen from Python: Landlock and seccomp.
+"""Restricts this process by the Linux kernel, compiled code included: Landlock and seccomp.
 
-Both need no rights and can't be taken back. Where the kernel is older, or is not Linux, that part is left out.
+Both need no privileges and can't be undone. What an older kernel or another system does not offer is skipped.
 https://docs.kernel.org/userspace-api/landlock.html, https://docs.kernel.org/userspace-api/seccomp_filter.html
 """
 
@@ -13,21 +13,21 @@ import platform
 import struct
 import sys
 
-from patcher.sandbox.places import Places
+from patcher.sandbox.access import AccessPolicy
 
-FILE_SIZE = 1 << 28  # bytes that one file may grow to
+FILE_SIZE = 1 << 28  # largest size of a written file in bytes
 
-# Landlock: rights that a rule may allow, by the version of the interface that brought them.
-# Of those to write, all are handled and none allowed that make devices, pipes, sockets and links.
+# Landlock: rights that a rule may allow, by the interface version that introduced them. All rights to write are
+# handled; those that make devices, pipes, sockets and links are never allowed.
 _READ, _WRITE, _MAKE_ODD = 0b1100, 0b0001_1111_1111_0010, 0b0001_1110_0100_0000
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-_FILE_RIGHTS = 0b0110 | _TRUNCATE  # what a rule about a file, not a folder, may name
+_FILE_RIGHTS = 0b0110 | _TRUNCATE  # what a rule about a file may name
 _NO_NEW_PRIVS, _SECCOMP_FILTER, _TSYNC = 38, 1, 1
 
 _STARTS = {"fork", "vfork", "execve"}
 _ALLOW, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
-# arch: audit name, seccomp(2), landlock_create_ruleset(2), then system calls to refuse. Those of io_uring and bpf are
-# there because they are ways around the others; keys because a kernel keyring holds secrets too.
+# Per architecture: its audit number, the number of seccomp(2), system calls to refuse, and calls to refuse by their
+# first argument. io_uring and bpf could bypass the other rules; a kernel keyring holds secrets.
 _REFUSED = {
     "x86_64": (
         0xC000003E,
@@ -56,11 +56,11 @@ _REFUSED = {
 }  # fmt: skip
 
 
-def lock(places: Places, file_size: int | None = FILE_SIZE, programs: bool = False) -> bool:
-    """Hold this process as far as its kernel can: files by Landlock, calls by seccomp, the size of what it writes.
+def restrict_kernel(policy: AccessPolicy, file_size: int | None = FILE_SIZE, *, programs: bool = False) -> bool:
+    """Restrict this process as far as its kernel can: files by Landlock, calls by seccomp, the size of written files.
 
-    With `programs` it may start others, where the kernel holds them as well: what Landlock and seccomp refuse to this
-    process, they refuse to all that is started. Says whether it may.
+    With `programs` it may start other programs, but only if the kernel restricts these too: they inherit the rules of
+    Landlock and seccomp. Returns whether it may.
     """
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
@@ -73,12 +73,11 @@ def lock(places: Places, file_size: int | None = FILE_SIZE, programs: bool = Fal
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
-    held = _restrict_files(libc, places)
-    programs = programs and held
-    return _restrict_calls(libc, programs) and programs
+    programs = _restrict_files(libc, policy) and programs
+    return _restrict_calls(libc, programs=programs) and programs
 
 
-def _restrict_files(libc: ctypes.CDLL, places: Places) -> bool:
+def _restrict_files(libc: ctypes.CDLL, policy: AccessPolicy) -> bool:
     version = libc.syscall(444, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
@@ -91,9 +90,9 @@ def _restrict_files(libc: ctypes.CDLL, places: Places) -> bool:
     if rules < 0:
         return False
     try:
-        for path in (*places.open_roots(), *places.readable):
+        for path in (*policy.public_roots(), *policy.readable):
             _allow(libc, rules, path, _READ)
-        for path in places.writable:
+        for path in policy.writable:
             _allow(libc, rules, path, _READ | write & ~_MAKE_ODD)
         return bool(libc.syscall(446, rules, 0) == 0) and complete
     finally:
@@ -101,19 +100,19 @@ def _restrict_files(libc: ctypes.CDLL, places: Places) -> bool:
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
-    with contextlib.suppress(OSError):  # what isn't there needs no rule
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # what does not exist needs no rule
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             rights = rights if os.path.isdir(path) else rights & _FILE_RIGHTS
-            libc.syscall(445, rules, 1, struct.pack("=Qi", rights, place), 0)
+            libc.syscall(445, rules, 1, struct.pack("=Qi", rights, descriptor), 0)
         finally:
-            os.close(place)
+            os.close(descriptor)
 
 
-def _restrict_calls(libc: ctypes.CDLL, programs: bool) -> bool:
-    """A filter in the kernel's own little language, for every thread: refuse the calls above, allow the others.
+def _restrict_calls(libc: ctypes.CDLL, *, programs: bool) -> bool:
+    """Install a seccomp filter for every thread: it refuses the calls above and allows the others.
 
-    With `programs` those that start one are among the others.
+    With `programs`, calls that start a program are allowed.
     """
     if platform.machine() not in _REFUSED:
         return False
@@ -130,19 +129,19 @@ def _restrict_calls(libc: ctypes.CDLL, programs: bool) -> bool:
         return struct.pack("HBBI", 0x06, 0, 0, value)
 
     def unless(call: int, *conditions: bytes) -> list[bytes]:
-        """Refuse a call unless one of the conditions on its first argument jumps behind the refusal."""
+        """Refuse a call unless one of the conditions on its first argument jumps past the refusal."""
         return [skip(equal, call, 0, len(conditions) + 3), load(16), *conditions, refuse, number]
 
     equal, at_least, some_bit = 0x10, 0x30, 0x40
     number, refuse = load(0), answer(_EPERM)
-    # Other interfaces of the same processor (32 bit, x32) have numbers of their own.
+    # Other interfaces of the same processor (32 bit, x32) number their calls differently.
     program = [load(4), skip(equal, arch, 1, 0), refuse, number, skip(at_least, 0x40000000, 0, 1), refuse]
     for call in refused.values():
         program += [skip(equal, call, 0, 1), refuse]
-    # The flags of clone3 can't be seen here; told that there is none, glibc falls back to clone.
+    # A filter can't see the flags of clone3; glibc falls back to clone if it is not implemented.
     program += [skip(equal, judged["clone3"], 0, 1), answer(_ENOSYS)]
-    # New threads but no processes, or these, but none that is root in a world of its own; sockets of the local kinds
-    # only (without connect), signals to itself only.
+    # New threads but no processes, or processes but no new namespaces; only local sockets (without connect); signals
+    # only to itself.
     thread, namespaces = skip(some_bit, 0x10000, 1, 0), skip(some_bit, 0x7E020000, 0, 1)
     program += unless(judged["clone"], namespaces if programs else thread)
     program += unless(judged["socket"], skip(equal, 1, 2, 0), skip(equal, 16, 1, 0))

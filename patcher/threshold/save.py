@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from patcher import __version__
-from patcher.codec import json_text
+from patcher.codec import document, json_text
 from patcher.constants import CARD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
@@ -67,7 +67,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
         record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}}
-        (stage / RECORD).write_text(json_text({**record, "report": report.as_json()}), "utf-8")
+        (stage / RECORD).write_text(json_text({**record, "report": document(report)}), "utf-8")
     return out
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from patcher.codec import json_field
+from patcher.threshold.messages import Ranking, ThresholdFigures
 
 TOP = 10
 # Rankings count as preserved from here on: half of the top 10 lists are identical, and on average at most one pair of
@@ -21,19 +21,6 @@ GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """One query at one threshold.
-
-    `top`: ids of the best ten documents, best first, equal scores by id, those that score 0 left out. `leaders`: the
-    documents that share the best score. `scores`: what the ten best documents *without* a threshold score now.
-    """
-
-    top: tuple[str, ...]
-    leaders: tuple[str, ...]
-    scores: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Row:
     """One threshold: embedding sparsity (means over texts) and its effect on the rankings.
 
@@ -42,6 +29,8 @@ class Row:
     the same list, `tau` Kendall's tau-b between the scores of the old top 10 before and after (mean and least).
     `ndcg` and `mrr` are nDCG@10 and MRR@10 of the library's own evaluator.
     """
+
+    json_properties = ("kendall_tau",)
 
     threshold: float
     query_sparsity: float = json_field(key="query_embedding_sparsity")
@@ -56,8 +45,6 @@ class Row:
     ndcg: float | None = json_field(key="ndcg@10")
     mrr: float | None = json_field(key="mrr@10")
 
-    json_properties = ("kendall_tau",)
-
     @property
     def kendall_tau(self) -> dict[str, float]:
         """Mean and minimum of tau, as in JSON."""
@@ -70,13 +57,10 @@ def grid(threshold: float, *, sweep: bool) -> tuple[float, ...]:
 
 
 def rows(
-    measured: Sequence[Mapping[str, Any]], queries: Sequence[str], relevant: Mapping[str, Sequence[str]]
+    measured: Sequence[ThresholdFigures], queries: Sequence[str], relevant: Mapping[str, Sequence[str]]
 ) -> tuple[Row, ...]:
     """The rows of what the child measured; the first one is threshold 0, the reference."""
-    found = [[Ranking(*(tuple(part) for part in one)) for one in entry["rankings"]] for entry in measured]
-    return tuple(
-        _row(entry, rankings, found[0], queries, relevant) for entry, rankings in zip(measured, found, strict=True)
-    )
+    return tuple(_row(one, measured[0].rankings, queries, relevant) for one in measured)
 
 
 def kept(row: Row, reference: Row) -> bool:
@@ -134,28 +118,28 @@ def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
 
 
 def _row(
-    entry: Mapping[str, Any],
-    rankings: Sequence[Ranking],
+    figures: ThresholdFigures,
     reference: Sequence[Ranking],
     queries: Sequence[str],
     relevant: Mapping[str, Sequence[str]],
 ) -> Row:
+    rankings = figures.rankings
     taus = [kendall_tau(old.scores, new.scores) for old, new in zip(reference, rankings, strict=True)]
     right = [_right(query, one, relevant) for query, one in zip(queries, rankings, strict=True)]
     was_right = [_right(query, one, relevant) for query, one in zip(queries, reference, strict=True)]
     return Row(
-        threshold=entry["threshold"],
-        query_sparsity=entry["query"]["sparsity_ratio"],
-        query_active_dims=entry["query"]["active_dims"],
-        document_sparsity=entry["document"]["sparsity_ratio"],
-        document_active_dims=entry["document"]["active_dims"],
+        threshold=figures.threshold,
+        query_sparsity=figures.query.sparsity_ratio,
+        query_active_dims=figures.query.active_dims,
+        document_sparsity=figures.document.sparsity_ratio,
+        document_active_dims=figures.document.active_dims,
         right_first=sum(right) if relevant else None,
         lost=sum(was and not now for was, now in zip(was_right, right, strict=True)) if relevant else None,
         exact=sum(old.top == new.top for old, new in zip(reference, rankings, strict=True)) / len(queries),
         tau=sum(taus) / len(taus),
         tau_min=math.nan if any(math.isnan(tau) for tau in taus) else min(taus),
-        ndcg=entry["ndcg"],
-        mrr=entry["mrr"],
+        ndcg=figures.ndcg,
+        mrr=figures.mrr,
     )
 
 

@@ -5,127 +5,117 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.patching.record import PatchedModel
-from patcher.verify.report import Check, DeviceReport, Report
+from patcher.verify.disagreement import judge_agreement
+from patcher.verify.messages import Measured, PairMeasured
+from patcher.verify.report import Check, DeviceReport, Disagreement, Report
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the child process measured; counts unless said otherwise.
+class Judge:
+    """Turns values into checks. If the model did not run, or its values prove nothing, every check fails.
 
-    `cap_error` is max |base - scale * kind((patched + shift) / temperature)|, `before` and `after` are the figures of
-    the report. A position is real when it is neither padding nor the synthetic first row. `head_dtype`,
-    `coarsest_dtype` and `roundings` are those of `hardware.Precision`; `disagreement` is the largest difference to the
-    first device's logits and the number of texts that it was taken over.
+    `failure` is the error of the model's code; `invalid` says why no value proves anything, followed by the detail of
+    the check if `explain` is set.
     """
 
-    not_finite: int
-    positions: int
-    tensors: int
-    tensors_changed: tuple[str, ...]
-    buffers: int
-    buffers_wrong: tuple[str, ...]
-    cap_error: float | None
-    predictions_changed: int
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    sparse_encoder: Mapping[str, Any] | None = None
-    probe_texts: tuple[Mapping[str, Any], ...] = ()
-    head_dtype: str = "float32"
-    coarsest_dtype: str = "float32"
-    roundings: int = 0
-    disagreement: Mapping[str, Any] | None = None
-    rankings_changed: int = 0
-    failure: str | None = None
+    failure: str | None
+    invalid: str | None = None
+    explain: bool = False
+
+    def check(self, name: str, value: float | None, limit: float, detail: str, *, passed: bool) -> Check:
+        """The check of a value. It passes only if the value is finite and the run proves something."""
+        finite = value if value is not None and math.isfinite(value) else None
+        if self.failure is not None:
+            return Check(name, passed=False, value=None, limit=limit, detail=f"the model did not run: {self.failure}")
+        if self.invalid is not None:
+            why = f"{self.invalid}; {detail}" if self.explain else self.invalid
+            return Check(name, passed=False, value=finite, limit=limit, detail=why)
+        return Check(name, passed and finite is not None, finite, limit, detail)
+
+    def none_of(self, name: str, wrong: Sequence[str] | int, detail: str) -> Check:
+        """The check that nothing is wrong: `wrong` counts it, or names it in the detail."""
+        count = wrong if isinstance(wrong, int) else len(wrong)
+        named = detail if isinstance(wrong, int) else with_names(detail, wrong)
+        return self.check(name, count, 0, named, passed=count == 0)
+
+    def loaded(self, measured: Measured, files_changed: Sequence[str]) -> tuple[Check, Check]:
+        """Whether a model was loaded right: `weights_unchanged` and `buffers_rebuilt`."""
+        changed = (*files_changed, *measured.tensors_changed)
+        tensors = f"of {measured.tensors} tensors differ from the source"
+        buffers = f"of {measured.buffers} buffers differ from fresh ones"
+        return (
+            self.none_of("weights_unchanged", changed, tensors),
+            self.none_of("buffers_rebuilt", measured.buffers_wrong, buffers),
+        )
 
 
 def judge(
-    measured: Measured,
+    measured: PairMeasured,
     files_changed: tuple[str, ...] = (),
     min_logit_sparsity: float = MIN_LOGIT_SPARSITY,
     cap_tolerance: float = 0.0,
+    *,
     shifted: bool = False,
 ) -> tuple[Check, ...]:
     """The checks, in the order in which a failure of one explains a failure of the next.
 
     `files_changed` are weight files whose SHA-256 is not that of the source; `cap_tolerance` is that of
-    `tolerances.law_tolerance`; `shifted` logits must keep their order.
+    `tolerances.cap_tolerance`; `shifted` logits have to keep their order.
     """
-    after = measured.after
-    weights = (*files_changed, *measured.tensors_changed)
+    invalid = f"{measured.not_finite} logits are not finite" if measured.not_finite else None
+    by = Judge(measured.failure, invalid or (None if measured.positions else "no position was measured"))
+    negative = measured.patched.negative_fraction if measured.patched else None
+    sparsity = measured.patched.logit_sparsity if measured.patched else None
     checks = [
-        _count("weights_unchanged", weights, f"of {measured.tensors} tensors differ from the source", measured),
-        _count(
-            "buffers_rebuilt", measured.buffers_wrong, f"of {measured.buffers} buffers differ from fresh ones", measured
-        ),
-        _check(
+        *by.loaded(measured, files_changed),
+        by.check(
             "cap_removed_exactly",
             measured.cap_error,
             cap_tolerance,
-            _number(measured.cap_error) <= cap_tolerance,
             f"largest |base - cap(patched)|; at most 5 spacings of {measured.head_dtype} at the cap's scale",
-            measured,
+            passed=_number(measured.cap_error) <= cap_tolerance,
         ),
-        _check(
+        by.none_of(
             "predictions_unchanged",
             measured.predictions_changed,
-            0,
-            measured.predictions_changed == 0,
             f"of {measured.positions} positions predict another token",
-            measured,
         ),
-        _check(
+        by.check(
             "negative_logits",
-            after.get("negative_fraction"),
+            negative,
             0,
-            _number(after.get("negative_fraction")) > 0,
             "share of negative logits; some have to be",
-            measured,
+            passed=_number(negative) > 0,
         ),
-        _check(
+        by.check(
             "relu_sparsity",
-            after.get("logit_sparsity"),
+            sparsity,
             min_logit_sparsity,
-            _number(after.get("logit_sparsity")) > min_logit_sparsity,
             "logit sparsity: share of ReLU(logits) that is zero; has to exceed the limit",
-            measured,
+            passed=_number(sparsity) > min_logit_sparsity,
         ),
     ]
     if shifted:
-        wrong, detail = measured.rankings_changed, f"of {measured.positions} positions rank their best tokens otherwise"
-        checks.append(_check("rankings_kept", wrong, 0, wrong == 0, detail, measured))
+        detail = f"of {measured.positions} positions rank their best tokens otherwise"
+        checks.append(by.none_of("rankings_kept", measured.rankings_changed, detail))
     if measured.sparse_encoder is not None:
         found = measured.sparse_encoder
-        right = found["pooling"] == "SpladePooling" and found["disagreements"] == 0
-        detail = f"texts whose active dims differ from ours; SparseEncoder pools with {found['pooling']}"
-        checks.append(_check("sparse_encoder_agrees", found["disagreements"], 0, right, detail, measured))
+        detail = f"texts whose active dims differ from ours; SparseEncoder pools with {found.pooling}"
+        agrees = found.pooling == "SpladePooling" and found.disagreements == 0
+        checks.append(by.check("sparse_encoder_agrees", found.disagreements, 0, detail, passed=agrees))
     return tuple(checks)
 
 
-def judge_agreement(found: Mapping[str, Any]) -> Check:
-    """The check `devices_agree` on the disagreement of a report (see `tolerances.device_tolerance`)."""
-    detail = (
-        f"largest difference of a logit between {' and '.join(found['between'])}, over {found['texts']} texts; at most "
-        f"eps / 2 of {found['dtype']} * sqrt({found['roundings']} roundings) * {found['largest_logit']:.4g}, the "
-        "largest logit"
-    )
-    value, limit = found["largest"], found["tolerance"]
-    if value is None:
-        return Check("devices_agree", False, None, limit, "the logits could not be compared")
-    return Check("devices_agree", bool(value <= limit and found["texts"]), value, limit, detail)
-
-
-def put_together(
+def build_report(
     model: PatchedModel,
     devices: Sequence[DeviceReport],
-    disagreement: Mapping[str, Any] | None,
+    disagreement: Disagreement | None,
     files: Mapping[str, str],
     texts: int,
-    probe_texts: Sequence[Mapping[str, Any]] = (),
+    probe_texts: Sequence[Mapping[str, object]] = (),
 ) -> Report:
     """The report of what ran on one device or several, with the checks that are about all of them."""
     first = devices[0]
@@ -137,8 +127,8 @@ def put_together(
             *([judge_agreement(disagreement)] if disagreement else []),
             *weights_converted(model, files),
         ),
-        before=first.before,
-        after=first.after,
+        base=first.base,
+        patched=first.patched,
         files=files,
         texts=texts,
         sparse_encoder=first.sparse_encoder,
@@ -148,8 +138,13 @@ def put_together(
     )
 
 
+def changed_files(model: PatchedModel, files: Mapping[str, str]) -> tuple[str, ...]:
+    """The weight files that do not hold what the source holds; `files` are the SHA-256 of the folder's files now."""
+    return tuple(file.path for file in model.weights if files.get(file.path) != file.carried)
+
+
 def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Check, ...]:
-    """One check where weights were pickled in the source: what was read back after the conversion is still here.
+    """One check if weights were pickled in the source: the files are those that were read back after the conversion.
 
     `files` are the SHA-256 of the folder's files now.
     """
@@ -158,35 +153,22 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
     records = {file.path: file for file in model.files}
     wrong = [made.path for made in model.converted if files.get(made.path) != records[made.path].after]
     tied = [" = ".join(names) for made in model.converted for names in made.tied]
-    ways = [
+    conversions = [
         f"{made.origin} (SHA-256 {records[made.path].before[:12]}) to {made.path} ({records[made.path].after[:12]})"
         for made in model.converted
     ]
     detail = (
-        f"of {len(ways)} files are not those whose {sum(made.tensors for made in model.converted)} tensors were read "
-        f"back equal: {', '.join(ways[:2])}{', ...' if len(ways) > 2 else ''}"
+        f"of {len(conversions)} files are not those whose {sum(made.tensors for made in model.converted)} tensors were "
+        f"read back equal: {', '.join(conversions[:2])}{', ...' if len(conversions) > 2 else ''}"
         + (f"; tied there and equal here: {', '.join(tied[:3])}" if tied else "")
     )
     return (Check("weights_converted", not wrong, len(wrong), 0, detail),)
 
 
-def _count(name: str, wrong: tuple[str, ...], detail: str, measured: Measured) -> Check:
-    named = f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
-    return _check(name, len(wrong), 0, not wrong, named, measured)
+def with_names(detail: str, wrong: Sequence[str]) -> str:
+    """A detail followed by the first names of what is wrong."""
+    return f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
 
 
-def _check(name: str, value: Any, limit: float, passed: bool, detail: str, measured: Measured) -> Check:
-    if measured.failure is not None:
-        return Check(name, False, None, limit, f"the model did not run: {measured.failure}")
-    if measured.not_finite or measured.positions == 0:
-        why = f"{measured.not_finite} logits are not finite" if measured.not_finite else "no position was measured"
-        return Check(name, False, _finite(value), limit, why)
-    return Check(name, passed and _finite(value) is not None, _finite(value), limit, detail)
-
-
-def _finite(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-def _number(value: Any) -> float:
-    return value if isinstance(value, (int, float)) else math.nan
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,4 +1,4 @@
-"""What a verification found: the checks, the figures before and after, and the exact bytes they are about."""
+"""What a verification found: the checks, the figures of both models, and the exact bytes that they are about."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from patcher.codec import to_json
-from patcher.constants import REPORT, SCHEMA_VERSION
+from patcher.codec import Unreadable, document, from_json, json_field
+from patcher.constants import REPORT
 from patcher.errors import OutputError
 from patcher.patching.staging import write_atomically
 from patcher.source.snapshot import Source
@@ -19,7 +19,7 @@ from patcher.source.snapshot import Source
 
 @dataclass(frozen=True)
 class Check:
-    """One check: `value` was measured, `limit` is what it is held against, `detail` says both in words."""
+    """One check: `value` was measured and compared with `limit`, `detail` explains both."""
 
     name: str
     passed: bool
@@ -27,14 +27,22 @@ class Check:
     limit: float
     detail: str
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "passed": self.passed,
-            "value": self.value,
-            "limit": self.limit,
-            "detail": self.detail,
-        }
+
+@dataclass(frozen=True)
+class Disagreement:
+    """How much the logits of two devices differ at most: `largest`, of which rounding explains `tolerance`.
+
+    `largest` is None where they could not be compared. `between` names the devices; `texts` were compared. `tolerance`
+    follows from the coarser `dtype`, the `roundings` of a forward pass and the `largest_logit`.
+    """
+
+    largest: float | None
+    tolerance: float
+    between: tuple[str, str]
+    texts: int
+    dtype: str
+    roundings: int
+    largest_logit: float
 
 
 @dataclass(frozen=True)
@@ -43,40 +51,33 @@ class DeviceReport:
 
     environment: Mapping[str, Any]
     checks: tuple[Check, ...]
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+    base: Mapping[str, Any] = json_field(key="before")
+    patched: Mapping[str, Any] = json_field(key="after")
     sparse_encoder: Mapping[str, Any] | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "environment": dict(self.environment),
-            "checks": [check.as_json() for check in self.checks],
-            "before": self.before,
-            "after": self.after,
-            "sparse_encoder": self.sparse_encoder,
-        }
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """A verification. `before` and `after` are figures of the capped and of the patched model (see `Figures`).
+    """A verification. `base` and `patched` are the figures of both models (see `messages.LogitFigures`).
 
-    `files` maps each file of the folder to its SHA-256 at the time, so that the report can't be shown for other bytes.
-    `probe_texts` are the first texts with their strongest terms. Where several devices were asked for, the first one
-    stands here, the others in `more_devices`, and `disagreement` says how far their logits lie apart.
+    `files` maps each file of the folder to its SHA-256 at that time, so that the report can't be shown for other bytes.
+    `probe_texts` are the first texts with their strongest terms. With several devices, the first one is described here,
+    the others in `more_devices`, and `disagreement` says how much their logits differ.
     """
+
+    json_properties: ClassVar[tuple[str, ...]] = ("passed", "seal")
 
     source: Source
     environment: Mapping[str, Any]
     checks: tuple[Check, ...]
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    files: Mapping[str, str]
+    base: Mapping[str, Any] = json_field(key="before")
+    patched: Mapping[str, Any] = json_field(key="after")
     texts: int
     sparse_encoder: Mapping[str, Any] | None = None
     probe_texts: tuple[Mapping[str, Any], ...] = ()
     more_devices: tuple[DeviceReport, ...] = ()
-    disagreement: Mapping[str, Any] | None = None
+    disagreement: Disagreement | None = None
+    files: Mapping[str, str]
 
     @property
     def devices(self) -> tuple[Report | DeviceReport, ...]:
@@ -90,7 +91,7 @@ class Report:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that did not pass, on whichever device, each name once."""
+        """The checks that did not pass on some device, each name once."""
         found: dict[str, Check] = {}
         for check in self.all_checks:
             if not check.passed:
@@ -102,34 +103,24 @@ class Report:
         """Whether there are checks and none failed."""
         return bool(self.checks) and not self.failed
 
-    def as_json(self) -> dict[str, Any]:
-        """The report as report.json holds it. `seal` is the SHA-256 of the rest: it shows an edit, not who made it."""
-        body = self._body()
-        return {**body, "seal": seal(body)}
-
-    def _body(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "passed": self.passed,
-            "source": to_json(self.source),
-            "environment": dict(self.environment),
-            "checks": [check.as_json() for check in self.checks],
-            "before": self.before,
-            "after": self.after,
-            "texts": self.texts,
-            "sparse_encoder": self.sparse_encoder,
-            "probe_texts": list(self.probe_texts),
-            "more_devices": [device.as_json() for device in self.more_devices],
-            "disagreement": self.disagreement,
-            "files": dict(self.files),
-        }
+    @property
+    def seal(self) -> str:
+        """SHA-256 of the document without it: it shows an edit, not who made it."""
+        return seal(document(_Unsealed(**{one.name: getattr(self, one.name) for one in fields(self)})))
 
     def write(self, folder: Path) -> None:
         """Write report.json into the folder, atomically."""
-        text = json.dumps(self.as_json(), indent=1, allow_nan=False)
-        # A list of plain values on one line: half the file, and the terms can be read. No string holds a line break.
+        text = json.dumps(document(self), indent=1, allow_nan=False)
+        # A list of plain values on one line halves the file and keeps terms readable. No string holds a line break.
         text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), text)
         write_atomically(folder / REPORT, text + "\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unsealed(Report):
+    """A report whose document has no seal yet."""
+
+    json_properties: ClassVar[tuple[str, ...]] = ("passed",)
 
 
 def seal(body: Mapping[str, Any]) -> str:
@@ -138,37 +129,27 @@ def seal(body: Mapping[str, Any]) -> str:
 
 
 def is_sealed(data: Mapping[str, Any]) -> bool:
-    """Whether nobody edited a report, as read from its file."""
+    """Whether a report, as read from its file, is unedited."""
     return bool(seal({key: value for key, value in data.items() if key != "seal"}) == data.get("seal"))
 
 
+def document_of(report: Report | None) -> dict[str, Any] | None:
+    """The document of a report within another one; None without a report."""
+    return document(report) if report is not None else None
+
+
 def load_report(folder: Path) -> Report | None:
-    """The last report of a patched folder, or None. Raises OutputError where report.json can't be understood."""
+    """The last report of a patched folder, or None. Raises OutputError if report.json can't be read as one."""
     path = folder / REPORT
     if not path.is_file():
         return None
     try:
-        data = json.loads(path.read_text("utf-8"))
-        report = Report(
-            source=Source(**data["source"]),
-            environment=data["environment"],
-            checks=tuple(Check(**check) for check in data["checks"]),
-            before=data["before"],
-            after=data["after"],
-            files=data["files"],
-            texts=data["texts"],
-            sparse_encoder=data.get("sparse_encoder"),
-            probe_texts=tuple(data.get("probe_texts", ())),
-            more_devices=tuple(
-                DeviceReport(**{**device, "checks": tuple(Check(**check) for check in device["checks"])})
-                for device in data.get("more_devices", ())
-            ),
-            disagreement=data.get("disagreement"),
-        )
+        data = json.loads(path.read_bytes())
+        report = from_json(Report, data)
         if report.passed is not data["passed"]:
-            raise ValueError("the verdict contradicts the checks")
+            raise Unreadable("the verdict contradicts the checks")
         if not is_sealed(data):
-            raise ValueError("the report was edited")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Unreadable("the report was edited")
+    except (ValueError, KeyError, RecursionError) as error:
         raise OutputError(f"{path} can't be read as a report.", f"Run `patcher verify {folder}` again.") from error
     return report

@@ -1,33 +1,28 @@
-"""How a folder is to be verified: the settings of a run, and what hears of its progress."""
+"""The settings of a verification, and the type of its progress callback."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from patcher.sandbox.guard import TIMEOUT, Start, popen
-from patcher.verify.checks import MIN_LOGIT_SPARSITY
+from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.verify.report import Report
 from patcher.verify.texts import ProbeText
 
 MAX_TOKENS = 512
-
-
 BATCH_SIZE = 32
+MAX_BATCH_TOKENS = 1024  # with padding; most memory is taken by the logits of a batch
+MAX_KEPT_CAP_BATCH_TOKENS = 2048  # one model has half the logits
 
-
-MAX_BATCH_TOKENS = 1024  # with padding; the logits of a batch are what takes memory
-
-
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]  # device, texts done, texts in all
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How a folder is to be verified. `timeout` is in seconds, for each device.
+    """How to verify a folder. `timeout` is in seconds, for each device.
 
-    The first of `devices` is the one whose figures lead the report; `attention` is a value for transformers'
-    `attn_implementation`; `start` starts the child processes.
+    The figures of the first of `devices` lead the report; `attention` is a value for transformers'
+    `attn_implementation`.
     """
 
     texts: tuple[ProbeText, ...]
@@ -35,15 +30,14 @@ class Verification:
     dtype: str = "float32"
     attention: str | None = None
     min_logit_sparsity: float = MIN_LOGIT_SPARSITY
-    timeout: float = TIMEOUT
+    timeout: float = VERIFY_TIMEOUT
     sparse_encoder: bool = False
     batch_size: int = BATCH_SIZE
-    start: Start = popen
 
     def covers(self, report: Report) -> bool:
-        """Whether a report passed and says what this verification would find out, on whatever device."""
-        limits = [check.limit for check in report.checks if check.name == "relu_sparsity"]
-        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & {check.name for check in report.checks}
+        """Whether a report passed and answers what this verification asks, on whatever device."""
+        limits = [check.limit for check in report.all_checks if check.name == "relu_sparsity"]
+        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & {check.name for check in report.all_checks}
         return (
             report.passed
             and all(limit >= self.min_logit_sparsity for limit in limits)

@@ -1,4 +1,4 @@
-"""How far two computations of the same logits may lie apart: derived from the dtype that they were made in."""
+"""How much two computations of the same logits may differ: derived from the dtype that they were computed in."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def spacing(value: float, dtype: str) -> float:
     return math.ldexp(EPS[dtype], exponent - (2 if fraction == 0.5 else 1))
 
 
-def law_tolerance(scale: float, dtype: str, shift: float = 0.0) -> float:
+def cap_tolerance(scale: float, dtype: str, shift: float = 0.0) -> float:
     """Largest |base - scale * kind((patched + shift) / temperature)| that rounding explains: 5 spacings at `scale`.
 
     No capped logit is larger than `scale`, so a correctly rounded step errs by half a spacing at most. The head takes
     three steps (the quotient, whose error the slope of the sigmoid, at most 1/4, and of tanh, at most 1, passes on; the
-    function itself, one spacing as libraries compute it; the product), and so does the law that it is held against:
-    2 * (1/2 + 1 + 1/2) = 4, and one for a scale that is itself rounded. A shift, taken away and put back, adds two.
+    function itself, one spacing as libraries compute it; the product), and so does the cap that is recomputed:
+    2 * (1/2 + 1 + 1/2) = 4, and one for a scale that is itself rounded. A shift, subtracted and added back, adds two.
     """
     return (7 if shift else 5) * spacing(scale, dtype)
 

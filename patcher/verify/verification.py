@@ -1,72 +1,106 @@
-"""Verifies a patched folder: lays out the base model, runs a child process per device, and judges what comes back."""
+"""Verifies a patched folder: lays out the base model, runs a child process per device, and judges the answers."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
+from patcher.codec import to_json
 from patcher.constants import CARD, CONFIG, DRAWN, REPORT, TOOL
 from patcher.errors import OutputError, VerificationError
 from patcher.patching.record import PatchedModel
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
-from patcher.verify.capped import verify_capped, write_texts
-from patcher.verify.checks import Measured, judge, put_together
-from patcher.verify.devices import refuse_wish
-from patcher.verify.farthest import Ran, farthest
+from patcher.verify import kept_cap
+from patcher.verify.checks import build_report, changed_files, judge
+from patcher.verify.devices import check_available, check_sentence_transformers
+from patcher.verify.disagreement import worst_disagreement
+from patcher.verify.messages import (
+    CapFunction,
+    KeptCapMeasured,
+    LogitFigures,
+    Measured,
+    PairMeasured,
+    PairRequest,
+    Request,
+)
 from patcher.verify.report import DeviceReport, Report
-from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_TOKENS, Progress, Verification
-from patcher.verify.tolerances import law_tolerance
+from patcher.verify.requests import common_fields
+from patcher.verify.settings import MAX_BATCH_TOKENS, Progress, Verification
+from patcher.verify.tolerances import cap_tolerance
 
 CHILD = "patcher.verify.measure.child"
+
+M = TypeVar("M", bound=Measured)
+Prepare = Callable[[PatchedModel, Path, Verification, str, "Path | None"], Request]
 
 
 def verify(
     model: PatchedModel,
-    wanted: Verification,
+    settings: Verification,
     child: Child | None = None,
     progress: Progress = lambda *_: None,
 ) -> Report:
-    """Run the base and the patched model on the texts and judge what comes out. Executes the model's code.
+    """Run the base and the patched model on the texts and judge the result. Executes the model's code.
 
-    The base model is the code as published, with the loading repairs and with the cap. Its weights are those of the
-    source where they are still on this machine, otherwise the folder's own; both are held against the hashes on record.
-    A folder whose cap stays has no such base (see `verify_capped`).
-    `child` is one that waits already; it serves the first device. `progress` hears device, texts done and texts in all.
+    The base model is the published code with the loading repairs and with the cap. Its weights are those of the source
+    if they are still on this machine, otherwise the folder's own; both are compared with the recorded hashes. A folder
+    whose cap stays has no such base (see `kept_cap`).
+    `child` is a process that is waiting already; it serves the first device. `progress` gets the device, the number of
+    texts that are done, and their total.
 
-    Raises VerificationError where it could not run to its end and UsageError where this machine or the model's code
-    does not have what was asked for; a check that fails is in the report.
+    Raises VerificationError if it could not run to its end, and UsageError if this machine or the model's code lacks
+    what was asked for; a check that fails is in the report.
     """
     if model.code_only:
         raise VerificationError(
             f"{model.folder} holds no weights, so there is nothing to run.",
             "Run `patcher patch` again without --code-only.",
         )
-    if model.soft_cap is None:
-        return verify_capped(model, wanted, hash_folder(model.folder))
-    answers: list[dict[str, Any]] = []
+    if settings.sparse_encoder:
+        check_sentence_transformers("--sparse-encoder needs")
     with ThreadPoolExecutor(1) as pool:  # hashes while the child imports its libraries
         hashing = pool.submit(hash_folder, model.folder)
-        with ExitStack() as running:
-            reference: Path | None = None
-            for device in wanted.devices:
-                if child is None or child.device != device:
-                    child = running.enter_context(started(CHILD, device, wanted.start))
-                request = prepare(model, child.scratch, wanted, device, reference)
-                files = hashing.result()
-                answer = ask(child, request, wanted.timeout, _watch(request, device, progress))
-                refuse_wish(answer, device, wanted.attention)
-                progress(device, request["count"], request["count"])
-                answers.append(answer)
-                # The first child's folder stays until the last one has compared itself with what it holds.
-                reference = reference or (Path(request["digest"]) if request["digest"] else None)
-    return conclude(model, answers, files, wanted)
+        if model.soft_cap is None:
+            prepare_kept_cap, module = kept_cap.prepare_kept_cap, kept_cap.CHILD
+            kept = _measure(model, settings, prepare_kept_cap, KeptCapMeasured, module, child, progress, hashing)
+            return kept_cap.evaluate_kept_cap(model, kept, hashing.result(), settings)
+        measured = _measure(model, settings, prepare, PairMeasured, CHILD, child, progress, hashing)
+        return evaluate(model, measured, hashing.result(), settings)
+
+
+def _measure(
+    model: PatchedModel,
+    settings: Verification,
+    prepare_request: Prepare,
+    answer: type[M],
+    module: str,
+    child: Child | None,
+    progress: Progress,
+    hashing: Future[dict[str, str]],
+) -> list[M]:
+    """Run a child for each device, one after another, and return their answers."""
+    answers: list[M] = []
+    with ExitStack() as running:
+        reference: Path | None = None
+        for device in settings.devices:
+            if child is None or (child.module, child.device) != (module, device):
+                child = running.enter_context(started(module, device))
+            request = prepare_request(model, child.scratch, settings, device, reference)
+            hashing.result()  # before the model's code runs
+            found = ask(child, request, answer, settings.timeout, _watch(request, progress))
+            check_available(found, device, settings.attention)
+            progress(device, request.count, request.count)
+            answers.append(found)
+            # The first child's folder stays until the last one has compared its logits with those in it.
+            reference = reference or (Path(request.digest) if request.digest else None)
+    return answers
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
@@ -81,47 +115,33 @@ def hash_folder(folder: Path) -> dict[str, str]:
 
 
 def prepare(
-    model: PatchedModel, scratch: Path, wanted: Verification, device: str, reference: Path | None = None
-) -> dict[str, Any]:
-    """Lay out the base model and the texts in `scratch` and say what the child shall do (see `child.measure`).
+    model: PatchedModel, scratch: Path, settings: Verification, device: str, reference: Path | None = None
+) -> PairRequest:
+    """Lay out the base model and the texts in `scratch` and make the request of the child.
 
-    `reference` is the file that the child of the first device left behind.
+    `reference` is the file that the child of the first device wrote.
     """
     assert model.soft_cap is not None
-    scratch.mkdir(parents=True, exist_ok=True)
-    texts = scratch / "texts.jsonl"
-    several = len(wanted.devices) > 1
-    config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
+    common = common_fields(settings, scratch, device, reference)
+    cap, config = model.soft_cap, json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
     vocabulary = config.get("vocab_size")
-    return {
-        "patched": str(model.folder.resolve()),
+    return PairRequest(
+        **common,
+        patched=str(model.folder.resolve()),
         # transformers keeps remote code by the folder's name: the two must never have the same one.
-        "base": str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
-        "weights": [str(model.source_weights(file)) for file in model.weights],
-        "auto_class": auto_class(config),
-        "vocabulary": vocabulary if isinstance(vocabulary, int) else 0,
-        "texts": str(texts),
-        "count": write_texts(wanted.texts, texts),
-        "scale": model.soft_cap.scale,
-        "temperature": model.soft_cap.temperature,
-        "kind": model.soft_cap.kind,
-        "shift": model.soft_cap.shift,
-        "device": device,
-        "dtype": wanted.dtype,
-        "attention": wanted.attention,
-        "batch_size": wanted.batch_size,
-        "max_batch_tokens": MAX_BATCH_TOKENS,
-        "max_tokens": MAX_TOKENS,
-        "sparse_encoder": wanted.sparse_encoder,
-        "gate": wanted.min_logit_sparsity,
-        "progress": str(scratch / "progress"),
-        "digest": str(scratch / "digest") if several and reference is None else None,
-        "reference": str(reference) if reference is not None else None,
-    }
+        base=str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
+        weights=tuple(str(model.source_weights(file)) for file in model.weights),
+        auto_class=auto_class(config),
+        vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
+        cap=CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift),
+        max_batch_tokens=MAX_BATCH_TOKENS,
+        sparse_encoder=settings.sparse_encoder,
+        min_logit_sparsity=settings.min_logit_sparsity,
+    )
 
 
 def auto_class(config: Mapping[str, Any]) -> str:
-    """The Auto class that gives a model its vocabulary head: the masked one where there is one, else the causal one."""
+    """The Auto class that gives a model its vocabulary head: the masked one if there is one, else the causal one."""
     masked = "AutoModelForMaskedLM"
     named = str((config.get("architectures") or [""])[0])
     if masked in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM"):
@@ -129,42 +149,48 @@ def auto_class(config: Mapping[str, Any]) -> str:
     return "AutoModelForCausalLM"
 
 
-def conclude(
-    model: PatchedModel, answers: list[dict[str, Any]], files: Mapping[str, str], wanted: Verification
+def evaluate(
+    model: PatchedModel, measured: Sequence[PairMeasured], files: Mapping[str, str], settings: Verification
 ) -> Report:
-    """Judge what the children measured, one answer per device, together with the hashes of the weight files."""
+    """Judge what the children measured, one answer per device. `files` are the SHA-256 of the folder's files."""
     assert model.soft_cap is not None
-    changed = tuple(file.path for file in model.weights if files.get(file.path) != file.carried)
-    measured = [Measured(**answer) for answer in answers]
-    parts = [
+    cap, changed = model.soft_cap, changed_files(model, files)
+    devices = [
         DeviceReport(
-            environment=one.environment,
+            environment={
+                **to_json(one.environment),
+                "attention": settings.attention,
+                "batch_size": one.batch_size,
+            },
             checks=judge(
                 one,
                 changed,
-                wanted.min_logit_sparsity,
-                law_tolerance(model.soft_cap.scale, one.head_dtype, model.soft_cap.shift),
-                shifted=bool(model.soft_cap.shift),
+                settings.min_logit_sparsity,
+                cap_tolerance(cap.scale, one.head_dtype, cap.shift),
+                shifted=bool(cap.shift),
             ),
-            before=one.before,
-            after=one.after,
-            sparse_encoder=one.sparse_encoder,
+            base=_figures(one.base),
+            patched=_figures(one.patched),
+            sparse_encoder=to_json(one.sparse_encoder) if one.sparse_encoder else None,
         )
         for one in measured
     ]
-    disagreement = farthest([Ran.of(answer) for answer in answers], wanted.devices)
-    return put_together(model, parts, disagreement, files, len(wanted.texts), measured[0].probe_texts)
+    disagreement = worst_disagreement(measured, settings.devices)
+    return build_report(model, devices, disagreement, files, len(settings.texts), to_json(measured[0].probe_texts))
 
 
-def _watch(request: Mapping[str, Any], device: str, progress: Progress) -> Callable[[], None]:
-    path = Path(request["progress"])
+def _figures(figures: LogitFigures | None) -> dict[str, Any]:
+    return to_json(figures) if figures else {}
+
+
+def _watch(request: Request, progress: Progress) -> Callable[[], None]:
     done = 0
 
     def watch() -> None:
         nonlocal done
-        with suppress(ValueError):  # half written, or not there yet: libraries and weights come first
-            done = max(done, int(left_behind(path, 20)))
-        progress(device, min(done, request["count"]), request["count"])
+        with suppress(ValueError):  # partially written, or missing while libraries and weights are loaded
+            done = max(done, int(left_behind(Path(request.progress), 20)))
+        progress(request.device, min(done, request.count), request.count)
 
     return watch
 
@@ -192,10 +218,10 @@ def _base_folder(model: PatchedModel, target: Path) -> Path:
     """A folder of the base model for the child: its code, and links to everything else."""
     code = base_code(model)
     for file in model.files:
-        place = target / file.path
-        place.parent.mkdir(parents=True, exist_ok=True)
+        path = target / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
         if file.path in code:
-            place.write_bytes(code[file.path])
+            path.write_bytes(code[file.path])
         else:
-            os.symlink((model.folder / file.path).resolve(), place)
+            os.symlink((model.folder / file.path).resolve(), path)
     return target

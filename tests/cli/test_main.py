@@ -21,7 +21,7 @@ from patcher.cli import main
 from patcher.cli.app import ORDER
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
-from patcher.verify import load_report
+from patcher.verify.report import load_report
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, Run, user_environment
 from tests.verify.running import CHECKS

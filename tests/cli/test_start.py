@@ -60,8 +60,8 @@ def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Pa
 
 
 LEAVE = (
-    "from patcher.sandbox.process import leave; import atexit; "
-    "atexit.register(print, 'tidy'); print('said'); leave(3{})"
+    "from patcher.sandbox.process import exit_now; import atexit; "
+    "atexit.register(print, 'tidy'); print('said'); exit_now(3{})"
 )
 
 
@@ -74,7 +74,7 @@ def test_a_process_ends_with_its_code_when_everything_is_said_and_tidied() -> No
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_what_could_not_be_printed_is_told() -> None:
     with open("/dev/full", "w") as full:
-        code = [sys.executable, "-c", LEAVE.format("").replace("leave(3", "leave(0")]
+        code = [sys.executable, "-c", LEAVE.format("").replace("exit_now(3", "exit_now(0")]
         done = subprocess.run(code, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode != 0 and "No space left" in done.stderr
 

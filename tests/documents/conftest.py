@@ -9,7 +9,8 @@ import pytest
 
 from patcher.patching.record import PatchedModel, load
 from patcher.pipeline.api import verify_folder
-from patcher.verify import Report, Verification
+from patcher.verify.report import Report
+from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 
 TOO_HIGH = 0.99985

@@ -9,7 +9,7 @@ import pytest
 
 from patcher.documents.advice import advise, lines
 from patcher.source.snapshot import Source
-from patcher.verify import Check, Report
+from patcher.verify.report import Check, Report
 
 CURVE = [
     {"shift": 0.0, "logit_sparsity": 0.9521, "embedding_sparsity": 0.61},
@@ -34,8 +34,8 @@ def report(value: float | None = 0.9521, limit: float = 0.98, **after: Any) -> R
         source=Source("ltg/norbert4-base", "386ba2dc5ae5f95fec86d580c5fc4af34d380126", None),
         environment={},
         checks=(Check("cap_removed_exactly", True, 0.0, 1e-5, ""), Check("relu_sparsity", passed, value, limit, "")),
-        before={},
-        after=after,
+        base={},
+        patched=after,
         files={},
         texts=13,
         probe_texts=(

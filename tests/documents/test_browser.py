@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from patcher.constants import PAGE
-from patcher.verify import Report
+from patcher.verify.report import Report
 from tests.snapshots.browser import NAMES, chromium, started
 
 Verified = tuple[Path, Report]

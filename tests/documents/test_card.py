@@ -35,8 +35,8 @@ def report(passed: bool = True) -> Report:
         source=Source("ltg/norbert4-base", COMMIT, None),
         environment={"python": "3.11", "torch": "2", "transformers": "5", "device": "cpu", "dtype": "float32"},
         checks=(Check("cap_removed_exactly", passed, 0.0, 1e-5, "largest difference"),),
-        before=BEFORE,
-        after=FIGURES,
+        base=BEFORE,
+        patched=FIGURES,
         files={},
         texts=24,
     )
@@ -71,7 +71,7 @@ def test_every_figure_of_the_card_is_in_the_report(model: PatchedModel) -> None:
     table = text.partition("## Measured")[2].partition("##")[0]
     for shown in ("-41.25", "9.50", "98.77 %", "99.12 %", "98.01 %", "12.50", "31", "0.00 %"):
         assert shown in table
-    other = rendered(model, replace(report(), after={**FIGURES, "max": 7.25}))
+    other = rendered(model, replace(report(), patched={**FIGURES, "max": 7.25}))
     assert (
         "7.25" in other
         and "9.50" not in other.partition("## Measured")[2].partition("##")[0].split("base model")[1].split("29.50")[1]

@@ -14,7 +14,15 @@ CHECKS = (
     Check("relu_sparsity", True, 0.9876, 0.98, ""),
     Check("of_another_version", True, 1200, 2000, ""),
 )
-REPORT = Report(Source(None, None, "x"), {"device": "cpu"}, CHECKS, {"logit_sparsity": 0.0}, {}, {}, 1)
+REPORT = Report(
+    source=Source(None, None, "x"),
+    environment={"device": "cpu"},
+    checks=CHECKS,
+    base={"logit_sparsity": 0.0},
+    patched={},
+    files={},
+    texts=1,
+)
 
 
 def second(*checks: Check) -> Report:

@@ -25,7 +25,8 @@ from patcher.planning.plan import dropped_because
 from patcher.publish.operations import published_files
 from patcher.publish.preflight import unrecorded
 from patcher.source.snapshot import Source
-from patcher.verify import Check, Report, hash_folder, load_report
+from patcher.verify.report import Check, Report, load_report
+from patcher.verify.verification import hash_folder
 from tests.conftest import Run
 from tests.documents.conftest import TOO_HIGH
 
@@ -209,7 +210,7 @@ def test_a_report_of_an_older_version_still_makes_a_page(verified: Verified, mod
     def older(figures: Any) -> dict[str, Any]:
         return {key: value for key, value in figures.items() if key not in {"histogram", "by_length", "curve"}}
 
-    report = replace(verified[1], before=older(verified[1].before), after=older(verified[1].after), probe_texts=())
+    report = replace(verified[1], base=older(verified[1].base), patched=older(verified[1].patched), probe_texts=())
     text = page.render(model, report, plots.draw(report), "x")
     assert "explorer" not in Reader(text).ids and "<svg" not in text and "logit sparsity" in text
 
@@ -218,7 +219,7 @@ def test_a_model_that_did_not_run_still_makes_a_page(verified: Verified, model: 
     checks = tuple(
         replace(c, passed=False, value=None, detail="the model did not run: boom") for c in verified[1].checks
     )
-    report = replace(verified[1], checks=checks, before={}, after={}, probe_texts=())
+    report = replace(verified[1], checks=checks, base={}, patched={}, probe_texts=())
     text = page.render(model, report, plots.draw(report), "x")
     assert "did not run: boom" in text and "decide" not in Reader(text).ids
 

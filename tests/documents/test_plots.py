@@ -18,7 +18,7 @@ from PIL import Image
 from patcher.documents import plots
 from patcher.documents.formatting import percent
 from patcher.documents.plots import pictures
-from patcher.verify import Report
+from patcher.verify.report import Report
 from tests.conftest import ROOT
 from tests.documents.conftest import TOO_HIGH
 
@@ -45,7 +45,7 @@ def test_the_same_report_gives_the_same_bytes_in_another_process_and_with_anothe
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.grid: True\nlines.linewidth: 9\nsavefig.bbox: tight\n")
     code = (
         "import hashlib, json, sys; from pathlib import Path; from patcher.documents import plots\n"
-        "from patcher.verify import load_report\n"
+        "from patcher.verify.report import load_report\n"
         f"drawn = plots.draw(load_report(Path({str(verified[0])!r})))\n"
         "print(json.dumps({path: hashlib.sha256(data).hexdigest() for path, data in drawn.items()}))"
     )
@@ -97,8 +97,8 @@ def luminance(colour: str) -> float:
 def test_the_logits_are_drawn_before_and_after_with_zero_marked(verified: Verified, drawn: dict[str, bytes]) -> None:
     report, said = verified[1], words(drawn["plots/logits.svg"])
     assert "zero: ReLU keeps what is right of it" in said
-    assert f"base model: {percent(report.before['logit_sparsity'])} ≤ 0" in said
-    assert f"patched: {percent(report.after['logit_sparsity'])} ≤ 0" in said
+    assert f"base model: {percent(report.base['logit_sparsity'])} ≤ 0" in said
+    assert f"patched: {percent(report.patched['logit_sparsity'])} ≤ 0" in said
 
 
 def test_the_limit_in_the_picture_is_called_what_it_is(drawn: dict[str, bytes], failed: Verified) -> None:
@@ -115,14 +115,14 @@ def test_every_probe_text_is_a_point_on_each_side(verified: Verified, drawn: dic
 def test_the_curve_is_drawn_only_where_the_threshold_check_failed(drawn: dict[str, bytes], failed: Verified) -> None:
     assert not any("shift" in path for path in drawn)
     said = words(plots.draw(failed[1])["plots/shift.svg"])
-    reached = next(row for row in failed[1].after["curve"] if row["logit_sparsity"] > TOO_HIGH)
+    reached = next(row for row in failed[1].patched["curve"] if row["logit_sparsity"] > TOO_HIGH)
     assert f"{reached['shift']:.3g} reaches it" in said and f"{TOO_HIGH * 100:g} %: limit" in said
 
 
 def test_the_words_for_a_picture_hold_its_figures(verified: Verified, failed: Verified) -> None:
     by_name = {picture.name: picture.alt for picture in (*pictures(verified[1]), *pictures(failed[1]))}
     assert set(by_name) == {*NAMES, "shift"}
-    after = verified[1].after
+    after = verified[1].patched
     assert percent(after["logit_sparsity"]) in by_name["logits"]
     assert percent(after["by_length"][0]["median"]) in by_name["sparsity"]
     assert f"to {after['active_dims']['max']:,}." in by_name["active_dims"]
@@ -130,13 +130,18 @@ def test_the_words_for_a_picture_hold_its_figures(verified: Verified, failed: Ve
 
 
 def test_a_report_without_figures_has_no_pictures(verified: Verified) -> None:
-    assert plots.draw(replace(verified[1], before={}, after={}, probe_texts=())) == {}
+    assert plots.draw(replace(verified[1], base={}, patched={}, probe_texts=())) == {}
 
 
 def test_figures_that_were_not_finite_leave_no_trace_of_a_crash(verified: Verified) -> None:
     """min and max are null where nothing finite was met, and the histogram is empty."""
-    nothing = {**verified[1].after, "min": None, "max": None, "histogram": {"first": 0.0, "width": 0.25, "counts": []}}
-    found = plots.draw(replace(verified[1], after=nothing))
+    nothing = {
+        **verified[1].patched,
+        "min": None,
+        "max": None,
+        "histogram": {"first": 0.0, "width": 0.25, "counts": []},
+    }
+    found = plots.draw(replace(verified[1], patched=nothing))
     assert "plots/logits.png" not in found and "plots/sparsity.png" in found
 
 
@@ -149,7 +154,7 @@ def test_writing_removes_the_pictures_of_an_earlier_report(drawn: dict[str, byte
 
 def test_a_home_that_can_not_be_written_to_is_no_trouble_and_no_talk(verified: Verified) -> None:
     code = (
-        "from pathlib import Path; from patcher.documents import plots; from patcher.verify import load_report\n"
+        "from pathlib import Path; from patcher.documents import plots; from patcher.verify.report import load_report\n"
         f"print(len(plots.draw(load_report(Path({str(verified[0])!r})))))"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL"))}

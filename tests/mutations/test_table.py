@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from patcher.verify.capped import judge as judge_capped
+from patcher.verify.kept_cap import judge as judge_kept_cap
+from patcher.verify.messages import NOTHING, Agreement, EncoderFigures, EncoderLoaded, KeptCapMeasured
 from tests.conftest import ROOT
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.verify.made_up import CONVERTED, FILES, GOOD, MODEL, judged
@@ -32,12 +33,15 @@ def test_code_that_is_no_longer_there_is_told(tmp_path: Path) -> None:
 def test_every_check_has_a_mutation() -> None:
     assert MODEL.soft_cap is not None
     shifted = replace(CONVERTED, soft_cap=replace(MODEL.soft_cap, shift=1.0))
-    first = replace(GOOD, sparse_encoder={"pooling": "SpladePooling", "disagreements": 0})
-    everything = judged(first, replace(first, disagreement={"largest": 0.0, "texts": 1}), model=shifted)
-    answer = {**asdict(GOOD), "sparse_encoder": {"splade": True, "not_finite": 0}}
-    capped = judge_capped(replace(CONVERTED, soft_cap=None), answer, FILES)
+    encoder = EncoderFigures(version="6", base={}, patched={}, disagreements=0, pooling="SpladePooling")
+    first = replace(GOOD, sparse_encoder=encoder)
+    everything = judged(first, replace(first, agreement=Agreement(0.0, 1)), model=shifted)
+    kept = KeptCapMeasured(
+        **NOTHING, environment=GOOD.environment, positions=1, figures=None, sparse_encoder=EncoderLoaded("6", True, 0)
+    )
+    capped = judge_kept_cap(replace(CONVERTED, soft_cap=None), kept, FILES)
     names = {check.name for check in (*everything.all_checks, *capped)}
     assert {one.check for one in MUTATIONS} == {*names, "not finite"}
     # A module that made checks of its own would have to be called above.
     makers = {path.name for path in (ROOT / "patcher/verify").rglob("*.py") if "Check(" in path.read_text("utf-8")}
-    assert makers == {"checks.py", "capped.py", "report.py"}
+    assert makers == {"checks.py", "disagreement.py"}

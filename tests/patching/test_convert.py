@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from patcher.errors import PatcherError, SourceError, UsageError
-from patcher.patching.convert import Converter
-from patcher.patching.convert_child import convert, read_pickle
+from patcher.patching.messages import ConvertedFile
+from patcher.patching.pickles import convert, read_pickle
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, Run
 from tests.pipeline.conftest import EMBEDDING, OUTPUT, Pickled, pickle_weights
+from tests.sandbox.stand_in import answer_with
 from tests.verify.running import failed, report_on
 
 
 def patch(source: Path, out: Path, code_only: bool = False) -> Path:
     snapshot = resolve(str(source))
-    folder = patch_model(make_plan(snapshot), snapshot, out, None, code_only).folder
+    folder = patch_model(make_plan(snapshot), snapshot, out, None, code_only=code_only).folder
     assert folder is not None
     return folder
 
@@ -144,7 +144,7 @@ def test_an_index_that_names_what_is_not_there_is_refused(pickled: Pickled, tmp_
     index = json.loads((source / "pytorch_model.bin.index.json").read_text())
     index["weight_map"][OUTPUT] = shard
     (source / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    with pytest.raises(SourceError, match="no index of weights"):
+    with pytest.raises(SourceError, match="not an index of existing weights"):
         patch(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -187,13 +187,15 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(
 def test_what_is_not_a_tensor_for_each_name_is_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.bin")
     found = convert(str(tmp_path / "a.bin"), str(tmp_path / "a.safetensors"))
-    assert found["refused"] and not (tmp_path / "a.safetensors").exists()
+    assert found.refused and not (tmp_path / "a.safetensors").exists()
 
 
 def test_bytes_that_are_no_checkpoint_are_refused(tmp_path: Path) -> None:
     for content in (b"", b"not a pickle at all", b"PK\x03\x04broken"):
         (tmp_path / "a.bin").write_bytes(content)
-        assert "checkpoint of torch" in convert(str(tmp_path / "a.bin"), str(tmp_path / "a.safetensors"))["refused"]
+        assert "checkpoint of torch" in (
+            convert(str(tmp_path / "a.bin"), str(tmp_path / "a.safetensors")).refused or ""
+        )
 
 
 def test_every_way_tensors_lie_in_memory_is_carried_over(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_every_way_tensors_lie_in_memory_is_carried_over(tmp_path: Path) -> None
     torch.save(tensors, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
     for form in ("new", "old"):
         found = convert(str(tmp_path / f"{form}.bin"), str(tmp_path / f"{form}.safetensors"))
-        assert found == {"tensors": 12, "differing": [], "tied": [["whole", "again"]], "refused": None}
+        assert found == ConvertedFile(12, (), (("whole", "again"),), None)
         made = load_file(tmp_path / f"{form}.safetensors")
         for name, tensor in tensors.items():
             assert made[name].dtype == tensor.dtype and torch.equal(
@@ -225,7 +227,7 @@ def test_every_way_tensors_lie_in_memory_is_carried_over(tmp_path: Path) -> None
 
 
 def test_a_tensor_that_reads_back_otherwise_is_found(tmp_path: Path) -> None:
-    from patcher.patching.convert_child import _differing
+    from patcher.patching.pickles import _differing
 
     torch.save({"a": torch.tensor([0.0]), "b": torch.ones(2), "c": torch.ones(1)}, tmp_path / "a.bin")
     wrong = {"a": torch.tensor([-0.0]), "b": torch.ones(2, dtype=torch.float64), "d": torch.ones(1)}
@@ -234,17 +236,35 @@ def test_a_tensor_that_reads_back_otherwise_is_found(tmp_path: Path) -> None:
     assert found == ["a", "b", "c", "d"]
 
 
-def test_a_conversion_that_differs_writes_nothing(pickled: Pickled, tmp_path: Path) -> None:
-    def answer(module: str, device: str, scratch: Path) -> subprocess.Popen[bytes]:
-        found = {"files": [{"tensors": 1, "differing": ["a"], "tied": [], "refused": None}]}
-        (scratch / "answer.json").write_text(json.dumps(found))
-        (scratch / "log.txt").touch()
-        return subprocess.Popen(["true"], stdin=subprocess.PIPE, start_new_session=True)
+FOUND = {"tensors": 1, "differing": [], "tied": [], "refused": None}
 
+
+def test_a_conversion_that_differs_writes_nothing(
+    pickled: Pickled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_with(monkeypatch, {"files": [{**FOUND, "differing": ["a"]}]})
     snapshot = resolve(str(pickled()))
     with pytest.raises(PatcherError, match="is not equal to"):
-        patch_model(make_plan(snapshot), snapshot, tmp_path / "out", None, convert=Converter(answer))
+        patch_model(make_plan(snapshot), snapshot, tmp_path / "out", None)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"files": [{**FOUND, "tensors": "many"}]}, "expected a whole number"),
+        ({"files": [{"tensors": 1}]}, "missing"),
+        ({"files": []}, "0 files instead of 1"),
+        ([], "expected an object"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_told(
+    pickled: Pickled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object, why: str
+) -> None:
+    answer_with(monkeypatch, answer)
+    with pytest.raises(SourceError, match=f"The child's answer can't be read: .*{why}") as caught:
+        patch(pickled(), tmp_path / "out")
+    assert caught.value.hint
 
 
 def test_code_only_makes_no_sense_for_weights_that_have_to_be_converted(pickled: Pickled, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from patcher.errors import OutputError, SourceError
 from patcher.patching.record import PatchedModel, load, read_record
 from patcher.patching.staging import check_output, write_atomically
 from patcher.patching.writer import staged_model
-from patcher.pipeline.api import check_place
+from patcher.pipeline.api import check_out
 from patcher.planning.plan import Plan, make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, ROOT, Run, user_environment
@@ -111,14 +111,14 @@ def test_what_somebody_puts_there_meanwhile_is_not_lost(tmp_path: Path) -> None:
 def test_a_card_edited_by_hand_stops_a_new_patch(patched: Path) -> None:
     (patched / "README.md").write_text("# Mine\n")
     with pytest.raises(OutputError, match="edited by hand"):
-        check_place(patched, resolve(str(MINI)))
+        check_out(patched, resolve(str(MINI)))
 
 
 @pytest.mark.parametrize("place", [".", "sub/folder", ".."])
 def test_an_output_and_a_source_that_contain_each_other_are_refused(mini: Path, place: str) -> None:
     out = (mini / place).resolve()
     with pytest.raises(OutputError):
-        check_place(out, resolve(str(mini)))
+        check_out(out, resolve(str(mini)))
 
 
 @pytest.mark.parametrize("path", ["../evil.py", "/tmp/evil.py", "a/../../evil.py"])

@@ -17,8 +17,9 @@ import pytest
 from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import load
+from patcher.pipeline import family
 from patcher.pipeline.api import Verification
-from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
+from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
 from patcher.planning.plan import Options
 from patcher.source.snapshot import sha256_of
 from patcher.verify.texts import load_probe_texts
@@ -124,7 +125,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "out": place / "out",
         "ended": ended,
         "result": json.loads(ended.stdout),
-        "seen": look(read_list(path, place / "elsewhere"), Options()),
+        "seen": inspect_entries(read_list(path, place / "elsewhere"), Options()),
     }
 
 
@@ -157,7 +158,7 @@ def test_a_second_run_skips_what_is_complete_and_does_the_rest_again(done: dict[
 
 
 def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **wishes: Any) -> list[str]:
-    """How each line would end now, with a child that refuses to run: what is not skipped fails."""
+    """How each line would end now, with a patch that refuses to run: what is not skipped fails."""
 
     def refuse(*_: object) -> Any:
         raise PatcherError("would run", "")
@@ -165,8 +166,10 @@ def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **
     verification = Verification(load_probe_texts(), ("cpu",), **wishes)
     members = [replace(member, entry=replace(member.entry, out=out / member.entry.out.name)) for member in done["seen"]]
     if options is not None:
-        members = list(look([member.entry for member in members], options))
-    return [one.status for one in patch_all(members, verification, refuse).all]
+        members = list(inspect_entries([member.entry for member in members], options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(family, "patch_model", refuse)
+        return [one.status for one in patch_all(members, verification).all]
 
 
 def test_what_would_give_another_result_is_done_again(done: dict[str, Any], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +20,15 @@ from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Options, Plan, make_plan
 from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of
-from patcher.verify import Report, hash_folder
-from patcher.verify.capped import CHILD, conclude_capped, judge, prepare_capped
-from patcher.verify.devices import refuse_wish
-from patcher.verify.measure.capped_child import measure
+from patcher.verify.devices import check_available
+from patcher.verify.kept_cap import CHILD, evaluate_kept_cap, judge, prepare_kept_cap
+from patcher.verify.measure.kept_cap import measure
+from patcher.verify.messages import NOTHING, EncoderLoaded, Environment, KeptCapMeasured
+from patcher.verify.report import Report
+from patcher.verify.verification import hash_folder
 from tests.conftest import MINI, Run
 from tests.verify.running import wanted
-from tests.verify.test_verification import alter
+from tests.verify.test_verification import alter, edit
 
 CODE = "modeling_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
@@ -47,8 +50,8 @@ def report_on(folder: Path, scratch: Path, sparse_encoder: bool = False) -> Repo
     """Verify inside the test's process."""
     model, asked, files = load(folder), wanted(sparse_encoder=sparse_encoder), hash_folder(folder)
     (scratch / folder.name).mkdir(parents=True)
-    answer = measure(prepare_capped(model, asked, scratch / folder.name))
-    return Report(model.source, answer["environment"], judge(model, answer, files), {}, answer["after"], files, 3)
+    answer = measure(prepare_kept_cap(model, scratch / folder.name, asked, "cpu"))
+    return evaluate_kept_cap(model, [answer], files, asked)
 
 
 def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
@@ -100,7 +103,7 @@ def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path,
     names = ["weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"]
     assert [check.name for check in report.checks] == names
     assert report.passed, report.checks
-    assert report.before == {} and report.after["min"] > 0 and report.after["logit_sparsity"] == 0.0
+    assert report.base == {} and report.patched["min"] > 0 and report.patched["logit_sparsity"] == 0.0
 
     broken = shutil.copytree(out, tmp_path / f"broken-{tmp_path.name}")
     shutil.copy(MINI / CODE, broken / CODE)
@@ -118,6 +121,25 @@ def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, t
     assert checks["weights_unchanged"].passed
 
 
+def test_batches_are_halved_when_memory_runs_out_and_progress_is_reported_where_the_cap_stays(
+    trained: Path, tmp_path: Path
+) -> None:
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
+    whole = measure(prepare_kept_cap(load(out), tmp_path / "whole", wanted(), "cpu"))
+    edit(
+        out,
+        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
+        "        if input_ids.shape[0] > 2:\n            raise torch.OutOfMemoryError('CUDA out of memory')\n"
+        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
+    )
+    halved = measure(prepare_kept_cap(load(out), tmp_path / "halved", wanted(), "cpu"))
+    assert halved.failure is None and halved.positions == whole.positions
+    assert halved.figures.active_dims == whole.figures.active_dims and halved.figures.min == pytest.approx(
+        whole.figures.min
+    )
+    assert int((tmp_path / "halved" / "progress").read_text()) > 0
+
+
 @pytest.mark.parametrize(("other", "agree"), [(None, True), ("altered", False)])
 def test_devices_are_held_against_each_other_where_the_cap_stays(
     trained: Path, tmp_path: Path, other: str | None, agree: bool
@@ -129,12 +151,12 @@ def test_devices_are_held_against_each_other_where_the_cap_stays(
     folders.append(repaired(trained, tmp_path / f"{other}-{tmp_path.name}"))
     asked = replace(wanted(), devices=("cpu", "cuda"))
     first, second = load(folders[0]), load(folders[1])
-    answers = [measure(prepare_capped(first, asked, tmp_path / "0", "cpu"))]
-    request = prepare_capped(second, asked, tmp_path / "1", "cpu", tmp_path / "0" / "digest") | {"dtype": "bfloat16"}
-    answers.append(measure(request))
-    report = conclude_capped(first, answers, hash_folder(folders[0]), asked)
+    answers = [measure(prepare_kept_cap(first, tmp_path / "0", asked, "cpu"))]
+    request = prepare_kept_cap(second, tmp_path / "1", asked, "cpu", tmp_path / "0" / "digest")
+    answers.append(measure(replace(request, dtype="bfloat16")))
+    report = evaluate_kept_cap(first, answers, hash_folder(folders[0]), asked)
     assert [one.environment["dtype"] for one in (report, *report.more_devices)] == ["float32", "bfloat16"]
-    assert report.disagreement is not None and report.disagreement["largest"] > 0
+    assert report.disagreement is not None and report.disagreement.largest > 0
     assert {check.name for check in report.all_checks if not check.passed} == (set() if agree else {"devices_agree"})
 
 
@@ -147,62 +169,58 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     answers, reference = [], None
     for name in ("first", "second"):
         scratch = tmp_path / name
-        answers.append(run_child(CHILD, prepare_capped(model, asked, scratch, "cpu", reference), scratch, "cpu", 300))
+        request = prepare_kept_cap(model, scratch, asked, "cpu", reference)
+        answers.append(run_child(CHILD, request, KeptCapMeasured, scratch, "cpu", 300))
         reference = reference or scratch / "digest"
-    report = conclude_capped(model, answers, hash_folder(out), asked)
+    report = evaluate_kept_cap(model, answers, hash_folder(out), asked)
     assert report.passed, report.checks
-    assert report.disagreement is not None and report.disagreement["texts"] == 3
+    assert report.disagreement is not None and report.disagreement.texts == 3
     Console().table(tables.report(report))
     heads = capsys.readouterr().out.splitlines()[0].split()
     assert heads == ["this", "model,", "cpu", "this", "model,", "cpu", "limit", "verdict"]
     assert card.render(model, report, "x").count("logits_finite") == 2
 
 
-def test_an_attention_that_the_code_does_not_offer_is_no_wish_that_is_dropped(trained: Path, tmp_path: Path) -> None:
+def test_an_attention_that_the_code_does_not_offer_is_not_silently_dropped(trained: Path, tmp_path: Path) -> None:
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     asked = replace(wanted(), attention="sdpa")
-    answer = measure(prepare_capped(load(out), asked, tmp_path / "0"))
+    answer = measure(prepare_kept_cap(load(out), tmp_path / "0", asked, "cpu"))
     with pytest.raises(UsageError) as caught:
-        refuse_wish(answer, "cpu", asked.attention)
+        check_available(answer, "cpu", asked.attention)
     assert "--attn sdpa" in caught.value.hint
 
 
-ANSWER = {
-    "tensors": 2,
-    "tensors_changed": [],
-    "buffers": 8,
-    "buffers_wrong": [],
-    "not_finite": 0,
-    "positions": 5,
-    "after": {},
-    "environment": {},
-    "sparse_encoder": {"splade": True, "not_finite": 0, "version": "6"},
-    "failure": None,
-}
+MEASURED = KeptCapMeasured(
+    **NOTHING,
+    environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
+    positions=5,
+    figures=None,
+    sparse_encoder=EncoderLoaded("6", True, 0),
+)
 
 
 @pytest.mark.parametrize(
     ("change", "fails"),
     [
         ({}, set()),
-        ({"tensors_changed": ["a"]}, {"weights_unchanged"}),
-        ({"buffers_wrong": ["a"]}, {"buffers_rebuilt"}),
+        ({"tensors_changed": ("a",)}, {"weights_unchanged"}),
+        ({"buffers_wrong": ("a",)}, {"buffers_rebuilt"}),
         ({"not_finite": 1}, {"logits_finite"}),
-        ({"sparse_encoder": {"splade": False, "not_finite": 0}}, {"sparse_encoder_loads"}),
-        ({"sparse_encoder": {"splade": True, "not_finite": 3}}, {"sparse_encoder_loads"}),
+        ({"sparse_encoder": EncoderLoaded("6", False, 0)}, {"sparse_encoder_loads"}),
+        ({"sparse_encoder": EncoderLoaded("6", True, 3)}, {"sparse_encoder_loads"}),
         ({"positions": 0}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
         ({"failure": "boom"}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
     ],
 )
-def test_each_check_fails_by_itself(patched_once: Path, change: dict[str, object], fails: set[str]) -> None:
+def test_each_check_fails_by_itself(patched_once: Path, change: dict[str, Any], fails: set[str]) -> None:
     model = replace(load(patched_once), soft_cap=None)
-    found = judge(model, {**ANSWER, **change}, hash_folder(patched_once))
+    found = judge(model, replace(MEASURED, **change), hash_folder(patched_once))
     assert {check.name for check in found if not check.passed} == fails
 
 
 def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right(patched_once: Path) -> None:
     files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
-    found = judge(replace(load(patched_once), soft_cap=None), ANSWER, files)
+    found = judge(replace(load(patched_once), soft_cap=None), MEASURED, files)
     assert {check.name for check in found if not check.passed} == {"weights_unchanged"}
 
 

@@ -16,12 +16,12 @@ import traceback
 
 def main() -> None:
     import patcher.cli
-    from patcher.sandbox.process import heed_signals
+    from patcher.sandbox.process import install_signal_handlers
     from patcher.source.request_limit import REQUEST_LIMIT
 
     REQUEST_LIMIT.install = True  # as `patcher.__main__` does
 
-    heed_signals()
+    install_signal_handlers()
     sleep = time.sleep
     time.sleep = lambda seconds: sleep(seconds / 50)
     print("ready", flush=True)

@@ -143,7 +143,15 @@ def passing_report(folder: Path) -> None:
         if path.is_file() and path.name not in {"README.md", "report.json"}
     }
     check = Check("relu_sparsity", True, 0.99, 0.98, "logit sparsity of the patched model")
-    Report(model.source, environment, (check,), side, side, files, 10).write(folder)
+    Report(
+        source=model.source,
+        environment=environment,
+        checks=(check,),
+        base=side,
+        patched=side,
+        files=files,
+        texts=10,
+    ).write(folder)
 
 
 def sealed(report: dict[str, Any]) -> str:

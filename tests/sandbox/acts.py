@@ -97,7 +97,7 @@ def _quietly(act: Callable[[], Any]) -> str:
 
 
 def _compiled(request: dict[str, Any]) -> dict[str, str]:
-    """The kernel's part alone: what compiled code, which no audit hook sees, gets done after `lock`."""
+    """The kernel's part alone: what compiled code, which no audit hook sees, gets done after `restrict_kernel`."""
     home, libc = request["home"], ctypes.CDLL(None, use_errno=True)
 
     def failed(result: int) -> None:
@@ -132,7 +132,7 @@ def _compiled(request: dict[str, Any]) -> dict[str, str]:
 
 
 def _programs(request: dict[str, Any]) -> dict[str, str]:
-    """What programs get done that code may start after `lock`, and code that has no audit hook above it."""
+    """What programs get done that code may start after `restrict_kernel`, and code that has no audit hook above it."""
     home, interpreter = request["home"], sys.executable
 
     def run(*words: str) -> None:
@@ -182,24 +182,24 @@ def _compile(_: dict[str, Any]) -> str:
 
 
 def main(asked: str, answered: str) -> None:
-    from patcher.sandbox.hook import confine
-    from patcher.sandbox.kernel import lock
-    from patcher.sandbox.places import child_places
+    from patcher.sandbox.access import child_policy
+    from patcher.sandbox.hook import confine_process
+    from patcher.sandbox.kernel import restrict_kernel
 
     request, scratch = json.loads(Path(asked).read_text()), Path(asked).parent
     done: Any = None
     if request["do"] == "compiled":
-        lock(child_places(scratch, request["given"]))
+        restrict_kernel(child_policy(scratch, request["given"]))
         done = _compiled(request)
     elif request["do"] == "programs":
-        assert lock(child_places(scratch, request["given"]), programs=True)
+        assert restrict_kernel(child_policy(scratch, request["given"]), programs=True)
         done = _programs(request)
     elif request["do"] == "forged":
-        confine(scratch, [], ())
+        confine_process(scratch, [], ())
         Path(answered).write_text(request["answer"])
         return
     else:
-        confine(scratch, request["given"], (), compilers=request.get("compilers", False))
+        confine_process(scratch, request["given"], (), compilers=request.get("compilers", False))
         if request["do"] == "compile":
             done = _compile(request)
         elif request["do"] == "sleep":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,23 +29,23 @@ def test_no_token_is_in_reach(scratch: Path, tmp_path: Path, monkeypatch: pytest
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, TOKEN)
     monkeypatch.setenv("HOME", str(home))
-    answer = run_child(CHILD, {"do": "look"}, scratch, "cpu", 60)
+    answer = run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "cpu", 60)
     assert answer["token"] is None
     assert TOKEN not in str(answer["environment"])
     assert Path(answer["token_path"]).is_relative_to(scratch)
 
 
 def test_the_hub_is_offline(scratch: Path) -> None:
-    assert run_child(CHILD, {"do": "look"}, scratch, "cpu", 60)["offline"] is True
+    assert run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "cpu", 60)["offline"] is True
 
 
 def test_the_cpu_is_a_cpu_without_cuda_in_sight(scratch: Path) -> None:
-    answer = run_child(CHILD, {"do": "look"}, scratch, "cpu", 60)
+    answer = run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "cpu", 60)
     assert answer["environment"]["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_caches_and_home_are_its_own(scratch: Path) -> None:
-    environment = run_child(CHILD, {"do": "look"}, scratch, "auto", 60)["environment"]
+    environment = run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "auto", 60)["environment"]
     for name in ("HOME", "HF_HOME", "HF_MODULES_CACHE", "XDG_CACHE_HOME"):
         assert Path(environment[name]).is_relative_to(scratch)
 
@@ -52,14 +53,14 @@ def test_caches_and_home_are_its_own(scratch: Path) -> None:
 def test_a_model_that_takes_too_long_is_stopped_with_all_it_started(scratch: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(VerificationError, match="did not finish within 3 seconds"):
-        run_child(CHILD, {"do": "sleep"}, scratch, "cpu", 3)
+        run_child(CHILD, {"do": "sleep"}, dict[str, Any], scratch, "cpu", 3)
     assert time.monotonic() - begun < 30
     left = subprocess.run(["pgrep", "-f", f"{CHILD} {scratch}"], capture_output=True, text=True).stdout
     assert left == ""
 
 
 def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
-    answer = run_child(CHILD, {"do": "leave"}, scratch, "cpu", 60)
+    answer = run_child(CHILD, {"do": "leave"}, dict[str, Any], scratch, "cpu", 60)
     time.sleep(0.2)
     stat = Path(f"/proc/{answer['left']}/stat")
     assert not stat.exists() or stat.read_text().split()[2] == "Z"
@@ -67,4 +68,4 @@ def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
 
 def test_a_crash_is_told_in_one_line(scratch: Path) -> None:
     with pytest.raises(VerificationError, match="ValueError: the model is a teapot"):
-        run_child(CHILD, {"do": "crash"}, scratch, "cpu", 60)
+        run_child(CHILD, {"do": "crash"}, dict[str, Any], scratch, "cpu", 60)

@@ -13,7 +13,8 @@ from patcher.documents import plots
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
-from patcher.verify import Report, Verification
+from patcher.verify.report import Report
+from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from tests.snapshots.browser import chromium, screenshot
 

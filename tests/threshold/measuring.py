@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from patcher.source.snapshot import resolve
-from patcher.threshold import child
-from patcher.threshold.checks import Measured, judge
+from patcher.threshold import embeddings
+from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation, bundled_questions
+from patcher.threshold.messages import ThresholdRequest
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.threshold.sweep import grid, rows
 from patcher.verify.report import Check
@@ -25,18 +25,18 @@ def few_questions(count: int = 8, among: int = 16) -> Evaluation:
     )
 
 
-def request(folder: Path, model: RepairedModel, texts: Evaluation, threshold: float) -> dict[str, Any]:
-    return {
-        "model": str(folder),
-        "encoders": model.layout.encoders,
-        "queries": texts.queries,
-        "documents": texts.documents,
-        "relevant": texts.relevant,
-        "thresholds": grid(threshold, sweep=False),
-        "uncapped_tasks": model.layout.uncapped_tasks,
-        "device": "cpu",
-        "batch_size": 8,
-    }
+def request(folder: Path, model: RepairedModel, texts: Evaluation, threshold: float) -> ThresholdRequest:
+    return ThresholdRequest(
+        model=str(folder),
+        encoders=tuple(model.layout.encoders),
+        queries=texts.queries,
+        documents=texts.documents,
+        relevant=texts.relevant,
+        thresholds=grid(threshold, sweep=False),
+        uncapped_tasks=tuple(model.layout.uncapped_tasks),
+        device="cpu",
+        batch_size=8,
+    )
 
 
 def lay_out(source: Path, target: Path) -> RepairedModel:
@@ -52,8 +52,8 @@ def check(
 ) -> dict[str, Check]:
     """The checks of the copy in `folder` by name."""
     texts = texts or few_questions()
-    measured = Measured(**child.measure(request(folder, model, texts, threshold)))
+    measured = embeddings.measure(request(folder, model, texts, threshold))
     found = rows(measured.rows, list(texts.queries), texts.relevant)
     kinds = [kind for kind in ("query", "document") if kind not in model.layout.uncapped_tasks]
-    judged = judge(measured, found, threshold, kinds, len(texts.relevant), texts.bundled)
+    judged = judge(measured, found, threshold, kinds, len(texts.relevant), bundled=texts.bundled)
     return {one.name: one for one in judged}

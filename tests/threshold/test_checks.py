@@ -13,8 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from patcher.threshold.checks import Measured, judge
+from patcher.threshold.checks import judge
+from patcher.threshold.messages import Sparsity, ThresholdMeasured
 from patcher.threshold.sweep import Row
+from patcher.verify.messages import Environment
 from tests.conftest import MINI
 from tests.threshold.conftest import CODE
 from tests.threshold.measuring import check, few_questions, lay_out
@@ -133,23 +135,26 @@ def test_a_trained_model_that_was_not_trained_long_enough_fails_both_sparsities(
 
 ROW = Row(0.05, 0.995, 40, 0.995, 40, 9, 0, 0.9, 0.99, 0.95, 1.0, 1.0)
 REFERENCE = replace(ROW, threshold=0.0, query_sparsity=0.0, document_sparsity=0.0, exact=1.0, tau=1.0)
-MEASURED = Measured(
+MEASURED = ThresholdMeasured(
     tensors=79,
-    tensors_unmatched=(),
+    tensors_changed=(),
     buffers=8,
     buffers_wrong=(),
     not_finite=0,
     width=8192,
     vocab_size=8192,
-    raw={"query": {"sparsity_ratio": 0.0}, "document": {"sparsity_ratio": 0.0}},
+    raw={"query": Sparsity(8192, 0.0), "document": Sparsity(8192, 0.0)},
     rows=(),
-    environment={},
+    sentence_transformers="6",
+    environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
 )
 
 
-def verdicts(measured: Measured = MEASURED, row: Row = ROW, bundled: bool = False, **kwargs: Any) -> dict[str, bool]:
+def verdicts(
+    measured: ThresholdMeasured = MEASURED, row: Row = ROW, bundled: bool = False, **kwargs: Any
+) -> dict[str, bool]:
     kinds = kwargs.get("kinds", ("query", "document"))
-    return {one.name: one.passed for one in judge(measured, [REFERENCE, row], 0.05, kinds, 10, bundled)}
+    return {one.name: one.passed for one in judge(measured, [REFERENCE, row], 0.05, kinds, 10, bundled=bundled)}
 
 
 def test_embeddings_of_another_width_fail() -> None:
@@ -176,7 +181,7 @@ def test_sparsity_exactly_at_the_limit_passes_and_just_below_does_not() -> None:
 
 
 def test_queries_that_pass_no_capped_head_do_not_count_for_the_raw_metric() -> None:
-    sparse = replace(MEASURED, raw={"query": {"sparsity_ratio": 0.99}, "document": {"sparsity_ratio": 0.0}})
+    sparse = replace(MEASURED, raw={"query": Sparsity(82, 0.99), "document": Sparsity(8192, 0.0)})
     assert verdicts(sparse, kinds=("document",))["raw_metric_is_zero"]
     assert not verdicts(sparse)["raw_metric_is_zero"]
 
@@ -186,6 +191,6 @@ def test_a_model_without_a_cap_is_only_asked_whether_it_loads() -> None:
 
 
 def test_a_model_that_did_not_run_fails_everything_and_says_why() -> None:
-    checks = judge(replace(MEASURED, failure="KeyError: x", raw={}), [], 0.05, ("query", "document"), 10, True)
+    checks = judge(replace(MEASURED, failure="KeyError: x", raw={}), [], 0.05, ("query", "document"), 10, bundled=True)
     assert [one.name for one in checks] == NAMES
     assert all(not one.passed and "KeyError: x" in one.detail and one.value is None for one in checks)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from patcher.cli import main
-from patcher.threshold import measure
+from patcher.verify import devices
 from tests.conftest import Run
 from tests.threshold.conftest import CODE
 
@@ -109,10 +110,21 @@ def test_a_model_that_is_too_slow_is_stopped(capped: Path, capsys: pytest.Captur
     assert "within 1 seconds" in err and "--timeout" in err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_told_as_verify_tells_it(
+    capped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "threshold", capped, "--trust-remote-code", "--device", "cuda", "--quiet")
+    assert code == 2
+    error, hint = err.splitlines()
+    assert error == "Error: There is no cuda device that torch can use here; it finds cpu."
+    assert hint == "Hint: Leave out --device, or install a torch that was built for it."
+
+
 def test_missing_sentence_transformers_names_the_extra(
     capped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(devices, "find_spec", lambda _: None)
     code, _, err = run(capsys, "threshold", capped, "--trust-remote-code")
     assert code == 2
     assert "splade-patcher[sentence-transformers]" in err

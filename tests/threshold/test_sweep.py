@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
+from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures
 from patcher.threshold.sweep import GRID, MAX_LOSS, MIN_EXACT, MIN_TAU, Row, grid, kendall_tau, kept, recommend, rows
 
 REFERENCE = Row(0.0, 0.0, 100, 0.0, 100, 10, 0, 1.0, 1.0, 1.0, 0.9, 0.8)
@@ -85,16 +86,10 @@ def test_nothing_is_recommended_where_the_smallest_threshold_changes_the_ranking
     assert recommend([REFERENCE, replace(KEPT, tau=0.5)]) is None
 
 
-def measured(threshold: float, *rankings: tuple[list[str], list[str], list[float]]) -> dict[str, Any]:
-    figures = {"sparsity_ratio": 0.99, "active_dims": 80.0}
-    return {
-        "threshold": threshold,
-        "query": figures,
-        "document": figures,
-        "rankings": rankings,
-        "ndcg": 1.0,
-        "mrr": 1.0,
-    }
+def measured(threshold: float, *rankings: tuple[list[str], list[str], list[float]]) -> ThresholdFigures:
+    figures = Sparsity(80.0, 0.99)
+    found = tuple(Ranking(*(tuple(part) for part in one)) for one in rankings)
+    return ThresholdFigures(threshold, figures, figures, found, ndcg=1.0, mrr=1.0)
 
 
 def test_a_tie_for_the_first_place_loses_the_right_document() -> None:

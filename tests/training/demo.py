@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from patcher.codec import document
 from patcher.documents.formatting import percent
 from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
@@ -132,7 +133,7 @@ def run(base: Path, out: Path, settings: Mapping[str, Any]) -> dict[str, Result]
         model = repair(resolve(str(out / name / "final")))
         report = measure(model, load_evaluation(None, None, None), Request(sweep=True, device="cpu"))
         evaluation = json.loads((out / name / "evaluation.json").read_text("utf-8"))
-        found[name] = Result(evaluation, report.as_json(), seconds)
+        found[name] = Result(evaluation, document(report), seconds)
     return found
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import document
 from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
 from patcher.threshold.measure import Request, measure
@@ -119,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = train(write_bases(options.base, out)["capped"], out, options.minutes * 60, options.seed)
     say(f"{steps} steps; measuring ...")
     model = repair(resolve(str(out / "final")))
-    report = measure(model, load_evaluation(None, None, None), Request(sweep=True, device="cpu")).as_json()
+    report = document(measure(model, load_evaluation(None, None, None), Request(sweep=True, device="cpu")))
     record = {"schema_version": 1, "steps": steps, "minutes": options.minutes, "report": report}
     (out / "report.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
     print(f"steps: {steps}\n{show(report)}")

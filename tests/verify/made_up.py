@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from patcher.codemods.outcomes import SoftCap
 from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
 from patcher.planning.plan import Options
 from patcher.source.snapshot import Source
-from patcher.verify import Report, Verification, conclude
-from patcher.verify.checks import Measured
+from patcher.verify.messages import (
+    Environment,
+    LogitFigures,
+    MeanAndMax,
+    MeanAndMin,
+    PairMeasured,
+    PatchedFigures,
+)
+from patcher.verify.report import Report
+from patcher.verify.settings import Verification
+from patcher.verify.verification import evaluate
 
-GOOD = Measured(
+T = TypeVar("T", bound=LogitFigures)
+
+
+def figures(kind: type[T], negative: float, sparsity: float, **others: Any) -> T:
+    """Figures of which only the shares matter."""
+    values = {"min": None, "max": None, "histogram": None, "by_length": (), **others}
+    averages = {"embedding_sparsity": MeanAndMin(0.9, 0.9), "active_dims": MeanAndMax(1.0, 1)}
+    return kind(negative_fraction=negative, logit_sparsity=sparsity, **averages, **values)
+
+
+def patched(negative: float, sparsity: float) -> PatchedFigures:
+    """Figures of a patched model."""
+    return figures(PatchedFigures, negative, sparsity, curve=(), shift_to_gate=None)
+
+
+GOOD = PairMeasured(
     not_finite=0,
     positions=100,
     tensors=50,
@@ -22,9 +46,11 @@ GOOD = Measured(
     buffers_wrong=(),
     cap_error=0.0,
     predictions_changed=0,
-    before={"negative_fraction": 0.0, "logit_sparsity": 0.0},
-    after={"negative_fraction": 0.99, "logit_sparsity": 0.99, "min": -64.0, "max": 8.0},
-    environment={},
+    rankings_changed=0,
+    batch_size=32,
+    base=figures(LogitFigures, 0.0, 0.0),
+    patched=figures(PatchedFigures, 0.99, 0.99, min=-64.0, max=8.0, curve=(), shift_to_gate=None),
+    environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
 )
 MODEL = PatchedModel(
     folder=Path("folder"),
@@ -47,7 +73,6 @@ FILES = {"model.safetensors": "a"}
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def judged(*measured: Measured, model: PatchedModel = MODEL, files: dict[str, str] = FILES) -> Report:
+def judged(*measured: PairMeasured, model: PatchedModel = MODEL, files: dict[str, str] = FILES) -> Report:
     """The report on what each of the first `DEVICES` measured."""
-    answers: list[dict[str, Any]] = [asdict(one) for one in measured]
-    return conclude(model, answers, files, Verification((), devices=DEVICES[: len(measured)]))
+    return evaluate(model, measured, files, Verification((), devices=DEVICES[: len(measured)]))

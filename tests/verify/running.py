@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from patcher.patching.record import PatchedModel, load
-from patcher.verify import Report, Verification, conclude, hash_folder, prepare
-from patcher.verify.measure.child import measure
+from patcher.verify.measure.pair import measure
+from patcher.verify.report import Report
+from patcher.verify.settings import Verification
 from patcher.verify.texts import ProbeText
+from patcher.verify.verification import evaluate, hash_folder, prepare
 
 TEXTS = (
     "Oslo er hovedstaden i Norge.",
@@ -39,7 +41,7 @@ def report_on(folder: Path, scratch: Path, model: PatchedModel | None = None, **
     """Verify a patched folder; `model` stands in for the record in it, `keywords` are those of `wanted`."""
     model, asked = model or load(folder), wanted(**keywords)
     answer = measure(prepare(model, scratch, asked, "cpu"))
-    return conclude(model, [answer], hash_folder(folder), asked)
+    return evaluate(model, [answer], hash_folder(folder), asked)
 
 
 def failed(report: Report) -> set[str]:

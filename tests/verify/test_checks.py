@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from patcher.verify.checks import Measured, judge
-from patcher.verify.tolerances import law_tolerance
-from tests.verify.made_up import GOOD
+from patcher.verify.checks import judge
+from patcher.verify.messages import EncoderFigures, PairMeasured
+from patcher.verify.tolerances import cap_tolerance
+from tests.verify.made_up import GOOD, patched
 
-CAP_TOLERANCE = law_tolerance(30, "float32")
+CAP_TOLERANCE = cap_tolerance(30, "float32")
 
 
-def failing(measured: Measured, **keywords: Any) -> list[str]:
+def failing(measured: PairMeasured, **keywords: Any) -> list[str]:
     return [check.name for check in judge(measured, cap_tolerance=CAP_TOLERANCE, **keywords) if not check.passed]
 
 
@@ -30,8 +31,8 @@ def test_a_right_model_passes() -> None:
         ({"buffers_wrong": ("rope.cos",)}, "buffers_rebuilt"),
         ({"cap_error": 2 * CAP_TOLERANCE}, "cap_removed_exactly"),
         ({"predictions_changed": 1}, "predictions_unchanged"),
-        ({"after": {"negative_fraction": 0.0, "logit_sparsity": 0.99}}, "negative_logits"),
-        ({"after": {"negative_fraction": 0.5, "logit_sparsity": 0.98}}, "relu_sparsity"),
+        ({"patched": patched(0.0, 0.99)}, "negative_logits"),
+        ({"patched": patched(0.5, 0.98)}, "relu_sparsity"),
     ],
 )
 def test_each_fault_fails_its_own_check(change: dict[str, Any], name: str) -> None:
@@ -52,14 +53,14 @@ def test_a_run_that_proves_nothing_fails_everything(change: dict[str, Any]) -> N
     assert len(failing(replace(GOOD, **change))) == 6
 
 
-@pytest.mark.parametrize("missing", [{}, *({"negative_fraction": v, "logit_sparsity": v} for v in (None, math.inf))])
-def test_figures_that_are_missing_or_not_finite_fail_their_checks(missing: dict[str, Any]) -> None:
-    assert failing(replace(GOOD, after=missing)) == ["negative_logits", "relu_sparsity"]
+@pytest.mark.parametrize("missing", [None, patched(math.nan, math.nan), patched(math.inf, math.inf)])
+def test_figures_that_are_missing_or_not_finite_fail_their_checks(missing: Any) -> None:
+    assert failing(replace(GOOD, patched=missing)) == ["negative_logits", "relu_sparsity"]
 
 
-def test_a_value_exactly_at_its_limit_is_within_the_tolerance_and_not_beyond_the_gate() -> None:
+def test_a_value_exactly_at_its_limit_is_within_the_tolerance_and_not_beyond_the_limit() -> None:
     assert failing(replace(GOOD, cap_error=CAP_TOLERANCE)) == []
-    assert failing(replace(GOOD, after={"negative_fraction": 0.5, "logit_sparsity": 0.98})) == ["relu_sparsity"]
+    assert failing(replace(GOOD, patched=patched(0.5, 0.98))) == ["relu_sparsity"]
 
 
 @pytest.mark.parametrize(("changed", "fails"), [(0, []), (1, ["rankings_kept"])])
@@ -77,4 +78,5 @@ def test_the_limit_of_logit_sparsity_can_be_set() -> None:
     "found", [{"pooling": "Pooling", "disagreements": 0}, {"pooling": "SpladePooling", "disagreements": 1}]
 )
 def test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails(found: dict[str, Any]) -> None:
-    assert failing(replace(GOOD, sparse_encoder=found)) == ["sparse_encoder_agrees"]
+    encoder = EncoderFigures(version="6", base={}, patched={}, **found)
+    assert failing(replace(GOOD, sparse_encoder=encoder)) == ["sparse_encoder_agrees"]

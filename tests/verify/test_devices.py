@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from patcher.codec import to_json
 from patcher.errors import UsageError
 from patcher.patching.record import load
-from patcher.verify import Report, conclude, hash_folder, load_report, prepare
 from patcher.verify.devices import parse_devices, parse_dtype
-from patcher.verify.measure.child import measure
+from patcher.verify.measure.pair import measure
+from patcher.verify.report import Report, load_report
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
-from patcher.verify.tolerances import EPS, device_tolerance, law_tolerance, spacing
+from patcher.verify.tolerances import EPS, cap_tolerance, device_tolerance, spacing
+from patcher.verify.verification import evaluate, hash_folder, prepare
 from tests.conftest import Run
 from tests.verify.running import failed, report_on, wanted
 from tests.verify.test_verification import alter
@@ -30,13 +32,13 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch fin
 def two_runs(folder: Path, other: Path, scratch: Path, *dtypes: str) -> Report:
     """The first folder in the first dtype against the other folder in the second one, all on the CPU."""
     asked = Verification(load_probe_texts()[:12], devices=("cpu", "cuda"))
-    answers: list[dict[str, Any]] = []
+    answers = []
     reference = None
     for number, (place, dtype) in enumerate(zip((folder, other), dtypes, strict=True)):
-        request = prepare(load(place), scratch / str(number), asked, "cpu", reference) | {"dtype": dtype}
+        request = replace(prepare(load(place), scratch / str(number), asked, "cpu", reference), dtype=dtype)
         answers.append(measure(request))
         reference = scratch / "0" / "digest"
-    return conclude(load(folder), answers, hash_folder(folder), asked)
+    return evaluate(load(folder), answers, hash_folder(folder), asked)
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "float32"), ("float32", "bfloat16"), ("float32", "float16")])
@@ -44,12 +46,12 @@ def test_the_same_model_in_another_dtype_agrees_within_the_tolerance(
     patched: Path, tmp_path: Path, dtypes: tuple[str, str]
 ) -> None:
     report = two_runs(patched, patched, tmp_path, *dtypes)
-    assert report.disagreement is not None and report.disagreement["texts"] == 12
-    print("\n", {key: report.disagreement[key] for key in ("largest", "tolerance", "roundings", "largest_logit")})
+    assert report.disagreement is not None and report.disagreement.texts == 12
+    print("\n", report.disagreement)
     assert report.passed, [check for check in report.all_checks if not check.passed]
     assert report.checks[-1].name == "devices_agree"
     if dtypes[0] != dtypes[1]:
-        assert report.disagreement["largest"] > 0
+        assert report.disagreement.largest > 0
 
 
 def test_another_model_does_not_agree(patched: Path, mini: Path, tmp_path: Path) -> None:
@@ -87,8 +89,6 @@ def test_a_coarser_dtype_passes_with_the_tolerance_of_its_own(
 
 @pytest.mark.parametrize("wrong", [{"scale": 29.0}, {"temperature": 6.0}])
 def test_another_cap_is_caught_in_a_coarser_dtype_too(patched: Path, tmp_path: Path, wrong: dict[str, float]) -> None:
-    from dataclasses import replace
-
     model = load(patched)
     model = replace(model, soft_cap=replace(model.soft_cap, **wrong))
     assert "cap_removed_exactly" in failed(report_on(patched, tmp_path / "scratch", model, dtype="bfloat16"))
@@ -100,7 +100,7 @@ def test_spacings_are_those_of_the_dtypes() -> None:
     for value in (30.0, 15.0, 7.5, 32.0):
         below = torch.nextafter(torch.tensor(value), torch.tensor(0.0))
         assert spacing(value, "float32") == value - float(below)
-    assert law_tolerance(30, "float32") == pytest.approx(1e-5, rel=0.05)
+    assert cap_tolerance(30, "float32") == pytest.approx(1e-5, rel=0.05)
     assert device_tolerance(100, "bfloat16", 400) == 100 * 20 / 256
 
 
@@ -121,7 +121,7 @@ def test_words_that_name_devices_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--device", "tpu"), "'tpu' is no device"),
+        (("--device", "tpu"), "'tpu' is not a valid device"),
         pytest.param(
             ("--device", "cuda"),
             "no cuda device",
@@ -129,7 +129,7 @@ def test_words_that_name_devices_keep_their_order() -> None:
         ),
         (("--device", "cpu", "--attn", "eager"), "offers no choice"),
         (("--device", "cpu", "--attn", "sdpa"), "offers no choice"),
-        (("--device", "cpu", "--dtype", "float8"), "'float8' is no dtype"),
+        (("--device", "cpu", "--dtype", "float8"), "'float8' is not a valid dtype"),
     ],
 )
 def test_what_is_not_there_is_told_in_two_lines_before_anything_is_written(
@@ -143,9 +143,9 @@ def test_what_is_not_there_is_told_in_two_lines_before_anything_is_written(
 
 def test_a_device_that_is_not_there_is_told_before_model_code_runs(patched: Path, tmp_path: Path) -> None:
     (patched / "modeling_gptbert.py").write_text("raise RuntimeError('ran')")
-    request = prepare(load(patched), tmp_path / "scratch", wanted(), "cpu") | {"device": "mps"}
+    request = prepare(load(patched), tmp_path / "scratch", wanted(), "mps")
     if not torch.backends.mps.is_available():
-        assert measure(request)["missing_device"][-1] == "cpu"
+        assert measure(request).unavailable.devices[-1] == "cpu"
 
 
 # On a machine with CUDA
@@ -177,14 +177,15 @@ def test_cpu_and_cuda_agree_and_the_cpu_is_truly_float32(patched: Path, cli: Run
 def test_a_device_without_memory_gets_smaller_batches(patched: Path, tmp_path: Path) -> None:
     """A real shortage: the process may have just what a batch of one text needs and a little more."""
     code = (
-        "import json, sys, torch\nfrom pathlib import Path\nfrom patcher.verify.measure.child import measure\n"
+        "import json, sys, torch\nfrom pathlib import Path\nfrom patcher.codec import read_json\n"
+        "from patcher.verify.measure.pair import measure\nfrom patcher.verify.messages import PairRequest\n"
         "torch.cuda.init()\nfree, total = torch.cuda.mem_get_info()\n"
         "torch.cuda.set_per_process_memory_fraction(60_000_000 / total)\n"
-        "answer = measure(json.loads(Path(sys.argv[1]).read_text()))\n"
-        "print(json.dumps([answer.get('failure'), answer['environment']['batch_size'], answer['positions']]))"
+        "answer = measure(read_json(PairRequest, Path(sys.argv[1]).read_text()))\n"
+        "print(json.dumps([answer.failure, answer.batch_size, answer.positions]))"
     )
     request = prepare(load(patched), tmp_path / "scratch", Verification(load_probe_texts()), "cuda")
-    (tmp_path / "request.json").write_text(json.dumps(request | {"max_batch_tokens": 1 << 16}))
+    (tmp_path / "request.json").write_text(json.dumps(to_json(replace(request, max_batch_tokens=1 << 16))))
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "request.json")], capture_output=True, text=True, check=True
     )

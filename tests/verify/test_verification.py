@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from patcher.errors import OutputError
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
-from patcher.verify import base_code
+from patcher.verify.verification import base_code
 from tests.conftest import MINI
 from tests.verify.running import CHECKS, failed, report_on, wanted
 
@@ -40,10 +40,10 @@ def test_the_patched_miniature_passes_every_check(patched: Path, tmp_path: Path)
     assert report.passed, failed(report)
     values = {check.name: check.value for check in report.checks}
     assert values["cap_removed_exactly"] <= 1e-5
-    assert report.before["logit_sparsity"] == 0.0
-    assert report.before["min"] > 0 and report.before["max"] < 30
-    assert report.after["logit_sparsity"] > 0.98
-    assert report.after["max"] > 0, "a head without any positive logit would be sparse and useless"
+    assert report.base["logit_sparsity"] == 0.0
+    assert report.base["min"] > 0 and report.base["max"] < 30
+    assert report.patched["logit_sparsity"] > 0.98
+    assert report.patched["max"] > 0, "a head without any positive logit would be sparse and useless"
 
 
 def test_the_code_as_published_fails_on_transformers_5(patched: Path, tmp_path: Path) -> None:
@@ -144,12 +144,12 @@ def test_a_record_without_the_code_of_the_base_model_is_told(patched: Path) -> N
 
 
 def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) -> None:
-    from patcher.verify import prepare
     from patcher.verify.measure.models import fresh_model, load_as_users_do, share_weights
+    from patcher.verify.verification import prepare
 
     request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
-    model, _ = load_as_users_do(request["patched"])
-    base = share_weights(fresh_model(request["base"]), model, request["weights"])
+    model, _ = load_as_users_do(request.patched)
+    base = share_weights(fresh_model(request.base), model, request.weights)
     places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
     assert {name: tensor.data_ptr() for name, tensor in base.state_dict().items()} == places
     assert not any(parameter.is_meta for parameter in (*base.parameters(), *base.buffers()))

@@ -1,4 +1,4 @@
-"""How far the logits of two devices lie apart: the first process leaves its own in a file, the next one reads them."""
+"""How much the logits of two devices differ: the first process writes its own to a file, the others read them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 import torch
 
 from patcher.verify.measure.terms import PROBE_TEXTS
+from patcher.verify.messages import Agreement
 
-TEXTS = PROBE_TEXTS  # texts that are compared, in whole
+TEXTS = PROBE_TEXTS  # number of texts that are compared
 
 
-class Agreement:
-    """Writes the patched model's largest raw logit of every dimension, for the first texts, or compares with them.
+class Agreements:
+    """Writes the largest raw logit of every dimension of the first texts to a file, or compares with those in a file.
 
-    Over all positions of a text the largest logits of two devices differ by no more than their logits do, so this
-    misses nothing that reaches a SPLADE vector, and costs one row of the vocabulary per text (float32) instead of one
-    per token.
+    The maxima over a text of two devices differ by at most as much as their logits, so this misses nothing that reaches
+    a SPLADE vector. It costs one row of the vocabulary per text (float32) instead of one per token.
     """
 
     def __init__(self, write: str | None, read: str | None) -> None:
@@ -27,19 +27,23 @@ class Agreement:
         self.texts = 0
 
     def add(self, index: int, raw: torch.Tensor) -> None:
-        """Take in the largest logit [vocabulary] of each dimension over the real positions of text `index`."""
+        """Add the largest logit of each dimension [vocabulary] over the real positions of text `index`."""
         if index >= TEXTS or not (self._write or self._read):
             return
         mine = raw.float().cpu().contiguous()
-        place, size = index * mine.numel() * 4, mine.numel() * 4
+        offset, size = index * mine.numel() * 4, mine.numel() * 4
         if self._write:
             with open(self._write, "r+b") as file:
-                file.seek(place)
+                file.seek(offset)
                 file.write(mine.numpy().tobytes())
         if self._read:
             with open(self._read, "rb") as file:
-                file.seek(place)
+                file.seek(offset)
                 theirs = torch.frombuffer(bytearray(file.read(size)), dtype=torch.float32)
-            apart = float((mine - theirs).abs().amax())
-            self.largest = apart if apart != apart or apart > self.largest else self.largest
+            difference = float((mine - theirs).abs().amax())
+            self.largest = difference if difference != difference or difference > self.largest else self.largest
             self.texts += 1
+
+    def result(self) -> Agreement | None:
+        """How much the texts differed; None in the process that wrote the file."""
+        return Agreement(self.largest, self.texts) if self._read else None

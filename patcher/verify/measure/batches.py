@@ -1,4 +1,4 @@
-"""Probe texts as batches: read from a file, each tokenised once, sorted by length, a window at a time."""
+"""Probe texts as batches: read from a file, tokenised once, sorted by length within a window."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_texts(path: str) -> Iterator[dict[str, Any]]:
 
 
 def windows(path: str, tokenizer: Any, max_tokens: int) -> Iterator[list[Encoded]]:
-    """The texts of a file, tokenised and cut to `max_tokens`, in windows of `WINDOW` that are sorted by length."""
+    """The texts of a file, tokenised and truncated to `max_tokens`, in sorted windows of `WINDOW` texts."""
     texts = enumerate(record["text"] for record in read_texts(path))
     while True:
         window: list[Encoded] = []
@@ -47,12 +47,12 @@ def windows(path: str, tokenizer: Any, max_tokens: int) -> Iterator[list[Encoded
             window += [Encoded(index, array("i", ids)) for (index, _), ids in zip(some, found, strict=True)]
         if not window:
             return
-        # The longest first: where memory does not suffice, it shows at once. Equal lengths keep their order.
+        # The longest first: a lack of memory shows at once. Equal lengths keep their order.
         yield sorted(window, key=lambda one: -len(one.ids))
 
 
 def batches(window: list[Encoded], size: int, max_batch_tokens: int) -> Iterator[list[Encoded]]:
-    """Cut a sorted window into batches of at most `size` texts and, padding included, `max_batch_tokens` tokens."""
+    """Split a sorted window into batches of at most `size` texts and, padding included, `max_batch_tokens` tokens."""
     start = 0
     while start < len(window):
         longest = max(1, len(window[start].ids))

@@ -1,4 +1,4 @@
-"""Figures over one model's logits, added up text by text so that memory does not grow with the number of texts."""
+"""Figures over one model's logits, accumulated text by text so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from patcher.verify.measure.histogram import Histogram, curve, shift_beyond
+from patcher.verify.messages import LengthBin, LogitFigures, MeanAndMax, MeanAndMin, PatchedFigures
 
 _PERCENTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 _SHORTEST = 16  # tokens; bins of length double from here
@@ -29,7 +30,7 @@ class Figures:
         self._active: dict[int, torch.Tensor] = {}  # by longest length of the bin: texts with 0, 1, 2 ... active dims
 
     def add_extremes(self, real: torch.Tensor) -> bool:
-        """Take in the extremes of the logits [positions, vocabulary] of one text; say whether all are finite."""
+        """Add the extremes of the logits [positions, vocabulary] of one text; return whether all are finite."""
         self.positions += real.shape[0]
         if not real.numel():
             return True
@@ -45,7 +46,7 @@ class Figures:
         return False
 
     def add_vector(self, pooled: torch.Tensor, tokens: int) -> int:
-        """Take in one text's largest logit [vocabulary] per dimension; return the active dims of its SPLADE vector."""
+        """Add one text's largest logit per dimension [vocabulary]; return the active dims of its SPLADE vector."""
         self.dims = pooled.shape[-1]
         active = int(torch.count_nonzero(pooled > 0))
         longest = _SHORTEST
@@ -57,7 +58,7 @@ class Figures:
         return active
 
     def merge(self, other: Figures) -> None:
-        """Add what another one has taken in."""
+        """Add what another one counted."""
         self.positions += other.positions
         self.not_finite += other.not_finite
         self.dims = other.dims or self.dims
@@ -67,42 +68,47 @@ class Figures:
         for longest, counts in other._active.items():
             self._active[longest] = self._active[longest] + counts if longest in self._active else counts
 
-    def as_json(self, gate: float | None = None) -> dict[str, Any]:
-        """The figures as the report holds them; null where there was nothing finite to take them over.
+    def result(self) -> LogitFigures | None:
+        """The figures as the report holds them; None if there were no positions."""
+        return LogitFigures(**self._fields()) if self.positions * self.dims else None
 
-        With a `gate`, `shift_to_gate` is what has to be subtracted from the logits for a logit sparsity above it.
-        """
+    def patched_result(self, min_logit_sparsity: float) -> PatchedFigures | None:
+        """The same, and what a shift of the logits would change, up to a logit sparsity above the limit."""
+        if not self.positions * self.dims:
+            return None
+        return PatchedFigures(
+            **self._fields(),
+            curve=curve(self.logits, self.pooled),
+            shift_to_gate=shift_beyond(self.logits, min_logit_sparsity),
+        )
+
+    def _fields(self) -> dict[str, Any]:
         count = self.positions * self.dims
-        if not count:
-            return {}
         active = torch.stack(list(self._active.values())).sum(0)
-        whole = self._distribution(active)
-        most = int(active.nonzero().max())
+        overall = self._distribution(active)
         return {
             "min": self.low if self.low < float("inf") else None,
             "max": self.high if self.high > float("-inf") else None,
             "negative_fraction": self.logits.negative / count,
             "logit_sparsity": self.logits.up_to(0) / count,
-            "embedding_sparsity": {"mean": whole["mean"], "min": whole["min"]},
-            "active_dims": {"mean": self._mean_active(active), "max": most},
-            "histogram": self.logits.as_json(),
-            "by_length": [
-                {
-                    "tokens": [1 if longest == _SHORTEST else longest // 2 + 1, longest],
-                    "texts": int(self._active[longest].sum()),
+            "embedding_sparsity": MeanAndMin(overall["mean"], overall["min"]),
+            "active_dims": MeanAndMax(self._mean_active(active), int(active.nonzero().max())),
+            "histogram": self.logits.bins(),
+            "by_length": tuple(
+                LengthBin(
+                    tokens=(1 if longest == _SHORTEST else longest // 2 + 1, longest),
+                    texts=int(self._active[longest].sum()),
                     **self._distribution(self._active[longest]),
-                }
+                )
                 for longest in sorted(self._active)
-            ],
-            **({"curve": curve(self.logits, self.pooled)} if self.pooled.count else {}),
-            **({"shift_to_gate": shift_beyond(self.logits, gate)} if gate is not None else {}),
+            ),
         }
 
     def _mean_active(self, active: torch.Tensor) -> float:
         return int((active * torch.arange(len(active))).sum()) / int(active.sum())
 
     def _distribution(self, active: torch.Tensor) -> dict[str, float]:
-        """Mean, least and percentiles (nearest rank) of embedding sparsity, from counts by active dims."""
+        """Mean, minimum and percentiles (nearest rank) of embedding sparsity, from counts of texts by active dims."""
         texts = int(active.sum())
         sparsest_first = active.cumsum(0)
         found = {"mean": 1 - self._mean_active(active) / self.dims, "min": 1 - int(active.nonzero().max()) / self.dims}

@@ -1,10 +1,10 @@
-"""Exact counts of values on a fixed grid, from which every share, histogram and shift of a report is read."""
+"""Exact counts of values on a fixed grid, from which every share, histogram and shift of a report is computed."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+
+from patcher.verify.messages import Bins, ShiftPoint
 
 LOW, HIGH = -256, 256  # values outside are counted in the outermost bins
 FINE = 64  # bins of the grid per unit; 1/64 is exact in every floating dtype
@@ -15,7 +15,7 @@ _ZERO = -2 * FINE * LOW
 
 
 class Histogram:
-    """Counts of finite values, added up where they were made and held on the CPU. Takes 512 kB."""
+    """Counts of finite values, computed on their device and kept on the CPU. Takes 512 kB."""
 
     def __init__(self) -> None:
         self.cells = torch.zeros(_CELLS, dtype=torch.int64)
@@ -27,10 +27,12 @@ class Histogram:
         self.cells += torch.bincount(cells.view(-1), minlength=_CELLS).cpu()
 
     def merge(self, other: Histogram) -> None:
+        """Add the counts of another one."""
         self.cells += other.cells
 
     @property
     def count(self) -> int:
+        """How many values were counted."""
         return int(self.cells.sum())
 
     @property
@@ -42,23 +44,21 @@ class Histogram:
         """How many values are at most steps / 64; `steps` from 0."""
         return int(self.cells[: _ZERO + 2 * steps + 1].sum())
 
-    def as_json(self) -> dict[str, Any] | None:
-        """Counts in bins of a quarter, from the first to the last that is not empty; None where nothing was counted."""
+    def bins(self) -> Bins | None:
+        """Counts in bins of a quarter, from the first to the last that is not empty; None if nothing was counted."""
         bins = self.cells.view(-1, 2 * FINE // PER_UNIT).sum(1)
         filled = bins.nonzero().flatten()
         if not len(filled):
             return None
         first, last = int(filled[0]), int(filled[-1])
-        return {
-            "first": LOW + first / PER_UNIT,
-            "width": 1 / PER_UNIT,
-            "counts": bins[first : last + 1].tolist(),
-        }
+        return Bins(LOW + first / PER_UNIT, 1 / PER_UNIT, tuple(bins[first : last + 1].tolist()))
 
 
 def shift_beyond(logits: Histogram, target: float) -> float | None:
-    """The smallest multiple of 1/64 that, subtracted from every value, leaves more than `target` of them without a
-    positive rest; None where no shift on the grid does."""
+    """The smallest multiple of 1/64 that, subtracted from every value, leaves a share above `target` not positive.
+
+    None if no shift on the grid does.
+    """
     reached = logits.cells[: _ZERO + 1].sum() + logits.cells[_ZERO + 1 :].cumsum(0)[1::2]
     if logits.up_to(0) > target * logits.count:
         return 0.0
@@ -66,14 +66,14 @@ def shift_beyond(logits: Histogram, target: float) -> float | None:
     return (int(enough[0]) + 1) / FINE if len(enough) else None
 
 
-def curve(logits: Histogram, pooled: Histogram, target: float = 0.9999, points: int = 40) -> list[dict[str, float]]:
+def curve(logits: Histogram, pooled: Histogram, target: float = 0.9999, points: int = 40) -> tuple[ShiftPoint, ...]:
     """Both sparsities as they would be with `shift` subtracted from every logit.
 
     Exact at its shifts, which are multiples of 1/64: 0, and on to the first that reaches `target` logit sparsity, at
     most `points` in all.
     """
     if not logits.count or not pooled.count:
-        return []
+        return ()
     positive = logits.cells[_ZERO + 1 :]
     # reached[k]: values up to (k + 1) / 64
     reached = logits.up_to(0) + positive[: 2 * (len(positive) // 2)].view(-1, 2).sum(1).cumsum(0)
@@ -81,11 +81,6 @@ def curve(logits: Histogram, pooled: Histogram, target: float = 0.9999, points: 
     last = 0 if logits.up_to(0) >= target * logits.count else int(enough[0]) + 1 if len(enough) else len(reached)
     stride = max(1, -(-last // (points - 1)))
     steps = [*range(0, last, stride), last]
-    return [
-        {
-            "shift": step / FINE,
-            "logit_sparsity": logits.up_to(step) / logits.count,
-            "embedding_sparsity": pooled.up_to(step) / pooled.count,
-        }
-        for step in steps
-    ]
+    return tuple(
+        ShiftPoint(step / FINE, logits.up_to(step) / logits.count, pooled.up_to(step) / pooled.count) for step in steps
+    )

@@ -13,59 +13,59 @@ from safetensors import safe_open
 from torch import nn
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from patcher.patching.convert_child import read_pickle
+from patcher.patching.pickles import read_pickle
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a model is loaded: by which Auto class, in which dtype, and with which attention where one was chosen."""
+class LoadSpec:
+    """How a model is loaded: by which Auto class, in which dtype, and with which attention if one was chosen."""
 
     auto_class: str = "AutoModelForMaskedLM"
     dtype: torch.dtype = torch.float32
     attention: str | None = None
 
 
-class NoChoice(ValueError):
-    """The model's code can't run with the attention that was asked for."""
+class UnsupportedAttention(ValueError):
+    """The model's code or this machine does not support the attention that was asked for."""
 
 
-def load_as_users_do(folder: str, recipe: Recipe = Recipe()) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of a folder through `from_pretrained`, on the CPU, and what the loader says of its keys.
+def load_as_users_do(folder: str, spec: LoadSpec = LoadSpec()) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a folder through `from_pretrained`, on the CPU, and what the loader reports about its keys.
 
-    Memory that nobody initialises is filled with NaN meanwhile: by chance it could hold the very tables that belong
-    there, left by a model of the same kind, and a broken loader would pass.
-    Raises NoChoice for an attention that the model's code does not offer, or this machine does not have.
+    Uninitialised memory is filled with NaN meanwhile: it could hold the right tables by chance, left by a model of the
+    same kind, and a broken loader would pass.
+    Raises UnsupportedAttention for an attention that the model's code or this machine does not support.
     """
-    chosen = {"attn_implementation": recipe.attention} if recipe.attention else {}
-    if recipe.attention:
-        _check_attention(folder, recipe)
+    chosen = {"attn_implementation": spec.attention} if spec.attention else {}
+    if spec.attention:
+        _check_attention(folder, spec)
     try:
-        with marked_memory():
-            model, info = getattr(transformers, recipe.auto_class).from_pretrained(
-                folder, trust_remote_code=True, dtype=recipe.dtype, output_loading_info=True, **chosen
+        with nan_filled_memory():
+            model, info = getattr(transformers, spec.auto_class).from_pretrained(
+                folder, trust_remote_code=True, dtype=spec.dtype, output_loading_info=True, **chosen
             )
     except (ValueError, ImportError) as error:
-        if recipe.attention and recipe.attention in str(error):
-            raise NoChoice(str(error).splitlines()[0]) from error
+        if spec.attention and spec.attention in str(error):
+            raise UnsupportedAttention(str(error).splitlines()[0]) from error
         raise
     return model.eval(), info
 
 
-def fresh_model(folder: str, recipe: Recipe = Recipe()) -> nn.Module:
+def fresh_model(folder: str, spec: LoadSpec = LoadSpec()) -> nn.Module:
     """A model as its constructor leaves it, all buffers computed, on the CPU.
 
     Parameters are not initialised, so their memory is never touched and costs nothing.
     """
     config = _config(folder)
-    if recipe.attention:
-        config._attn_implementation = recipe.attention
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(recipe.dtype)
+    if spec.attention:
+        config._attn_implementation = spec.attention
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(spec.dtype)
     try:
         with _no_initialisation():
-            model: nn.Module = _model_class(folder, config, recipe.auto_class)(config)
+            model: nn.Module = _model_class(folder, config, spec.auto_class)(config)
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default)
     return model.eval()
 
 
@@ -85,10 +85,10 @@ def wrong_buffers(model: nn.Module, fresh: nn.Module) -> tuple[int, list[str]]:
 
 
 def share_weights(base: nn.Module, patched: nn.Module, files: Sequence[str]) -> nn.Module:
-    """Put the very tensors of `patched` into `base`, a fresh model, and return it.
+    """Put the tensors of `patched` themselves into `base`, a fresh model, and return it.
 
-    Only where one differs from the source's checkpoint files does the base get the file's, so that a weight that was
-    altered on the way shows in the logits too.
+    If one differs from the source's checkpoint files, the base gets the file's, so that an altered weight changes the
+    logits too.
     """
     shared: dict[str, torch.Tensor] = dict(patched.state_dict(keep_vars=True))
     for name, tensor in _tensors(files):
@@ -105,7 +105,7 @@ def share_weights(base: nn.Module, patched: nn.Module, files: Sequence[str]) -> 
 def changed_tensors(model: nn.Module, files: Sequence[str]) -> list[str]:
     """Names of the tensors that differ between a model in memory and checkpoint files, or that only one of them has.
 
-    A tensor that is tied to one of the file's is that one, whatever its other name.
+    A tensor that is tied to one of the file's is the same tensor, whatever its name.
     """
     state = model.state_dict()
     seen, wrong = set(), []
@@ -122,7 +122,7 @@ def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
 
 
 def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each tensor of the files, one at a time: a file is opened anew for each, so that its pages are let go between."""
+    """Each tensor of the files, one at a time. A file is reopened for each, which releases its pages."""
     for path in files:
         if not path.endswith(".safetensors"):  # pickled in the source, converted in the folder
             yield from read_pickle(path).items()
@@ -139,49 +139,36 @@ def _config(folder: str) -> Any:
 
 
 def _model_class(folder: str, config: Any, auto_class: str) -> Any:
-    """The class that an Auto class stands for: in the folder's own code, else in the library."""
+    """The class behind an Auto class: in the folder's own code, else in the library."""
     reference = (getattr(config, "auto_map", None) or {}).get(auto_class)
     if reference is not None:
         return get_class_from_dynamic_module(reference, folder)
     return getattr(transformers, auto_class)._model_mapping[type(config)]
 
 
-def _check_attention(folder: str, recipe: Recipe) -> None:
-    """transformers takes `eager` from any model, also where the code knows one attention and no word for it."""
+def _check_attention(folder: str, spec: LoadSpec) -> None:
+    """Raise UnsupportedAttention for code with a single attention; transformers accepts `eager` for any model."""
     offered = ("_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn", "_supports_attention_backend")
-    kind = _model_class(folder, _config(folder), recipe.auto_class)
+    kind = _model_class(folder, _config(folder), spec.auto_class)
     if not any(getattr(kind, name, False) for name in offered):
-        raise NoChoice(f"The code of {kind.__name__} has one attention and offers no choice of another.")
+        raise UnsupportedAttention(f"The code of {kind.__name__} has one attention and offers no choice of another.")
 
 
 @contextmanager
-def marked_memory() -> Iterator[None]:
-    """Let torch.empty give NaN instead of whatever was in memory."""
-    before = torch.get_deterministic_debug_mode()
+def nan_filled_memory() -> Iterator[None]:
+    """Let torch.empty return NaN instead of whatever was in memory."""
+    mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("warn")  # unlike use_deterministic_algorithms, without the import of a compiler
     try:
         yield
     finally:
-        torch.set_deterministic_debug_mode(before)
+        torch.set_deterministic_debug_mode(mode)
 
 
 @contextmanager
 def _no_initialisation() -> Iterator[None]:
-    """Leave parameters as they come from the allocator."""
+    """Leave parameters as the allocator returns them."""
     from transformers import initialization
 
     with initialization.no_init_weights():
         yield
-
-
-__all__ = [
-    "NoChoice",
-    "Recipe",
-    "changed_tensors",
-    "fresh_model",
-    "load_as_users_do",
-    "marked_memory",
-    "non_persistent",
-    "share_weights",
-    "wrong_buffers",
-]

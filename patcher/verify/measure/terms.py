@@ -1,4 +1,4 @@
-"""The strongest terms of a text's SPLADE vector, as a person reads them."""
+"""The strongest terms of a text's SPLADE vector, as readable tokens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import torch
+
+from patcher.verify.messages import ProbeTerms, TopTerms
 
 PROBE_TEXTS = 200  # texts whose terms a report shows
 TERMS = 12
@@ -18,30 +20,27 @@ class Terms:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._special = set(tokenizer.all_special_ids)
-        self._found: dict[int, dict[str, Any]] = {}
+        self._found: dict[int, tuple[int, TopTerms, TopTerms]] = {}
 
     def add(self, index: int, tokens: int, base: torch.Tensor, patched: torch.Tensor, active: tuple[int, int]) -> None:
-        """Take in the largest logits [vocabulary] of one text."""
+        """Add the largest logits [vocabulary] of one text under both models, and its active dims under both."""
         if index < PROBE_TEXTS:
-            self._found[index] = {
-                "tokens": tokens,
-                "before": {"active_dims": active[0], "terms": self._strongest(base)},
-                "after": {"active_dims": active[1], "terms": self._strongest(patched)},
-            }
+            strongest = TopTerms(active[0], self._strongest(base)), TopTerms(active[1], self._strongest(patched))
+            self._found[index] = (tokens, *strongest)
 
-    def as_json(self, texts: list[dict[str, str]]) -> list[dict[str, Any]]:
-        """What was collected, in the order of the texts, beside the texts themselves."""
-        return [
-            {"id": one["id"], "language": one["language"], "text": _shortened(one["text"]), **self._found[index]}
+    def result(self, texts: list[dict[str, str]]) -> tuple[ProbeTerms, ...]:
+        """The texts with what was collected about them, in the order of the texts."""
+        return tuple(
+            ProbeTerms(one["id"], one["language"], _shortened(one["text"]), *self._found[index])
             for index, one in enumerate(texts)
             if index in self._found
-        ]
+        )
 
-    def _strongest(self, logits: torch.Tensor) -> list[list[Any]]:
+    def _strongest(self, logits: torch.Tensor) -> tuple[tuple[str, float], ...]:
         """Tokens and weights log(1 + logit) of the strongest dimensions; of equal ones, the lower id first."""
         values, ids = torch.nan_to_num(logits).topk(min(TERMS, len(logits)))
         pairs = sorted(zip(values.tolist(), ids.tolist(), strict=True), key=lambda pair: (-pair[0], pair[1]))
-        return [[self._name(token), round(math.log1p(value), 4)] for value, token in pairs if value > 0]
+        return tuple((self._name(token), round(math.log1p(value), 4)) for value, token in pairs if value > 0)
 
     def _name(self, token: int) -> str:
         if token in self._special:

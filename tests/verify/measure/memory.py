@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from patcher.patching.record import load
-from patcher.verify import prepare
-from patcher.verify.measure.child import measure
+from patcher.verify.measure.pair import measure
+from patcher.verify.verification import prepare
 from tests.verify.running import wanted
 
 
@@ -27,15 +27,11 @@ def main(warm_up: str, large: str, scratch: str) -> None:
         prepare(load(Path(folder)), Path(scratch) / name, wanted(), "cpu")
         for name, folder in (("small", warm_up), ("large", large))
     ]
-    assert measure(requests[0]).get("failure") is None
+    assert measure(requests[0]).failure is None
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # starts the high-water mark anew
     answer = measure(requests[1])
-    print(
-        json.dumps(
-            {"failure": answer.get("failure"), "cap_error": answer["cap_error"], "peak": status("VmHWM") - before}
-        )
-    )
+    print(json.dumps({"failure": answer.failure, "cap_error": answer.cap_error, "peak": status("VmHWM") - before}))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from patcher.codec import document, to_json
 from patcher.patching.record import load
-from patcher.verify import prepare, verify
 from patcher.verify.measure import batches as module
 from patcher.verify.measure.batches import Encoded, batches, collate, windows
-from patcher.verify.measure.child import measure
+from patcher.verify.measure.pair import measure
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
+from patcher.verify.verification import prepare, verify
 from tests.conftest import Run
 from tests.verify.running import failed, wanted
 from tests.verify.test_verification import edit
@@ -75,11 +76,11 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_counted_twice(patche
         "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
     )
     report = verify(load(patched), asked)
-    assert report.environment["batch_size"] <= 2 and whole["environment"]["batch_size"] == 32
+    assert report.environment["batch_size"] <= 2 and whole.batch_size == 32
     assert report.passed, failed(report)
-    assert [text["id"] for text in report.probe_texts] == [text["id"] for text in whole["probe_texts"]]
-    for side in ("before", "after"):
-        one, other = getattr(report, side), whole[side]
+    assert [text["id"] for text in report.probe_texts] == [text.id for text in whole.probe_texts]
+    for side in ("base", "patched"):
+        one, other = getattr(report, side), to_json(getattr(whole, side))
         assert sum(one["histogram"]["counts"]) == sum(other["histogram"]["counts"])
         assert sum(bin["texts"] for bin in one["by_length"]) == len(asked.texts)
         for key in ("min", "max", "logit_sparsity", "negative_fraction"):
@@ -92,17 +93,17 @@ def test_memory_that_one_text_alone_lacks_is_a_finding(patched: Path, tmp_path: 
         patched, "        first_row = torch.zeros_like", f"        raise {error}\n        first_row = torch.zeros_like"
     )
     answer = measure(prepare(load(patched), tmp_path / "scratch", wanted(), "cpu"))
-    assert answer["failure"].startswith(error.partition("(")[0])
+    assert answer.failure.startswith(error.partition("(")[0])
 
 
-def test_other_errors_are_not_taken_for_a_want_of_memory(patched: Path, tmp_path: Path) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(patched: Path, tmp_path: Path) -> None:
     edit(
         patched,
         "        first_row = torch.zeros_like",
         "        assert input_ids.shape[0] == 1, 'too many'\n        first_row = torch.zeros_like",
     )
     answer = measure(prepare(load(patched), tmp_path / "scratch", wanted(), "cpu"))
-    assert answer["failure"] == "AssertionError: too many"
+    assert answer.failure == "AssertionError: too many"
 
 
 def test_the_same_inputs_give_the_same_report_byte_for_byte(patched: Path, cli: Run) -> None:
@@ -120,7 +121,7 @@ def test_a_failing_report_is_the_same_each_time_too(patched: Path) -> None:
         "        first_row = torch.zeros_like",
         "        raise ValueError(__file__)\n        first_row = torch.zeros_like",
     )
-    reports = [verify(load(patched), wanted()).as_json() for _ in range(2)]
+    reports = [document(verify(load(patched), wanted())) for _ in range(2)]
     assert reports[0] == reports[1]
 
 
@@ -133,10 +134,10 @@ def test_progress_tells_how_many_texts_are_done(patched: Path, tmp_path: Path) -
 
 def test_the_strongest_terms_stand_beside_each_text(patched: Path, tmp_path: Path) -> None:
     found = measure(prepare(load(patched), tmp_path / "scratch", wanted("x" * 3000, "Oslo er stor."), "cpu"))
-    first, second = found["probe_texts"]
-    assert first["text"] == "x" * 2000 + "…" and second["text"] == "Oslo er stor."
-    terms = second["after"]["terms"]
-    assert 0 < len(terms) <= 12 and second["after"]["active_dims"] >= len(terms)
+    first, second = found.probe_texts
+    assert first.text == "x" * 2000 + "…" and second.text == "Oslo er stor."
+    terms = second.patched.terms
+    assert 0 < len(terms) <= 12 and second.patched.active_dims >= len(terms)
     assert [weight for _, weight in terms] == sorted((weight for _, weight in terms), reverse=True)
-    assert len(second["before"]["terms"]) == 12 and second["before"]["active_dims"] == 8192
+    assert len(second.base.terms) == 12 and second.base.active_dims == 8192
     assert all(isinstance(term, str) and term == term.strip() and term for term, _ in terms)

@@ -7,45 +7,46 @@ import math
 import pytest
 import torch
 
-from patcher.verify.measure.agreement import Agreement
-from patcher.verify.measure.comparison import Comparison, Law
+from patcher.verify.measure.agreement import Agreements
+from patcher.verify.measure.comparison import Comparison
+from patcher.verify.messages import CapFunction
 
-LAW = Law("sigmoid", 30.0, 7.5)
-SHIFTED = Law("sigmoid", 30.0, 7.5, 2.0)
+CAP = CapFunction("sigmoid", 30.0, 7.5)
+SHIFTED = CapFunction("sigmoid", 30.0, 7.5, 2.0)
 Text = tuple[torch.Tensor, torch.Tensor]
 
 
-def text(tokens: int, law: Law = LAW, seed: int = 0) -> Text:
-    """The base's and the patched logits [tokens, 8] of a text that obeys the law; its first row is made up."""
+def text(tokens: int, cap: CapFunction = CAP, seed: int = 0) -> Text:
+    """The base's and the patched logits [tokens, 8] of a text that obeys the cap; its first row is synthetic."""
     raw = torch.randn(tokens, 8, generator=torch.Generator().manual_seed(seed)) * 5
-    capped = law.scale * torch.sigmoid((raw + law.shift) / law.temperature)
+    capped = cap.scale * torch.sigmoid((raw + cap.shift) / cap.temperature)
     capped[0] = raw[0]
     return capped, raw
 
 
-def compared(*texts: Text, law: Law = LAW) -> Comparison:
-    found = Comparison(law)
+def compared(*texts: Text, cap: CapFunction = CAP) -> Comparison:
+    found = Comparison(cap)
     found.add(texts)
     return found
 
 
-@pytest.mark.parametrize("law", [LAW, SHIFTED])
-def test_logits_that_obey_the_law_differ_in_nothing(law: Law) -> None:
-    found = compared(text(5, law), text(3, law, seed=1), law=law)
+@pytest.mark.parametrize("cap", [CAP, SHIFTED])
+def test_logits_that_obey_the_cap_differ_in_nothing(cap: CapFunction) -> None:
+    found = compared(text(5, cap), text(3, cap, seed=1), cap=cap)
     assert found.cap_error <= 1e-5
     assert found.predictions_changed == found.rankings_changed == 0
 
 
 @pytest.mark.parametrize("off", [0.25, -0.25])
 @pytest.mark.parametrize(("row", "dimension"), [(1, 0), (4, 7), (0, 3)])
-def test_one_logit_off_the_law_shows_above_and_below_it(off: float, row: int, dimension: int) -> None:
+def test_one_logit_off_the_cap_shows_above_and_below_it(off: float, row: int, dimension: int) -> None:
     wrong = text(5)
     wrong[0][row, dimension] += off
     for texts in ((wrong, text(3)), (text(3), wrong)):
         assert compared(*texts).cap_error == pytest.approx(0.25, abs=1e-5)
 
 
-def test_the_last_row_of_a_text_that_is_looked_at_in_pieces_counts() -> None:
+def test_the_last_row_of_a_text_that_is_compared_in_chunks_counts() -> None:
     wrong = text(70_000)
     wrong[0][-1, -1] += 0.25
     assert compared(text(3), wrong).cap_error == pytest.approx(0.25, abs=1e-5)
@@ -57,12 +58,12 @@ def test_a_logit_that_is_not_finite_is_counted_and_leaves_no_error_that_could_pa
     wrong = text(5)
     wrong[side][2, 3] = value
     for texts in ((wrong, text(3)), (text(3), wrong)):
-        whole, merged = compared(*texts), Comparison(LAW)
+        whole, merged = compared(*texts), Comparison(CAP)
         for one in texts:
             merged.merge(compared(one))
         for found in (whole, merged):
             assert not math.isfinite(found.cap_error)
-            assert (found.before.not_finite, found.after.not_finite) == ((1, 0) if side == 0 else (0, 1))
+            assert (found.base.not_finite, found.patched.not_finite) == ((1, 0) if side == 0 else (0, 1))
 
 
 def test_another_best_token_is_a_change_and_an_equal_one_is_not() -> None:
@@ -78,15 +79,15 @@ def test_an_order_that_a_shift_disturbs_shows_below_the_best_token() -> None:
     wrong = text(5, SHIFTED)
     order = wrong[1][2].argsort(descending=True)
     wrong[1][2, order[[3, 4]]] = wrong[1][2, order[[4, 3]]]
-    found = compared(text(3, SHIFTED), wrong, law=SHIFTED)
+    found = compared(text(3, SHIFTED), wrong, cap=SHIFTED)
     assert (found.rankings_changed, found.predictions_changed) == (1, 0)
 
 
 def test_what_was_found_in_one_batch_is_still_there_after_the_last() -> None:
     wrong = text(5, SHIFTED)
     wrong[1][2, 3] = 99.0
-    bad, total = compared(wrong, law=SHIFTED), Comparison(SHIFTED)
-    for part in (compared(text(3, SHIFTED), law=SHIFTED), bad, compared(text(4, SHIFTED), law=SHIFTED)):
+    bad, total = compared(wrong, cap=SHIFTED), Comparison(SHIFTED)
+    for part in (compared(text(3, SHIFTED), cap=SHIFTED), bad, compared(text(4, SHIFTED), cap=SHIFTED)):
         total.merge(part)
     assert total.cap_error == bad.cap_error > 0.2
     assert total.predictions_changed == bad.predictions_changed == 1
@@ -97,10 +98,10 @@ def test_what_was_found_in_one_batch_is_still_there_after_the_last() -> None:
 def test_one_logit_that_two_devices_compute_otherwise_shows(tmp_path: object, off: float) -> None:
     place = f"{tmp_path}/digest"
     rows = [text(1, seed=seed)[1][0] for seed in range(3)]
-    first = Agreement(place, None)
+    first = Agreements(place, None)
     for index in (2, 0, 1):  # texts come sorted by length, not by their number
         first.add(index, rows[index])
-    second = Agreement(None, place)
+    second = Agreements(None, place)
     for index in (1, 2, 0):
         other = rows[index].clone()
         other[7] += off * (index == 1)

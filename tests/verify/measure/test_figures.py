@@ -6,7 +6,9 @@ import math
 
 import torch
 
-from patcher.verify.measure.comparison import Comparison, Law
+from patcher.codec import to_json
+from patcher.verify.measure.comparison import Comparison
+from patcher.verify.messages import CapFunction
 
 
 def hand_made() -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,24 +22,24 @@ def hand_made() -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.tensor([[1, 1, 1], [1, 1, 0]])
 
 
-LAW = Law("sigmoid", 30.0, 7.5)
+CAP = CapFunction("sigmoid", 30.0, 7.5)
 
 
-def compared(logits: torch.Tensor, mask: torch.Tensor, law: Law = LAW) -> Comparison:
+def compared(logits: torch.Tensor, mask: torch.Tensor, cap: CapFunction = CAP) -> Comparison:
     """Everything counted over patched logits [batch, tokens, vocabulary] and what the cap makes of them."""
-    found = Comparison(law)
+    found = Comparison(cap)
     for row, real in zip(logits, mask.bool(), strict=True):
         raw = row[real]
-        capped = law.scale * torch.sigmoid(raw / law.temperature)
+        capped = cap.scale * torch.sigmoid(raw / cap.temperature)
         capped[0] = raw[0]
         found.add([(capped, raw)])
     return found
 
 
 def test_figures_leave_out_padding_and_the_synthetic_row() -> None:
-    figures = compared(*hand_made()).after
+    figures = compared(*hand_made()).patched
     assert figures.positions == 3
-    found = figures.as_json()
+    found = to_json(figures.result())
     assert {key: found[key] for key in list(found)[:6]} == {
         "min": -4.0,
         "max": 5.0,
@@ -49,22 +51,22 @@ def test_figures_leave_out_padding_and_the_synthetic_row() -> None:
 
 
 def test_the_synthetic_row_makes_the_bos_token_active_in_a_vector() -> None:
-    figures = compared(torch.tensor([[[0.0, 1.0], [-1.0, -1.0]]]), torch.ones(1, 2)).after
-    assert figures.as_json()["active_dims"] == {"mean": 1.0, "max": 1}
+    figures = compared(torch.tensor([[[0.0, 1.0], [-1.0, -1.0]]]), torch.ones(1, 2)).patched
+    assert to_json(figures.result())["active_dims"] == {"mean": 1.0, "max": 1}
 
 
 def test_texts_merged_in_parts_add_up_to_one_pass() -> None:
     torch.manual_seed(0)
     logits, mask = torch.randn(6, 5, 11) * 9, torch.ones(6, 5)
-    whole, parts = compared(logits, mask), Comparison(LAW)
+    whole, parts = compared(logits, mask), Comparison(CAP)
     for start in range(0, 6, 2):
         parts.merge(compared(logits[start : start + 2], mask[start : start + 2]))
-    for side in ("before", "after"):
-        assert getattr(whole, side).as_json() == getattr(parts, side).as_json()
+    for side in ("base", "patched"):
+        assert getattr(whole, side).result() == getattr(parts, side).result()
     assert (whole.cap_error, whole.predictions_changed) == (parts.cap_error, parts.predictions_changed)
 
 
 def test_values_that_are_not_finite_are_counted_and_kept_out_of_the_extremes() -> None:
-    figures = compared(torch.tensor([[[0.0, 1.0], [math.nan, -2.0], [math.inf, 3.0]]]), torch.ones(1, 3)).after
+    figures = compared(torch.tensor([[[0.0, 1.0], [math.nan, -2.0], [math.inf, 3.0]]]), torch.ones(1, 3)).patched
     assert figures.not_finite == 2
-    assert (figures.as_json()["min"], figures.as_json()["max"]) == (-2.0, 3.0)
+    assert (figures.result().min, figures.result().max) == (-2.0, 3.0)

@@ -66,8 +66,8 @@ def test_the_peak_stays_below_one_and_a_half_models(patched: Path, large: Path, 
 
 FAULTS = """
 import resource, torch
-from patcher.verify.measure.hardware import keep_freed
-keep_freed({logits})
+from patcher.verify.measure.hardware import tune_malloc
+tune_malloc({logits})
 torch.ones(2_500_000)  # 10 MB
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from patcher.patching.record import load
-from patcher.verify import prepare
-from patcher.verify.measure.child import measure
+from patcher.verify.measure.pair import measure
 from patcher.verify.measure.sparse_encoder import compare
+from patcher.verify.verification import prepare
 from tests.verify.running import TEXTS, wanted
 
 
 def test_each_text_that_disagrees_counts(patched: Path, tmp_path: Path) -> None:
     asked = wanted()
     request = prepare(load(patched), tmp_path / "scratch", asked, "cpu")
-    ours = [text["after"]["active_dims"] for text in measure(request)["probe_texts"]]
+    ours = [text.patched.active_dims for text in measure(request).probe_texts]
     assert len(ours) == len(TEXTS)
     found = compare(request, [ours[0] + 1, ours[1] - 1, ours[2]], "cpu")
-    assert found["disagreements"] == 2 and found["pooling"] == "SpladePooling"
+    assert found.disagreements == 2 and found.pooling == "SpladePooling"

@@ -10,53 +10,55 @@ from pathlib import Path
 
 PRIVATE = "PATCHER_PRIVATE"  # environment variable of the child: the caller's home, caches and token file
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/dri", "/dev/kfd")
-_MANY = 1000
+_MAX_CHILDREN = 1000
 
 
 @dataclass(frozen=True)
-class Places:
-    """Real paths. What is below `private` may not be read unless it is below `readable` as well."""
+class AccessPolicy:
+    """Real paths. What is below `private` may be read only if it is below `readable` or `writable` as well."""
 
     private: tuple[str, ...]
     readable: tuple[str, ...]
     writable: tuple[str, ...]
 
     def may_read(self, path: str) -> bool:
+        """Whether a real path may be read."""
         return not _below(path, self.private) or _below(path, self.readable) or _below(path, self.writable)
 
     def may_write(self, path: str) -> bool:
+        """Whether a real path may be written, created or removed."""
         return _below(path, self.writable)
 
-    def open_roots(self) -> list[str]:
-        """Folders and files that hold nothing private and together are everything else, for rules that only allow."""
+    def public_roots(self) -> list[str]:
+        """The folders and files that together hold everything but `private`, for rules that can only allow."""
         roots = ["/"]
-        for private in sorted(self.private):  # a folder before what is in it
-            while holder := next((root for root in roots if _below(private, (root,))), None):
-                roots.remove(holder)
-                if holder != private:
-                    roots += _children(holder)
+        for private in sorted(self.private):  # a folder before its contents
+            while parent := next((root for root in roots if _below(private, (root,))), None):
+                roots.remove(parent)
+                if parent != private:
+                    roots += _children(parent)
         return roots
 
 
-def child_places(scratch: Path, given: Iterable[str]) -> Places:
-    """What a child may touch: its scratch folder, the files it was given, and Python's own.
+def child_policy(scratch: Path, readable: Iterable[str]) -> AccessPolicy:
+    """What a child may access: its scratch folder, the files in `readable`, and Python's own.
 
-    Private are the homes of the caller, caches and token file of the Hub's client, temporary files of others, and what
-    running services keep (`/run`, `/var`: sockets, and secrets that are mounted there), and other processes.
+    Private are the caller's home folders, the caches and the token file of the Hub's client, temporary files of other
+    processes, sockets and mounted secrets (`/run`, `/var`), and what `/proc` says about other processes.
     """
     callers = os.environ.get(PRIVATE, "").split(os.pathsep)
     named = [*callers, str(scratch.parent), "/tmp", "/run", "/var", "/proc", "/dev/mqueue"]
     devices = [*_DEVICES, *(str(path) for path in Path("/dev").glob("nvidia*"))]
     libraries = [*sys.path, sys.prefix, sys.base_prefix, *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)]
-    return Places(
+    return AccessPolicy(
         private=tuple(path for path in _real([*named, *_homes()]) if path != os.sep),
-        readable=_real([*libraries, *_machine(), *_followed(given)]),
+        readable=_real([*libraries, *_machine(), *_with_link_targets(readable)]),
         writable=_real([str(scratch), *devices, f"/proc/{os.getpid()}"]),
     )
 
 
-def caller_places() -> str:
-    """The value of PRIVATE: what only the caller knows, because its environment names it."""
+def private_paths() -> str:
+    """The value of PRIVATE: the paths that only the environment of the caller names."""
     from huggingface_hub import constants
 
     paths = [str(Path.home()), constants.HF_HOME, constants.HF_TOKEN_PATH, constants.HF_STORED_TOKENS_PATH]
@@ -70,18 +72,18 @@ def _homes() -> list[str]:
 
     try:
         return [pwd.getpwuid(os.getuid()).pw_dir]
-    except KeyError:  # a container that runs under a number without a name
+    except KeyError:  # a container whose user id has no name
         return []
 
 
 def _machine() -> list[str]:
-    """What /proc says of the machine, not of processes: their environments hold tokens."""
+    """The entries of /proc about the machine. Those about processes show their environments, which hold tokens."""
     return [path for path in _children("/proc") if not os.path.basename(path).isdigit()]
 
 
-def _followed(given: Iterable[str]) -> list[str]:
-    """The paths, and below folders what the links in them lead to."""
-    found = list(given)
+def _with_link_targets(paths: Iterable[str]) -> list[str]:
+    """The paths, and the links in their folders, whose targets are meant."""
+    found = list(paths)
     for path in tuple(found):
         found += [str(link) for link in Path(path).rglob("*") if link.is_symlink()]
     return found
@@ -96,10 +98,10 @@ def _below(path: str, roots: Iterable[str]) -> bool:
 
 
 def _children(folder: str) -> list[str]:
-    """What lies in a folder; nothing where that is very much (the homes of a university) or can't be seen."""
+    """What a folder holds without links; empty if it holds too much (the homes of a university) or can't be read."""
     try:
         names = os.listdir(folder)
     except OSError:
         return []
-    paths = [os.path.join(folder, name) for name in names] if len(names) <= _MANY else []
+    paths = [os.path.join(folder, name) for name in names] if len(names) <= _MAX_CHILDREN else []
     return [path for path in paths if not os.path.islink(path)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from patcher.verify.messages import Agreement
 from tests.verify.made_up import CONVERTED, GOOD, MODEL, judged
 from tests.verify.running import failed
 
@@ -16,7 +17,7 @@ LIMIT = 2.0  # eps / 2 of bfloat16 * sqrt(64) * 64, the largest logit
 
 
 def apart(largest: float, texts: int = 12, **change: Any) -> Any:
-    return replace(ROUNDED, disagreement={"largest": largest, "texts": texts}, **change)
+    return replace(ROUNDED, agreement=Agreement(largest, texts), **change)
 
 
 def test_a_right_model_passes_on_one_device_and_on_several() -> None:
@@ -60,4 +61,4 @@ def test_of_several_devices_the_one_that_lies_farthest_away_is_judged() -> None:
     for others in ((apart(0.5), apart(2.5)), (apart(2.5), apart(0.5))):
         report = judged(ROUNDED, *others)
         assert failed(report) == {"devices_agree"}
-        assert report.disagreement is not None and report.disagreement["largest"] == 2.5
+        assert report.disagreement is not None and report.disagreement.largest == 2.5

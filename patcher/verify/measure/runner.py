@@ -1,0 +1,80 @@
+"""Runs all texts through one model or two, in batches that become smaller when memory runs out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from transformers import AutoTokenizer
+
+from patcher.verify.measure.batches import Encoded, batches, collate, windows
+from patcher.verify.measure.hardware import Precision, free_memory, is_out_of_memory
+from patcher.verify.messages import Request
+
+T = TypeVar("T")
+Inputs = dict[str, torch.Tensor]
+Forward = Callable[[list[Encoded], Inputs], T]
+Add = Callable[[list[Encoded], T], None]
+
+
+class Runner(Generic[T]):
+    """Runs batches, halves those that do not fit into memory, and counts each text once.
+
+    `size` is the number of texts in a batch that fits; `precision` is what the first forward pass computed in.
+    """
+
+    def __init__(self, request: Request, folder: str, device: str) -> None:
+        self.request, self.device = request, device
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+        self.size = request.batch_size
+        self.precision: Precision | None = None
+        self._done = 0
+        self._reported_at = 0.0
+
+    def run(self, forward: Forward[T], add: Add[T]) -> None:
+        """Give what `forward` makes of each batch to `add`; only what `add` does is kept of a batch."""
+        for window in windows(self.request.texts, self.tokenizer, self.request.max_tokens):
+            for batch in batches(window, self.size, self.request.max_batch_tokens):
+                self._run(batch, forward, add)
+
+    def logits(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        """The logits [batch, tokens, vocabulary] of a model; the operations of the first pass are watched."""
+        if self.precision is not None:
+            found: torch.Tensor = model(**inputs).logits
+            return found
+        precision = Precision()
+        found = precision.watch(model, inputs)
+        self.precision = precision
+        return found
+
+    def _run(self, batch: list[Encoded], forward: Forward[T], add: Add[T]) -> None:
+        """One batch: added when all of it went through, else halved."""
+        if len(batch) > self.size:
+            for start in range(0, len(batch), self.size):
+                self._run(batch[start : start + self.size], forward, add)
+            return
+        try:
+            found = forward(batch, collate(batch, self.tokenizer.pad_token_id or 0, self.device))
+        except Exception as error:
+            if not is_out_of_memory(error) or len(batch) == 1:
+                raise
+            fits = False
+        else:
+            fits = True
+        if not fits:  # outside of the handler: its traceback holds the tensors
+            self.size = (len(batch) + 1) // 2
+            free_memory(self.device)
+            self._run(batch, forward, add)
+            return
+        add(batch, found)
+        self._report(len(batch))
+
+    def _report(self, texts: int) -> None:
+        """Write how many texts are done, a few times a second, to the file that the parent reads."""
+        self._done += texts
+        if time.monotonic() - self._reported_at > 0.2:
+            self._reported_at = time.monotonic()
+            Path(self.request.progress).write_text(str(self._done), "utf-8")

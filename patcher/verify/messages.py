@@ -1,0 +1,279 @@
+"""What the parent and the child of a verification tell each other; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from patcher.codec import json_field
+
+FloatType = Literal["float64", "float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class CapFunction:
+    """What the cap computes: scale * kind((x + shift) / temperature)."""
+
+    kind: str  # sigmoid or tanh
+    scale: float
+    temperature: float
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What all verifications ask for.
+
+    `texts` is a file of JSON lines with `count` texts; `progress` is a file in which the child counts those that are
+    done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
+    theirs with that file, their `reference`.
+    """
+
+    device: str
+    dtype: str
+    attention: str | None
+    texts: str
+    count: int
+    batch_size: int
+    max_batch_tokens: int
+    max_tokens: int
+    progress: str
+    digest: str | None
+    reference: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRequest(Request):
+    """Compare the patched model in a folder with the base model in another one.
+
+    `weights` are the checkpoint files of the source; `min_logit_sparsity` is the limit that `shift_to_gate` is for.
+    """
+
+    patched: str
+    base: str
+    weights: tuple[str, ...]
+    auto_class: str
+    vocabulary: int
+    cap: CapFunction
+    min_logit_sparsity: float
+    sparse_encoder: bool
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A masked LM: its folder, and its checkpoint files in the source."""
+
+    folder: str
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptCapRequest(Request):
+    """Load masked LMs whose cap stays, and with `sparse_encoder` that folder as a SparseEncoder model."""
+
+    encoders: tuple[Encoder, ...]
+    sparse_encoder: str | None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The versions and the device that figures come from; `dtype` is what a forward pass computed in."""
+
+    python: str
+    torch: str
+    transformers: str
+    device: str
+    dtype: str
+    flash_attn: str
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """What was asked for and can't be had: `devices` are those torch finds instead, or `attention` says why not."""
+
+    devices: tuple[str, ...] = ()
+    attention: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What every child measures; counts unless said otherwise.
+
+    `failure` is the error of the model's code. Where that or `unavailable` is set, the rest is what was measured until
+    then.
+    """
+
+    environment: Environment
+    tensors: int
+    tensors_changed: tuple[str, ...]
+    buffers: int
+    buffers_wrong: tuple[str, ...]
+    not_finite: int
+    failure: str | None = None
+    unavailable: Unavailable | None = None
+
+
+NOTHING: Mapping[str, Any] = {
+    "tensors": 0,
+    "tensors_changed": (),
+    "buffers": 0,
+    "buffers_wrong": (),
+    "not_finite": 0,
+}  # the counts of Measured before anything ran
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest difference from the logits of the first device, and the number of texts that were compared."""
+
+    largest: float
+    texts: int
+
+
+@dataclass(frozen=True)
+class MeanAndMin:
+    """Embedding sparsity over all texts."""
+
+    mean: float
+    min: float
+
+
+@dataclass(frozen=True)
+class MeanAndMax:
+    """Active dims over all texts."""
+
+    mean: float
+    max: int
+
+
+@dataclass(frozen=True)
+class Bins:
+    """A histogram: counts in bins of equal width, the first of which begins at `first`."""
+
+    first: float
+    width: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LengthBin:
+    """Embedding sparsity of the texts of some lengths: the shortest and the longest in tokens, and how many texts."""
+
+    tokens: tuple[int, int]
+    texts: int
+    mean: float
+    min: float
+    p10: float
+    median: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class ShiftPoint:
+    """Both sparsities with `shift` subtracted from every logit."""
+
+    shift: float
+    logit_sparsity: float
+    embedding_sparsity: float
+
+
+@dataclass(frozen=True)
+class LogitFigures:
+    """The figures of one model as the report holds them; see `measure.figures.Figures`."""
+
+    min: float | None
+    max: float | None
+    negative_fraction: float
+    logit_sparsity: float
+    embedding_sparsity: MeanAndMin
+    active_dims: MeanAndMax
+    histogram: Bins | None
+    by_length: tuple[LengthBin, ...]
+
+
+@dataclass(frozen=True)
+class PatchedFigures(LogitFigures):
+    """The same for a patched model, whose logits may be shifted; `shift_to_gate` is None where no shift is enough."""
+
+    curve: tuple[ShiftPoint, ...]
+    shift_to_gate: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitsMeasured(Measured):
+    """What running a masked LM measures besides; positions are neither padding nor the synthetic first row.
+
+    `head_dtype`, `coarsest_dtype` and `roundings` are those of `measure.hardware.Precision`.
+    """
+
+    positions: int
+    head_dtype: FloatType = "float32"
+    coarsest_dtype: FloatType = "float32"
+    roundings: int = 0
+    agreement: Agreement | None = None
+
+
+@dataclass(frozen=True)
+class TopTerms:
+    """Active dims of a text, and its strongest terms with their weights."""
+
+    active_dims: int
+    terms: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class ProbeTerms:
+    """A probe text and its strongest terms under both models."""
+
+    id: str
+    language: str
+    text: str
+    tokens: int
+    base: TopTerms = json_field(key="before")
+    patched: TopTerms = json_field(key="after")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFigures:
+    """What SparseEncoder says of both models; `disagreements` counts texts on whose active dims we disagree."""
+
+    version: str
+    base: Mapping[str, float] = json_field(key="before")
+    patched: Mapping[str, float] = json_field(key="after")
+    disagreements: int
+    pooling: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMeasured(LogitsMeasured):
+    """What the comparison of a base and a patched model measures.
+
+    `cap_error` is max |base - cap(patched)|. `base` and `patched` are None where no position was measured.
+    """
+
+    cap_error: float | None
+    predictions_changed: int
+    rankings_changed: int
+    batch_size: int
+    base: LogitFigures | None
+    patched: PatchedFigures | None
+    sparse_encoder: EncoderFigures | None = None
+    probe_texts: tuple[ProbeTerms, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncoderLoaded:
+    """What loading a folder with SparseEncoder shows; `not_finite` counts values of embeddings."""
+
+    version: str
+    splade: bool
+    not_finite: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptCapMeasured(LogitsMeasured):
+    """What running masked LMs whose cap stays measures; the figures are those of the first of them."""
+
+    figures: LogitFigures | None
+    sparse_encoder: EncoderLoaded | None = None
