@@ -23,6 +23,12 @@ T = TypeVar("T")
 _KEY, _OMIT, _WRITE = "json_key", "json_omit", "json_write"
 _LISTS: tuple[Any, ...] = (tuple, list, Sequence)
 _MAPPINGS: tuple[Any, ...] = (dict, Mapping)
+_PLAIN: dict[Any, tuple[Any, str]] = {
+    str: (str, "text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+}
 
 
 class Unreadable(ValueError):
@@ -92,62 +98,54 @@ def _converter() -> Converter:
     converter = Converter(unstruct_collection_overrides={tuple: list})
 
     def overrides(kind: type) -> dict[str, Any]:
-        return {
-            one.name: override(rename=one.metadata.get(_KEY), omit=one.metadata.get(_OMIT, False))
-            for one in fields(kind)
-            if one.metadata.get(_KEY) or one.metadata.get(_OMIT)
-        }
+        said = {one.name: one.metadata for one in fields(kind) if one.metadata}
+        return {name: override(rename=one.get(_KEY), omit=one.get(_OMIT, False)) for name, one in said.items()}
 
     def writer(kind: Any) -> Callable[[Any], Any]:
         plain = make_dict_unstructure_fn(kind, converter, **overrides(kind))
-        forms = {one.name: one for one in fields(kind) if one.metadata.get(_WRITE)}
+        forms = {one.name: one.metadata for one in fields(kind) if one.metadata.get(_WRITE)}
         properties: tuple[str, ...] = getattr(kind, "json_properties", ())
 
         def write(value: Any) -> dict[str, Any]:
             data = plain(value)
             for name, one in forms.items():
-                data[one.metadata.get(_KEY) or name] = one.metadata[_WRITE](getattr(value, name))
+                data[one.get(_KEY) or name] = one[_WRITE](getattr(value, name))
             return {**data, **{name: converter.unstructure(getattr(value, name)) for name in properties}}
 
         return write
 
     def reader(kind: Any) -> Callable[[Any, Any], Any]:
         structure = make_dict_structure_fn(kind, converter, **overrides(kind))
+        return lambda data, _: structure(_of_type(data, Mapping, "an object"), kind)
 
-        def read(data: Any, _: Any) -> Any:
-            return structure(_of_type(data, Mapping, "an object"), kind)
-
-        return read
-
-    converter.register_unstructure_hook_factory(_is_dataclass, writer)
-    converter.register_structure_hook_factory(_is_dataclass, reader)
-    for kind, words in ((str, "text"), (bool, "true or false")):
-        converter.register_structure_hook(kind, lambda data, _, kind=kind, words=words: _of_type(data, kind, words))
-    converter.register_structure_hook(int, lambda data, _: _number(data, int, "a whole number"))
-    converter.register_structure_hook(float, lambda data, _: _number(data, (int, float), "a number"))
-    converter.register_structure_hook(bytes, lambda data, _: _bytes(data))
-    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
-    converter.register_structure_hook(Path, lambda data, _: Path(_of_type(data, str, "text")))
-    converter.register_unstructure_hook(Path, str)
+    def plain_reader(expected: Any, words: str) -> Callable[[Any, Any], Any]:
+        return lambda data, _: _of_type(data, expected, words)
 
     def list_reader(kind: Any) -> Callable[[Any, Any], Any]:
-        items = get_args(kind)
-        if (len(items) == 2 and items[1] is not Ellipsis) or len(items) > 2:  # a tuple of so many
-            return lambda data, _: tuple(
-                converter.structure(item, of) for item, of in zip(_list(data, len(items)), items, strict=True)
-            )
-        of = items[0] if items else Any
-        return lambda data, _: tuple(converter.structure(item, of) for item in _list(data))
+        items = get_args(kind) or (Any,)
+        if len(items) > 2 or (len(items) == 2 and items[1] is not Ellipsis):  # a tuple of so many
+            return lambda data, _: tuple(map(converter.structure, _list(data, len(items)), items))
+        return lambda data, _: tuple(converter.structure(item, items[0]) for item in _list(data))
 
     def mapping_reader(kind: Any) -> Callable[[Any, Any], Any]:
-        of = get_args(kind)[1] if get_args(kind) else Any
+        of = (get_args(kind) or (str, Any))[1]
         return lambda data, _: {
             _of_type(key, str, "text"): converter.structure(item, of)
             for key, item in _of_type(data, Mapping, "an object").items()
         }
 
+    converter.register_unstructure_hook_factory(is_dataclass, writer)
+    converter.register_structure_hook_factory(is_dataclass, reader)
     converter.register_structure_hook_factory(lambda kind: get_origin(kind) in _LISTS, list_reader)
     converter.register_structure_hook_factory(lambda kind: get_origin(kind) in _MAPPINGS, mapping_reader)
+    for kind, expected in _PLAIN.items():
+        converter.register_structure_hook(kind, plain_reader(*expected))
+    converter.register_structure_hook(Path, lambda data, _: Path(_of_type(data, str, "text")))
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook(
+        bytes, lambda data, _: base64.b64decode(_of_type(data, str, "text"), validate=True)
+    )
+    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
     return converter
 
 
@@ -155,32 +153,16 @@ def _reason(error: BaseException, _: type | None) -> str:
     return "missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
-def _is_dataclass(kind: Any) -> bool:
-    return isinstance(kind, type) and is_dataclass(kind)
-
-
 def _of_type(data: Any, expected: Any, words: str) -> Any:
-    if not isinstance(data, expected):
-        raise ValueError(f"expected {words}, got {_named(data)}")
+    # A bool is an int to Python, and never one in JSON.
+    if not isinstance(data, expected) or (isinstance(data, bool) and expected is not bool):
+        found = "nothing" if data is None else json.dumps(data, default=str)[:60]
+        raise ValueError(f"expected {words}, got {found}")
     return data
 
 
 def _list(data: Any, length: int | None = None) -> Any:
     found = _of_type(data, (list, tuple), "a list")
-    if length is not None and len(found) != length:
+    if length not in (None, len(found)):
         raise ValueError(f"expected {length} items, got {len(found)}")
     return found
-
-
-def _number(data: Any, expected: Any, words: str) -> Any:
-    if isinstance(data, bool) or not isinstance(data, expected):
-        raise ValueError(f"expected {words}, got {_named(data)}")
-    return data
-
-
-def _bytes(data: Any) -> bytes:
-    return base64.b64decode(_of_type(data, str, "text"), validate=True)
-
-
-def _named(data: Any) -> str:
-    return "nothing" if data is None else json.dumps(data, default=str)[:60]

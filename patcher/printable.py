@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 _HIDDEN = re.compile(r"(?!\r\n)[^\n\t -~]")
@@ -23,7 +24,7 @@ def one_line(text: str) -> str:
 
 def printable_json(text: str) -> str:
     r"""JSON with the same characters as `\uXXXX`, which every JSON parser decodes."""
-    return re.sub(r"[^\n -~]", lambda found: found[0] if found[0].isprintable() else _json_escaped(found[0]), text)
+    return re.sub(r"[^\n -~]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -32,8 +33,3 @@ def _escaped(found: re.Match[str]) -> str:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _json_escaped(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

@@ -1,13 +1,18 @@
-"""The Typer app, to which each command adds itself."""
+"""The Typer app, to which each command adds itself, and what several commands do."""
 
 from __future__ import annotations
 
+import hashlib
+import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from patcher import __version__
+from patcher.cli.console import Console
+from patcher.errors import TrustRequired
 
 ORDER = ("plan", "patch", "verify", "card", "publish", "check", "threshold")
 
@@ -16,7 +21,6 @@ class _Ordered(TyperGroup):
     """The commands in the order in which they are used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the commands."""
         return sorted(self.commands, key=ORDER.index)
 
 
@@ -36,10 +40,22 @@ def examples(*commands: str) -> str:
     return "\n\n".join(("Examples:", *(f"$ patcher {command}" for command in commands)))
 
 
-def exit_with(*, passed: bool) -> None:
-    """End a command with exit code 1 where something did not pass."""
-    if not passed:
-        raise typer.Exit(1)
+def require_trust(console: Console, code: Mapping[str, bytes], source: str, *, trusted: bool) -> None:
+    """Require consent to run `code`: by the flag, or at a prompt that lists the files and their SHA-256.
+
+    Raises TrustRequired.
+    """
+    if trusted:
+        return
+    if sys.stdin.isatty():
+        console.talk(f"Verifying runs this code of {source}:")
+        for path, content in sorted(code.items()):
+            console.talk(f"  {hashlib.sha256(content).hexdigest()}  {path}")
+    if not console.confirm("Run it?"):
+        raise TrustRequired(
+            "Verifying runs the model's own code, which was not confirmed.",
+            "Read it with `patcher plan`, then add --trust-remote-code (or --no-verify to `patcher patch`).",
+        )
 
 
 def _version(*, wanted: bool) -> None:

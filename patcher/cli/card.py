@@ -15,7 +15,6 @@ def card(folder: opt.FolderArgument, *, as_json: opt.Json = False, quiet: opt.Qu
     from patcher.pipeline.api import describe
     from patcher.verify.report import load_report
 
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
+    console = Console(as_json=as_json, quiet=quiet).listen()
     path = str(describe(load(folder), load_report(folder), folder.resolve().name))
-    console.result({"schema_version": SCHEMA_VERSION, "path": path}, path, lambda: console.line(f"Wrote {path}"))
+    console.result({"schema_version": SCHEMA_VERSION, "path": path}, path, lambda: [f"Wrote {path}"])

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, exit_with
+from patcher.cli import tables
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console
-from patcher.cli.hub_client import quiet_client
 from patcher.constants import HUB_TIMEOUT
 
 
@@ -24,17 +24,9 @@ def check(
 ) -> None:
     """Check a published model against its record and its source. Runs no model code, needs no weights."""
     from patcher import publish as publishing
-    from patcher.cli import tables
 
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
-    with quiet_client(console):
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    with console.quiet_hub():
         found = publishing.check(repo_id, revision, retry=publishing.RetryPolicy(timeout))
-
-    def human() -> None:
-        console.table(tables.findings(found.findings))
-        console.line()
-        console.line(tables.checked_line(found), "" if found.passed else "bold red")
-
-    console.result(found, "passed" if found.passed else "failed", human)
-    exit_with(passed=found.passed)
+    console.result(found, "passed" if found.passed else "failed", lambda: tables.checked(found))
+    raise typer.Exit(0 if found.passed else 1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from patcher.printable import one_line, printable, printable_json
 if TYPE_CHECKING:  # rich takes a tenth of a second, which `--json` and `--quiet` do without
     from rich.console import Console as Rich
     from rich.progress import TaskID
-    from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,14 @@ class Table:
     right: Sequence[int] = ()
 
 
+class Diff(str):
+    """A unified diff, coloured where the terminal shows colours, and an empty line after it."""
+
+
+class Failure(str):
+    """A line in bold red."""
+
+
 class Console:
     """Prints results and messages. `as_json` prints one JSON object, `quiet` one line; otherwise tables and diffs."""
 
@@ -37,29 +43,26 @@ class Console:
         self.as_json = as_json
         self.quiet = quiet
 
-    def listen(self) -> None:
+    def listen(self) -> Console:
         """Show on stderr what the package logs, from INFO on; `patcher.cli.main` ends that."""
         logger = logging.getLogger("patcher")
         logger.addHandler(_Talk(self))
         logger.setLevel(logging.INFO)
+        return self
 
     @cached_property
     def _out(self) -> Rich:
-        from rich.console import Console as Rich
-
         # Where no terminal sets the width, tables keep theirs: a log or a file scrolls sideways.
-        return Rich(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+        return _rich(stderr=False, width=None if sys.stdout.isatty() else 160)
 
     @cached_property
     def _err(self) -> Rich:
-        from rich.console import Console as Rich
-
-        return Rich(stderr=True, highlight=False, soft_wrap=True)
+        return _rich(stderr=True)
 
     def talk(self, text: str) -> None:
         """Print a message on stderr, unless quiet."""
         if not self.quiet:
-            self._err.print(_text(printable(text)))
+            self._err.print(printable(text))
 
     def error(self, error: PatcherError) -> None:
         """Print what is wrong and what to do on stderr, whatever the mode."""
@@ -68,21 +71,26 @@ class Console:
         self._err.print(Text.assemble(("Error: ", "bold red"), one_line(error.message)))
         self._err.print(Text.assemble(("Hint: ", "bold"), one_line(error.hint)))
 
-    def result(self, value: object, line: str, human: Callable[[], None]) -> None:
-        """Print a result on stdout: its JSON document, `line` when quiet, otherwise call `human`, which prints it."""
+    def result(self, value: object, line: str, human: Callable[[], Iterable[Table | str]]) -> None:
+        """Print a result on stdout: its JSON document, `line` when quiet, otherwise what `human` returns."""
         if self.as_json:
-            from patcher.codec import document  # here: its library would slow every other command down
+            from patcher.codec import document, json_text  # here: its library would slow every other command down
 
-            text = json.dumps(document(value), indent=2, ensure_ascii=False, allow_nan=False)
-            sys.stdout.write(printable_json(text) + "\n")
+            sys.stdout.write(printable_json(json_text(document(value))))
         elif self.quiet:
             sys.stdout.write(printable(line) + "\n")
         else:
-            human()
+            self.show(human())
 
-    def line(self, text: str = "", style: str = "") -> None:
-        """Print one line of a result on stdout."""
-        self._out.print(_text(printable(text), style))
+    def show(self, parts: Iterable[Table | str]) -> None:
+        """Print tables, diffs and lines on stdout."""
+        for part in parts:
+            if isinstance(part, Table):
+                self.table(part)
+            elif isinstance(part, Diff):
+                self._diff(printable(part))
+            else:
+                self._out.print(printable(part), style="bold red" if isinstance(part, Failure) else "")
 
     def table(self, table: Table) -> None:
         """Print a table on stdout."""
@@ -92,21 +100,19 @@ class Console:
         for index, header in enumerate(table.headers):
             shown.add_column(header, justify="right" if index in table.right else "left", overflow="fold")
         for row in table.rows:
-            shown.add_row(*[_text(one_line(cell)) for cell in row])
+            shown.add_row(*map(one_line, row))
         self._out.print(shown)
 
-    def diff(self, diff: str) -> None:
-        """Print a unified diff on stdout, coloured where the terminal shows colours, and an empty line after it."""
+    def _diff(self, diff: str) -> None:
         if not diff:
             return
-        diff = printable(diff)
         if self._out.is_terminal:
             from rich.syntax import Syntax
 
             self._out.print(Syntax(diff, "diff", background_color="default", word_wrap=False))
         else:
             sys.stdout.write(diff)
-        self.line()
+        self._out.print()
 
     @contextmanager
     def progress(self, unit: str) -> Iterator[Callable[[str, int, int], None]]:
@@ -120,15 +126,8 @@ class Console:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         started_at = time.monotonic()
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeRemainingColumn(),
-            console=self._err,
-            transient=True,
-        )
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+        bar = Progress(*columns, console=self._err, transient=True)
         tasks: dict[str, TaskID] = {}
 
         def show(name: str, done: int, total: int) -> None:
@@ -148,11 +147,26 @@ class Console:
         """Ask once; None where nobody can answer (no terminal, JSON or quiet)."""
         if self.as_json or self.quiet or not sys.stdin.isatty():
             return None
-        self._err.print(_text(printable(f"{question} [y/N] "), "bold"), end="")
+        self._err.print(printable(f"{question} [y/N] "), style="bold", end="")
         try:
             return input().strip().lower() in {"y", "yes"}
         except EOFError:
             return None
+
+    @contextmanager
+    def quiet_hub(self) -> Iterator[None]:
+        """Silence huggingface_hub where only data is printed; restores its settings."""
+        from huggingface_hub.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
+        from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+        with ExitStack() as restoring:
+            restoring.callback(set_verbosity, get_verbosity())
+            if self.quiet:
+                set_verbosity_error()  # type: ignore[no-untyped-call]
+            if (self.quiet or self.as_json) and not are_progress_bars_disabled():
+                disable_progress_bars()
+                restoring.callback(enable_progress_bars)
+            yield
 
 
 class _Talk(logging.Handler):
@@ -163,12 +177,11 @@ class _Talk(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
         self._console.talk(record.getMessage())
 
 
-def _text(text: str, style: str = "") -> Text:
-    """Text that is never read as markup."""
-    from rich.text import Text
+def _rich(*, stderr: bool, width: int | None = None) -> Rich:
+    """A console of rich that never reads text as markup."""
+    from rich.console import Console as Rich
 
-    return Text(text, style)
+    return Rich(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from patcher import errors
@@ -24,13 +23,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without `argv` the arguments are those of the process. Changes no state of the process: see `patcher.__main__`.
     """
-    with _logging_restored():
-        try:
-            app(args=list(argv) if argv is not None else None, prog_name="patcher")
-        except SystemExit as end:
-            return end.code if isinstance(end.code, int) else 1
-        except (Interrupted, Exception) as error:
-            return _report(error)
+    logger = logging.getLogger("patcher")
+    handlers, level = logger.handlers[:], logger.level
+    try:
+        app(args=list(argv) if argv is not None else None, prog_name="patcher")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except (Interrupted, Exception) as error:
+        return _report(error)
+    finally:  # a command's console listens to the logger
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
     return 0
 
 
@@ -61,15 +64,3 @@ _ERRORS: tuple[tuple[type[BaseException], Callable[[Any], PatcherError]], ...] =
     (OSError, _from_os),
     (Exception, _unforeseen),
 )
-
-
-@contextmanager
-def _logging_restored() -> Iterator[None]:
-    """Restore the handlers and the level of the package's logger, which a command's console changes."""
-    logger = logging.getLogger("patcher")
-    handlers, level = logger.handlers[:], logger.level
-    try:
-        yield
-    finally:
-        logger.handlers[:] = handlers
-        logger.setLevel(level)

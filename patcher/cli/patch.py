@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, exit_with
-from patcher.cli.consent import require_trust
-from patcher.cli.console import Console
+from patcher.cli import tables
+from patcher.cli.app import app, examples, require_trust
+from patcher.cli.console import Console, Table
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 
@@ -81,20 +82,15 @@ def patch(
     )
     options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     wanted = None if no_verify else verification
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
+    console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:
         passed = _patch_list(console, every, out, options, wanted, trusted=trust_remote_code)
     elif source is not None:
-        passed = _patch_one(
-            *(console, source, revision, out, options, wanted),
-            code_only=code_only,
-            calibrate=calibrate is not None,
-            trusted=trust_remote_code,
-        )
+        flags = {"code_only": code_only, "calibrate": calibrate is not None, "trusted": trust_remote_code}
+        passed = _patch_one(console, source, revision, out, options, wanted, **flags)
     else:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
-    exit_with(passed=passed)
+    raise typer.Exit(0 if passed else 1)
 
 
 def _patch_one(
@@ -110,8 +106,6 @@ def _patch_one(
     trusted: bool,
 ) -> bool:
     """Patch one model; whether it passed or was not verified."""
-    from patcher.cli import tables
-    from patcher.cli.verify import print_report
     from patcher.pipeline import api
     from patcher.planning.plan import make_plan
     from patcher.source.snapshot import resolve
@@ -120,8 +114,7 @@ def _patch_one(
     api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
-        nothing = api.Patched(None, made, None)
-        console.result(nothing, str(made.source), lambda: console.line(tables.nothing_line(made)))
+        console.result(api.Patched(None, made, None), str(made.source), lambda: [tables.nothing_line(made)])
         return True
     if verification is not None:
         require_trust(console, made.executed, str(snapshot.source), trusted=trusted)
@@ -130,15 +123,7 @@ def _patch_one(
         done = api.patch_model(
             made, snapshot, out, verification, code_only=code_only, progress=progress, calibrate=calibrate
         )
-
-    def human() -> None:
-        console.diff(done.plan.diff)
-        if done.report is None:
-            console.line(f"Written: {out} (not verified; run `patcher verify {out}` before you use it)")
-        else:
-            print_report(console, out, done.report)
-
-    console.result(done, str(out), human)
+    console.result(done, str(out), lambda: tables.patched(done, out))
     return done.report is None or done.report.passed
 
 
@@ -146,26 +131,21 @@ def _patch_list(
     console: Console, path: Path, out: Path, options: Options, verification: Verification | None, *, trusted: bool
 ) -> bool:
     """Plan all models of a list, ask once, then patch one after another; whether none failed."""
-    from patcher.cli import tables
     from patcher.pipeline.family import inspect_entries, patch_all, read_list
 
     members = inspect_entries(read_list(path, out), options)
-    if verification is None:
-        done = patch_all(members, None)
-    else:
-        code = {
-            f"{member.plan.source}: {path}": content
-            for member in members
-            if member.runs and member.plan is not None
-            for path, content in member.plan.executed.items()
-        }
-        if code:
-            models = f"{sum(member.runs for member in members)} models"
-            require_trust(console, code, models, trusted=trusted)
-        done = patch_all(members, verification)
+    code = {
+        f"{member.plan.source}: {path}": content
+        for member in members
+        if member.runs and member.plan is not None
+        for path, content in member.plan.executed.items()
+    }
+    if verification is not None and code:
+        require_trust(console, code, f"{sum(member.runs for member in members)} models", trusted=trusted)
+    done = patch_all(members, verification)
 
-    def human() -> None:
-        console.table(tables.family(done))
+    def human() -> Iterator[Table]:
+        yield tables.family(done)
         for outcome in done.all:
             if outcome.hint:
                 console.talk(f"Hint for {outcome.source}: {outcome.hint}")

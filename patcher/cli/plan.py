@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from patcher.cli import options as opt
+from patcher.cli import tables
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 
@@ -19,22 +20,13 @@ def plan(
     quiet: opt.Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
-    from patcher.cli import tables
     from patcher.planning.plan import make_plan
     from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
 
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
+    console = Console(as_json=as_json, quiet=quiet).listen()
     options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     made = make_plan(resolve(source, revision), options)
-
-    def human() -> None:
-        console.diff(made.diff)
-        console.table(tables.codemods(made))
-        console.line()
-        console.table(tables.files(made))
-
-    console.result(made, str(made.source), human)
+    console.result(made, str(made.source), lambda: tables.plan(made))
     if made.nothing_to_do:
         console.talk(tables.nothing_line(made))

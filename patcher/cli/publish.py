@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, exit_with
+from patcher.cli import tables
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console
-from patcher.cli.hub_client import quiet_client
 from patcher.constants import HUB_TIMEOUT
 from patcher.errors import PublishError
-
-if TYPE_CHECKING:
-    from patcher.publish import Publication, PublishPlan
 
 
 @app.command(
@@ -46,12 +43,10 @@ def publish(
 ) -> None:
     """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
     from patcher import publish as publishing
-    from patcher.cli import tables
     from patcher.patching.record import load
     from patcher.verify.report import load_report
 
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
+    console = Console(as_json=as_json, quiet=quiet).listen()
     retry = publishing.RetryPolicy(timeout)
     options = publishing.PublishOptions(
         private=private,
@@ -64,43 +59,19 @@ def publish(
         replace_card=replace_card,
         unverified=unverified,
     )
-    with quiet_client(console):
+    with console.quiet_hub():
         planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options=options, retry=retry)
         line = tables.plan_line(planned)
         if dry_run:
-            console.result(planned, line, lambda: _print_plan(console, planned))
+            console.result(planned, line, lambda: tables.publish_plan(planned))
             return
         if (planned.operations or planned.tag_missing) and not yes:
-            _confirm(console, planned)
+            if not console.as_json and not console.quiet:
+                console.show(tables.publish_plan(planned))
+            if not console.confirm("Publish this?"):
+                what = "Publishing was not confirmed; nothing was written."
+                raise PublishError(what, "Add --yes, or --dry-run to look.")
         console.talk(line)
         done = publishing.publish(planned, retry=retry)
-        console.result(done, done.url, lambda: _print_publication(console, done))
-    exit_with(passed=done.passed)
-
-
-def _confirm(console: Console, planned: PublishPlan) -> None:
-    if not console.as_json and not console.quiet:
-        _print_plan(console, planned)
-    if not console.confirm("Publish this?"):
-        raise PublishError("Publishing was not confirmed; nothing was written.", "Add --yes, or --dry-run to look.")
-
-
-def _print_plan(console: Console, planned: PublishPlan) -> None:
-    from patcher.cli import tables
-
-    console.diff(planned.diff)
-    console.table(tables.operations(planned))
-    console.line()
-    console.line(tables.plan_line(planned))
-    for note in planned.notes:
-        console.line(f"Note: {note}.")
-
-
-def _print_publication(console: Console, done: Publication) -> None:
-    from patcher.cli import tables
-
-    console.table(tables.findings(done.findings))
-    console.line()
-    console.line(tables.publication_line(done), "" if done.passed else "bold red")
-    console.line()
-    console.line(done.usage)
+        console.result(done, done.url, lambda: tables.publication(done))
+    raise typer.Exit(0 if done.passed else 1)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patcher.cli.console import Table
-from patcher.documents.checks import check_rows
-from patcher.documents.figures import figure_rows
+from patcher.cli.console import Diff, Failure, Table
 from patcher.documents.formatting import decimal, decimal4, number, percent, size
-from patcher.planning.plan import Plan
-from patcher.verify.report import Check, Report
 
 if TYPE_CHECKING:  # each serves one command, and the others do not import it
+    from patcher.documents.checks import CheckRow
+    from patcher.pipeline.api import Patched
     from patcher.pipeline.family import Outcome, Outcomes
+    from patcher.planning.plan import Plan
     from patcher.publish import Checked, Finding, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.threshold.sweep import Row
+    from patcher.verify.report import Check, Report
+
+_VERDICTS = {True: "passed", False: "FAILED", None: "open"}
 
 
-def codemods(plan: Plan) -> Table:
-    """What each codemod does."""
-    rows = [
+def plan(plan: Plan) -> Iterator[Table | str]:
+    """The diff, what each codemod does, and what becomes of each file of the source."""
+    yield Diff(plan.diff)
+    codemods = [
         (
             result.name,
             result.status.replace("_", " "),
@@ -31,20 +34,17 @@ def codemods(plan: Plan) -> Table:
         )
         for result in plan.codemods
     ]
-    return Table(("codemod", "status", "file", "where"), rows)
-
-
-def files(plan: Plan) -> Table:
-    """What becomes of each file of the source."""
+    yield Table(("codemod", "status", "file", "where"), codemods)
+    yield ""
     found = plan.files
-    rows = [
+    files = [
         *((path, "rewritten", "") for path in found.changed),
         *((path, "copied", "byte for byte") for path in found.copied),
         *((path, "added", f"a copy of {origin}, which loading looks for") for path, origin in found.added.items()),
         *((origin, "converted", f"to {path}, tensor by tensor") for path, origin in found.converted.items()),
         *((path, "left out", reason) for path, reason in found.dropped.items()),
     ]
-    return Table(("file", "becomes", "why"), rows)
+    yield Table(("file", "becomes", "why"), files)
 
 
 def nothing_line(plan: Plan) -> str:
@@ -54,14 +54,38 @@ def nothing_line(plan: Plan) -> str:
     return f"{plan.source}: {plan.nothing_to_do}. Nothing to do."
 
 
+def patched(done: Patched, out: Path) -> Iterator[Table | str]:
+    """The diff of a folder that was written to `out`, and its report where it was verified."""
+    yield Diff(done.plan.diff)
+    if done.report is None:
+        yield f"Written: {out} (not verified; run `patcher verify {out}` before you use it)"
+    else:
+        yield from verification(done.report, out)
+
+
+def verification(found: Report, folder: Path) -> Iterator[Table | str]:
+    """The table of a report on `folder`, the verdict, and what can be done after a failed threshold check."""
+    from patcher.documents import advice
+
+    yield report(found)
+    failed = dict.fromkeys(f"{check.name}: {check.detail}" for check in found.all_checks if not check.passed)
+    yield from ("", *failed) if failed else ()
+    yield ""
+    if found.passed:
+        yield f"Verified: {folder} passed all {len(found.all_checks)} checks."
+    else:
+        yield f"FAILED: {folder} did not pass {', '.join(check.name for check in found.failed)}."
+    advised = advice.advise(found, str(folder))
+    yield from advice.lines(advised) if advised is not None else ()
+
+
 def report(report: Report) -> Table:
     """Every figure and every check: base, patched on each device, limit, verdict. A kept cap has no base model."""
+    from patcher.documents.checks import check_rows, figure_rows
+
     checks = {row.counted: row for row in check_rows(report)}
-    rows: list[tuple[str, ...]] = []
-    for name, base, values in figure_rows(report):
-        check = checks.pop(name, None)
-        rows.append((name, base, *values, *((check.plain_limit, _verdict(check.check)) if check else ("", ""))))
-    rows += [(name, "", *row.values, row.plain_limit, _verdict(row.check)) for name, row in checks.items()]
+    rows = [(name, base, *values, *_limit(checks.pop(name, None))) for name, base, values in figure_rows(report)]
+    rows += [(name, "", *row.values, *_limit(row)) for name, row in checks.items()]
     devices = [str(device.environment["device"]) for device in report.devices]
     model = "patched" if report.base else "this model"
     headers = ["", "base", *([model] if len(devices) == 1 else [f"{model}, {device}" for device in devices])]
@@ -70,23 +94,8 @@ def report(report: Report) -> Table:
     return Table((*headers, "limit", "verdict"), rows, right=range(1, len(headers) + 1))
 
 
-def failure_lines(report: Report) -> list[str]:
-    """The failed checks of all devices, with what each value is."""
-    failed = [f"{check.name}: {check.detail}" for check in report.all_checks if not check.passed]
-    return list(dict.fromkeys(failed))
-
-
-def _verdict(check: Check) -> str:
-    return f"{'passed' if check.passed else 'FAILED'}  {check.name}"
-
-
-def checks(checks: Sequence[Check]) -> Table:
-    """One row for each check, its value beside its limit."""
-    rows = [
-        ("passed" if check.passed else "FAILED", check.name, number(check.value), number(check.limit), check.detail)
-        for check in checks
-    ]
-    return Table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
+def _limit(row: CheckRow | None) -> tuple[str, str]:
+    return (row.plain_limit, f"{_VERDICTS[row.check.passed]}  {row.check.name}") if row else ("", "")
 
 
 def family(outcomes: Outcomes) -> Table:
@@ -103,15 +112,17 @@ def family_line(outcome: Outcome) -> str:
     return "\t".join((outcome.status, outcome.source, outcome.reason or str(outcome.entry.out)))
 
 
-def operations(plan: PublishPlan) -> Table:
-    """One row for each operation of a publication and for each file that is kept at the target."""
+def publish_plan(plan: PublishPlan) -> Iterator[Table | str]:
+    """The diff of a publication, one row for each operation and for each file that is kept at the target, its notes."""
+    yield Diff(plan.diff)
     there = {"delete": "removed", "upload": "replaced", "copy": "replaced"}
     rows = [
         (one.op, one.path, _short(one.origin), size(one.size), there[one.op] if one.replaces else "new")
         for one in plan.operations
     ]
     rows += [("keep", path, "", "", f"kept: {reason}") for path, reason in plan.kept.items()]
-    return Table(("operation", "path", "from", "size", "at the target"), rows, right=(3,))
+    yield Table(("operation", "path", "from", "size", "at the target"), rows, right=(3,))
+    yield from ("", plan_line(plan), *(f"Note: {note}." for note in plan.notes))
 
 
 def plan_line(plan: PublishPlan) -> str:
@@ -121,113 +132,125 @@ def plan_line(plan: PublishPlan) -> str:
         return f"{plan.repo_id} already holds exactly this, at {str(target.head)[:7]}. Nothing to commit."
     where = f"a pull request on {plan.repo_id}" if plan.options.create_pr else f"{plan.repo_id} ({target.revision})"
     visibility = "private" if plan.options.private or target.private else "public"
-    what = {"new": "new", "update": "an update of an earlier publication", "replace": "REPLACING what is there"}[
-        plan.case
-    ]
+    cases = {"new": "new", "update": "an update of an earlier publication", "replace": "REPLACING what is there"}
     return (
-        f"One commit as {plan.account.name} to {where}, {visibility}, {what}: "
+        f"One commit as {plan.account.name} to {where}, {visibility}, {cases[plan.case]}: "
         f"uploads {size(plan.bytes_uploaded)}, the Hub copies {size(plan.bytes_copied)}."
     )
 
 
-def publication_line(publication: Publication) -> str:
-    """How a publication ended, in one line."""
+def publication(publication: Publication) -> Iterator[Table | str]:
+    """What was found of a publication, how it ended, and how to load it."""
     words = {
         "committed": "Published",
         "landed": "Published (the response of the Hub was lost; the commit was found there)",
         "nothing to do": "Nothing to do, already published",
     }
-    verdict = "" if publication.passed else ", but read-back mismatch"
-    return f"{words[publication.case]}: {publication.url} at {publication.commit}{verdict}"
+    line = f"{words[publication.case]}: {publication.url} at {publication.commit}"
+    yield _findings(publication.findings)
+    yield from ("", line if publication.passed else Failure(f"{line}, but read-back mismatch"), "", publication.usage)
 
 
-def checked_line(checked: Checked) -> str:
-    """Whether a published model matches its record, in one line."""
-    verdict = "matches its record" if checked.passed else "does NOT match its record"
-    return f"{checked.repo_id}@{checked.commit[:7]} {verdict}."
+def checked(checked: Checked) -> Iterator[Table | str]:
+    """What was found of a published model, and whether it matches its record."""
+    model = f"{checked.repo_id}@{checked.commit[:7]}"
+    yield _findings(checked.findings)
+    yield from (
+        "",
+        f"{model} matches its record." if checked.passed else Failure(f"{model} does NOT match its record."),
+    )
 
 
-def findings(findings: Sequence[Finding]) -> Table:
-    """One row for each finding."""
-    words = {True: "passed", False: "FAILED", None: "open"}
-    return Table(("", "check", "what was found"), [(words[one.passed], one.name, one.detail) for one in findings])
+def _findings(findings: Sequence[Finding]) -> Table:
+    rows = [(_VERDICTS[one.passed], one.name, one.detail) for one in findings]
+    return Table(("", "check", "what was found"), rows)
 
 
-def threshold_figures(report: ThresholdReport) -> Table:
-    """The figures of a threshold; only those without it where none is needed."""
-    plain, row = report.rows[0], report.row or report.rows[0]
+def threshold(report: ThresholdReport, model: str, save: Path | None) -> Iterator[Table | str]:
+    """The checks, the figures without and with the threshold, the sweep where there was one, and the verdict."""
+    from patcher.threshold.plot import curve
+
+    yield _checks(report.checks)
+    if report.row is not None:
+        yield ""
+        yield _threshold_figures(report, report.row)
+    if report.row is not None and report.swept:
+        yield ""
+        yield _sweep(report)
+        yield from ("", *curve(report.rows[1:]))
+    yield from ("", *_threshold_lines(report, model, save))
+
+
+def _checks(checks: Sequence[Check]) -> Table:
+    """One row for each check, its value beside its limit."""
     rows = [
-        ("query embedding sparsity, mean", percent(plain.query_sparsity), percent(row.query_sparsity)),
-        ("query active dims, mean", decimal(plain.query_active_dims), decimal(row.query_active_dims)),
-        ("document embedding sparsity, mean", percent(plain.document_sparsity), percent(row.document_sparsity)),
-        ("document active dims, mean", decimal(plain.document_active_dims), decimal(row.document_active_dims)),
-        ("nDCG@10", decimal4(plain.ndcg), decimal4(row.ndcg)),
-        ("MRR@10", decimal4(plain.mrr), decimal4(row.mrr)),
+        (_VERDICTS[check.passed], check.name, number(check.value), number(check.limit), check.detail)
+        for check in checks
     ]
-    headers = ("figure", "raw metric, no threshold", f"threshold {report.threshold:g}")
-    columns = 3 if report.capped else 2
-    return Table(headers[:columns], [cells[:columns] for cells in rows], right=(1, 2))
+    return Table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
 
 
-def sweep(report: ThresholdReport) -> Table:
+def _threshold_figures(report: ThresholdReport, row: Row) -> Table:
+    """The figures of a threshold; only those without it where none is needed."""
+    figures: dict[str, Callable[[Row], str]] = {
+        "query embedding sparsity, mean": lambda row: percent(row.query_sparsity),
+        "query active dims, mean": lambda row: decimal(row.query_active_dims),
+        "document embedding sparsity, mean": lambda row: percent(row.document_sparsity),
+        "document active dims, mean": lambda row: decimal(row.document_active_dims),
+        "nDCG@10": lambda row: decimal4(row.ndcg),
+        "MRR@10": lambda row: decimal4(row.mrr),
+    }
+    shown = {"raw metric, no threshold": report.rows[0]}
+    if report.capped:
+        shown[f"threshold {report.threshold:g}"] = row
+    rows = [(name, *map(show, shown.values())) for name, show in figures.items()]
+    return Table(("figure", *shown), rows, right=(1, 2))
+
+
+def _sweep(report: ThresholdReport) -> Table:
     """One row for each threshold of a sweep."""
-    headers = (
-        "threshold",
-        "query embedding sparsity",
-        "document embedding sparsity",
-        "right first",
-        "same top 10",
-        "Kendall's tau",
-        "nDCG@10",
-        "MRR@10",
-    )
-    return Table(headers, [_sweep_row(row) for row in report.rows], right=range(len(headers)))
+    columns: dict[str, Callable[[Row], str]] = {
+        "threshold": lambda row: f"{row.threshold:g}",
+        "query embedding sparsity": lambda row: percent(row.query_sparsity),
+        "document embedding sparsity": lambda row: percent(row.document_sparsity),
+        "right first": lambda row: number(row.right_first),
+        "same top 10": lambda row: percent(row.exact),
+        "Kendall's tau": lambda row: f"{row.tau:.3f}",
+        "nDCG@10": lambda row: decimal4(row.ndcg),
+        "MRR@10": lambda row: decimal4(row.mrr),
+    }
+    rows = [[cell(row) for cell in columns.values()] for row in report.rows]
+    return Table(tuple(columns), rows, right=range(len(columns)))
 
 
-def _sweep_row(row: Row) -> tuple[str, ...]:
-    return (
-        f"{row.threshold:g}",
-        percent(row.query_sparsity),
-        percent(row.document_sparsity),
-        number(row.right_first),
-        percent(row.exact),
-        f"{row.tau:.3f}",
-        decimal4(row.ndcg),
-        decimal4(row.mrr),
-    )
-
-
-def threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> list[str]:
+def _threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> Iterator[str]:
     """The verdict on a threshold: what the sweep recommends, whether the checks passed, and what to do next."""
     row = report.row
     failed = ", ".join(check.name for check in report.checks if not check.passed)
     if not report.capped and row is not None and not failed:
-        return [
-            f"{model} needs no threshold: its cap was removed before (`{report.soft_cap.expression}`).",
+        yield f"{model} needs no threshold: its cap was removed before (`{report.soft_cap.expression}`)."
+        yield (
             f"Its embeddings have true zeros: {percent(row.query_sparsity)} of each query, "
-            f"{percent(row.document_sparsity)} of each document, by SparseEncoder.sparsity().",
-        ]
-    lines = _recommendation(report)
-    if not failed:
-        lines.append(f"Passed all {len(report.checks)} checks: use {model} with a threshold of {report.threshold:g}.")
-        lines.append(f"Saved: {save}" if save else "`--save DIR` writes a copy with the threshold built in.")
-        return lines
-    lines.append(f"FAILED: at a threshold of {report.threshold:g} {model} did not pass {failed}.")
-    if not report.swept and report.capped:
-        lines.append("`--sweep` shows what other thresholds do.")
-    if save:
-        lines.append(f"{save} was not written.")
-    return lines
-
-
-def _recommendation(report: ThresholdReport) -> list[str]:
+            f"{percent(row.document_sparsity)} of each document, by SparseEncoder.sparsity()."
+        )
+        return
     best = next((found for found in report.rows if found.threshold == report.recommended), None)
     if best is not None:
-        return [
+        yield (
             f"Recommended: {best.threshold:g}, the largest threshold up to which the rankings are kept; embedding "
             f"sparsity {percent(best.query_sparsity)} for queries, {percent(best.document_sparsity)} for documents."
-        ]
-    return ["Recommended: none; even the smallest threshold changes the rankings."] if report.swept else []
+        )
+    elif report.swept:
+        yield "Recommended: none; even the smallest threshold changes the rankings."
+    if not failed:
+        yield f"Passed all {len(report.checks)} checks: use {model} with a threshold of {report.threshold:g}."
+        yield f"Saved: {save}" if save else "`--save DIR` writes a copy with the threshold built in."
+        return
+    yield f"FAILED: at a threshold of {report.threshold:g} {model} did not pass {failed}."
+    if not report.swept and report.capped:
+        yield "`--sweep` shows what other thresholds do."
+    if save:
+        yield f"{save} was not written."
 
 
 def _short(origin: str) -> str:

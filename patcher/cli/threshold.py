@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, exit_with
-from patcher.cli.consent import require_trust
+from patcher.cli import tables
+from patcher.cli.app import app, examples, require_trust
 from patcher.cli.console import Console
 from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
 
-if TYPE_CHECKING:
-    from patcher.threshold.report import ThresholdReport
-
-
-class Device(str, Enum):
-    """Where the model runs; auto takes cuda, then mps, then cpu."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
+Device = Literal["auto", "cpu", "cuda", "mps"]  # auto takes cuda, then mps, then cpu
 
 
 @app.command(
@@ -48,7 +37,7 @@ def threshold(
         Path | None, typer.Option(help='Relevance judgements: TREC qrels, or .jsonl with "query" and "document".')
     ] = None,
     trust_remote_code: opt.Trust = False,
-    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = Device.auto,
+    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
     plot: Annotated[Path | None, typer.Option(help="Draw the sweep into this .png, .svg or .pdf.")] = None,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
@@ -58,7 +47,7 @@ def threshold(
     quiet: opt.Quiet = False,
 ) -> None:
     """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
-    from patcher.cli import tables
+    from patcher.codec import document
     from patcher.source.snapshot import resolve
     from patcher.threshold import save as saving
     from patcher.threshold.evaluation import load_evaluation
@@ -66,9 +55,8 @@ def threshold(
     from patcher.threshold.plot import check_plot, draw
     from patcher.threshold.repaired import repair
 
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
-    request = Request(chosen, sweep or plot is not None, device.value, timeout)
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    request = Request(chosen, sweep or plot is not None, device, timeout)
     evaluation = load_evaluation(queries, documents, qrels)
     if plot is not None:
         check_plot(plot)
@@ -82,33 +70,6 @@ def threshold(
     if plot is not None and report.swept:
         draw(report, plot)
     saved = saving.save(trained, report, save) if save is not None and report.passed else None
-
-    def human() -> None:
-        _print_report(console, report)
-        console.line()
-        for line in tables.threshold_lines(report, model, save):
-            console.line(line)
-
-    from patcher.codec import document
-
     data = {**document(report), "saved": str(saved) if saved else None}
-    console.result(data, "passed" if report.passed else "failed", human)
-    exit_with(passed=report.passed)
-
-
-def _print_report(console: Console, report: ThresholdReport) -> None:
-    """Print the checks, the figures without and with the threshold, and the sweep where there was one."""
-    from patcher.cli import tables
-    from patcher.threshold.plot import curve
-
-    console.table(tables.checks(report.checks))
-    if report.row is None:
-        return
-    console.line()
-    console.table(tables.threshold_figures(report))
-    if report.swept:
-        console.line()
-        console.table(tables.sweep(report))
-        console.line()
-        for line in curve(report.rows[1:]):
-            console.line(line)
+    console.result(data, "passed" if report.passed else "failed", lambda: tables.threshold(report, model, save))
+    raise typer.Exit(0 if report.passed else 1)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, exit_with
-from patcher.cli.consent import require_trust
+from patcher.cli import tables
+from patcher.cli.app import app, examples, require_trust
 from patcher.cli.console import Console
 from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
-
-if TYPE_CHECKING:
-    from patcher.verify.report import Report
 
 CHILD = "patcher.verify.measure.child"
 
@@ -46,8 +43,7 @@ def verify(
     from patcher.verify.devices import parse_devices, parse_dtype
 
     devices, dtype = parse_devices(device), parse_dtype(dtype)
-    console = Console(as_json=as_json, quiet=quiet)
-    console.listen()
+    console = Console(as_json=as_json, quiet=quiet).listen()
     with started(CHILD, devices[0]) as child:  # it imports its libraries while this process does its own work
         from patcher.documents import card
         from patcher.patching.record import load
@@ -72,25 +68,5 @@ def verify(
             report = verify_folder(folder, verification, child=child, progress=progress)
     if not card.is_ours(folder / CARD):
         console.talk(f"{folder / CARD} was edited by hand and was left unchanged; `patcher card` replaces it.")
-    verdict = "passed" if report.passed else "failed"
-    console.result(report, verdict, lambda: print_report(console, folder, report))
-    exit_with(passed=report.passed)
-
-
-def print_report(console: Console, folder: Path, report: Report) -> None:
-    """Print the table of a report on `folder`, the verdict, and what can be done after a failed threshold check."""
-    from patcher.cli import tables
-    from patcher.documents import advice
-
-    console.table(tables.report(report))
-    failures = tables.failure_lines(report)
-    for line in ["", *failures] if failures else []:
-        console.line(line)
-    console.line()
-    if report.passed:
-        console.line(f"Verified: {folder} passed all {len(report.all_checks)} checks.")
-    else:
-        console.line(f"FAILED: {folder} did not pass {', '.join(check.name for check in report.failed)}.")
-    advised = advice.advise(report, str(folder))
-    for line in advice.lines(advised) if advised is not None else ():
-        console.line(line)
+    console.result(report, "passed" if report.passed else "failed", lambda: tables.verification(report, folder))
+    raise typer.Exit(0 if report.passed else 1)

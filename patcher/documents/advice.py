@@ -10,6 +10,7 @@ from typing import Any
 
 from patcher.documents.checks import threshold_check
 from patcher.documents.formatting import number, percent
+from patcher.source.snapshot import Source
 from patcher.verify.report import Report
 
 _SHOWN = 3  # texts
@@ -49,16 +50,13 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
     if check is None or check.passed or check.value is None:
         return None
     # Without negative logits nothing is zero either: that check fails for the same reason.
-    others = [one.name for one in report.failed if one.name not in {check.name, "negative_logits"}]
-    if others:
+    if {one.name for one in report.failed} - {check.name, "negative_logits"}:
         return None
-    verdict = (
-        f"Logit sparsity is {number(check.value * 100)} % and has to exceed {number(check.limit * 100)} %: "
-        f"{(check.limit - check.value) * 100:.2g} percentage points are missing."
-    )
-    reached = _reached(report.patched.get("curve") or (), check.limit)
+    curve = report.patched.get("curve") or ()
+    reached = next((point for point in curve if point["logit_sparsity"] > check.limit), None)
     return Advice(
-        verdict,
+        f"Logit sparsity is {number(check.value * 100)} % and has to exceed {number(check.limit * 100)} %: "
+        f"{(check.limit - check.value) * 100:.2g} percentage points are missing.",
         _lengths(report),
         _texts(report),
         (*_train_anyway(check.value, folder), _calibrate(report, check.limit, reached, folder)),
@@ -68,12 +66,15 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
 
 def lines(advice: Advice) -> list[str]:
     """The advice for a terminal."""
-    found = [advice.verdict, *advice.where]
-    found += ["The least sparse texts:", *(f"- {text}" for text in advice.densest)] if advice.densest else []
-    found += ["What can be done:"]
-    for choice in advice.choices:
-        found += [f"- {choice.what}", f"    {choice.command}"]
-    return found
+    densest = ["The least sparse texts:", *(f"- {text}" for text in advice.densest)] if advice.densest else []
+    choices = [line for choice in advice.choices for line in (f"- {choice.what}", f"    {choice.command}")]
+    return [advice.verdict, *advice.where, *densest, "What can be done:", *choices]
+
+
+def patch_command(source: Source, *options: str) -> str:
+    """The command that patches a source at its revision."""
+    revision = ["--revision", source.revision] if source.repo_id and source.revision else []
+    return shlex.join(["patcher", "patch", str(source.repo_id or source.path), *revision, *options])
 
 
 def _lengths(report: Report) -> tuple[str, ...]:
@@ -108,9 +109,6 @@ def _train_anyway(value: float, folder: str) -> tuple[Choice, ...]:
 
 
 def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, folder: str) -> Choice:
-    source = report.source
-    words = ["patcher", "patch", str(source.repo_id or source.path)]
-    words += ["--revision", source.revision] if source.repo_id and source.revision else []
     shift = report.patched.get("shift_to_gate")
     amount = "as small as possible" if shift is None else f"here {shift:g}"
     if reached:
@@ -120,12 +118,8 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
     return Choice(
         f"Calibrate: subtract one constant from every logit, {amount}. The ranking of tokens stays; card and report "
         "say that the logits are shifted.",
-        shlex.join([*words, "--out", folder, "--calibrate", f"{limit:g}"]),
+        patch_command(report.source, "--out", folder, "--calibrate", f"{limit:g}"),
     )
-
-
-def _reached(curve: Any, limit: float) -> Mapping[str, Any] | None:
-    return next((point for point in curve if point["logit_sparsity"] > limit), None)
 
 
 def _span(row: Mapping[str, Any]) -> str:

@@ -6,21 +6,17 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patcher import __version__
 from patcher.constants import CARD
 from patcher.documents import advice
-from patcher.documents.checks import check_rows
-from patcher.documents.figures import figures
-from patcher.documents.pictures import pictures
+from patcher.documents.checks import check_rows, figures
+from patcher.documents.plots import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
-
-if TYPE_CHECKING:
-    from huggingface_hub import ModelCardData
 
 TEMPLATE, REPAIRED = "model_card.md.jinja", "repaired_card.md.jinja"
 _LINK = re.compile(r"https://[^\s<>\"']+|[\w./-]+")  # an address or a file; no javascript:, no data:
@@ -34,7 +30,7 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
     Raises jinja2.UndefinedError for a name in the template that does not exist.
     """
     text = template(TEMPLATE if model.soft_cap else REPAIRED).render(
-        metadata=_metadata(model).to_yaml(),
+        metadata=_metadata(model),
         model=model,
         model_id=model_id,
         name=model_id.rpartition("/")[2],
@@ -70,14 +66,15 @@ def is_ours(path: Path) -> bool:
     return not path.exists() or is_sealed(path.read_text("utf-8", "replace"))
 
 
-def write(model: PatchedModel, report: Report | None, model_id: str, revision: str | None = None) -> Path:
+def write(model: PatchedModel, report: Report | None, model_id: str) -> Path:
     """Write README.md into the folder of the model, atomically, and return its path."""
     path = model.folder / CARD
-    write_atomically(path, render(model, report, model_id, revision))
+    write_atomically(path, render(model, report, model_id))
     return path
 
 
-def _metadata(model: PatchedModel) -> ModelCardData:
+def _metadata(model: PatchedModel) -> str:
+    """The front matter of the card, as YAML."""
     from huggingface_hub import ModelCardData  # not above: the HTTP client costs memory while a model runs
 
     base: Mapping[str, Any] = model.base_card
@@ -87,7 +84,7 @@ def _metadata(model: PatchedModel) -> ModelCardData:
     tags = [*(ours if model.soft_cap or model.encoders else ["custom_code"]), *own]
     trained = ("sentence-transformers", "feature-extraction")
     library, task = trained if model.encoders else ("transformers", "fill-mask")
-    return ModelCardData(
+    data = ModelCardData(
         language=[one for one in map(_plain, base.get("language") or []) if one] or None,
         license=_plain(base.get("license")),
         license_name=_plain(base.get("license_name")),
@@ -98,6 +95,7 @@ def _metadata(model: PatchedModel) -> ModelCardData:
         pipeline_tag=task,
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )
+    return data.to_yaml()
 
 
 def _plain(value: Any) -> str | None:

@@ -1,18 +1,18 @@
-"""The checks of a report as the rows of one table, which the terminal, the page and the card show."""
+"""The checks and the figures of a report as rows, which the terminal, the page and the card show."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from patcher.documents.formatting import number, percent
-from patcher.verify.report import Check, Report
-
-THRESHOLD_CHECK = "relu_sparsity"
+from patcher.documents.formatting import decimal, number, percent
+from patcher.verify.report import Check, DeviceReport, Report
 
 # The checks whose value is a share: the figure's name, and its key in the report.
 _SHARES = {
     "negative_logits": ("negative logits", "negative_fraction"),
-    THRESHOLD_CHECK: ("logit sparsity", "logit_sparsity"),
+    "relu_sparsity": ("logit sparsity", "logit_sparsity"),
 }
 
 # What the value of any other check counts, for somebody who has never seen one.
@@ -28,6 +28,17 @@ _COUNTED = {
     "devices_agree": "largest difference of a logit between devices",
     "rankings_kept": "positions whose best tokens rank differently",
 }
+
+_FIGURES: tuple[tuple[str, Callable[[Any], str], tuple[str, ...]], ...] = (
+    ("smallest logit", decimal, ("min",)),
+    ("largest logit", decimal, ("max",)),
+    ("negative logits", percent, ("negative_fraction",)),
+    ("logit sparsity", percent, ("logit_sparsity",)),
+    ("embedding sparsity, mean", percent, ("embedding_sparsity", "mean")),
+    ("embedding sparsity, least", percent, ("embedding_sparsity", "min")),
+    ("active dims, mean", decimal, ("active_dims", "mean")),
+    ("active dims, most", decimal, ("active_dims", "max")),
+)
 
 
 @dataclass(frozen=True)
@@ -54,28 +65,46 @@ def check_rows(report: Report) -> tuple[CheckRow, ...]:
 
 def threshold_check(report: Report) -> Check | None:
     """The check of logit sparsity against its limit; of several devices, the first on which it failed."""
-    return _deciding(report, THRESHOLD_CHECK)
+    return _deciding(report, "relu_sparsity")
 
 
 def _deciding(report: Report, name: str) -> Check | None:
-    found = [check for check in report.all_checks if check.name == name]
-    return next((check for check in found if not check.passed), found[0] if found else None)
+    found = sorted((check for check in report.all_checks if check.name == name), key=lambda check: check.passed)
+    return found[0] if found else None
 
 
 def _row(report: Report, first: Check) -> CheckRow:
-    figure, key = _SHARES.get(first.name, (None, ""))
-    show = number if figure is None else percent
-    by_device = [{check.name: check for check in device.checks}.get(first.name) for device in report.devices]
+    name, limit = first.name, first.limit
+    figure, key = _SHARES.get(name, (None, ""))
+    show = percent if figure else number
+    limits = (f"≤ {limit:.3g}", f"<= {number(limit)}") if limit else ("0", "0")
+    by_device = [{check.name: check for check in device.checks}.get(name) for device in report.devices]
     return CheckRow(
-        _deciding(report, first.name) or first,
-        figure or _COUNTED.get(first.name, first.name),
+        _deciding(report, name) or first,
+        figure or _COUNTED.get(name, name),
         percent(report.base.get(key)) if figure else "",
         tuple("" if check is None else show(check.value) for check in by_device),
-        *_limits(first.limit, is_share=figure is not None),
+        *((f"> {number(limit * 100)} %", f"> {percent(limit)}") if figure else limits),
     )
 
 
-def _limits(limit: float, *, is_share: bool) -> tuple[str, str]:
-    if is_share:
-        return f"> {number(limit * 100)} %", f"> {percent(limit)}"
-    return (f"≤ {limit:.3g}", f"<= {number(limit)}") if limit else ("0", "0")
+def figures(report: Report | DeviceReport) -> list[tuple[str, str, str]]:
+    """Name, base value and patched value of each figure on one device."""
+    rows = [(name, show(_at(report.base, keys)), show(_at(report.patched, keys))) for name, show, keys in _FIGURES]
+    if report.sparse_encoder is not None:
+        base, patched = (percent(report.sparse_encoder[side]["sparsity_ratio"]) for side in ("before", "after"))
+        rows.append(("SparseEncoder.sparsity(), sparsity_ratio", base, patched))
+    return rows
+
+
+def figure_rows(report: Report) -> list[tuple[str, str, list[str]]]:
+    """Name, base value and the patched values, one for each device, of each figure."""
+    by_device = [figures(device) for device in report.devices]
+    return [(rows[0][0], rows[0][1], [row[2] for row in rows]) for rows in zip(*by_device, strict=True)]
+
+
+def _at(found: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    value: Any = found
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

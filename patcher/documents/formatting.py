@@ -37,3 +37,8 @@ def decimal(value: float | None) -> str:
 def decimal4(value: float | None) -> str:
     """A metric of retrieval, with four decimals."""
     return "-" if value is None else f"{value:.4f}"
+
+
+def rounded(value: float | None) -> str:
+    """A mean of counts, without decimals."""
+    return "-" if value is None else f"{value:,.0f}"

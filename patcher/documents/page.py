@@ -6,9 +6,7 @@ import base64
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -16,10 +14,8 @@ from markupsafe import Markup
 from patcher import __version__
 from patcher.constants import PAGE
 from patcher.documents import advice
-from patcher.documents.checks import check_rows
-from patcher.documents.figures import figure_rows
-from patcher.documents.pictures import pictures
-from patcher.documents.plots import BASE, INK, PATCHED, POOLED
+from patcher.documents.checks import check_rows, figure_rows
+from patcher.documents.plots import BASE, INK, PATCHED, POOLED, pictures
 from patcher.documents.templating import template, templates
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically
@@ -39,7 +35,7 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
     Raises jinja2.UndefinedError for a name in the template that does not exist.
     """
     script = Markup((templates() / SCRIPT).read_text("utf-8"))
-    return template(TEMPLATE, rounded=_rounded).render(
+    return template(TEMPLATE).render(
         name=name,
         model=model,
         report=report,
@@ -60,18 +56,19 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
         most_terms=max(
             (len(text[side]["terms"]) for text in report.probe_texts for side in ("before", "after")), default=0
         ),
-        languages=_languages(report),
+        languages=[
+            (one, _LANGUAGES.get(one, one)) for one in sorted({text["language"] for text in report.probe_texts})
+        ],
         kinds=sorted({text["kind"] for text in report.probe_texts if text.get("kind")}),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def write(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name: str) -> Path:
-    """Write report.html into the folder of the model, atomically, and return its path."""
-    path = model.folder / PAGE
-    write_atomically(path, render(model, report, drawn, name).encode("utf-8", "replace"))  # lone surrogates in names
-    return path
+def write(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name: str) -> None:
+    """Write report.html into the folder of the model, atomically."""
+    text = render(model, report, drawn, name).encode("utf-8", "replace")  # there may be lone surrogates in names
+    write_atomically(model.folder / PAGE, text)
 
 
 def inline(svg: bytes, name: str) -> Markup:
@@ -97,15 +94,6 @@ def _probes(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _languages(report: Report) -> list[tuple[str, str]]:
-    found = sorted({text["language"] for text in report.probe_texts})
-    return [(language, _LANGUAGES.get(language, language)) for language in found]
-
-
-def _rounded(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
 def _address(model: PatchedModel) -> str | None:
     """The address of the source on the Hub, at its commit."""
     source = model.source
@@ -116,16 +104,11 @@ def _address(model: PatchedModel) -> str | None:
 
 def _command(model: PatchedModel) -> str:
     """The command that makes this folder again."""
-    source, options = model.source, model.options
-    words = ["patcher", "patch", str(source.repo_id or source.path)]
-    words += ["--revision", source.revision] if source.repo_id and source.revision else []
-    words += ["--also-causal-lm"] if options.also_causal_lm else []
-    words += ["--checkpointing"] if options.checkpointing else []
-    words += ["--out", "DIR"]
-    return shlex.join(words)
+    causal = ["--also-causal-lm"] if model.options.also_causal_lm else []
+    checkpointing = ["--checkpointing"] if model.options.checkpointing else []
+    return advice.patch_command(model.source, *causal, *checkpointing, "--out", "DIR")
 
 
 def _kind(line: str) -> str:
-    if line.startswith(("+++", "---")):
-        return "file"
-    return {"+": "added", "-": "removed", "@": "hunk"}.get(line[:1], "")
+    kinds = {"+++": "file", "---": "file", "+": "added", "-": "removed", "@": "hunk"}
+    return kinds.get(line[:3]) or kinds.get(line[:1], "")

@@ -1,4 +1,7 @@
-"""Draws the pictures of a report as PNG and SVG, legible on light and on dark; the same report gives the same bytes."""
+"""The pictures of a report: in words, and as PNG and SVG that are legible on light and on dark.
+
+The same report gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import io
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patcher.constants import PLOTS
 from patcher.documents.checks import threshold_check
-from patcher.documents.formatting import percent
-from patcher.documents.pictures import dimensions, pictures
+from patcher.documents.formatting import number, percent
 from patcher.patching.staging import write_atomically
 from patcher.verify.report import Check, Report
 
@@ -23,24 +26,46 @@ INK, BASE, PATCHED, POOLED = "#747b85", "#c2701d", "#2f81d6", "#23907a"
 SIZE, DPI = (5.6, 3.5), 160  # inches, and dots per inch of the PNG
 _FINEST = 1e-6  # the smallest distance from 100 % that a curve of shifts shows
 _FRAME = (0.145, 0.145, 0.835, 0.68)  # left, bottom, width and height of the axes, as shares of the picture
-_SHAPES = (("nb", "o"), ("nn", "s"), ("se", "^"), ("", "D"))
+_SHAPES = {"nb": ("o", "●"), "nn": ("s", "■"), "se": ("^", "▲"), "": ("D", "◆")}  # "": every other language
 _SETTINGS = {
     "svg.hashsalt": "splade-patcher",
     "svg.fonttype": "none",
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 3),
 }
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: its title, `alt`, which describes it in words and figures, and its paths in the patched folder."""
+
+    name: str
+    title: str
+    alt: str
+    png: str
+    svg: str
+
+
+def pictures(report: Report) -> tuple[Picture, ...]:
+    """The pictures of a report, in the order of the page; none for a report without figures."""
+    made = (
+        Picture(name, title, describe(report), f"plots/{name}.png", f"plots/{name}.svg")
+        for name, (title, describe, _) in _PICTURES.items()
+    )
+    return tuple(picture for picture in made if picture.alt)
+
+
+def dimensions(figures: Mapping[str, Any]) -> int | None:
+    """The number of dimensions of a SPLADE vector (the size of the vocabulary); None where nothing was measured."""
+    try:
+        active, zero = figures["active_dims"]["mean"], figures["embedding_sparsity"]["mean"]
+        return round(active / (1 - zero)) if zero < 1 else None
+    except (KeyError, TypeError):
+        return None
 
 
 def draw(report: Report) -> dict[str, bytes]:
@@ -60,9 +85,9 @@ def draw(report: Report) -> dict[str, bytes]:
             figure = Figure(figsize=SIZE, dpi=DPI)
             figure.patch.set_alpha(0)
             axes = figure.add_axes(_FRAME, facecolor="none")
-            _DRAWERS[picture.name](figure, axes, report)
-            for path in (picture.png, picture.svg):
-                found[path] = _saved(figure, Path(path).suffix[1:], picture.title)
+            _PICTURES[picture.name][2](figure, axes, report)
+            found[picture.png] = _png(figure)
+            found[picture.svg] = _svg(figure, picture.title)
     return found
 
 
@@ -77,16 +102,11 @@ def write(drawn: dict[str, bytes], folder: Path) -> None:
             target.unlink(missing_ok=True)
 
 
-def _saved(figure: Any, kind: str, title: str) -> bytes:
-    target = io.BytesIO()
-    if kind == "svg":
-        nameless = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(target, format=kind, metadata={"Title": title, **nameless})
-        return _compact(target.getvalue())
+def _png(figure: Any) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    canvas = FigureCanvasAgg(figure)
+    target, canvas = io.BytesIO(), FigureCanvasAgg(figure)
     canvas.draw()
     # A palette makes the file a third as large, and writing it is faster too.
     picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
@@ -94,12 +114,20 @@ def _saved(figure: Any, kind: str, title: str) -> bytes:
     return target.getvalue()
 
 
-def _compact(svg: bytes) -> bytes:
-    """Halve the bytes of an SVG with no visible difference: hundredths of a point, no indentation."""
-    text = svg[svg.index(b"<svg") :]
-    text = re.sub(rb"\n *", b"", re.sub(rb"<metadata>.*?</metadata>", b"", text, flags=re.S))
-    text = re.sub(rb'<g id="[^"]*"', b"<g", text)
+def _svg(figure: Any, title: str) -> bytes:
+    """The SVG at half its size with no visible difference: hundredths of a point, no indentation."""
+    target = io.BytesIO()
+    nameless = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(target, format="svg", metadata={"Title": title, **nameless})
+    text = target.getvalue()
+    text = re.sub(rb"<metadata>.*?</metadata>", b"", text[text.index(b"<svg") :], flags=re.S)
+    text = re.sub(rb'<g id="[^"]*"', b"<g", re.sub(rb"\n *", b"", text))
     return re.sub(rb' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(rb"(\.\d\d)\d+", rb"\1", found[0]), text)
+
+
+def _sides(report: Report) -> tuple[tuple[Mapping[str, Any], str, str], ...]:
+    """The figures of each side, its key in a probe text, and its colour."""
+    return (report.base, "before", BASE), (report.patched, "after", PATCHED)
 
 
 def _head(figure: Any, vertical: str, *series: tuple[str, str]) -> None:
@@ -109,9 +137,14 @@ def _head(figure: Any, vertical: str, *series: tuple[str, str]) -> None:
     figure.text(0.02, 0.865, vertical, va="center")
 
 
+def _compare(figure: Any, vertical: str, report: Report, text: Callable[[Mapping[str, Any]], str]) -> None:
+    """Write above the axes both models, with a text on the figures of each, and what the vertical axis shows."""
+    _head(figure, vertical, (BASE, f"base model{text(report.base)}"), (PATCHED, f"patched{text(report.patched)}"))
+
+
 def _logits(figure: Any, axes: Any, report: Report) -> None:
     top = 1
-    for side, colour in ((report.base, BASE), (report.patched, PATCHED)):
+    for side, _, colour in _sides(report):
         histogram = side["histogram"]
         counts, first, width = histogram["counts"], histogram["first"], histogram["width"]
         top = max(top, *counts)
@@ -120,23 +153,18 @@ def _logits(figure: Any, axes: Any, report: Report) -> None:
         axes.stairs(heights, edges, baseline=-0.5, fill=True, facecolor=(colour, 0.25), edgecolor=colour, linewidth=1.1)
     axes.axvline(0, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
     ceiling = math.log10(top) + 0.9
-    axes.text(0, ceiling, " zero: ReLU keeps what is right of it ", va="top", ha=_side(report), fontsize=8)
+    roomier = "left" if report.base["max"] > -report.patched["min"] else "right"
+    axes.text(0, ceiling, " zero: ReLU keeps what is right of it ", va="top", ha=roomier, fontsize=8)
     axes.set_ylim(-0.5, ceiling)
     _powers(axes, top)
     axes.set_xlabel("logit")
-    shown = [f"{percent(side['logit_sparsity'])} ≤ 0" for side in (report.base, report.patched)]
-    _head(figure, "logits per bin", (BASE, f"base model: {shown[0]}"), (PATCHED, f"patched: {shown[1]}"))
-
-
-def _side(report: Report) -> str:
-    """The side of the line at zero with more room."""
-    return "left" if report.base["max"] > -report.patched["min"] else "right"
+    _compare(figure, "logits per bin", report, lambda side: f": {percent(side['logit_sparsity'])} ≤ 0")
 
 
 def _sparsity(figure: Any, axes: Any, report: Report) -> None:
     dims = dimensions(report.base) or dimensions(report.patched) or 1
     least = 0.5 / dims
-    for side, figures, colour in (("before", report.base, BASE), ("after", report.patched, PATCHED)):
+    for figures, side, colour in _sides(report):
         for row in figures["by_length"]:
             low, high = (math.log2(tokens) for tokens in row["tokens"])
             ends = [_nines(row["p10"], least), _nines(row["p90"], least)]
@@ -154,34 +182,32 @@ def _sparsity(figure: Any, axes: Any, report: Report) -> None:
     # Short texts are on the left, above a limit that is met and below one that is not.
     name = "limit on logit sparsity, taken over tokens"
     _limit(axes, check, name, above=check is not None and not check.passed, left=True)
-    means = [percent(side["embedding_sparsity"]["mean"]) for side in (report.base, report.patched)]
-    _head(
-        figure, "embedding sparsity", (BASE, f"base model, mean: {means[0]}"), (PATCHED, f"patched, mean: {means[1]}")
+    _compare(
+        figure, "embedding sparsity", report, lambda side: f", mean: {percent(side['embedding_sparsity']['mean'])}"
     )
 
 
 def _active_dims(figure: Any, axes: Any, report: Report) -> None:
     texts = sorted(report.probe_texts, key=lambda text: (text["after"]["active_dims"], text["id"]))
-    known = {language for language, _ in _SHAPES}
-    languages = [text["language"] if text["language"] in known else "" for text in texts]
-    shapes = []
-    for language, shape in _SHAPES:
-        chosen = [index for index, found in enumerate(languages) if found == language]
+    named = []
+    for language, (shape, sign) in _SHAPES.items():
+        chosen = [
+            (at, text)
+            for at, text in enumerate(texts, 1)
+            if language == (text["language"] if text["language"] in _SHAPES else "")
+        ]
         if not chosen:
             continue
-        shapes.append((language or "other", shape))
-        for side, colour in (("before", BASE), ("after", PATCHED)):
-            heights = [math.log10(max(texts[index][side]["active_dims"], 0.5)) for index in chosen]
-            axes.plot([index + 1 for index in chosen], heights, shape, color=colour, markersize=3.6, markeredgewidth=0)
+        named.append(f"{sign} {language or 'other'}")
+        for _, side, colour in _sides(report):
+            heights = [math.log10(max(text[side]["active_dims"], 0.5)) for _, text in chosen]
+            axes.plot([at for at, _ in chosen], heights, shape, color=colour, markersize=3.6, markeredgewidth=0)
     most = max(text[side]["active_dims"] for text in texts for side in ("before", "after"))
     axes.set_ylim(-0.1, math.log10(max(most, 10)) + 0.35)
     axes.set_xlim(0, len(texts) + 1)
     _powers(axes, most)
-    signs = {"o": "●", "s": "■", "^": "▲", "D": "◆"}
-    named = ", ".join(f"{signs[shape]} {language}" for language, shape in shapes)
-    axes.set_xlabel(f"texts, by active dimensions ({named})")
-    means = [f"{side['active_dims']['mean']:,.0f}" for side in (report.base, report.patched)]
-    _head(figure, "active dimensions", (BASE, f"base model, mean: {means[0]}"), (PATCHED, f"patched, mean: {means[1]}"))
+    axes.set_xlabel(f"texts, by active dimensions ({', '.join(named)})")
+    _compare(figure, "active dimensions", report, lambda side: f", mean: {side['active_dims']['mean']:,.0f}")
 
 
 def _shift(figure: Any, axes: Any, report: Report) -> None:
@@ -198,9 +224,8 @@ def _shift(figure: Any, axes: Any, report: Report) -> None:
     late = reached is None or reached > (shifts[0] + shifts[-1]) / 2
     if reached is not None:
         axes.axvline(reached, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
-        foot = (reached, 0.02)
-        side = "right" if late else "left"
-        axes.text(*foot, f" {reached:.3g} reaches it ", ha=side, fontsize=8, transform=axes.get_xaxis_transform())
+        words, side = f" {reached:.3g} reaches it ", "right" if late else "left"
+        axes.text(reached, 0.02, words, ha=side, fontsize=8, transform=axes.get_xaxis_transform())
     # The curve is below the limit first and above it later; the label goes where the curve is not.
     _limit(axes, check, "limit on logit sparsity", above=late, left=late)
     _head(figure, "share of zeros", (PATCHED, "● logit sparsity"), (POOLED, "■ embedding sparsity, mean"))
@@ -212,12 +237,9 @@ def _nines(share: float, least: float) -> float:
 
 
 def _nines_axis(axes: Any, highest: float, lowest: float = 0) -> None:
-    bottom, top = math.floor(lowest), math.floor(highest + 0.5)
-    axes.set_yticks(
-        range(bottom, top + 1),
-        [f"{100 - 10 ** (2 - nines):.{max(0, nines - 2)}f} %" for nines in range(bottom, top + 1)],
-    )
-    axes.set_ylim(bottom - 0.15, top + 0.45)
+    ticks = range(math.floor(lowest), math.floor(highest + 0.5) + 1)
+    axes.set_yticks(ticks, [f"{100 - 10 ** (2 - nines):.{max(0, nines - 2)}f} %" for nines in ticks])
+    axes.set_ylim(ticks[0] - 0.15, ticks[-1] + 0.45)
 
 
 def _limit(axes: Any, check: Check | None, text: str, *, above: bool, left: bool) -> None:
@@ -241,13 +263,63 @@ def _limit(axes: Any, check: Check | None, text: str, *, above: bool, left: bool
 
 def _powers(axes: Any, most: float) -> None:
     names = ("1", "10", "100", "1,000", "10,000", "100 k", "1 M", "10 M", "100 M", "1 G", "10 G", "100 G")
-    powers = range(0, min(math.floor(math.log10(max(most, 1))) + 1, len(names) - 1) + 1)
-    axes.set_yticks(list(powers)[: len(names)], [names[power] for power in powers])
+    count = min(math.floor(math.log10(max(most, 1))) + 2, len(names))
+    axes.set_yticks(range(count), names[:count])
 
 
-_DRAWERS: dict[str, Callable[[Any, Any, Report], None]] = {
-    "logits": _logits,
-    "sparsity": _sparsity,
-    "active_dims": _active_dims,
-    "shift": _shift,
+def _describe_logits(report: Report) -> str:
+    base, patched = report.base, report.patched
+    if not all((side.get("histogram") or {}).get("counts") for side in (base, patched)):
+        return ""
+    return (
+        f"Histogram of all logits, counts on a logarithmic axis. Base model: from {number(base['min'])} to "
+        f"{number(base['max'])}, {percent(base['logit_sparsity'])} at or below zero. Patched: from "
+        f"{number(patched['min'])} to {number(patched['max'])}, {percent(patched['logit_sparsity'])} "
+        "at or below zero, where ReLU makes them zero."
+    )
+
+
+def _describe_sparsity(report: Report) -> str:
+    bins = report.patched.get("by_length")
+    if not bins or not report.base.get("by_length"):
+        return ""
+    spans = [f"{percent(row['median'])} for texts of {row['tokens'][0]} to {row['tokens'][1]} tokens" for row in bins]
+    medians = f"{spans[0]}, {spans[-1]}" if len(spans) > 1 else spans[0]
+    limit = threshold_check(report)
+    line = f" A dashed line marks {percent(limit.limit)}, the limit on logit sparsity." if limit else ""
+    return (
+        f"Embedding sparsity of each text against its number of tokens. Patched, medians: {medians}. "
+        f"Base model: {percent(report.base['embedding_sparsity']['mean'])} on average.{line}"
+    )
+
+
+def _describe_active_dims(report: Report) -> str:
+    if not report.probe_texts:
+        return ""
+    before, after = ([text[side]["active_dims"] for text in report.probe_texts] for side in ("before", "after"))
+    return (
+        f"Active dimensions of the SPLADE vectors of {len(after)} texts, on a logarithmic axis. Base model: "
+        f"{min(before):,} to {max(before):,}. Patched: {min(after):,} to {max(after):,}."
+    )
+
+
+def _describe_shift(report: Report) -> str:
+    check, curve = threshold_check(report), report.patched.get("curve")
+    if check is None or check.passed or check.value is None or not curve:
+        return ""
+    first, last = curve[0], curve[-1]
+    return (
+        "Logit and embedding sparsity of the patched model against a constant that is subtracted from every logit: "
+        f"{percent(first['logit_sparsity'])} and {percent(first['embedding_sparsity'])} without one, "
+        f"{percent(last['logit_sparsity'])} and {percent(last['embedding_sparsity'])} with {number(last['shift'])}. "
+        f"A dashed line marks the limit, {percent(check.limit)}."
+    )
+
+
+# By name, in the order of the page: the title, what describes the picture ("" where it can't be drawn) and draws it.
+_PICTURES: dict[str, tuple[str, Callable[[Report], str], Callable[[Any, Any, Report], None]]] = {
+    "logits": ("Logits, before and after", _describe_logits, _logits),
+    "sparsity": ("Embedding sparsity against text length", _describe_sparsity, _sparsity),
+    "active_dims": ("Active dimensions per text", _describe_active_dims, _active_dims),
+    "shift": ("What a constant would do", _describe_shift, _shift),
 }

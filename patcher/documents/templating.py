@@ -1,17 +1,23 @@
-"""Finds the templates of cards and pages, and fills them with Jinja."""
+"""Finds the templates of cards and pages and fills them with Jinja; escapes untrusted text for Markdown.
+
+In Markdown untrusted text has no markup, no HTML and no end of a code block.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from patcher.documents import markdown
-from patcher.documents.formatting import number, percent, size
+from patcher.documents.formatting import number, percent, rounded, size
+from patcher.printable import one_line, printable, printable_json
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+_MARKUP = re.compile(r"([\\`*\[\]<>|$~]|(?<!\w)_|_(?!\w)|&(?=[#\w]+;))")
 
 
 def templates() -> Path:
@@ -20,11 +26,11 @@ def templates() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "templates"
 
 
-def template(name: str, **filters: Callable[..., Any]) -> Template:
+def template(name: str) -> Template:
     """Load a template by its file name; rendering it with an undefined name is an error.
 
-    `filters` are added to those for numbers. In `.html.jinja` everything is escaped: the texts, names, code and errors
-    of a model are untrusted. In Markdown the template escapes by itself, with the filters of `markdown`.
+    In `.html.jinja` everything is escaped: the texts, names, code and errors of a model are untrusted. In Markdown the
+    template escapes by itself, with the filters below.
     """
     # Not above: nothing is written while a model runs, and memory counts then.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -37,6 +43,33 @@ def template(name: str, **filters: Callable[..., Any]) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    safe = {name: getattr(markdown, name) for name in ("code", "fence", "literal", "printable", "text")}
-    environment.filters.update(number=number, percent=percent, size=size, **safe, **filters)
+    filters = (number, percent, rounded, size, code, fence, literal, printable, text)
+    environment.filters.update({one.__name__: one for one in filters})
     return environment.get_template(name)
+
+
+def text(value: object) -> str:
+    """The value as text on one line, with everything escaped that Markdown would interpret."""
+    return _MARKUP.sub(r"\\\1", one_line(str(value)))
+
+
+def code(value: object) -> str:
+    """The value as inline code, between more backticks than it contains; a bar is escaped, as it would end a cell."""
+    shown = one_line(str(value)).replace("|", "\\|")
+    marks = _ticks(shown, 1)
+    padding = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{marks}{padding}{shown}{padding}{marks}"
+
+
+def fence(value: str) -> str:
+    """The fence of a block of code: longer than any run of backticks in it."""
+    return _ticks(value, 4)
+
+
+def literal(value: str) -> str:
+    """The value as a string literal of Python and of YAML, quotes included."""
+    return printable_json(json.dumps(value, ensure_ascii=False))
+
+
+def _ticks(value: str, least: int) -> str:
+    return "`" * max(least, *(len(run) + 1 for run in re.findall("`+", value)), least)

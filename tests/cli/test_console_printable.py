@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patcher.documents import markdown
+from patcher.documents import templating
 from patcher.documents.card import render
 from patcher.patching.record import load
 from patcher.printable import one_line, printable, printable_json
@@ -69,13 +69,13 @@ def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
     assert "49" not in body.split("$$")[0]
     outside = body.replace(body[body.index("``````diff") : body.rindex("``````")], "")
     assert "\n---" not in outside.split("## Provenance")[0].split("## What changed")[0]
-    assert markdown.literal(hostile) == json.dumps(hostile)
+    assert templating.literal(hostile) == json.dumps(hostile)
     assert body.count("``````") == 2
 
 
 def test_markdown_is_escaped_and_code_stays_code() -> None:
-    assert markdown.text("<a> [b](c) `d` |e| $f$ &lt; g_h _i_\nj") == (
+    assert templating.text("<a> [b](c) `d` |e| $f$ &lt; g_h _i_\nj") == (
         r"\<a\> \[b\](c) \`d\` \|e\| \$f\$ \&lt; g_h \_i\_\\nj"
     )
-    assert markdown.code("a`b") == "``a`b``" and markdown.code("`") == "`` ` ``" and markdown.code("a") == "`a`"
-    assert markdown.text("norbert4-mini_x.y") == "norbert4-mini_x.y"
+    assert templating.code("a`b") == "``a`b``" and templating.code("`") == "`` ` ``" and templating.code("a") == "`a`"
+    assert templating.text("norbert4-mini_x.y") == "norbert4-mini_x.y"

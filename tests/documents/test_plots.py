@@ -17,7 +17,7 @@ from PIL import Image
 
 from patcher.documents import plots
 from patcher.documents.formatting import percent
-from patcher.documents.pictures import pictures
+from patcher.documents.plots import pictures
 from patcher.verify.report import Report
 from tests.conftest import ROOT
 from tests.documents.conftest import TOO_HIGH
