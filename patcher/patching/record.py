@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,38 @@ class Converted:
     tied: tuple[tuple[str, ...], ...] = ()
 
 
+@dataclass(frozen=True)
+class LineChange:
+    """Lines `start` to `end` of a file (0-based, end excluded) are replaced by `content`."""
+
+    start: int
+    end: int
+    content: bytes
+
+
+def line_changes(before: bytes, after: bytes) -> tuple[LineChange, ...]:
+    """What turns one file into another, which `apply_changes` does."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    found = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    return tuple(LineChange(a, b, b"".join(new[c:d])) for kind, a, b, c, d in found if kind != "equal")
+
+
+def apply_changes(content: bytes, changes: Iterable[LineChange]) -> bytes:
+    """The file that the changes make of another one."""
+    lines = content.splitlines(keepends=True)
+    for change in sorted(changes, key=lambda one: -one.start):
+        lines[change.start : change.end] = [change.content]
+    return b"".join(lines)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PatchedModel:
     """A patched folder and its record of where every file came from; all but `folder` stands in `patch.json`.
 
     `source`, `soft_cap`, `kept_cap`, `encoders`, `codemods` and `diff` are those of the plan. `base_card` is what the
     source's card says of licence, languages and tags, `dropped` what the folder leaves out and why, `originals` the
-    changed code as published, `base` the code that differs from it in the base model of a verification, with the cap
-    (None in a record of version 0.1.0).
+    changed code as published, `base` the changes that make the base model of a verification of it: repaired, with the
+    cap (None in a record of version 0.1.0).
     """
 
     folder: Path = json_field(omit=True, default=Path())
@@ -89,7 +114,7 @@ class PatchedModel:
     converted: tuple[Converted, ...] = ()
     dropped: tuple[Mapping[str, str], ...] = ()
     originals: Mapping[str, bytes]
-    base: Mapping[str, bytes] | None = None
+    base: Mapping[str, tuple[LineChange, ...]] | None = None
 
     def file(self, path: str) -> FileRecord | None:
         """The record of one file, or None."""

@@ -17,7 +17,7 @@ from patcher import __version__
 from patcher.codec import json_text, to_json
 from patcher.constants import RECORD, TOOL
 from patcher.errors import PatcherError, UsageError
-from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
+from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool, line_changes
 from patcher.patching.staging import atomic_directory, check_output, write_atomically
 from patcher.planning.plan import Plan
 from patcher.source.snapshot import Snapshot, fetch, sha256_of, weights
@@ -123,7 +123,7 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
         converted=converted,
         dropped=tuple({"path": path, "reason": reason} for path, reason in plan.files.dropped.items()),
         originals=plan.originals,
-        base=plan.base,
+        base={path: line_changes(plan.originals[path], code) for path, code in plan.base.items()},
     )
     write_atomically(stage / RECORD, json_text(to_json(model)))
     return model

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from patcher.codec import to_json
 from patcher.constants import CARD, CONFIG, DRAWN, REPORT, TOOL
 from patcher.errors import OutputError, VerificationError
-from patcher.patching.record import PatchedModel
+from patcher.patching.record import PatchedModel, apply_changes
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
 from patcher.verify import kept_cap
@@ -211,7 +211,8 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
         for file in model.files
         if file.path.endswith(".py")
     }
-    return {**modules, **model.base, CONFIG: model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()}
+    base = {path: apply_changes(modules[path], changes) for path, changes in model.base.items()}
+    return {**modules, **base, CONFIG: model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()}
 
 
 def _base_folder(model: PatchedModel, target: Path) -> Path:
