@@ -56,7 +56,7 @@ def test_the_table_asks_for_longer_training_where_a_threshold_gives_no_zeros() -
 
 @pytest.mark.slow
 def test_only_the_patched_base_gives_a_sparse_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--out", str(tmp_path), "--steps", "60"]) == 0
+    assert main(["--out", str(tmp_path), "--steps", "24"]) == 0
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "table.md").read_text("utf-8")
     record = json.loads((tmp_path / "table.json").read_text("utf-8"))
