@@ -23,6 +23,7 @@ _MAX_BRACKETS = 200  # nested ones; Python's parser stops there, LibCST's crashe
 _MAX_COLUMNS = 20_000
 _WORD = re.compile(r"\w+")
 _INDENTED_COMMENT = re.compile(r"[ \t\f]+#")
+POSITIONED = (ast.stmt, ast.expr, ast.pattern, ast.arg)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _SCOPES = (*_DEFINITIONS, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # The field of each kind of node that holds the names which it binds.
@@ -66,11 +67,6 @@ class Chunk:
     def is_parsed(self) -> bool:
         """Whether LibCST has parsed the chunk."""
         return "module" in self.__dict__
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether `parents` has been computed."""
-        return "parents" in self.__dict__
 
     @cached_property
     def parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
@@ -128,8 +124,11 @@ class Chunk:
     def _scopes(self) -> Mapping[cst.CSTNode, Scope | None]:
         return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(ScopeProvider)
 
-    def lines_of(self, node: cst.CSTNode) -> tuple[int, int]:
-        """First and last line of a node, from 1 for the first line of the chunk."""
+    def lines_of(self, node: ast.AST | cst.CSTNode) -> tuple[int, int]:
+        """First and last line of a node of either tree, from 1 for the first line of the chunk."""
+        if isinstance(node, POSITIONED):
+            return node.lineno - self.above, (node.end_lineno or node.lineno) - self.above
+        assert isinstance(node, cst.CSTNode)
         position = self._positions[node]
         return position.start.line, position.end.line
 

@@ -8,11 +8,11 @@ import contextlib
 import io
 import re
 import tokenize
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
@@ -30,7 +30,6 @@ _GLOBAL = re.compile(r"\bglobal\s")
 Node = TypeVar("Node", bound=cst.CSTNode)
 PythonNode = TypeVar("PythonNode", bound=ast.AST)
 Definition = TypeVar("Definition", cst.ClassDef, cst.FunctionDef)
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,8 @@ class Code:
 
     def locate(self, node: cst.CSTNode) -> tuple[Chunk, int]:
         """The chunk that contains a node, and the number of lines above it. Raises KeyError."""
-        parsed = [pair for pair in zip(self.chunks, self._starts, strict=False) if pair[0].is_parsed]
-        for chunk, above in sorted(parsed, key=lambda pair: not pair[0].is_indexed):
-            if node in chunk.parents or node is chunk.module:
+        for chunk, above in zip(self.chunks, self._starts, strict=False):
+            if chunk.is_parsed and node in chunk.parents:
                 return chunk, above
         raise KeyError(node)
 
@@ -181,32 +179,21 @@ class Code:
                 return ast.unparse(ast.parse(text.strip()))
         return " ".join(text.split())
 
-    @cached_property
-    def classes(self) -> Mapping[str, cst.ClassDef]:
-        """The classes at the top level of the file."""
-        return self._definitions(cst.ClassDef)
+    def definition(self, kind: type[Definition], name: str) -> Definition | None:
+        """The class or function of that name at the top level of the file. Raises CodeError."""
+        chunk = self._homes.get((kind, name))
+        nodes = self.parsed(chunk).body if chunk is not None else ()
+        return next((node for node in reversed(nodes) if isinstance(node, kind) and node.name.value == name), None)
 
     @cached_property
-    def functions(self) -> Mapping[str, cst.FunctionDef]:
-        """The functions at the top level of the file."""
-        return self._definitions(cst.FunctionDef)
-
-    def _definitions(self, kind: type[Definition]) -> Mapping[str, Definition]:
-        def read(chunk: Chunk, name: str) -> Definition:
-            nodes = [node for node in self.parsed(chunk).body if isinstance(node, kind)]
-            return [node for node in nodes if node.name.value == name][-1]
-
-        return _ParsedOnDemand({n: chunk for chunk in self.chunks for k, n in chunk.definitions if k is kind}, read)
+    def _homes(self) -> Mapping[tuple[type[cst.CSTNode], str], Chunk]:
+        """The chunk of each class and function; of several with one name, the last."""
+        return {definition: chunk for chunk in self.chunks for definition in chunk.definitions}
 
     def class_nodes(self, *words: str) -> list[cst.ClassDef]:
-        """The classes at the top level whose text has one of these words."""
-        return [
-            self.classes[name]
-            for chunk in self.chunks
-            if not chunk.words.isdisjoint(words)
-            for kind, name in chunk.definitions
-            if kind is cst.ClassDef
-        ]
+        """The classes at the top level in the chunks that have one of these words."""
+        chunks = [chunk for chunk in self.chunks if not chunk.words.isdisjoint(words)]
+        return [node for chunk in chunks for node in self.parsed(chunk).body if isinstance(node, cst.ClassDef)]
 
     @cached_property
     def imports(self) -> Mapping[str, str]:
@@ -215,22 +202,13 @@ class Code:
         imports = (item for item in statements if isinstance(item, (ast.Import, ast.ImportFrom)))
         return dict(pair for item in imports for pair in bindings_of(item))
 
-    @cached_property
-    def constants(self) -> Mapping[str, cst.BaseExpression]:
-        """The values of names that the file binds once, by an assignment at its top level; an Ellipsis for no value."""
-
-        def read(chunk: Chunk, name: str) -> cst.BaseExpression:
-            values = (value for target, value in assignments(self.parsed(chunk).body) if target == name)
-            return next(values, cst.Ellipsis())
-
-        found: dict[str, Chunk] = {}
-        for chunk in self.chunks:
-            for item in chunk.statements:
-                targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
-                for target in targets if isinstance(item, (ast.Assign, ast.AnnAssign)) else ():
-                    if isinstance(target, ast.Name) and len(self._bindings[target.id]) == 1:
-                        found[target.id] = chunk
-        return _ParsedOnDemand(found, read)
+    def constant(self, name: str) -> cst.BaseExpression | None:
+        """The value of a name that the file binds once, by an assignment at its top level. Raises CodeError."""
+        if self._bindings.get(name) != [name]:
+            return None
+        chunks = [chunk for chunk in self.chunks if (name, name) in chunk.bindings]
+        pairs = (pair for chunk in chunks for pair in assignments(self.parsed(chunk).body))
+        return next((value for target, value in pairs if target == name), None)
 
     @cached_property
     def indent(self) -> str:
@@ -246,27 +224,4 @@ class Code:
         return cst.parse_statement(text, config=cst.PartialParserConfig(default_indent=self.indent))
 
 
-class _ParsedOnDemand(Mapping[str, Value]):
-    """Values by name, each read from its chunk when it is looked up."""
-
-    def __init__(self, chunks: Mapping[str, Chunk], read: Callable[[Chunk, str], Value]) -> None:
-        self._chunks = chunks
-        self._read = read
-
-    def __getitem__(self, name: str) -> Value:
-        return self._read(self._chunks[name], name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._chunks
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._chunks)
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-
-class Codemod(Protocol):
-    """One idea: a pure function from a file to an outcome."""
-
-    def __call__(self, code: Code) -> Outcome: ...
+Codemod = Callable[[Code], Outcome]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import libcst as cst
+
 from patcher.codemods import Code, Package, Target
 from patcher.errors import CodeError, SourceError
 from patcher.source.names import check_auto_map
@@ -44,12 +46,13 @@ def find_code(
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
     for target in targets:
-        if target.name not in codes[target.path].classes:
+        if codes[target.path].definition(cst.ClassDef, target.name) is None:
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
     others = tuple(
         target
         for target in dict.fromkeys(classes.values())
-        if target not in targets and target.path in codes and target.name in codes[target.path].classes
+        if target not in targets and target.path in codes
+        if codes[target.path].definition(cst.ClassDef, target.name) is not None
     )
     return ModelCode(Package(codes, config, config_json), targets, others)
 

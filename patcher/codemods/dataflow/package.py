@@ -120,14 +120,11 @@ class Package:
 
     def top_level(self, code: Code, name: str) -> Definition | None:
         """What the top level of a file binds a name to, through relative imports; None where that is not certain."""
-        node = code.classes.get(name)
-        if node is not None:
+        if node := code.definition(cst.ClassDef, name):
             return Class(code, node)
-        function = code.functions.get(name)
-        if function is not None:
+        if function := code.definition(cst.FunctionDef, name):
             return Function(code, function)
-        value = code.constants.get(name)
-        if value is not None:
+        if value := code.constant(name):
             return Value(code, value)
         imported = code.imports.get(name)
         if imported is None or imported == name:

@@ -77,10 +77,11 @@ def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlo
 
 def flow_of(package: Package, target: Target) -> Flow | None:
     """The paths of a class's logits; None where the package defines no forward for it."""
-    code = package.codes[target.path]
-    cls = Class(code, code.classes[target.name])
-    forward = package.method(cls, "forward")
-    return Flow(Frame(package, forward.code, forward.node, forward.owner, cls)) if forward is not None else None
+    cls = package.top_level(package.codes[target.path], target.name)
+    forward = package.method(cls, "forward") if isinstance(cls, Class) else None
+    if forward is None or not isinstance(cls, Class):
+        return None
+    return Flow(Frame(package, forward.code, forward.node, forward.owner, cls))
 
 
 def _expression(cap: Cap) -> str:

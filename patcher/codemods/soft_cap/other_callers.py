@@ -34,11 +34,11 @@ def other_callers(package: Package, caps: Iterable[Cap], flows: Iterable[Flow]) 
 def _functions(package: Package, names: AbstractSet[str]) -> Iterator[Frame]:
     """The functions and methods at the top level in the chunks that call one of these names."""
     for code in package.codes.values():
-        for kind, name in (pair for chunk in code.chunks if _calls(chunk, names) for pair in chunk.definitions):
-            if kind is cst.FunctionDef:
-                yield Frame(package, code, code.functions[name])
-            else:
-                owner = Class(code, code.classes[name])
+        for node in (node for chunk in code.chunks if _calls(chunk, names) for node in code.parsed(chunk).body):
+            if isinstance(node, cst.FunctionDef):
+                yield Frame(package, code, node)
+            elif isinstance(node, cst.ClassDef):
+                owner = Class(code, node)
                 for function in owner.methods.values():
                     yield Frame(package, code, function, owner, owner)
 
