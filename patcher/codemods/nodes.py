@@ -59,6 +59,11 @@ def is_name(node: cst.CSTNode | None, name: str) -> bool:
     return isinstance(node, cst.Name) and node.value == name
 
 
+def mentions(node: cst.CSTNode, name: str) -> bool:
+    """Whether a name is in an expression or a statement, undotted or as a part of a dotted one."""
+    return any(is_name(item, name) for item in walk(node))
+
+
 def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """The node and all nodes below it, in the order of the fields; several times faster than a LibCST visitor."""
     waiting = [node]

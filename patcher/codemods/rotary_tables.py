@@ -13,7 +13,7 @@ from typing import Any
 import libcst as cst
 
 from patcher.codemods.code import Code
-from patcher.codemods.nodes import base_names, dotted, is_name, methods, walk
+from patcher.codemods.nodes import base_names, dotted, is_name, mentions, methods, walk
 from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Refused, Span
 from patcher.codemods.rewrite import Replacement, rewrite
 
@@ -29,7 +29,7 @@ def rotary_tables(code: Code) -> Outcome:
         return NotNeeded("no module of this file computes non-persistent buffers in __init__")
     names = [node.name.value for node in tables]
     owners = [node for node in code.class_nodes("_init_weights") if "_init_weights" in methods(node)]
-    if owners and all(_mentions(node, name) for node in owners for name in names):
+    if owners and all(mentions(methods(node)["_init_weights"], name) for node in owners for name in names):
         return NotNeeded(f"_init_weights already handles {', '.join(names)}")
     insertions = _Insertions(code)
     for node in tables:
@@ -104,11 +104,6 @@ def _from_flash_attn(code: Code) -> set[str]:
         if not statement.level and (statement.module or "").startswith("flash_attn"):
             names |= {alias.asname or alias.name for alias in statement.names}
     return {name for name in names if "Rotary" in name}
-
-
-def _mentions(node: cst.ClassDef, name: str) -> bool:
-    names = (item for item in walk(methods(node)["_init_weights"]) if isinstance(item, cst.Name))
-    return any(item.value == name for item in names)
 
 
 def _remember_arguments(insertions: _Insertions, node: cst.ClassDef) -> Refused | None:

@@ -98,10 +98,10 @@ def read_layout(snapshot: Snapshot) -> Layout:
     )
 
 
-def read_json(snapshot: Snapshot, path: str) -> Any:
+def read_json(snapshot: Snapshot, path: str, encoding: str = "utf-8-sig") -> Any:
     """A JSON file of the snapshot. Raises SourceError where it can't be parsed."""
     try:
-        return json.loads(fetch_texts(snapshot, [path]).read(path).decode("utf-8-sig"))
+        return json.loads(fetch_texts(snapshot, [path]).read(path).decode(encoding))
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
 
@@ -138,6 +138,3 @@ def _left_out(path: str) -> bool:
 
 def _class(kind: str) -> str:
     return kind.rpartition(".")[2]
-
-
-__all__ = ["CLASS_NAME", "MODULES", "MODULE_NAME", "Layout", "find_layout", "join", "read_json", "read_layout"]

@@ -14,9 +14,9 @@ from patcher.codemods import Code, SoftCap
 from patcher.codemods.hunks import lines
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
-from patcher.planning.files import FileTable, dropped_because, file_table, join
-from patcher.planning.layout import find_layout
-from patcher.planning.rewriting import CodemodResult, Edit, Options, Rewritten, rewrite_code
+from patcher.planning.files import FileTable, file_table, join
+from patcher.planning.layout import find_layout, read_json
+from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
 
@@ -87,7 +87,8 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     snapshot = fetch_texts(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
     modules = {path: snapshot.read(path) for path in python}
     for path in configs.values():
-        _check_config(snapshot, path)
+        if not isinstance(read_json(snapshot, path, encoding="utf-8"), dict):
+            raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
     rewritten = rewrite_folders(modules, read, options)
     if layout and any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
@@ -175,11 +176,10 @@ def _code_on_top(
 ) -> dict[str, str]:
     """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
-    for folder in encoders:
-        prefix = join(folder, "")
-        for path in rewritten:
-            if folder and path.startswith(prefix) and (name := path[len(prefix) :]) not in modules:
-                added.setdefault(name, path)
+    for folder, path in ((folder, path) for folder in filter(None, encoders) for path in rewritten):
+        name = path.removeprefix(f"{folder}/")
+        if name != path and name not in modules:
+            added.setdefault(name, path)
     return added
 
 
@@ -191,15 +191,6 @@ def _trained_through(cap: SoftCap | None, source: Source) -> SourceError:
         f"`patcher threshold {source}` gives it true zeros; "
         f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, with its cap.",
     )
-
-
-def _check_config(snapshot: Snapshot, path: str) -> None:
-    try:
-        config = json.loads(snapshot.read(path).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
-    if not isinstance(config, dict):
-        raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
 
 
 def _base_card(card: bytes) -> dict[str, Any]:
@@ -230,17 +221,3 @@ def _diff(path: str, before: bytes, after: bytes) -> str:
     old, new = lines(before.decode(encoding)), lines(after.decode(encoding))
     found = unified_diff(old, new, f"a/{path}", f"b/{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
-
-
-__all__ = [
-    "CodemodResult",
-    "Edit",
-    "FileTable",
-    "Options",
-    "Plan",
-    "dropped_because",
-    "file_table",
-    "make_plan",
-    "rewrite_code",
-    "rewrite_folders",
-]

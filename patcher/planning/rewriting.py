@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,7 +174,9 @@ def _cap_result(
 ) -> CodemodResult:
     """Apply an outcome of the cap's removal to its file, and say so."""
     if isinstance(outcome, Applied) and path == CONFIG:
-        return CodemodResult("soft_cap", "applied", path, _config_edits(model.package.config_json, outcome.code))
+        old, new = model.package.config_json.decode("utf-8"), outcome.code.decode("utf-8")
+        edits = _edits(old, new, hunks(old, new), range(1, len(lines(old)) + 2))
+        return CodemodResult("soft_cap", "applied", path, edits)
     if isinstance(outcome, Applied):
         return _apply(files[path], "soft_cap", outcome)
     status = "left_alone" if isinstance(outcome, LeftAlone) else "not_needed"
@@ -207,8 +209,10 @@ def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
     """Go on with the result of one codemod, after the proof that only the intended lines and nodes differ."""
     before, after = file.code, file.code.changed(outcome.code)
     changed = prove(before, after, outcome.spans)
-    edits = tuple(_edit(before.text, after.text, hunk, file.origin) for hunk in changed)
-    file.origin, file.code = _follow(file.origin, changed), after
+    edits = _edits(before.text, after.text, changed, file.origin)
+    for (start, end), (first, last) in ((hunk.before, hunk.after) for hunk in reversed(changed)):
+        file.origin[start:end] = [file.origin[start]] * (last - first)  # an inserted line has that of the next one
+    file.code = after
     return CodemodResult(name, "applied", before.path, edits)
 
 
@@ -227,27 +231,9 @@ def _unstable(name: str, path: str) -> CodeError:
     )
 
 
-def _config_edits(before: bytes, after: bytes) -> tuple[Edit, ...]:
-    old, new = before.decode("utf-8"), after.decode("utf-8")
-    origin = list(range(1, len(lines(old)) + 2))
-    return tuple(_edit(old, new, hunk, origin) for hunk in hunks(old, new))
-
-
-def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
+def _edits(before: str, after: str, changed: Iterable[Hunk], origin: Sequence[int]) -> tuple[Edit, ...]:
     old, new = lines(before), lines(after)
-    return Edit(
-        line=origin[min(hunk.before[0], len(origin) - 1)],
-        before="".join(old[slice(*hunk.before)]),
-        after="".join(new[slice(*hunk.after)]),
+    return tuple(
+        Edit(origin[hunk.before[0]], "".join(old[slice(*hunk.before)]), "".join(new[slice(*hunk.after)]))
+        for hunk in changed
     )
-
-
-def _follow(origin: list[int], hunks: Iterable[Hunk]) -> list[int]:
-    """Carry the published line numbers over to the new text; an inserted line gets that of the line it precedes."""
-    followed, at = [], 0
-    for hunk in hunks:
-        followed += origin[at : hunk.before[0]]
-        here = origin[min(hunk.before[0], len(origin) - 1)]
-        followed += [here] * (hunk.after[1] - hunk.after[0])
-        at = hunk.before[1]
-    return followed + origin[at:]

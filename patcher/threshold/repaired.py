@@ -12,7 +12,8 @@ from typing import Any
 from patcher.codemods import SoftCap
 from patcher.constants import CARD
 from patcher.errors import SourceError, UsageError
-from patcher.planning.layout import Layout, join, read_json, read_layout
+from patcher.planning.files import join
+from patcher.planning.layout import Layout, read_json, read_layout
 from patcher.planning.rewriting import rewrite_code
 from patcher.source.names import check_auto_map
 from patcher.source.snapshot import Snapshot, Source, fetch, fetch_texts, resolve, weights

@@ -25,14 +25,21 @@ from patcher.codemods.dataflow.outputs import (
 )
 from patcher.codemods.dataflow.package import Class, External, Function
 from patcher.codemods.dataflow.reaching import Definition
-from patcher.codemods.dataflow.steps import CallEntry, CallExit, Link, LogitPath, Merge, Passthrough, PathItem, Step
-from patcher.codemods.dataflow.torch_functions import (
+from patcher.codemods.dataflow.steps import (
     ARITHMETIC,
     BOUNDED,
     MERGES,
     OPERATORS,
     PASSTHROUGH_LAYERS,
     PASSTHROUGHS,
+    CallEntry,
+    CallExit,
+    Link,
+    LogitPath,
+    Merge,
+    Passthrough,
+    PathItem,
+    Step,
     argument_of,
     bounded_layer,
     function_of_torch,
@@ -390,6 +397,3 @@ def _unremovable(frame: Frame, node: cst.Call, name: str) -> tuple[PathItem, ...
 def _mirrored(what: str) -> str:
     """The step for the right operand: `number - x` is not `x - number`."""
     return "rsub" if what == "sub" else what
-
-
-__all__ = ["Flow", "called"]

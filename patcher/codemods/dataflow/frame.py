@@ -15,7 +15,7 @@ from patcher.codemods.code import Code
 from patcher.codemods.dataflow.package import Class, Definition, External, Function, Package, Value
 from patcher.codemods.dataflow.reaching import Body
 from patcher.codemods.dataflow.reaching import Definition as Reached
-from patcher.codemods.nodes import dotted
+from patcher.codemods.nodes import dotted, is_name
 
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
@@ -66,13 +66,6 @@ class Frame:
         """The function's body, with the definitions that reach each of its names."""
         return self.package.body(self.function)
 
-    @property
-    def self_name(self) -> str | None:
-        """The name of the object itself, `self`."""
-        params = self.function.params
-        first = [*params.posonly_params, *params.params]
-        return first[0].name.value if self.owner is not None and first and not is_static(self.function) else None
-
     def enter(
         self, target: Function, call: cst.Call, at: cst.CSTNode, self_class: Class | None, instance: Instance | None
     ) -> Frame:
@@ -101,26 +94,14 @@ class Frame:
                 names.remove(argument.keyword.value)
         return bound
 
-    def construction(self) -> Frame | None:
-        """The frame in which the object of this one was constructed."""
-        if self.self_class is None:
-            return None
-        init = self.package.method(self.self_class, "__init__")
-        if init is None:
-            return None
-        frame = Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
-        if self.instance is not None:
-            call, caller = self.instance.call, self.instance.frame
-            bound = caller._bind(init, call, caller.body.statement(call))
-            frame = replace(frame, arguments=bound, call=call)
-        return frame
-
     def in_init(self, init: Function) -> Frame:
-        """The frame of the `__init__` that binds an attribute of this object."""
-        own = self.construction()
-        if own is not None and own.function is init.node:
-            return own
-        return Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
+        """The frame of an `__init__` of this object, with its arguments where that is the one that constructed it."""
+        frame = Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
+        own = self.package.method(self.self_class, "__init__") if self.self_class is not None else None
+        if self.instance is None or own is None or own.node is not init.node:
+            return frame
+        call, caller = self.instance.call, self.instance.frame
+        return replace(frame, arguments=caller._bind(init, call, caller.body.statement(call)), call=call)
 
     def meaning(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Meaning | None:
         """What a function expression stands for at a statement; None where that is not certain."""
@@ -152,8 +133,12 @@ class Frame:
         return self._named(node, depth)
 
     def is_self(self, node: cst.CSTNode) -> bool:
-        """Whether a node is the name of the object itself."""
-        return isinstance(node, cst.Name) and self.self_name is not None and node.value == self.self_name
+        """Whether a node is the name of the object itself, `self`."""
+        params = self.function.params
+        first = [*params.posonly_params, *params.params][:1]
+        return (
+            self.owner is not None and not is_static(self.function) and any(is_name(node, p.name.value) for p in first)
+        )
 
     @cached_property
     def parameters(self) -> Mapping[str, cst.Param]:

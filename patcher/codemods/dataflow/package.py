@@ -76,9 +76,7 @@ class Package:
 
     def body(self, function: cst.FunctionDef) -> Body:
         """The body of a function of one of the files; the same object for the same function."""
-        if function not in self._bodies:
-            self._bodies[function] = Body(function)
-        return self._bodies[function]
+        return self._bodies.setdefault(function, Body(function))
 
     @cached_property
     def set_from_outside(self) -> frozenset[str]:

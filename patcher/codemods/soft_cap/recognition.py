@@ -9,8 +9,18 @@ from dataclasses import dataclass, replace
 import libcst as cst
 
 from patcher.codemods.dataflow.flow import Flow
-from patcher.codemods.dataflow.steps import CallEntry, CallExit, Link, LogitPath, Merge, Passthrough, PathItem, Step
-from patcher.codemods.dataflow.torch_functions import BOUNDED_KINDS, make_extractor
+from patcher.codemods.dataflow.steps import (
+    BOUNDED_KINDS,
+    CallEntry,
+    CallExit,
+    Link,
+    LogitPath,
+    Merge,
+    Passthrough,
+    PathItem,
+    Step,
+    make_extractor,
+)
 
 _EXACT = 1e-9  # relative: 15 + 15 * tanh(x / 15) has to be recognised in spite of rounding
 _REASONS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,14 +13,12 @@ from patcher.codemods.dataflow.steps import CallEntry, Step
 from patcher.codemods.nodes import comment_line
 from patcher.codemods.outcomes import Applied, Refused
 from patcher.codemods.rewrite import rewrite
-from patcher.codemods.soft_cap.config_shift import with_shift
+from patcher.codemods.soft_cap.dependents import other_callers, used_elsewhere
 from patcher.codemods.soft_cap.edits import FileEdits, line_of, newline_of, number
-from patcher.codemods.soft_cap.find import FoundCap, Target, flow_of
-from patcher.codemods.soft_cap.other_callers import other_callers
-from patcher.codemods.soft_cap.other_uses import used_elsewhere
-from patcher.codemods.soft_cap.quoting import quote_statements, quote_steps
+from patcher.codemods.soft_cap.find import FoundCap, Target, flow_of, quote_statements, quote_steps
 from patcher.constants import CONFIG
 
+SHIFT_KEY = "splade_logit_shift"
 _WHY = "a sigmoid is never negative, so ReLU in SPLADE gave no zeros."
 
 
@@ -36,7 +36,7 @@ def remove_cap(
     records = [replace(one.soft_cap, shift=shift) for one in found]
     applied: dict[str, Applied] = {}
     if shift:
-        applied[CONFIG] = Applied(with_shift(package.config_json, shift), (), records[0])
+        applied[CONFIG] = Applied(_with_shift(package.config_json, shift), (), records[0])
     for path, edits in _edits(found, shift).items():
         record = next((one for one in records if one.file == path), records[0])
         applied[path] = Applied(rewrite(edits.code, edits.replacements), tuple(edits.spans), record)
@@ -112,4 +112,21 @@ def _comment(found: FoundCap, shift: float) -> str:
     return f"{MARK} removed `{cap.expression}` ({numbers}); {_WHY}"
 
 
-__all__ = ["remove_cap"]
+def _with_shift(content: bytes, shift: float) -> bytes:
+    """config.json with the shift as its last key, or in place of an earlier one; every other byte stays.
+
+    Raises ValueError where the result would not be the same configuration with that one key.
+    """
+    config, value = json.loads(content), json.dumps(shift).encode()
+    if SHIFT_KEY in config:
+        pattern = re.compile(rb'("' + SHIFT_KEY.encode() + rb'"\s*:\s*)-?[0-9][0-9.eE+-]*')
+        changed = pattern.sub(lambda found: found[1] + value, content, count=1)
+    else:
+        body = content[: content.rindex(b"}")].rstrip()
+        indent = re.search(rb"\{(\s*)", content)
+        assert indent is not None
+        comma = b"," if config else b""
+        changed = body + comma + indent[1] + json.dumps(SHIFT_KEY).encode() + b": " + value + content[len(body) :]
+    if json.loads(changed) != {**config, SHIFT_KEY: shift}:
+        raise ValueError(f"{SHIFT_KEY} can't be written into config.json")
+    return changed
