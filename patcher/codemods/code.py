@@ -6,9 +6,11 @@ import ast
 import builtins
 import contextlib
 import io
+import math
 import re
 import tokenize
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -19,7 +21,6 @@ from libcst.helpers import get_full_name_for_node
 
 from patcher.codemods.chunks import Chunk, InvalidSyntax, bindings_of, split
 from patcher.codemods.hunks import lines
-from patcher.codemods.limits import check_depth, check_size
 from patcher.codemods.nodes import assignments
 from patcher.codemods.outcomes import Outcome, Span
 from patcher.errors import CodeError
@@ -27,6 +28,12 @@ from patcher.errors import CodeError
 MARK = "splade-patcher:"
 _FROM = re.compile(r"\bfrom\b[^\n]*\bimport\b")
 _GLOBAL = re.compile(r"\bglobal\s")
+# The deepest of the 500 models in transformers reaches 23, and the longest file has 200 kB.
+_MAX_DEPTH = 100
+_MAX_BYTES = 1_000_000
+# Comparing two texts takes time that grows with the square of how often they repeat a line.
+_MAX_EQUAL_LINES = 5_000
+_SMALL = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Assert, ast.Raise, ast.Import)
 Node = TypeVar("Node", bound=cst.CSTNode)
 PythonNode = TypeVar("PythonNode", bound=ast.AST)
 Definition = TypeVar("Definition", cst.ClassDef, cst.FunctionDef)
@@ -68,12 +75,12 @@ class Code:
     @cached_property
     def chunks(self) -> tuple[Chunk, ...]:
         """The file, split. Raises CodeError for a syntax error, and for code that no model would have."""
-        check_size(self.content, self.path)
+        _check_size(self.content, self.path)
         try:
             chunks = split(self.text)
         except InvalidSyntax as error:
             raise self._invalid(error) from error
-        check_depth((statement for chunk in chunks for statement in chunk.statements), self.path)
+        _check_depth((statement for chunk in chunks for statement in chunk.statements), self.path)
         return chunks
 
     def _invalid(self, error: InvalidSyntax) -> CodeError:
@@ -222,6 +229,40 @@ class Code:
     def statement(self, text: str) -> cst.SimpleStatementLine | cst.BaseCompoundStatement:
         """Parse a new statement with the indentation of this file; its line ends become those of the target chunk."""
         return cst.parse_statement(text, config=cst.PartialParserConfig(default_indent=self.indent))
+
+
+def _check_size(content: bytes, path: str) -> None:
+    """Refuse a file on which a parser, or a comparison of two texts, would take too long. Raises CodeError."""
+    if len(content) > _MAX_BYTES:
+        raise _too_much(path, f"has {len(content):,} bytes; models have less than {_MAX_BYTES:,}")
+    repeated, times = Counter(content.splitlines()).most_common(1)[0] if content else (b"", 0)
+    if times > _MAX_EQUAL_LINES:
+        raise _too_much(path, f"repeats the line {repeated[:40]!r} {times:,} times")
+
+
+def _check_depth(statements: Iterable[ast.stmt], path: str) -> None:
+    """Refuse statements on which LibCST's parser, which recurses without a limit, would crash.
+
+    Python's own parser has such limits and has read the statements before. Raises CodeError with the line.
+    """
+    waiting: list[tuple[ast.AST, int, int]] = [(node, 1, node.lineno) for node in statements]
+    while waiting:
+        node, depth, line = waiting.pop()
+        line = getattr(node, "lineno", line)
+        if depth > _MAX_DEPTH:
+            raise _too_much(path, f"is nested too deeply in line {line}: more than {_MAX_DEPTH} levels")
+        if isinstance(node, _SMALL) and _width(node) + depth < _MAX_DEPTH - 5:
+            continue  # each level but a few takes at least one character, so a short line can't be deep
+        waiting += [(child, depth + 1, line) for child in ast.iter_child_nodes(node)]
+
+
+def _width(node: ast.stmt) -> float:
+    """The number of characters of a statement on one line; infinite for one on several."""
+    return (node.end_col_offset or 0) - node.col_offset if node.lineno == node.end_lineno else math.inf
+
+
+def _too_much(path: str, what: str) -> CodeError:
+    return CodeError(f"{path} {what}.", "No code written by people looks like that; do not run it.")
 
 
 Codemod = Callable[[Code], Outcome]

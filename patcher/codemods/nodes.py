@@ -49,11 +49,6 @@ def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.Ba
                 yield item.target.value, item.value
 
 
-def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:
-    """A comment on its own line, indented like its block."""
-    return cst.EmptyLine(indent=True, comment=cst.Comment(f"# {text}"), newline=newline or cst.Newline())
-
-
 def is_name(node: cst.CSTNode | None, name: str) -> bool:
     """Whether a node is this name, undotted."""
     return isinstance(node, cst.Name) and node.value == name

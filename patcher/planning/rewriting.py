@@ -141,13 +141,14 @@ def rewrite_code(
         results += _repair(file, repairs)
     config_change = outcomes.get(CONFIG)
     changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
+    kept = None if removes_cap else find_cap(model.package, model.targets[0])
     removed = (outcome.soft_cap for outcome in outcomes.values() if isinstance(outcome, (Applied, NotNeeded)))
     return Rewritten(
         contents={**changed_config, **{path: file.code.content for path, file in files.items()}},
         base={path: file.code.content for path, file in base.items()},
         results=tuple(results),
         soft_cap=next((cap for cap in removed if cap is not None), None),
-        kept_cap=None if removes_cap else _kept_cap(model),
+        kept_cap=kept.soft_cap if isinstance(kept, FoundCap) else None,
     )
 
 
@@ -181,12 +182,6 @@ def _cap_result(
         return _apply(files[path], "soft_cap", outcome)
     status = "left_alone" if isinstance(outcome, LeftAlone) else "not_needed"
     return CodemodResult("soft_cap", status, path, reason=outcome.reason)
-
-
-def _kept_cap(model: ModelCode) -> SoftCap | None:
-    """The cap of the masked-LM class; None where it has none, or one that is not understood."""
-    found = find_cap(model.package, model.targets[0])
-    return found.soft_cap if isinstance(found, FoundCap) else None
 
 
 def _repair(file: _File, names: Iterable[str]) -> list[CodemodResult]:

@@ -30,6 +30,11 @@ class Step:
     number: Number | None = None
     in_place: bool = False
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it is a sigmoid or a tanh."""
+        return self.what in BOUNDED.values()
+
 
 @dataclass(frozen=True, eq=False)
 class Link:
@@ -61,6 +66,11 @@ class CallEntry:
     frame: Frame
     call: cst.Call
 
+    def as_step(self, parameter: str) -> Step:
+        """The call as a step that leaves the argument for this parameter when it is removed."""
+        argument, caller, _ = self.frame.arguments[parameter]
+        return Step(caller, self.call, "call", make_extractor(self.call, argument))
+
 
 @dataclass(frozen=True, eq=False)
 class CallExit:
@@ -77,7 +87,6 @@ LogitPath = tuple[PathItem, ...]
 _FUNCTIONS = ("torch.", "torch.nn.functional.", "torch.special.", "torch.Tensor.")
 _LAYERS = ("torch.nn.", "torch.nn.modules.activation.")
 BOUNDED = {"sigmoid": "sigmoid", "expit": "sigmoid", "sigmoid_": "sigmoid", "tanh": "tanh", "tanh_": "tanh"}
-BOUNDED_KINDS = frozenset(BOUNDED.values())
 ARITHMETIC = {
     **dict.fromkeys(("mul", "mul_", "multiply", "multiply_"), "mul"),
     **dict.fromkeys(("div", "div_", "divide", "divide_", "true_divide", "true_divide_"), "div"),

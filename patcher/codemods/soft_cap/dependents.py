@@ -134,7 +134,7 @@ def _aliases(package: Package, frames: Iterable[Frame]) -> set[str]:
     if any(chunk.newer_syntax for chunk in chunks):  # which Python's parser can't read
         return found | {word for chunk in chunks for word in chunk.words}
     passed_on = [pair for node in _nodes(chunks) if isinstance(node, _PASSING_ON) and (pair := _passed_on(node))]
-    while new := {name for names, origins in passed_on if origins & found for name in names} - found:
+    while new := {name for names, origins in passed_on if origins & found for name in names if name} - found:
         found |= new
     return found
 
@@ -142,17 +142,14 @@ def _aliases(package: Package, frames: Iterable[Frame]) -> set[str]:
 _PASSING_ON = (ast.alias, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.NamedExpr)
 
 
-def _passed_on(node: ast.AST) -> tuple[set[str], set[str]]:
+def _passed_on(node: ast.AST) -> tuple[set[str | None], set[str | None]]:
     """The last names that a node of Python's tree binds, and those that they may refer to."""
     if isinstance(node, ast.alias):
         return {node.asname or node.name}, {node.name.rpartition(".")[2]}
-    bound, read = ({node.name}, set[str]()) if isinstance(node, ast.ClassDef) else (set[str](), set[str]())
-    for part in node.bases if isinstance(node, ast.ClassDef) else [node]:
-        for item in ast.walk(part):
-            if isinstance(item, (ast.Name, ast.Attribute)):
-                names = bound if isinstance(item.ctx, ast.Store) else read
-                names.add(item.id if isinstance(item, ast.Name) else item.attr)
-    return bound, read
+    parts = (item for part in getattr(node, "bases", [node]) for item in ast.walk(part))
+    names = [item for item in parts if isinstance(item, (ast.Name, ast.Attribute))]
+    bound = {_last_name(item) for item in names if isinstance(item.ctx, ast.Store)}
+    return bound or {getattr(node, "name", None)}, {_last_name(item) for item in names} - bound
 
 
 def _last_name(node: ast.AST | cst.CSTNode) -> str | None:

@@ -9,18 +9,7 @@ from dataclasses import dataclass, replace
 import libcst as cst
 
 from patcher.codemods.dataflow.flow import Flow
-from patcher.codemods.dataflow.steps import (
-    BOUNDED_KINDS,
-    CallEntry,
-    CallExit,
-    Link,
-    LogitPath,
-    Merge,
-    Passthrough,
-    PathItem,
-    Step,
-    make_extractor,
-)
+from patcher.codemods.dataflow.steps import CallEntry, CallExit, Link, LogitPath, Merge, Passthrough, PathItem, Step
 
 _EXACT = 1e-9  # relative: 15 + 15 * tanh(x / 15) has to be recognised in spite of rounding
 _REASONS = {
@@ -75,7 +64,7 @@ def recognize(flow: Flow) -> tuple[list[Cap], list[UnrecognizedCap]]:
     found: dict[int, list[tuple[LogitPath, int]]] = {}
     for path in flow.paths:
         for index, item in enumerate(path):
-            if isinstance(item, Step) and item.what in BOUNDED_KINDS:
+            if isinstance(item, Step) and item.is_bounded:
                 found.setdefault(id(item.node), []).append((path, index))
     caps: dict[int, Cap] = {}
     unrecognized: dict[int, UnrecognizedCap] = {}
@@ -176,8 +165,8 @@ def _misplaced(path: LogitPath, index: int, bounded: Step) -> UnrecognizedCap | 
     """Whether a number is applied to the result after a merge with other values, which have no cap."""
     merged = False
     for item in reversed(path[:index]):
-        if isinstance(item, Step) and (merged or item.what in BOUNDED_KINDS):
-            if not merged or item.what in BOUNDED_KINDS:
+        if isinstance(item, Step) and (merged or item.is_bounded):
+            if not merged or item.is_bounded:
                 return None
             why = "is scaled or shifted once more after it was merged with other values"
             return UnrecognizedCap("not-understood", why, bounded)
@@ -206,7 +195,7 @@ def _outer(path: LogitPath, index: int) -> list[int]:
     found: list[int] = []
     for i in range(index - 1, -1, -1):
         item = path[i]
-        if isinstance(item, Merge) or (isinstance(item, Step) and item.what in BOUNDED_KINDS):
+        if isinstance(item, Merge) or (isinstance(item, Step) and item.is_bounded):
             break
         if isinstance(item, Step):
             found.append(i)
@@ -278,7 +267,7 @@ def _to_remove(flow: Flow, path: LogitPath, steps: Sequence[Step]) -> tuple[Step
             assert isinstance(parameter, CallExit)
             if _is_only_a_cap(flow, item, parameter, wanted):
                 covered |= {id(one) for one in section}
-                removed.append(_call_step(item, parameter))
+                removed.append(item.as_step(parameter.name))
     return tuple(step for step in removed if id(step) not in covered)
 
 
@@ -308,9 +297,3 @@ def _is_only_a_cap(flow: Flow, entry: CallEntry, parameter: CallExit, wanted: se
             if any(id(step.node) not in nodes for step in _steps(section)):
                 return False
     return True
-
-
-def _call_step(entry: CallEntry, parameter: CallExit) -> Step:
-    """The call of a helper function as a step that leaves its argument when it is removed."""
-    argument, caller, _ = entry.frame.arguments[parameter.name]
-    return Step(caller, entry.call, "call", make_extractor(entry.call, argument))

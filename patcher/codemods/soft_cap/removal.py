@@ -10,11 +10,10 @@ from dataclasses import replace
 from patcher.codemods.code import MARK
 from patcher.codemods.dataflow.package import Package
 from patcher.codemods.dataflow.steps import CallEntry, Step
-from patcher.codemods.nodes import comment_line
 from patcher.codemods.outcomes import Applied, Refused
 from patcher.codemods.rewrite import rewrite
 from patcher.codemods.soft_cap.dependents import other_callers, used_elsewhere
-from patcher.codemods.soft_cap.edits import FileEdits, line_of, newline_of, number
+from patcher.codemods.soft_cap.edits import FileEdits, number
 from patcher.codemods.soft_cap.find import FoundCap, Target, flow_of, quote_statements, quote_steps
 from patcher.constants import CONFIG
 
@@ -95,10 +94,8 @@ def _edits(found: Iterable[FoundCap], shift: float) -> dict[str, FileEdits]:
             seen |= {id(step.node) for step in steps}
             if steps:
                 code = steps[0].frame.code
-                here = last.frame.body is body
-                newline = newline_of(line_of(body.statement(last.node), body)) if here else None
-                comment = comment_line(_comment(one, shift), newline) if here else None
-                edits.setdefault(code.path, FileEdits(code, shift)).add(steps, body, comment, last if here else None)
+                here = last if last.frame.body is body else None
+                edits.setdefault(code.path, FileEdits(code, shift)).add(steps, body, _comment(one, shift), here)
     for one_file in edits.values():
         one_file.finish()
     return edits
