@@ -6,6 +6,7 @@ Python's own parser finds the statements at a tenth of the cost. A codemod needs
 from __future__ import annotations
 
 import ast
+import io
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,6 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
 from libcst.metadata.scope_provider import LocalScope
 
-from patcher.codemods.hunks import lines
 from patcher.codemods.nodes import children, walk
 
 _OPERATORS = re.compile(r"(?:(?:not|await|lambda\b[^:]*:|[-+~])\s*){200}")  # unary operators in a row
@@ -35,6 +35,11 @@ _BINDING_FIELDS: Mapping[type[ast.AST], str] = {
     ast.Global: "names",
     ast.Nonlocal: "names",
 }
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a source file with their ends; a form feed ends none, as in Python and unlike str.splitlines."""
+    return io.StringIO(text, newline="").readlines()
 
 
 class InvalidSyntax(Exception):
@@ -152,8 +157,14 @@ def split(text: str) -> tuple[Chunk, ...]:
         longest = max(enumerate(lines(text), 1), key=lambda line: len(line[1]))[0]
         raise InvalidSyntax(f"it is nested too deeply to be parsed; line {longest} is the longest") from error
     every, found, start = lines(text), list[Chunk](), 0
-    for group in _group_by_line(statements):
-        end = max(statement.end_lineno or statement.lineno for statement in group)
+    groups: list[list[ast.stmt]] = []
+    for statement in statements:  # those that share a line stay together
+        if groups and statement.lineno <= (groups[-1][-1].end_lineno or 0):
+            groups[-1].append(statement)
+        else:
+            groups.append([statement])
+    for group in groups:
+        end = group[-1].end_lineno or 0
         following = end  # indented comments belong to the block above them
         while following < len(every) and (not every[following].strip() or _INDENTED_COMMENT.match(every[following])):
             following += 1
@@ -163,18 +174,6 @@ def split(text: str) -> tuple[Chunk, ...]:
     if start < len(every):
         found.append(Chunk("".join(every[start:]), (), start))
     return tuple(found)
-
-
-def _group_by_line(statements: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
-    """Groups of statements that share no line; a statement after a semicolon stays with the one before."""
-    group: list[ast.stmt] = []
-    for statement in statements:
-        if group and statement.lineno > (group[-1].end_lineno or 0):
-            yield group
-            group = []
-        group.append(statement)
-    if group:
-        yield group
 
 
 def _split_by_libcst(text: str) -> tuple[Chunk, ...] | None:

@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
 
-from patcher.codemods.chunks import Chunk, InvalidSyntax, bindings_of, split
-from patcher.codemods.hunks import lines
+from patcher.codemods.chunks import Chunk, InvalidSyntax, bindings_of, lines, split
 from patcher.codemods.nodes import assignments
 from patcher.codemods.outcomes import Outcome, Span
 from patcher.errors import CodeError

@@ -97,13 +97,9 @@ def _is_table(node: cst.CSTNode) -> bool:
 
 def _from_flash_attn(code: Code) -> set[str]:
     """The names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
-    if "flash_attn" not in code.text:
-        return set()
-    names: set[str] = set()
-    for statement in code.import_statements():
-        if not statement.level and (statement.module or "").startswith("flash_attn"):
-            names |= {alias.asname or alias.name for alias in statement.names}
-    return {name for name in names if "Rotary" in name}
+    found = code.import_statements() if "flash_attn" in code.text else []
+    found = [item for item in found if not item.level and (item.module or "").startswith("flash_attn")]
+    return {name for item in found for alias in item.names if "Rotary" in (name := alias.asname or alias.name)}
 
 
 def _remember_arguments(insertions: _Insertions, node: cst.ClassDef) -> Refused | None:
@@ -139,13 +135,8 @@ def _remember_arguments(insertions: _Insertions, node: cst.ClassDef) -> Refused 
 
 def _is_super_init(node: cst.CSTNode) -> bool:
     func = node.func if isinstance(node, cst.Call) else None
-    if (
-        not isinstance(func, cst.Attribute)
-        or not is_name(func.attr, "__init__")
-        or not isinstance(func.value, cst.Call)
-    ):
-        return False
-    return is_name(func.value.func, "super")
+    made = func.value if isinstance(func, cst.Attribute) and is_name(func.attr, "__init__") else None
+    return isinstance(made, cst.Call) and is_name(made.func, "super")
 
 
 def _branch(names: list[str]) -> str:

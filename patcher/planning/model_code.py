@@ -73,12 +73,12 @@ def _auto_map(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _model_classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
     """The model classes of auto_map, by their Auto class, and the files that define them."""
-    classes = {}
-    for auto_class, value in auto_map.items():
-        if isinstance(value, str) and "." in value and auto_class.startswith("AutoModel"):
-            module, _, name = value.rpartition(".")
-            classes[auto_class] = Target(name, module.replace(".", "/") + ".py")
-    return classes
+    parts = {name: value.rpartition(".") for name, value in auto_map.items() if isinstance(value, str) and "." in value}
+    return {
+        name: Target(class_name, module.replace(".", "/") + ".py")
+        for name, (module, _, class_name) in parts.items()
+        if name.startswith("AutoModel")
+    }
 
 
 def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: Mapping[str, Any]) -> dict[str, Code]:
@@ -102,9 +102,6 @@ def imported(path: str, statement: ast.ImportFrom) -> Iterator[str]:
     if not statement.level or statement.level > len(parents):
         return
     folder = parents[statement.level - 1]
-    if statement.module is not None:
-        yield str(folder / (statement.module.replace(".", "/") + ".py"))
-    else:
-        for alias in statement.names:
-            if alias.name != "*":
-                yield str(folder / f"{alias.name}.py")
+    names = [alias.name for alias in statement.names if alias.name != "*"]
+    for name in names if statement.module is None else [statement.module.replace(".", "/")]:
+        yield str(folder / f"{name}.py")

@@ -11,7 +11,7 @@ from typing import Any
 
 from patcher.codec import json_field
 from patcher.codemods import Code, SoftCap
-from patcher.codemods.hunks import lines
+from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
 from patcher.planning.files import FileTable, file_table, join

@@ -19,8 +19,8 @@ from patcher.codemods import (
     find_cap,
     remove_cap,
 )
-from patcher.codemods.hunks import Hunk, hunks, lines
-from patcher.codemods.proof import prove
+from patcher.codemods.chunks import lines
+from patcher.codemods.proof import Hunk, hunks, prove
 from patcher.constants import CONFIG
 from patcher.errors import CodeError, UsageError
 from patcher.planning.model_code import ModelCode, find_code

@@ -81,27 +81,15 @@ class Package:
     @cached_property
     def set_from_outside(self) -> frozenset[str]:
         """Attributes that some code sets on an attribute of an object: `scale` of `self.head.scale = 30`."""
-        found = (
-            target
-            for code in self.codes.values()
-            for node in code.python_nodes(ast.Assign, _SET_FROM_OUTSIDE)
-            for target in node.targets
-        )
-        return frozenset(
-            target.attr
-            for target in found
-            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Attribute)
-        )
+        nodes = (node for code in self.codes.values() for node in code.python_nodes(ast.Assign, _SET_FROM_OUTSIDE))
+        attributes = (one for node in nodes for one in node.targets if isinstance(one, ast.Attribute))
+        return frozenset(one.attr for one in attributes if isinstance(one.value, ast.Attribute))
 
     @cached_property
     def configured(self) -> frozenset[str]:
         """Keys for which a configuration class of these files has a default."""
-        found: set[str] = set()
-        for code in self.codes.values():
-            for node in code.python_nodes(ast.ClassDef, _CONFIGURATION):
-                if node.name.endswith("Config"):
-                    found |= _defaults(node)
-        return frozenset(found)
+        nodes = (node for code in self.codes.values() for node in code.python_nodes(ast.ClassDef, _CONFIGURATION))
+        return frozenset(name for node in nodes if node.name.endswith("Config") for name in _defaults(node))
 
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name in a file refers to: `torch.sigmoid`, `Head`, `.heads.Head`; None where it is unknown."""

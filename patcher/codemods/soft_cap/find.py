@@ -117,16 +117,8 @@ def _describe(cap: Cap, class_name: str) -> SoftCap:
     """What to tell of a cap; its line is that of the outermost step."""
     first, formula = cap.removed[0], cap.formula
     code = first.frame.code
-    return SoftCap(
-        class_name=class_name,
-        function=first.frame.function.name.value,
-        file=code.path,
-        line=code.line(first.node),
-        expression=_expression(cap),
-        scale=formula.scale,
-        temperature=formula.temperature,
-        kind=formula.kind,
-    )
+    where = class_name, first.frame.function.name.value, code.path, code.line(first.node)
+    return SoftCap(*where, _expression(cap), formula.scale, formula.temperature, formula.kind)
 
 
 def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
@@ -135,17 +127,9 @@ def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
         for node in walk(frame.function):
             found = _MARKED.match(node.value) if isinstance(node, cst.Comment) else None
             if found:
-                return SoftCap(
-                    class_name=class_name,
-                    function=frame.function.name.value,
-                    file=frame.code.path,
-                    line=frame.code.line(node),
-                    expression=found[1],
-                    scale=float(found[3]),
-                    temperature=float(found[4]),
-                    kind=found[2],
-                    shift=float(found[5] or 0),
-                )
+                expression, kind, scale, temperature, shift = found.groups()
+                where = class_name, frame.function.name.value, frame.code.path, frame.code.line(node)
+                return SoftCap(*where, expression, float(scale), float(temperature), kind, float(shift or 0))
     return None
 
 
