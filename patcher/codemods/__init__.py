@@ -17,12 +17,7 @@ from patcher.codemods.tied_weights import tied_weights
 
 # Those that look at one file at a time. `find_cap` and `remove_cap` follow the logits through all files of a model.
 CODEMODS: Mapping[str, Codemod] = MappingProxyType(
-    {
-        "rotary_tables": rotary_tables,
-        "tied_weights": tied_weights,
-        "is_decoder": is_decoder,
-        "checkpointing": checkpointing,
-    }
+    {one.__name__: one for one in (rotary_tables, tied_weights, is_decoder, checkpointing)}
 )
 REPAIRS = ("rotary_tables", "tied_weights", "is_decoder")
 

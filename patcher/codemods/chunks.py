@@ -6,6 +6,7 @@ Python's own parser finds the statements at a tenth of the cost. A codemod needs
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import re
 import warnings
@@ -198,10 +199,9 @@ def _split_by_libcst(text: str) -> tuple[Chunk, ...] | None:
 
 
 def _try_parse(text: str) -> Sequence[ast.stmt] | None:
-    try:
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         return _parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    return None
 
 
 def _parse(text: str) -> Sequence[ast.stmt]:

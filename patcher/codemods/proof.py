@@ -66,7 +66,9 @@ def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
         ranges = [(h.before[0] + 1, h.before[1]) for h in changed], [(h.after[0] + 1, h.after[1]) for h in changed]
         newer = any(chunk.newer_syntax for chunk in (*one, *other))
         if changed and _unchanged(one, ranges[0], newer=newer) != _unchanged(other, ranges[1], newer=newer):
-            raise _defect(before.path, "a statement outside the changed lines differs")
+            raise defect(
+                f"The rewritten {before.path} is not what was intended: a statement outside the changed lines differs"
+            )
         old += sum(chunk.line_count for chunk in one)
         new += sum(chunk.line_count for chunk in other)
     return tuple(found)
@@ -74,11 +76,10 @@ def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
 
 def _check_lines(hunk: Hunk, spans: Iterable[Span], path: str) -> None:
     first, last = hunk.before[0] + 1, hunk.before[1]
-    if last < first and not any(span.first <= first and last <= span.last for span in spans):
-        raise _defect(path, f"line {first} changed and was not meant to")
-    for line in range(first, last + 1):
-        if not any(span.first <= line <= span.last for span in spans):
-            raise _defect(path, f"line {line} changed and was not meant to")
+    edge = 1 if last < first else 0  # an insertion changes no line of the old file
+    for line in range(first, last + edge + 1):
+        if not any(span.first <= line and line - edge <= span.last for span in spans):
+            raise defect(f"The rewritten {path} is not what was intended: line {line} changed and was not meant to")
 
 
 def _unchanged(chunks: Iterable[Chunk], ranges: Sequence[tuple[int, int]], *, newer: bool) -> list[tuple[int, str]]:
@@ -112,8 +113,9 @@ def _text(node: Node) -> str:
     return ast.dump(node) if isinstance(node, ast.AST) else cst.Module([]).code_for_node(node)
 
 
-def _defect(path: str, what: str) -> CodeError:
+def defect(what: str) -> CodeError:
+    """The error for a result that no codemod should give."""
     return CodeError(
-        f"The rewritten {path} is not what was intended: {what}; nothing was written.",
+        f"{what}; nothing was written.",
         "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
     )

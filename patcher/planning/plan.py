@@ -125,18 +125,17 @@ def rewrite_folders(
     transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
     configuration: it may be in either, or in both. Paths are those of the whole model.
     """
-    found: list[Rewritten] = []
-    done: set[str] = set()
+    done: dict[str, Rewritten] = {}
     for folder, content in configs.items():
         config = json.loads(content)
         code_folders = [one for one in dict.fromkeys((folder, "")) if _brings_code(modules, one, config)]
         for code_folder in code_folders or [folder]:
             if code_folder not in done:
-                done.add(code_folder)
                 prefix = join(code_folder, "")
                 own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
                 rewritten = rewrite_code(own, config, options, config_json=content)
-                found.append(_moved(rewritten, code_folder, join(folder, CONFIG)))
+                done[code_folder] = _moved(rewritten, code_folder, join(folder, CONFIG))
+    found = done.values()
     return Rewritten(
         contents={path: code for one in found for path, code in one.contents.items()},
         base={path: code for one in found for path, code in one.base.items()},

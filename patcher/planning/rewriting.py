@@ -20,9 +20,9 @@ from patcher.codemods import (
     remove_cap,
 )
 from patcher.codemods.chunks import lines
-from patcher.codemods.proof import Hunk, hunks, prove
+from patcher.codemods.proof import Hunk, defect, hunks, prove
 from patcher.constants import CONFIG
-from patcher.errors import CodeError, UsageError
+from patcher.errors import UsageError
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
@@ -194,7 +194,7 @@ def _repair(file: _File, names: Iterable[str]) -> list[CodemodResult]:
         if isinstance(outcome, Applied):
             results.append(_apply(file, name, outcome))
             if not isinstance(CODEMODS[name](file.code), NotNeeded):
-                raise _unstable(name, path)
+                raise defect(f"{name} would change {path} a second time")
         else:
             results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
     return results
@@ -216,14 +216,7 @@ def _assert_removed(model: ModelCode, files: Mapping[str, _File]) -> None:
     after = replace(model.package, codes={path: file.code for path, file in files.items()})
     for target in model.targets:
         if not isinstance(find_cap(after, target), (NotNeeded, LeftAlone)):
-            raise _unstable("soft_cap", target.path)
-
-
-def _unstable(name: str, path: str) -> CodeError:
-    return CodeError(
-        f"{name} would change {path} a second time; nothing was written.",
-        "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
-    )
+            raise defect(f"soft_cap would change {target.path} a second time")
 
 
 def _edits(before: str, after: str, changed: Iterable[Hunk], origin: Sequence[int]) -> tuple[Edit, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import add, mul, sub, truediv
+from types import MappingProxyType
 from typing import Any
 
 import libcst as cst
@@ -18,6 +19,9 @@ from patcher.codemods.dataflow.reaching import Definition as Reached
 from patcher.codemods.nodes import dotted, is_name
 
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
+_OPERATIONS: Mapping[type[cst.CSTNode], Callable[[float, float], float]] = MappingProxyType(
+    {cst.Add: add, cst.Subtract: sub, cst.Multiply: mul, cst.Divide: truediv}
+)
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
 
 
@@ -189,19 +193,15 @@ class Frame:
                 bound = self.package.attribute(self.self_class, node.attr.value)
                 if node.attr.value in self.package.set_from_outside:
                     return None
-                if isinstance(bound, Value):
+                if not isinstance(bound, tuple):
                     return constant(self.package, bound, depth + 1)
-                if bound is not None:
-                    frame = self.in_init(bound[0])
-                    return frame.number(bound[1], frame.body.statement(bound[1]), depth + 1)
-                return None
+                frame = self.in_init(bound[0])
+                return frame.number(bound[1], frame.body.statement(bound[1]), depth + 1)
             cls = self.meaning(node.value, at, depth + 1) if isinstance(node.value, cst.Name) else None
             if isinstance(cls, Class):
-                value = self.package.attribute(cls, node.attr.value)
-                return constant(self.package, value, depth + 1) if isinstance(value, Value) else None
-            for name in self.code.full_names(node):
-                found = self.package.definition(self.code, name)
-                return constant(self.package, found, depth + 1) if isinstance(found, Value) else None
+                return constant(self.package, self.package.attribute(cls, node.attr.value), depth + 1)
+            found = (self.package.definition(self.code, name) for name in self.code.full_names(node))
+            return constant(self.package, next(found, None), depth + 1)
         return None
 
     def _named_number(self, node: cst.Name, at: cst.CSTNode, depth: int) -> Number | None:
@@ -218,8 +218,7 @@ class Frame:
             default = self.parameters[node.value].default
             known = self.call is not None and not any(argument.star for argument in self.call.args)
             return self.number(default, at, depth + 1) if default is not None and known else None
-        value = self.package.top_level(self.code, node.value)
-        return constant(self.package, value, depth + 1) if isinstance(value, Value) else None
+        return constant(self.package, self.package.top_level(self.code, node.value), depth + 1)
 
     def _configured(self, node: cst.BaseExpression, at: cst.CSTNode) -> Number | None:
         """A number that config.json has: `self.config.scale`, `config.scale`, `getattr(config, "scale", 30)`."""
@@ -278,13 +277,12 @@ def is_static(function: cst.FunctionDef) -> bool:
     return any(dotted(item.decorator) == "staticmethod" for item in function.decorators)
 
 
-def constant(package: Package, value: Value, depth: int) -> Number | None:
-    """The number that a constant of a file or of a class body stands for."""
-    if depth > _DEPTH:
+def constant(package: Package, value: object, depth: int) -> Number | None:
+    """The number that a constant of a file or of a class body stands for; None for anything but a Value of one."""
+    if depth > _DEPTH or not isinstance(value, Value):
         return None
     if isinstance(value.node, cst.Name):
-        found = package.top_level(value.code, value.node.value)
-        return constant(package, found, depth + 1) if isinstance(found, Value) else None
+        return constant(package, package.top_level(value.code, value.node.value), depth + 1)
     return _computed(value.node, lambda part: constant(package, Value(value.code, part), depth + 1))
 
 
@@ -315,11 +313,3 @@ def _computed(node: cst.BaseExpression, number: Callable[[cst.BaseExpression], N
     if left is None or right is None or (operation is truediv and not right.value):
         return None
     return Number(operation(left.value, right.value))
-
-
-_OPERATIONS: dict[type[cst.CSTNode], Callable[[float, float], float]] = {
-    cst.Add: add,
-    cst.Subtract: sub,
-    cst.Multiply: mul,
-    cst.Divide: truediv,
-}

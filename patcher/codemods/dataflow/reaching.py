@@ -14,6 +14,8 @@ import libcst as cst
 
 from patcher.codemods.nodes import children, dotted, is_name, mentions, walk
 
+# The fields whose name is no use of a variable.
+_NO_USE = {cst.AssignTarget: "target", cst.AnnAssign: "target", cst.Arg: "keyword", cst.Attribute: "attr"}
 _IN_PLACE = {"sigmoid_", "tanh_", "mul_", "multiply_", "div_", "divide_", "true_divide_", "add_", "sub_", "neg_"}
 
 
@@ -54,13 +56,9 @@ class Body:
             if not isinstance(node, cst.Name) or node.value != name:
                 continue
             parent = self._parents[node]
-            if isinstance(parent, (cst.AssignTarget, cst.AnnAssign)) and parent.target is node:
-                continue
-            if isinstance(parent, cst.Arg) and parent.keyword is node:
-                continue
-            if isinstance(parent, cst.Attribute) and parent.attr is node:
-                continue
-            yield node
+            field = _NO_USE.get(type(parent))
+            if field is None or getattr(parent, field) is not node:
+                yield node
 
     def later_uses(self, name: str, statement: cst.CSTNode) -> Iterator[cst.Name]:
         """The uses of a name after a statement, in the order of the file."""
