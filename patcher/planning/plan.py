@@ -109,10 +109,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         card=snapshot.read(CARD) if CARD in snapshot.paths else b"",
         modules=modules,
         originals={path: before[path] for path in changed},
-        contents={
-            **{path: after[path] for path in changed},
-            **{path: after[origin] for path, origin in added.items()},
-        },
+        contents={**{path: after[path] for path in changed}, **{path: after[origin] for path, origin in added.items()}},
         base={path: code for path, code in rewritten.base.items() if code != modules[path]},
     )
 

@@ -115,10 +115,7 @@ class _File:
 
 
 def rewrite_code(
-    modules: Mapping[str, bytes],
-    config: Mapping[str, Any],
-    options: Options = Options(),
-    config_json: bytes = b"{}",
+    modules: Mapping[str, bytes], config: Mapping[str, Any], options: Options = Options(), config_json: bytes = b"{}"
 ) -> Rewritten:
     """Run the codemods over the files that the model's class needs.
 

@@ -288,12 +288,7 @@ class Flow:
             self._end(here)
 
     def _arithmetic(
-        self,
-        what: str,
-        node: cst.Call,
-        one: cst.BaseExpression,
-        other: cst.BaseExpression | None,
-        here: _Position,
+        self, what: str, node: cst.Call, one: cst.BaseExpression, other: cst.BaseExpression | None, here: _Position
     ) -> None:
         """`torch.mul(one, other)` or `one.mul(other)`."""
         extra = [
