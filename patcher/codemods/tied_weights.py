@@ -28,11 +28,8 @@ def tied_weights(code: Code) -> Outcome:
 
 def _listed(statement: cst.CSTNode) -> cst.BaseExpression | None:
     """The list that a statement binds the name to; None for any other statement."""
-    target: cst.CSTNode | None = None
-    if isinstance(statement, cst.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0].target
-    elif isinstance(statement, cst.AnnAssign):
-        target = statement.target
-    if not is_name(target, _NAME) or not isinstance(statement, (cst.Assign, cst.AnnAssign)):
-        return None
-    return statement.value if isinstance(statement.value, (cst.List, cst.Tuple, cst.Set)) else None
+    targets = [one.target for one in statement.targets] if isinstance(statement, cst.Assign) else []
+    if isinstance(statement, cst.AnnAssign):
+        targets = [statement.target]
+    value = getattr(statement, "value", None) if len(targets) == 1 and is_name(targets[0], _NAME) else None
+    return value if isinstance(value, (cst.List, cst.Tuple, cst.Set)) else None

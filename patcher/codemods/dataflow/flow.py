@@ -246,7 +246,8 @@ class Flow:
         """A function of torch by its last name."""
         argument = steps.argument_of(node, "input", 0)
         if argument is None or any(item.keyword is not None and item.keyword.value == "out" for item in node.args):
-            self._end(here.then(*_unremovable(here.frame, node, name)))
+            bounded = steps.BOUNDED.get(name)  # in a form that can't be removed, so that a refusal can quote it
+            self._end(here.then(Step(here.frame, node, bounded, None)) if bounded else here)
         elif name in steps.BOUNDED:
             step = Step(
                 here.frame, node, steps.BOUNDED[name], steps.make_extractor(node, argument), None, name.endswith("_")
@@ -295,7 +296,7 @@ class Flow:
             item for item in node.args if item.keyword is not None and item.keyword.value not in {"input", "other"}
         ]
         if other is None or extra:  # alpha=, rounding_mode=, out=
-            self._end(here.then(*_unremovable(here.frame, node, what)))
+            self._end(here)
             return
         in_place = (last_name(node.func) or "").endswith("_")
         right, left = here.frame.number(other, here.at), here.frame.number(one, here.at)
@@ -355,11 +356,6 @@ def called(
     if isinstance(meaning, Instance) and isinstance(meaning.cls, Class):
         return frame.package.method(meaning.cls, "forward"), meaning.cls, meaning
     return None, None, None
-
-
-def _unremovable(frame: Frame, node: cst.Call, name: str) -> tuple[PathItem, ...]:
-    """A bounded function in a form that can't be removed, so that a refusal can quote it."""
-    return (Step(frame, node, steps.BOUNDED[name], None),) if name in steps.BOUNDED else ()
 
 
 def _mirrored(what: str) -> str:

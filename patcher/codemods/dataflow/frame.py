@@ -89,13 +89,10 @@ class Frame:
             names = names[1:]
         bound: dict[str, Argument] = {}
         for argument in call.args:
-            if argument.keyword is not None:
-                bound[argument.keyword.value] = (argument.value, self, at)
-            elif names:
-                bound[names.pop(0)] = (argument.value, self, at)
-                continue
-            if argument.keyword is not None and argument.keyword.value in names:
-                names.remove(argument.keyword.value)
+            name = argument.keyword.value if argument.keyword is not None else next(iter(names), None)
+            names = [one for one in names if one != name]
+            if name is not None:
+                bound[name] = (argument.value, self, at)
         return bound
 
     def in_init(self, init: Function) -> Frame:

@@ -96,8 +96,7 @@ class Package:
         if not name.startswith("."):
             return External(name) if "." in name else self.top_level(code, name)
         level = len(name) - len(name.lstrip("."))
-        folder = PurePosixPath(code.path)
-        parents = folder.parents
+        parents = PurePosixPath(code.path).parents
         if level > len(parents):
             return None
         *module, last = name[level:].split(".")
@@ -133,8 +132,6 @@ class Package:
             return None
         first, _, rest = name.partition(".")
         found = self.definition(code, f"{code.imports.get(first, first)}.{rest}" if rest else name)
-        if found is None and not rest:
-            found = self.top_level(code, name)
         return found if isinstance(found, Class) else None
 
     def method(self, cls: Class, name: str, after: Class | None = None) -> Function | None:

@@ -28,14 +28,10 @@ def used_elsewhere(cap: Cap, flow: Flow) -> Iterator[tuple[Frame, cst.CSTNode]]:
             continue
         for use in body.uses(link.definition.name):
             statement = body.statement(use)
+            if id(use) in flow.used or id(statement) in removed or statement is link.definition.statement:
+                continue
             found, _ = body.reaching_definitions(link.definition.name, statement)
-            same = any(one.statement is link.definition.statement for one in found)
-            if (
-                same
-                and id(use) not in flow.used
-                and id(statement) not in removed
-                and statement is not link.definition.statement
-            ):
+            if any(one.statement is link.definition.statement for one in found):
                 yield link.frame, use
     for step in cap.removed:
         yield from _mutated_elsewhere(step)
