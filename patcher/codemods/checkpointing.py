@@ -12,23 +12,20 @@ import libcst as cst
 
 from patcher.codemods.code import Code
 from patcher.codemods.nodes import is_name, last_name
-from patcher.codemods.outcomes import Applied, NotNeeded, Outcome
-from patcher.codemods.rewrite import Replacement, rewrite
+from patcher.codemods.outcomes import Outcome
+from patcher.codemods.rewrite import Replacement, replaced
 
 _REENTRANT = re.compile(r"\buse_reentrant\b")
 
 
 def checkpointing(code: Code) -> Outcome:
     """Replace each `use_reentrant=True` of a checkpoint call."""
-    replacements: dict[cst.CSTNode, Replacement] = {}
-    spans = []
-    for call in code.nodes(cst.Call, _REENTRANT):
-        if last_name(call.func) != "checkpoint":
-            continue
-        for argument in call.args:
-            if is_name(argument.keyword, "use_reentrant") and is_name(argument.value, "True"):
-                replacements[argument.value] = lambda _: cst.Name("False")
-                spans.append(code.span(argument))
-    if not spans:
-        return NotNeeded("no checkpoint call of this file is reentrant")
-    return Applied(rewrite(code, replacements), tuple(spans))
+    calls = (call for call in code.nodes(cst.Call, _REENTRANT) if last_name(call.func) == "checkpoint")
+    values = (
+        argument.value
+        for call in calls
+        for argument in call.args
+        if is_name(argument.keyword, "use_reentrant") and is_name(argument.value, "True")
+    )
+    replacements: dict[cst.CSTNode, Replacement] = {value: lambda _: cst.Name("False") for value in values}
+    return replaced(code, replacements, "no checkpoint call of this file is reentrant")

@@ -6,6 +6,8 @@ Python's own parser finds the statements at a tenth of the cost. A codemod needs
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +17,6 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
 from libcst.metadata.scope_provider import LocalScope
 
-from patcher.codemods.hunks import lines
 from patcher.codemods.nodes import children, walk
 
 _OPERATORS = re.compile(r"(?:(?:not|await|lambda\b[^:]*:|[-+~])\s*){200}")  # unary operators in a row
@@ -23,6 +24,7 @@ _MAX_BRACKETS = 200  # nested ones; Python's parser stops there, LibCST's crashe
 _MAX_COLUMNS = 20_000
 _WORD = re.compile(r"\w+")
 _INDENTED_COMMENT = re.compile(r"[ \t\f]+#")
+POSITIONED = (ast.stmt, ast.expr, ast.pattern, ast.arg)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _SCOPES = (*_DEFINITIONS, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # The field of each kind of node that holds the names which it binds.
@@ -34,6 +36,11 @@ _BINDING_FIELDS: Mapping[type[ast.AST], str] = {
     ast.Global: "names",
     ast.Nonlocal: "names",
 }
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a source file with their ends; a form feed ends none, as in Python and unlike str.splitlines."""
+    return io.StringIO(text, newline="").readlines()
 
 
 class InvalidSyntax(Exception):
@@ -66,11 +73,6 @@ class Chunk:
     def is_parsed(self) -> bool:
         """Whether LibCST has parsed the chunk."""
         return "module" in self.__dict__
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether `parents` has been computed."""
-        return "parents" in self.__dict__
 
     @cached_property
     def parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
@@ -128,8 +130,11 @@ class Chunk:
     def _scopes(self) -> Mapping[cst.CSTNode, Scope | None]:
         return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(ScopeProvider)
 
-    def lines_of(self, node: cst.CSTNode) -> tuple[int, int]:
-        """First and last line of a node, from 1 for the first line of the chunk."""
+    def lines_of(self, node: ast.AST | cst.CSTNode) -> tuple[int, int]:
+        """First and last line of a node of either tree, from 1 for the first line of the chunk."""
+        if isinstance(node, POSITIONED):
+            return node.lineno - self.above, (node.end_lineno or node.lineno) - self.above
+        assert isinstance(node, cst.CSTNode)
         position = self._positions[node]
         return position.start.line, position.end.line
 
@@ -153,8 +158,14 @@ def split(text: str) -> tuple[Chunk, ...]:
         longest = max(enumerate(lines(text), 1), key=lambda line: len(line[1]))[0]
         raise InvalidSyntax(f"it is nested too deeply to be parsed; line {longest} is the longest") from error
     every, found, start = lines(text), list[Chunk](), 0
-    for group in _group_by_line(statements):
-        end = max(statement.end_lineno or statement.lineno for statement in group)
+    groups: list[list[ast.stmt]] = []
+    for statement in statements:  # those that share a line stay together
+        if groups and statement.lineno <= (groups[-1][-1].end_lineno or 0):
+            groups[-1].append(statement)
+        else:
+            groups.append([statement])
+    for group in groups:
+        end = group[-1].end_lineno or 0
         following = end  # indented comments belong to the block above them
         while following < len(every) and (not every[following].strip() or _INDENTED_COMMENT.match(every[following])):
             following += 1
@@ -164,18 +175,6 @@ def split(text: str) -> tuple[Chunk, ...]:
     if start < len(every):
         found.append(Chunk("".join(every[start:]), (), start))
     return tuple(found)
-
-
-def _group_by_line(statements: Sequence[ast.stmt]) -> Iterator[list[ast.stmt]]:
-    """Groups of statements that share no line; a statement after a semicolon stays with the one before."""
-    group: list[ast.stmt] = []
-    for statement in statements:
-        if group and statement.lineno > (group[-1].end_lineno or 0):
-            yield group
-            group = []
-        group.append(statement)
-    if group:
-        yield group
 
 
 def _split_by_libcst(text: str) -> tuple[Chunk, ...] | None:
@@ -200,10 +199,9 @@ def _split_by_libcst(text: str) -> tuple[Chunk, ...] | None:
 
 
 def _try_parse(text: str) -> Sequence[ast.stmt] | None:
-    try:
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         return _parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    return None
 
 
 def _parse(text: str) -> Sequence[ast.stmt]:

@@ -6,20 +6,20 @@ import ast
 import builtins
 import contextlib
 import io
+import math
 import re
 import tokenize
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
 
-from patcher.codemods.chunks import Chunk, InvalidSyntax, bindings_of, split
-from patcher.codemods.hunks import lines
-from patcher.codemods.limits import check_depth, check_size
+from patcher.codemods.chunks import Chunk, InvalidSyntax, bindings_of, lines, split
 from patcher.codemods.nodes import assignments
 from patcher.codemods.outcomes import Outcome, Span
 from patcher.errors import CodeError
@@ -27,10 +27,15 @@ from patcher.errors import CodeError
 MARK = "splade-patcher:"
 _FROM = re.compile(r"\bfrom\b[^\n]*\bimport\b")
 _GLOBAL = re.compile(r"\bglobal\s")
+# The deepest of the 500 models in transformers reaches 23, and the longest file has 200 kB.
+_MAX_DEPTH = 100
+_MAX_BYTES = 1_000_000
+# Comparing two texts takes time that grows with the square of how often they repeat a line.
+_MAX_EQUAL_LINES = 5_000
+_SMALL = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Assert, ast.Raise, ast.Import)
 Node = TypeVar("Node", bound=cst.CSTNode)
 PythonNode = TypeVar("PythonNode", bound=ast.AST)
 Definition = TypeVar("Definition", cst.ClassDef, cst.FunctionDef)
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,12 @@ class Code:
     @cached_property
     def chunks(self) -> tuple[Chunk, ...]:
         """The file, split. Raises CodeError for a syntax error, and for code that no model would have."""
-        check_size(self.content, self.path)
+        _check_size(self.content, self.path)
         try:
             chunks = split(self.text)
         except InvalidSyntax as error:
             raise self._invalid(error) from error
-        check_depth((statement for chunk in chunks for statement in chunk.statements), self.path)
+        _check_depth((statement for chunk in chunks for statement in chunk.statements), self.path)
         return chunks
 
     def _invalid(self, error: InvalidSyntax) -> CodeError:
@@ -108,9 +113,8 @@ class Code:
 
     def locate(self, node: cst.CSTNode) -> tuple[Chunk, int]:
         """The chunk that contains a node, and the number of lines above it. Raises KeyError."""
-        parsed = [pair for pair in zip(self.chunks, self._starts, strict=False) if pair[0].is_parsed]
-        for chunk, above in sorted(parsed, key=lambda pair: not pair[0].is_indexed):
-            if node in chunk.parents or node is chunk.module:
+        for chunk, above in zip(self.chunks, self._starts, strict=False):
+            if chunk.is_parsed and node in chunk.parents:
                 return chunk, above
         raise KeyError(node)
 
@@ -181,32 +185,21 @@ class Code:
                 return ast.unparse(ast.parse(text.strip()))
         return " ".join(text.split())
 
-    @cached_property
-    def classes(self) -> Mapping[str, cst.ClassDef]:
-        """The classes at the top level of the file."""
-        return self._definitions(cst.ClassDef)
+    def definition(self, kind: type[Definition], name: str) -> Definition | None:
+        """The class or function of that name at the top level of the file. Raises CodeError."""
+        chunk = self._homes.get((kind, name))
+        nodes = self.parsed(chunk).body if chunk is not None else ()
+        return next((node for node in reversed(nodes) if isinstance(node, kind) and node.name.value == name), None)
 
     @cached_property
-    def functions(self) -> Mapping[str, cst.FunctionDef]:
-        """The functions at the top level of the file."""
-        return self._definitions(cst.FunctionDef)
-
-    def _definitions(self, kind: type[Definition]) -> Mapping[str, Definition]:
-        def read(chunk: Chunk, name: str) -> Definition:
-            nodes = [node for node in self.parsed(chunk).body if isinstance(node, kind)]
-            return [node for node in nodes if node.name.value == name][-1]
-
-        return _ParsedOnDemand({n: chunk for chunk in self.chunks for k, n in chunk.definitions if k is kind}, read)
+    def _homes(self) -> Mapping[tuple[type[cst.CSTNode], str], Chunk]:
+        """The chunk of each class and function; of several with one name, the last."""
+        return {definition: chunk for chunk in self.chunks for definition in chunk.definitions}
 
     def class_nodes(self, *words: str) -> list[cst.ClassDef]:
-        """The classes at the top level whose text has one of these words."""
-        return [
-            self.classes[name]
-            for chunk in self.chunks
-            if not chunk.words.isdisjoint(words)
-            for kind, name in chunk.definitions
-            if kind is cst.ClassDef
-        ]
+        """The classes at the top level in the chunks that have one of these words."""
+        chunks = [chunk for chunk in self.chunks if not chunk.words.isdisjoint(words)]
+        return [node for chunk in chunks for node in self.parsed(chunk).body if isinstance(node, cst.ClassDef)]
 
     @cached_property
     def imports(self) -> Mapping[str, str]:
@@ -215,22 +208,13 @@ class Code:
         imports = (item for item in statements if isinstance(item, (ast.Import, ast.ImportFrom)))
         return dict(pair for item in imports for pair in bindings_of(item))
 
-    @cached_property
-    def constants(self) -> Mapping[str, cst.BaseExpression]:
-        """The values of names that the file binds once, by an assignment at its top level; an Ellipsis for no value."""
-
-        def read(chunk: Chunk, name: str) -> cst.BaseExpression:
-            values = (value for target, value in assignments(self.parsed(chunk).body) if target == name)
-            return next(values, cst.Ellipsis())
-
-        found: dict[str, Chunk] = {}
-        for chunk in self.chunks:
-            for item in chunk.statements:
-                targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
-                for target in targets if isinstance(item, (ast.Assign, ast.AnnAssign)) else ():
-                    if isinstance(target, ast.Name) and len(self._bindings[target.id]) == 1:
-                        found[target.id] = chunk
-        return _ParsedOnDemand(found, read)
+    def constant(self, name: str) -> cst.BaseExpression | None:
+        """The value of a name that the file binds once, by an assignment at its top level. Raises CodeError."""
+        if self._bindings.get(name) != [name]:
+            return None
+        chunks = [chunk for chunk in self.chunks if (name, name) in chunk.bindings]
+        pairs = (pair for chunk in chunks for pair in assignments(self.parsed(chunk).body))
+        return next((value for target, value in pairs if target == name), None)
 
     @cached_property
     def indent(self) -> str:
@@ -246,27 +230,38 @@ class Code:
         return cst.parse_statement(text, config=cst.PartialParserConfig(default_indent=self.indent))
 
 
-class _ParsedOnDemand(Mapping[str, Value]):
-    """Values by name, each read from its chunk when it is looked up."""
-
-    def __init__(self, chunks: Mapping[str, Chunk], read: Callable[[Chunk, str], Value]) -> None:
-        self._chunks = chunks
-        self._read = read
-
-    def __getitem__(self, name: str) -> Value:
-        return self._read(self._chunks[name], name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._chunks
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._chunks)
-
-    def __len__(self) -> int:
-        return len(self._chunks)
+def _check_size(content: bytes, path: str) -> None:
+    """Refuse a file on which a parser, or a comparison of two texts, would take too long. Raises CodeError."""
+    if len(content) > _MAX_BYTES:
+        raise _too_much(path, f"has {len(content):,} bytes; models have less than {_MAX_BYTES:,}")
+    repeated, times = Counter(content.splitlines()).most_common(1)[0] if content else (b"", 0)
+    if times > _MAX_EQUAL_LINES:
+        raise _too_much(path, f"repeats the line {repeated[:40]!r} {times:,} times")
 
 
-class Codemod(Protocol):
-    """One idea: a pure function from a file to an outcome."""
+def _check_depth(statements: Iterable[ast.stmt], path: str) -> None:
+    """Refuse statements on which LibCST's parser, which recurses without a limit, would crash.
 
-    def __call__(self, code: Code) -> Outcome: ...
+    Python's own parser has such limits and has read the statements before. Raises CodeError with the line.
+    """
+    waiting: list[tuple[ast.AST, int, int]] = [(node, 1, node.lineno) for node in statements]
+    while waiting:
+        node, depth, line = waiting.pop()
+        line = getattr(node, "lineno", line)
+        if depth > _MAX_DEPTH:
+            raise _too_much(path, f"is nested too deeply in line {line}: more than {_MAX_DEPTH} levels")
+        if isinstance(node, _SMALL) and _width(node) + depth < _MAX_DEPTH - 5:
+            continue  # each level but a few takes at least one character, so a short line can't be deep
+        waiting += [(child, depth + 1, line) for child in ast.iter_child_nodes(node)]
+
+
+def _width(node: ast.stmt) -> float:
+    """The number of characters of a statement on one line; infinite for one on several."""
+    return (node.end_col_offset or 0) - node.col_offset if node.lineno == node.end_lineno else math.inf
+
+
+def _too_much(path: str, what: str) -> CodeError:
+    return CodeError(f"{path} {what}.", "No code written by people looks like that; do not run it.")
+
+
+Codemod = Callable[[Code], Outcome]

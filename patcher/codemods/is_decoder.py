@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 
 import libcst as cst
+from libcst.helpers import parse_template_expression
 
 from patcher.codemods.code import Code
 from patcher.codemods.nodes import is_name, last_name
-from patcher.codemods.outcomes import Applied, NotNeeded, Outcome
-from patcher.codemods.rewrite import Replacement, rewrite
+from patcher.codemods.outcomes import NotNeeded, Outcome
+from patcher.codemods.rewrite import Replacement, replaced
 
 _READ = re.compile(r"\.\s*is_decoder\b")
 
@@ -22,27 +23,15 @@ def is_decoder(code: Code) -> Outcome:
     """Turn each read of `config.is_decoder` into `getattr(config, "is_decoder", False)`."""
     if "is_decoder" in code.config:
         return NotNeeded("config.json defines is_decoder")
-    replacements: dict[cst.CSTNode, Replacement] = {}
-    spans = []
-    for node in code.nodes(cst.Attribute, _READ):
-        if not is_name(node.attr, "is_decoder") or last_name(node.value) != "config":
-            continue
-        if isinstance(code.parent(node), (cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.Del)):
-            continue
-        replacements[node] = lambda updated: cst.Call(
-            func=cst.Name("getattr"),
-            args=[
-                cst.Arg(updated.value, comma=_COMMA),
-                cst.Arg(cst.SimpleString('"is_decoder"'), comma=_COMMA),
-                cst.Arg(cst.Name("False")),
-            ],
-            lpar=updated.lpar,
-            rpar=updated.rpar,
-        )
-        spans.append(code.span(node))
-    if not spans:
-        return NotNeeded("this file does not read config.is_decoder")
-    return Applied(rewrite(code, replacements), tuple(spans))
+    replacements: dict[cst.CSTNode, Replacement] = {
+        node: _with_default
+        for node in code.nodes(cst.Attribute, _READ)
+        if is_name(node.attr, "is_decoder") and last_name(node.value) == "config"
+        if not isinstance(code.parent(node), (cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.Del))
+    }
+    return replaced(code, replacements, "this file does not read config.is_decoder")
 
 
-_COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+def _with_default(read: cst.Attribute) -> cst.BaseExpression:
+    call = parse_template_expression('getattr({owner}, "is_decoder", False)', owner=read.value)
+    return call.with_changes(lpar=read.lpar, rpar=read.rpar)

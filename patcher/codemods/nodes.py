@@ -49,14 +49,14 @@ def assignments(statements: Iterable[cst.CSTNode]) -> Iterator[tuple[str, cst.Ba
                 yield item.target.value, item.value
 
 
-def comment_line(text: str, newline: cst.Newline | None = None) -> cst.EmptyLine:
-    """A comment on its own line, indented like its block."""
-    return cst.EmptyLine(indent=True, comment=cst.Comment(f"# {text}"), newline=newline or cst.Newline())
-
-
 def is_name(node: cst.CSTNode | None, name: str) -> bool:
     """Whether a node is this name, undotted."""
     return isinstance(node, cst.Name) and node.value == name
+
+
+def mentions(node: cst.CSTNode, name: str) -> bool:
+    """Whether a name is in an expression or a statement, undotted or as a part of a dotted one."""
+    return any(is_name(item, name) for item in walk(node))
 
 
 def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

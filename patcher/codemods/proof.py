@@ -3,140 +3,119 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, PositionProvider
 
+from patcher.codemods.chunks import POSITIONED, Chunk, lines
 from patcher.codemods.code import Code
-from patcher.codemods.hunks import Hunk, hunks
+from patcher.codemods.nodes import children
 from patcher.codemods.outcomes import Span
 from patcher.errors import CodeError
 
+Node = ast.AST | cst.CSTNode
+_SIMPLE = (*POSITIONED, cst.BaseSmallStatement, cst.BaseExpression)
 
-def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
-    """Compare two files as `assert_only_intended` does, chunk by chunk.
 
-    Chunks whose texts are equal, byte for byte, have equal trees and are skipped. Python's parser has read every
-    statement of both files. Raises CodeError.
-    """
-    intended = tuple(spans)
-    if len(before.chunks) != len(after.chunks):
-        return assert_only_intended(before.text, after.text, intended, before.path)
-    found: list[Hunk] = []
-    old = new = 0
-    for one, other in zip(before.chunks, after.chunks, strict=True):
-        if one.text != other.text:
-            here = [Span(span.first - old, span.last - old) for span in intended]
-            for hunk in assert_only_intended(one.text, other.text, here, before.path, old):
-                (a, b), (c, d) = hunk.before, hunk.after
-                found.append(Hunk((a + old, b + old), (c + new, d + new)))
-        old, new = old + one.line_count, new + other.line_count
+@dataclass(frozen=True)
+class Hunk:
+    """Lines `before` of the old text became lines `after` of the new one (0-based, end excluded)."""
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
+def hunks(before: str, after: str) -> tuple[Hunk, ...]:
+    """The changed line ranges between two texts. A line is compared with its line end."""
+    old, new = lines(before), lines(after)
+    same = 0  # the equal lines at the start, which need no search
+    while same < min(len(old), len(new)) and old[same] == new[same]:
+        same += 1
+    matcher = SequenceMatcher(None, old[same:], new[same:], autojunk=False)
+    found = []
+    for tag, *ranges in matcher.get_opcodes():
+        i1, i2, j1, j2 = (same + index for index in ranges)
+        # An insertion next to equal blank lines has several positions; report the first.
+        while tag == "insert" and i1 and old[i1 - 1] == new[j2 - 1]:
+            i1, i2, j1, j2 = i1 - 1, i2 - 1, j1 - 1, j2 - 1
+        if tag != "equal":
+            found.append(Hunk((i1, i2), (j1, j2)))
     return tuple(found)
 
 
-def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: str, above: int = 0) -> tuple[Hunk, ...]:
-    """Compare two texts as lines and as trees, and return the hunks between them.
+def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
+    """Compare two files as lines and as trees, and return the hunks between them.
 
     Every changed line has to lie inside one of `spans` (an insertion: inside or at its edge), and the two trees,
-    without the statements on changed lines, have to be equal.
+    without the statements on changed lines, have to be equal. Chunks whose texts are equal, byte for byte, have equal
+    trees and are skipped. Python's parser has read every statement of both files.
 
-    Raises CodeError for any other difference, which is a defect of a codemod. `above` is the number of lines that
-    precede the two texts in their file, and is added to the line numbers of the error.
+    Raises CodeError for any other difference, which is a defect of a codemod.
     """
-    changed, intended = hunks(before, after), tuple(spans)
-    for hunk in changed:
-        first, last = hunk.before[0] + 1, hunk.before[1]
-        if last < first and not any(span.first <= first and last <= span.last for span in intended):
-            raise _defect(path, f"line {above + first} changed and was not meant to")
-        for line in range(first, last + 1):
-            if not any(span.first <= line <= span.last for span in intended):
-                raise _defect(path, f"line {above + line} changed and was not meant to")
-    dump = _dump if _parses(before) else _dump_newer_syntax
-    old = dump(before, [(h.before[0] + 1, h.before[1]) for h in changed], path)
-    new = dump(after, [(h.after[0] + 1, h.after[1]) for h in changed], path)
-    if old != new:
-        raise _defect(path, "a statement outside the changed lines differs")
-    return changed
+    intended, found = tuple(spans), list[Hunk]()
+    pairs = [((one,), (other,)) for one, other in zip(before.chunks, after.chunks, strict=False)]
+    old = new = 0
+    for one, other in pairs if len(before.chunks) == len(after.chunks) else [(before.chunks, after.chunks)]:
+        changed = hunks("".join(chunk.text for chunk in one), "".join(chunk.text for chunk in other))
+        for hunk in changed:
+            (a, b), (c, d) = hunk.before, hunk.after
+            found.append(Hunk((a + old, b + old), (c + new, d + new)))
+            _check_lines(found[-1], intended, before.path)
+        ranges = [(h.before[0] + 1, h.before[1]) for h in changed], [(h.after[0] + 1, h.after[1]) for h in changed]
+        newer = any(chunk.newer_syntax for chunk in (*one, *other))
+        if changed and _unchanged(one, ranges[0], newer=newer) != _unchanged(other, ranges[1], newer=newer):
+            raise defect(
+                f"The rewritten {before.path} is not what was intended: a statement outside the changed lines differs"
+            )
+        old += sum(chunk.line_count for chunk in one)
+        new += sum(chunk.line_count for chunk in other)
+    return tuple(found)
 
 
-def _parses(text: str) -> bool:
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError):
-        return False
-    return True
+def _check_lines(hunk: Hunk, spans: Iterable[Span], path: str) -> None:
+    first, last = hunk.before[0] + 1, hunk.before[1]
+    edge = 1 if last < first else 0  # an insertion changes no line of the old file
+    for line in range(first, last + edge + 1):
+        if not any(span.first <= line and line - edge <= span.last for span in spans):
+            raise defect(f"The rewritten {path} is not what was intended: line {line} changed and was not meant to")
 
 
-def _dump(text: str, ranges: list[tuple[int, int]], path: str) -> str:
-    """The tree without the statements on changed lines, as text."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise _defect(path, f"the result does not parse: {error}") from error
-    _prune(tree, ranges)
-    return ast.dump(tree)
+def _unchanged(chunks: Iterable[Chunk], ranges: Sequence[tuple[int, int]], *, newer: bool) -> list[tuple[int, str]]:
+    """What is not on changed lines, with its depth: simple statements, and the expressions of headers.
+
+    Of a compound statement only its kind, and nothing where all its lines changed. Trees are those of Python's parser;
+    those of LibCST where some syntax is newer than this Python's.
+    """
+    found: list[tuple[int, str]] = []
+    above = 0
+    for chunk in chunks:
+        waiting: list[tuple[int, Node]] = [(0, node) for node in ([chunk.module] if newer else chunk.statements)]
+        while waiting:
+            depth, node = waiting.pop()
+            compound = isinstance(node, cst.BaseCompoundStatement) or (
+                isinstance(node, ast.stmt) and (hasattr(node, "body") or hasattr(node, "cases"))
+            )
+            if compound or isinstance(node, _SIMPLE):
+                first, last = (above + line for line in chunk.lines_of(node))
+                if any(a <= first and last <= b if compound else a <= last and first <= b for a, b in ranges):
+                    continue
+                found.append((depth, type(node).__name__ if compound else _text(node)))
+            if compound or not isinstance(node, _SIMPLE):
+                below = list[Node](children(node) if isinstance(node, cst.CSTNode) else ast.iter_child_nodes(node))
+                waiting += [(depth + 1, child) for child in reversed(below)]
+        above += chunk.line_count
+    return found
 
 
-def _dump_newer_syntax(text: str, ranges: list[tuple[int, int]], path: str) -> str:
-    """The same by LibCST, for syntax that is newer than this Python's: f-strings of 3.12 on 3.11."""
-    try:
-        wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
-    except cst.ParserSyntaxError as error:
-        raise _defect(path, f"the result does not parse: {error.message}") from error
-    found: list[str] = []
-    waiting: list[tuple[int, cst.CSTNode]] = [(0, wrapper.module)]
-    positions = wrapper.resolve(PositionProvider)
-    while waiting:
-        depth, node = waiting.pop()
-        changed = _overlap(positions[node].start.line, positions[node].end.line, ranges)
-        if isinstance(node, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
-            found += [] if changed else [f"{depth} {wrapper.module.code_for_node(item)}" for item in node.body]
-        elif not isinstance(node, cst.BaseExpression):
-            found.append(f"{depth} {type(node).__name__}" if isinstance(node, cst.BaseCompoundStatement) else "")
-            waiting += [(depth + 1, child) for child in reversed(node.children)]
-    return "\n".join(filter(None, found))
+def _text(node: Node) -> str:
+    return ast.dump(node) if isinstance(node, ast.AST) else cst.Module([]).code_for_node(node)
 
 
-def _prune(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
-    """Drop simple statements that overlap a changed line, and compound ones that lie entirely inside changed lines."""
-    for _, value in ast.iter_fields(node):
-        children = value if isinstance(value, list) else [value]
-        if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
-            value[:] = [child for child in value if not _is_changed(child, ranges)]
-            children = value
-        for child in children:
-            if isinstance(child, ast.AST):
-                _clear_header(child, ranges)
-                _prune(child, ranges)
-
-
-def _clear_header(node: ast.AST, ranges: list[tuple[int, int]]) -> None:
-    """Drop the header of a compound statement where a changed line overlaps it; its blocks stay."""
-    if not isinstance(node, (ast.If, ast.While, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, ast.Match)):
-        return
-    fields = [name for name in ("test", "target", "iter", "items", "subject") if hasattr(node, name)]
-    below = {id(part) for part in ast.iter_child_nodes(node) if isinstance(part, (ast.stmt, ast.match_case))}
-    header = [part for child in ast.iter_child_nodes(node) if id(child) not in below for part in ast.walk(child)]
-    last = max((part.end_lineno or 0 for part in header if isinstance(part, ast.expr)), default=node.lineno)
-    if _overlap(node.lineno, last, ranges):
-        for name in fields:
-            setattr(node, name, None)
-
-
-def _is_changed(node: ast.stmt, ranges: list[tuple[int, int]]) -> bool:
-    first, last = node.lineno, node.end_lineno or node.lineno
-    if hasattr(node, "body"):
-        return any(start <= first and last <= end for start, end in ranges)
-    return _overlap(first, last, ranges)
-
-
-def _overlap(first: int, last: int, ranges: list[tuple[int, int]]) -> bool:
-    return any(first <= end and start <= last for start, end in ranges)
-
-
-def _defect(path: str, what: str) -> CodeError:
+def defect(what: str) -> CodeError:
+    """The error for a result that no codemod should give."""
     return CodeError(
-        f"The rewritten {path} is not what was intended: {what}; nothing was written.",
+        f"{what}; nothing was written.",
         "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
     )

@@ -8,6 +8,7 @@ from typing import Any
 import libcst as cst
 
 from patcher.codemods.code import Code
+from patcher.codemods.outcomes import Applied, NotNeeded
 from patcher.errors import CodeError
 
 Replacement = Callable[[Any], Any]
@@ -34,30 +35,27 @@ def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> byte
             while node not in touched:
                 touched.add(node)
                 node = chunk.parents.get(node, node)
-        texts.append(_rebuilt(chunk.module, touched, replacements).code)
+        texts.append(chunk.module.visit(_Replacer(touched, replacements)).code)
     return "".join(texts).encode(code.encoding)
 
 
-def _rebuilt(
-    node: cst.CSTNode, touched: Collection[cst.CSTNode], replacements: Mapping[cst.CSTNode, Replacement]
-) -> Any:
-    """A node with its own replacement and those below it; nodes outside `touched` stay the same objects."""
-    if node not in touched:
-        return node
-    fields: dict[str, Any] = {}
-    for name in node.__dataclass_fields__:
-        value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
-            fields[name] = _rebuilt(value, touched, replacements)
-        elif isinstance(value, (list, tuple)) and any(item in touched for item in value):
-            items: list[Any] = []
-            for item in value:
-                new = _rebuilt(item, touched, replacements)
-                if isinstance(new, cst.FlattenSentinel):
-                    items += new
-                elif new is not cst.RemovalSentinel.REMOVE:
-                    items.append(new)
-            fields[name] = items
-    updated = node.with_changes(**fields)
-    replace_ = replacements.get(node)
-    return replace_(updated) if replace_ else updated
+class _Replacer(cst.CSTTransformer):
+    """Replaces nodes; those outside `touched` stay the same objects."""
+
+    def __init__(self, touched: Collection[cst.CSTNode], replacements: Mapping[cst.CSTNode, Replacement]) -> None:
+        self.touched = touched
+        self.replacements = replacements
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        return node in self.touched
+
+    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
+        replacement = self.replacements.get(original_node)
+        return replacement(updated_node) if replacement else updated_node
+
+
+def replaced(code: Code, replacements: Mapping[cst.CSTNode, Replacement], otherwise: str) -> Applied | NotNeeded:
+    """The file with these nodes replaced; not needed, for the reason `otherwise`, where there are none."""
+    if not replacements:
+        return NotNeeded(otherwise)
+    return Applied(rewrite(code, replacements), tuple(code.span(node) for node in replacements))

@@ -13,7 +13,7 @@ from typing import Any
 import libcst as cst
 
 from patcher.codemods.code import Code
-from patcher.codemods.nodes import base_names, dotted, is_name, methods, walk
+from patcher.codemods.nodes import base_names, dotted, is_name, mentions, methods, walk
 from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Refused, Span
 from patcher.codemods.rewrite import Replacement, rewrite
 
@@ -29,7 +29,7 @@ def rotary_tables(code: Code) -> Outcome:
         return NotNeeded("no module of this file computes non-persistent buffers in __init__")
     names = [node.name.value for node in tables]
     owners = [node for node in code.class_nodes("_init_weights") if "_init_weights" in methods(node)]
-    if owners and all(_mentions(node, name) for node in owners for name in names):
+    if owners and all(mentions(methods(node)["_init_weights"], name) for node in owners for name in names):
         return NotNeeded(f"_init_weights already handles {', '.join(names)}")
     insertions = _Insertions(code)
     for node in tables:
@@ -97,18 +97,9 @@ def _is_table(node: cst.CSTNode) -> bool:
 
 def _from_flash_attn(code: Code) -> set[str]:
     """The names of rotary classes imported from flash-attn; their `inv_freq` is a non-persistent buffer too."""
-    if "flash_attn" not in code.text:
-        return set()
-    names: set[str] = set()
-    for statement in code.import_statements():
-        if not statement.level and (statement.module or "").startswith("flash_attn"):
-            names |= {alias.asname or alias.name for alias in statement.names}
-    return {name for name in names if "Rotary" in name}
-
-
-def _mentions(node: cst.ClassDef, name: str) -> bool:
-    names = (item for item in walk(methods(node)["_init_weights"]) if isinstance(item, cst.Name))
-    return any(item.value == name for item in names)
+    found = code.import_statements() if "flash_attn" in code.text else []
+    found = [item for item in found if not item.level and (item.module or "").startswith("flash_attn")]
+    return {name for item in found for alias in item.names if "Rotary" in (name := alias.asname or alias.name)}
 
 
 def _remember_arguments(insertions: _Insertions, node: cst.ClassDef) -> Refused | None:
@@ -144,13 +135,8 @@ def _remember_arguments(insertions: _Insertions, node: cst.ClassDef) -> Refused 
 
 def _is_super_init(node: cst.CSTNode) -> bool:
     func = node.func if isinstance(node, cst.Call) else None
-    if (
-        not isinstance(func, cst.Attribute)
-        or not is_name(func.attr, "__init__")
-        or not isinstance(func.value, cst.Call)
-    ):
-        return False
-    return is_name(func.value.func, "super")
+    made = func.value if isinstance(func, cst.Attribute) and is_name(func.attr, "__init__") else None
+    return isinstance(made, cst.Call) and is_name(made.func, "super")
 
 
 def _branch(names: list[str]) -> str:

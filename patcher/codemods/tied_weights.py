@@ -11,36 +11,25 @@ import libcst as cst
 
 from patcher.codemods.code import Code
 from patcher.codemods.nodes import is_name
-from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Span
-from patcher.codemods.rewrite import Replacement, rewrite
+from patcher.codemods.outcomes import Outcome
+from patcher.codemods.rewrite import Replacement, replaced
 
 _NAME = "_tied_weights_keys"
 
 
 def tied_weights(code: Code) -> Outcome:
     """Replace each list of tied names in a class body by None."""
-    replacements: dict[cst.CSTNode, Replacement] = {}
-    spans: list[Span] = []
-    for node in code.class_nodes(_NAME):
-        for item in node.body.body:
-            statements = item.body if isinstance(item, cst.SimpleStatementLine) else ()
-            for statement in statements:
-                value = _listed(statement)
-                if value is not None:
-                    replacements[value] = lambda _: cst.Name("None")
-                    spans.append(code.span(statement))
-    if not spans:
-        return NotNeeded("no class of this file lists tied weights")
-    return Applied(rewrite(code, replacements), tuple(spans))
+    lines = [item for node in code.class_nodes(_NAME) for item in node.body.body]
+    statements = (item for line in lines if isinstance(line, cst.SimpleStatementLine) for item in line.body)
+    values = filter(None, map(_listed, statements))
+    replacements: dict[cst.CSTNode, Replacement] = {value: lambda _: cst.Name("None") for value in values}
+    return replaced(code, replacements, "no class of this file lists tied weights")
 
 
 def _listed(statement: cst.CSTNode) -> cst.BaseExpression | None:
     """The list that a statement binds the name to; None for any other statement."""
-    target: cst.CSTNode | None = None
-    if isinstance(statement, cst.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0].target
-    elif isinstance(statement, cst.AnnAssign):
-        target = statement.target
-    if not is_name(target, _NAME) or not isinstance(statement, (cst.Assign, cst.AnnAssign)):
-        return None
-    return statement.value if isinstance(statement.value, (cst.List, cst.Tuple, cst.Set)) else None
+    targets = [one.target for one in statement.targets] if isinstance(statement, cst.Assign) else []
+    if isinstance(statement, cst.AnnAssign):
+        targets = [statement.target]
+    value = getattr(statement, "value", None) if len(targets) == 1 and is_name(targets[0], _NAME) else None
+    return value if isinstance(value, (cst.List, cst.Tuple, cst.Set)) else None

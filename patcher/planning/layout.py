@@ -82,26 +82,20 @@ def read_layout(snapshot: Snapshot) -> Layout:
             f"{snapshot.source} {what}, so its embeddings come from no capped head.",
             "A threshold is for SPLADE models trained on a capped NorBERT4.",
         )
+    own = next((folder for folder, kind in folders.items() if _class(kind) == CLASS_NAME), None)
     return Layout(
         modules=tuple(modules),
-        files=tuple(path for path in snapshot.paths if _belongs(path, folders) and not _left_out(path)),
+        files=tuple(path for path in snapshot.paths if _belongs(path, folders) and _carried_over(path)),
         encoders=encoders,
         uncapped_tasks=uncapped,
-        threshold=next(
-            (
-                read_json(snapshot, join(folder, "config.json"))["threshold"]
-                for folder, kind in folders.items()
-                if _class(kind) == CLASS_NAME
-            ),
-            None,
-        ),
+        threshold=read_json(snapshot, join(own, "config.json"))["threshold"] if own is not None else None,
     )
 
 
-def read_json(snapshot: Snapshot, path: str) -> Any:
+def read_json(snapshot: Snapshot, path: str, encoding: str = "utf-8-sig") -> Any:
     """A JSON file of the snapshot. Raises SourceError where it can't be parsed."""
     try:
-        return json.loads(fetch_texts(snapshot, [path]).read(path).decode("utf-8-sig"))
+        return json.loads(fetch_texts(snapshot, [path]).read(path).decode(encoding))
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
 
@@ -131,13 +125,9 @@ def _belongs(path: str, folders: Iterable[str]) -> bool:
     return "/" not in path or any(folder and folder in parents for folder in folders)
 
 
-def _left_out(path: str) -> bool:
-    """Whether a file is never carried over: pickles, exported graphs, records of a patch. The card is."""
-    return path != CARD and dropped_because(path) is not None
+def _carried_over(path: str) -> bool:
+    return path == CARD or dropped_because(path) is None
 
 
 def _class(kind: str) -> str:
     return kind.rpartition(".")[2]
-
-
-__all__ = ["CLASS_NAME", "MODULES", "MODULE_NAME", "Layout", "find_layout", "join", "read_json", "read_layout"]

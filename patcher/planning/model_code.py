@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import libcst as cst
+
 from patcher.codemods import Code, Package, Target
 from patcher.errors import CodeError, SourceError
 from patcher.source.names import check_auto_map
@@ -44,12 +46,13 @@ def find_code(
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
     for target in targets:
-        if target.name not in codes[target.path].classes:
+        if codes[target.path].definition(cst.ClassDef, target.name) is None:
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
     others = tuple(
         target
         for target in dict.fromkeys(classes.values())
-        if target not in targets and target.path in codes and target.name in codes[target.path].classes
+        if target not in targets and target.path in codes
+        if codes[target.path].definition(cst.ClassDef, target.name) is not None
     )
     return ModelCode(Package(codes, config, config_json), targets, others)
 
@@ -70,12 +73,12 @@ def _auto_map(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _model_classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
     """The model classes of auto_map, by their Auto class, and the files that define them."""
-    classes = {}
-    for auto_class, value in auto_map.items():
-        if isinstance(value, str) and "." in value and auto_class.startswith("AutoModel"):
-            module, _, name = value.rpartition(".")
-            classes[auto_class] = Target(name, module.replace(".", "/") + ".py")
-    return classes
+    parts = {name: value.rpartition(".") for name, value in auto_map.items() if isinstance(value, str) and "." in value}
+    return {
+        name: Target(class_name, module.replace(".", "/") + ".py")
+        for name, (module, _, class_name) in parts.items()
+        if name.startswith("AutoModel")
+    }
 
 
 def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: Mapping[str, Any]) -> dict[str, Code]:
@@ -99,9 +102,6 @@ def imported(path: str, statement: ast.ImportFrom) -> Iterator[str]:
     if not statement.level or statement.level > len(parents):
         return
     folder = parents[statement.level - 1]
-    if statement.module is not None:
-        yield str(folder / (statement.module.replace(".", "/") + ".py"))
-    else:
-        for alias in statement.names:
-            if alias.name != "*":
-                yield str(folder / f"{alias.name}.py")
+    names = [alias.name for alias in statement.names if alias.name != "*"]
+    for name in names if statement.module is None else [statement.module.replace(".", "/")]:
+        yield str(folder / f"{name}.py")

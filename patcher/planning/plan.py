@@ -11,12 +11,12 @@ from typing import Any
 
 from patcher.codec import json_field
 from patcher.codemods import Code, SoftCap
-from patcher.codemods.hunks import lines
+from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
-from patcher.planning.files import FileTable, dropped_because, file_table, join
-from patcher.planning.layout import find_layout
-from patcher.planning.rewriting import CodemodResult, Edit, Options, Rewritten, rewrite_code
+from patcher.planning.files import FileTable, file_table, join
+from patcher.planning.layout import find_layout, read_json
+from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
 
@@ -87,7 +87,8 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     snapshot = fetch_texts(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
     modules = {path: snapshot.read(path) for path in python}
     for path in configs.values():
-        _check_config(snapshot, path)
+        if not isinstance(read_json(snapshot, path, encoding="utf-8"), dict):
+            raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
     rewritten = rewrite_folders(modules, read, options)
     if layout and any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
@@ -108,10 +109,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         card=snapshot.read(CARD) if CARD in snapshot.paths else b"",
         modules=modules,
         originals={path: before[path] for path in changed},
-        contents={
-            **{path: after[path] for path in changed},
-            **{path: after[origin] for path, origin in added.items()},
-        },
+        contents={**{path: after[path] for path in changed}, **{path: after[origin] for path, origin in added.items()}},
         base={path: code for path, code in rewritten.base.items() if code != modules[path]},
     )
 
@@ -124,18 +122,17 @@ def rewrite_folders(
     transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
     configuration: it may be in either, or in both. Paths are those of the whole model.
     """
-    found: list[Rewritten] = []
-    done: set[str] = set()
+    done: dict[str, Rewritten] = {}
     for folder, content in configs.items():
         config = json.loads(content)
         code_folders = [one for one in dict.fromkeys((folder, "")) if _brings_code(modules, one, config)]
         for code_folder in code_folders or [folder]:
             if code_folder not in done:
-                done.add(code_folder)
                 prefix = join(code_folder, "")
                 own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
                 rewritten = rewrite_code(own, config, options, config_json=content)
-                found.append(_moved(rewritten, code_folder, join(folder, CONFIG)))
+                done[code_folder] = _moved(rewritten, code_folder, join(folder, CONFIG))
+    found = done.values()
     return Rewritten(
         contents={path: code for one in found for path, code in one.contents.items()},
         base={path: code for one in found for path, code in one.base.items()},
@@ -175,11 +172,10 @@ def _code_on_top(
 ) -> dict[str, str]:
     """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
-    for folder in encoders:
-        prefix = join(folder, "")
-        for path in rewritten:
-            if folder and path.startswith(prefix) and (name := path[len(prefix) :]) not in modules:
-                added.setdefault(name, path)
+    for folder, path in ((folder, path) for folder in filter(None, encoders) for path in rewritten):
+        name = path.removeprefix(f"{folder}/")
+        if name != path and name not in modules:
+            added.setdefault(name, path)
     return added
 
 
@@ -191,15 +187,6 @@ def _trained_through(cap: SoftCap | None, source: Source) -> SourceError:
         f"`patcher threshold {source}` gives it true zeros; "
         f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, with its cap.",
     )
-
-
-def _check_config(snapshot: Snapshot, path: str) -> None:
-    try:
-        config = json.loads(snapshot.read(path).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
-    if not isinstance(config, dict):
-        raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
 
 
 def _base_card(card: bytes) -> dict[str, Any]:
@@ -230,17 +217,3 @@ def _diff(path: str, before: bytes, after: bytes) -> str:
     old, new = lines(before.decode(encoding)), lines(after.decode(encoding))
     found = unified_diff(old, new, f"a/{path}", f"b/{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
-
-
-__all__ = [
-    "CodemodResult",
-    "Edit",
-    "FileTable",
-    "Options",
-    "Plan",
-    "dropped_because",
-    "file_table",
-    "make_plan",
-    "rewrite_code",
-    "rewrite_folders",
-]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,10 @@ from patcher.codemods import (
     find_cap,
     remove_cap,
 )
-from patcher.codemods.hunks import Hunk, hunks, lines
-from patcher.codemods.proof import prove
+from patcher.codemods.chunks import lines
+from patcher.codemods.proof import Hunk, defect, hunks, prove
 from patcher.constants import CONFIG
-from patcher.errors import CodeError, UsageError
+from patcher.errors import UsageError
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
@@ -115,10 +115,7 @@ class _File:
 
 
 def rewrite_code(
-    modules: Mapping[str, bytes],
-    config: Mapping[str, Any],
-    options: Options = Options(),
-    config_json: bytes = b"{}",
+    modules: Mapping[str, bytes], config: Mapping[str, Any], options: Options = Options(), config_json: bytes = b"{}"
 ) -> Rewritten:
     """Run the codemods over the files that the model's class needs.
 
@@ -141,13 +138,14 @@ def rewrite_code(
         results += _repair(file, repairs)
     config_change = outcomes.get(CONFIG)
     changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
+    kept = None if removes_cap else find_cap(model.package, model.targets[0])
     removed = (outcome.soft_cap for outcome in outcomes.values() if isinstance(outcome, (Applied, NotNeeded)))
     return Rewritten(
         contents={**changed_config, **{path: file.code.content for path, file in files.items()}},
         base={path: file.code.content for path, file in base.items()},
         results=tuple(results),
         soft_cap=next((cap for cap in removed if cap is not None), None),
-        kept_cap=None if removes_cap else _kept_cap(model),
+        kept_cap=kept.soft_cap if isinstance(kept, FoundCap) else None,
     )
 
 
@@ -174,17 +172,13 @@ def _cap_result(
 ) -> CodemodResult:
     """Apply an outcome of the cap's removal to its file, and say so."""
     if isinstance(outcome, Applied) and path == CONFIG:
-        return CodemodResult("soft_cap", "applied", path, _config_edits(model.package.config_json, outcome.code))
+        old, new = model.package.config_json.decode("utf-8"), outcome.code.decode("utf-8")
+        edits = _edits(old, new, hunks(old, new), range(1, len(lines(old)) + 2))
+        return CodemodResult("soft_cap", "applied", path, edits)
     if isinstance(outcome, Applied):
         return _apply(files[path], "soft_cap", outcome)
     status = "left_alone" if isinstance(outcome, LeftAlone) else "not_needed"
     return CodemodResult("soft_cap", status, path, reason=outcome.reason)
-
-
-def _kept_cap(model: ModelCode) -> SoftCap | None:
-    """The cap of the masked-LM class; None where it has none, or one that is not understood."""
-    found = find_cap(model.package, model.targets[0])
-    return found.soft_cap if isinstance(found, FoundCap) else None
 
 
 def _repair(file: _File, names: Iterable[str]) -> list[CodemodResult]:
@@ -197,7 +191,7 @@ def _repair(file: _File, names: Iterable[str]) -> list[CodemodResult]:
         if isinstance(outcome, Applied):
             results.append(_apply(file, name, outcome))
             if not isinstance(CODEMODS[name](file.code), NotNeeded):
-                raise _unstable(name, path)
+                raise defect(f"{name} would change {path} a second time")
         else:
             results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
     return results
@@ -207,8 +201,10 @@ def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
     """Go on with the result of one codemod, after the proof that only the intended lines and nodes differ."""
     before, after = file.code, file.code.changed(outcome.code)
     changed = prove(before, after, outcome.spans)
-    edits = tuple(_edit(before.text, after.text, hunk, file.origin) for hunk in changed)
-    file.origin, file.code = _follow(file.origin, changed), after
+    edits = _edits(before.text, after.text, changed, file.origin)
+    for (start, end), (first, last) in ((hunk.before, hunk.after) for hunk in reversed(changed)):
+        file.origin[start:end] = [file.origin[start]] * (last - first)  # an inserted line has that of the next one
+    file.code = after
     return CodemodResult(name, "applied", before.path, edits)
 
 
@@ -217,37 +213,12 @@ def _assert_removed(model: ModelCode, files: Mapping[str, _File]) -> None:
     after = replace(model.package, codes={path: file.code for path, file in files.items()})
     for target in model.targets:
         if not isinstance(find_cap(after, target), (NotNeeded, LeftAlone)):
-            raise _unstable("soft_cap", target.path)
+            raise defect(f"soft_cap would change {target.path} a second time")
 
 
-def _unstable(name: str, path: str) -> CodeError:
-    return CodeError(
-        f"{name} would change {path} a second time; nothing was written.",
-        "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
-    )
-
-
-def _config_edits(before: bytes, after: bytes) -> tuple[Edit, ...]:
-    old, new = before.decode("utf-8"), after.decode("utf-8")
-    origin = list(range(1, len(lines(old)) + 2))
-    return tuple(_edit(old, new, hunk, origin) for hunk in hunks(old, new))
-
-
-def _edit(before: str, after: str, hunk: Hunk, origin: list[int]) -> Edit:
+def _edits(before: str, after: str, changed: Iterable[Hunk], origin: Sequence[int]) -> tuple[Edit, ...]:
     old, new = lines(before), lines(after)
-    return Edit(
-        line=origin[min(hunk.before[0], len(origin) - 1)],
-        before="".join(old[slice(*hunk.before)]),
-        after="".join(new[slice(*hunk.after)]),
+    return tuple(
+        Edit(origin[hunk.before[0]], "".join(old[slice(*hunk.before)]), "".join(new[slice(*hunk.after)]))
+        for hunk in changed
     )
-
-
-def _follow(origin: list[int], hunks: Iterable[Hunk]) -> list[int]:
-    """Carry the published line numbers over to the new text; an inserted line gets that of the line it precedes."""
-    followed, at = [], 0
-    for hunk in hunks:
-        followed += origin[at : hunk.before[0]]
-        here = origin[min(hunk.before[0], len(origin) - 1)]
-        followed += [here] * (hunk.after[1] - hunk.after[0])
-        at = hunk.before[1]
-    return followed + origin[at:]

@@ -12,7 +12,8 @@ from typing import Any
 from patcher.codemods import SoftCap
 from patcher.constants import CARD
 from patcher.errors import SourceError, UsageError
-from patcher.planning.layout import Layout, join, read_json, read_layout
+from patcher.planning.files import join
+from patcher.planning.layout import Layout, read_json, read_layout
 from patcher.planning.rewriting import rewrite_code
 from patcher.source.names import check_auto_map
 from patcher.source.snapshot import Snapshot, Source, fetch, fetch_texts, resolve, weights
@@ -55,20 +56,18 @@ class RepairedModel:
 
         transformers looks for remote code in the model's own folder even where the transformer has a sub-folder.
         """
-        for path in self.layout.files:
-            if path != CARD and path not in self.configs:
-                destination = _parent_made(target / path)
-                if link:
-                    destination.symlink_to(self.snapshot.local(path).resolve())
-                else:
-                    shutil.copyfile(self.snapshot.local(path), destination)
-        for path, content in self.configs.items():
-            _parent_made(target / path).write_bytes(content)
-        for folder in {"", *self.layout.encoders}:
-            for path, content in self.code.items():
-                destination = _parent_made(target / join(folder, path))
-                destination.unlink(missing_ok=True)  # it may be a link to the published file
-                destination.write_bytes(content)
+        folders = {"", *self.layout.encoders}
+        code = {join(folder, path): content for folder in folders for path, content in self.code.items()}
+        changed = {**self.configs, **code}
+        for path in {*self.layout.files, *changed} - {CARD}:
+            destination = target / path
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            if path in changed:
+                destination.write_bytes(changed[path])
+            elif link:
+                destination.symlink_to(self.snapshot.local(path).resolve())
+            else:
+                shutil.copyfile(self.snapshot.local(path), destination)
 
 
 def repair(snapshot: Snapshot) -> RepairedModel:
@@ -146,9 +145,3 @@ def _python(snapshot: Snapshot, folder: str) -> dict[str, bytes]:
     paths = [path for path in snapshot.paths if path.startswith(prefix) and path.endswith(".py")]
     snapshot = fetch_texts(snapshot, paths)
     return {path[len(prefix) :]: snapshot.read(path) for path in paths}
-
-
-def _parent_made(path: Path) -> Path:
-    """The path itself, once its folder exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

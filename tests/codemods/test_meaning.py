@@ -15,10 +15,9 @@ import torch
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from patcher.codemods import Applied, LeftAlone, Refused
-from patcher.codemods.proof import assert_only_intended
 from tests.codemods.programs import Program, configuration, loaded, logits_of, programs
 from tests.codemods.shapes import ACCEPTED, BESIDE, REFUSED, SIGNED_CAPS, Shape
-from tests.codemods.tools import find_and_remove, package_of
+from tests.codemods.tools import assert_only_intended, find_and_remove, package_of
 
 PROGRAMS = int(os.environ.get("PATCHER_TEST_PROGRAMS", "2000"))
 KINDS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}

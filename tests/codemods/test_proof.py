@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from patcher.codemods import Span
-from patcher.codemods.proof import assert_only_intended
 from patcher.errors import CodeError
+from tests.codemods.tools import assert_only_intended
 
 BEFORE = "a = 1\nif a:\n    b = 2\n    c = 3\nd = 4\n"
 
@@ -46,5 +46,5 @@ def test_a_statement_that_moves_into_another_block_is_found() -> None:
 
 
 def test_a_result_that_does_not_parse_is_found() -> None:
-    with pytest.raises(CodeError, match="does not parse"):
+    with pytest.raises(CodeError, match="is not valid Python"):
         prove(BEFORE.replace("b = 2", "b ="), Span(3, 3))

@@ -8,9 +8,8 @@ from difflib import unified_diff
 import pytest
 
 from patcher.codemods import Applied, NotNeeded, Refused, SoftCap
-from patcher.codemods.proof import assert_only_intended
 from tests.codemods.shapes import ACCEPTED, BESIDE, REFUSED, Shape
-from tests.codemods.tools import find_and_remove, package_of
+from tests.codemods.tools import assert_only_intended, find_and_remove, package_of
 
 
 def patched(shape: Shape) -> tuple[dict[str, str], dict[str, str], SoftCap]:

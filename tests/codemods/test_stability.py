@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from patcher.codemods import Applied, Code
-from patcher.codemods.proof import assert_only_intended
 from patcher.errors import CodeError
 from patcher.planning.rewriting import rewrite_code
 from tests.codemods.shapes import ACCEPTED, BESIDE, SIGNED_CAPS
-from tests.codemods.tools import HOME, find_and_remove, package_of, run
+from tests.codemods.tools import HOME, assert_only_intended, find_and_remove, package_of, run
 
 MARK = "splade-patcher: removed"
 CAP = "x = 30 * torch.sigmoid(x / 7.5)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from textwrap import dedent
 from typing import Any
 
@@ -17,11 +17,12 @@ from patcher.codemods import (
     Outcome,
     Package,
     Refused,
+    Span,
     Target,
     find_cap,
     remove_cap,
 )
-from patcher.codemods.proof import assert_only_intended
+from patcher.codemods.proof import prove
 
 CONFIG: dict[str, Any] = {}
 HOME = "modeling.py"
@@ -37,6 +38,11 @@ def package_of(files: Mapping[str, str | bytes], config: Mapping[str, Any] = CON
     """A package of files by path, with a config.json."""
     codes = {path: Code(path, bytes_of(code), config) for path, code in files.items()}
     return Package(codes, config, json.dumps(config, indent=2).encode())
+
+
+def assert_only_intended(before: str, after: str, spans: Iterable[Span], path: str) -> None:
+    """The proof of a change from one text to another. Raises CodeError."""
+    prove(Code(path, before.encode(), {}), Code(path, after.encode(), {}), spans)
 
 
 def find_and_remove(

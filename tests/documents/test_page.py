@@ -21,7 +21,7 @@ from patcher.errors import OutputError
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output, unrecorded
 from patcher.pipeline.api import describe
-from patcher.planning.plan import dropped_because
+from patcher.planning.files import dropped_because
 from patcher.publish.operations import published_files
 from patcher.source.snapshot import Source
 from patcher.verify.report import Check, Report, load_report

@@ -17,7 +17,8 @@ from patcher.documents import card
 from patcher.errors import SourceError, UsageError
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
-from patcher.planning.plan import Options, Plan, make_plan
+from patcher.planning.plan import Plan, make_plan
+from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.devices import check_available

@@ -13,7 +13,8 @@ import pytest
 
 from patcher.codec import document
 from patcher.errors import CodeError, PatcherError, SourceError
-from patcher.planning.plan import Plan, file_table, make_plan
+from patcher.planning.files import file_table
+from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI

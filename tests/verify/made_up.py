@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from patcher.codemods.outcomes import SoftCap
 from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
-from patcher.planning.plan import Options
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Source
 from patcher.verify.messages import (
     Environment,

@@ -12,35 +12,11 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from patcher.codemods.dataflow import outputs, steps
 from patcher.codemods.dataflow.frame import Frame, Instance, Meaning, Number
-from patcher.codemods.dataflow.outputs import (
-    index_of,
-    is_output,
-    is_text,
-    is_tuple_sum,
-    logits_position,
-    mentions_loss,
-    returned,
-    sets_other_key,
-)
 from patcher.codemods.dataflow.package import Class, External, Function
 from patcher.codemods.dataflow.reaching import Definition
 from patcher.codemods.dataflow.steps import CallEntry, CallExit, Link, LogitPath, Merge, Passthrough, PathItem, Step
-from patcher.codemods.dataflow.torch_functions import (
-    ARITHMETIC,
-    BOUNDED,
-    MERGES,
-    OPERATORS,
-    PASSTHROUGH_LAYERS,
-    PASSTHROUGHS,
-    argument_of,
-    bounded_layer,
-    function_of_torch,
-    left_of,
-    make_extractor,
-    receiver_of,
-    right_of,
-)
 from patcher.codemods.nodes import dotted, last_name
 
 _MAX_VISITS, _MAX_PATHS = 4000, 200  # far beyond any known head; they bound the work on hostile code
@@ -70,7 +46,7 @@ class Flow:
         self.unfinished = False  # there are more paths than the limits allow to follow
         self._visits_left = _MAX_VISITS
         self._seen: set[tuple[int, ...]] = set()
-        for statement, value in returned(frame):
+        for statement, value in outputs.returned(frame):
             self._logits(value, _Position(statement, frame))
 
     # What a model returns
@@ -80,27 +56,29 @@ class Flow:
         if not self._visit(node, here, 1):
             return
         if isinstance(node, cst.Call):
-            named = argument_of(node, "logits", logits_position(here.frame, node, here.at))
+            named = steps.argument_of(node, "logits", outputs.logits_position(here.frame, node, here.at))
             if named is not None:
                 self._value(named, here)
                 return
             if self._follow_call(node, here, self._logits):
                 return
-            if is_output(node):
+            if outputs.is_output(node):
                 return
         elif isinstance(node, cst.Dict):
             for element in node.elements:
-                if isinstance(element, cst.DictElement) and is_text(element.key, "logits"):
+                if isinstance(element, cst.DictElement) and outputs.is_text(element.key, "logits"):
                     self._value(element.value, here)
             return
         elif isinstance(node, (cst.Tuple, cst.List)):
             items = [element.value for element in node.elements if isinstance(element, cst.Element)]
-            first = next((item for item in items if not mentions_loss(item)), None)
+            first = next((item for item in items if not outputs.mentions_loss(item)), None)
             if first is not None:
                 self._value(first, here)
             return
-        elif isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add) and is_tuple_sum(node):
-            loss = isinstance(node.left, cst.Tuple) and all(mentions_loss(e.value) for e in node.left.elements)
+        elif (
+            isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add) and outputs.is_tuple_sum(node)
+        ):
+            loss = isinstance(node.left, cst.Tuple) and all(outputs.mentions_loss(e.value) for e in node.left.elements)
             self._logits(node.right if loss else node.left, here)
             return
         elif isinstance(node, cst.IfExp):
@@ -120,7 +98,7 @@ class Flow:
                     if one.augmented is None and one.value is not None and not one.partial:
                         self.used.add(id(node))
                         self._logits(one.value, here.then(Link(here.frame, one, node), at=one.statement))
-                    elif one.augmented is not None or (one.partial and not sets_other_key(one)):
+                    elif one.augmented is not None or (one.partial and not outputs.sets_other_key(one)):
                         self._definition(one, node, here)
                 return
         self._value(node, here)
@@ -147,7 +125,7 @@ class Flow:
         elif isinstance(node, cst.NamedExpr):
             self._value(node.value, here)
         elif isinstance(node, cst.Subscript):
-            if index_of(node) == 0 and isinstance(node.value, cst.Call):
+            if outputs.index_of(node) == 0 and isinstance(node.value, cst.Call):
                 self._logits(node.value, here.then(Passthrough(node)))
             else:
                 self._value(node.value, here.then(Passthrough(node)))
@@ -178,7 +156,7 @@ class Flow:
         self.used.add(id(use))
         augmented = one.augmented
         if augmented is not None:
-            what = OPERATORS.get(type(augmented.operator))
+            what = steps.OPERATORS.get(type(augmented.operator))
             if what is None:
                 self._end(here)
                 return
@@ -210,33 +188,33 @@ class Flow:
             self._end(here)
 
     def _binary(self, node: cst.BinaryOperation, here: _Position) -> None:
-        what = OPERATORS.get(type(node.operator))
+        what = steps.OPERATORS.get(type(node.operator))
         if what is None:
             self._end(here)
             return
         frame = here.frame
         left, right = frame.number(node.left, here.at), frame.number(node.right, here.at)
         if right is not None:
-            self._value(node.left, here.then(Step(frame, node, what, left_of, right)))
+            self._value(node.left, here.then(Step(frame, node, what, steps.left_of, right)))
         elif left is not None and what != "div":
-            self._value(node.right, here.then(Step(frame, node, _mirrored(what), right_of, left)))
+            self._value(node.right, here.then(Step(frame, node, _mirrored(what), steps.right_of, left)))
         else:
-            self._value(node.left, here.then(Step(frame, node, what, left_of)))
+            self._value(node.left, here.then(Step(frame, node, what, steps.left_of)))
             if what != "div":
-                self._value(node.right, here.then(Step(frame, node, _mirrored(what), right_of)))
+                self._value(node.right, here.then(Step(frame, node, _mirrored(what), steps.right_of)))
 
     def _call(self, node: cst.Call, here: _Position) -> None:
         meaning = here.frame.meaning(node.func, here.at)
-        function = function_of_torch(meaning)
+        function = steps.function_of_torch(meaning)
         if isinstance(meaning, Instance) and isinstance(meaning.cls, External):
-            layer = bounded_layer(meaning.cls.name)
-            argument = argument_of(node, "input", 0)
-            if argument is None or (layer is None and meaning.cls.name not in PASSTHROUGH_LAYERS):
+            layer = steps.bounded_layer(meaning.cls.name)
+            argument = steps.argument_of(node, "input", 0)
+            if argument is None or (layer is None and meaning.cls.name not in steps.PASSTHROUGH_LAYERS):
                 self._sequential(meaning, node, here)
             elif layer is None:
                 self._value(argument, here.then(Passthrough(node)))
             else:
-                self._value(argument, here.then(Step(here.frame, node, layer, make_extractor(node, argument))))
+                self._value(argument, here.then(Step(here.frame, node, layer, steps.make_extractor(node, argument))))
         elif function is not None:
             self._torch(function, node, here)
         elif self._follow_call(node, here, self._value):
@@ -248,7 +226,7 @@ class Flow:
 
     def _sequential(self, made: Instance, node: cst.Call, here: _Position) -> None:
         """A layer of torch: nn.Sequential is followed from its last layer as long as the layers are known."""
-        argument = argument_of(node, "input", 0)
+        argument = steps.argument_of(node, "input", 0)
         if not isinstance(made.cls, External) or made.cls.name != "torch.nn.Sequential" or argument is None:
             self._end(here)
             return
@@ -256,34 +234,37 @@ class Flow:
         for item in reversed(made.call.args):
             layer = made.frame.meaning(item.value, statement)
             name = layer.cls.name if isinstance(layer, Instance) and isinstance(layer.cls, External) else ""
-            bounded = bounded_layer(name)
+            bounded = steps.bounded_layer(name)
             if bounded is not None:  # can't be removed: the checkpoint names the layers by their position
                 here = here.then(Step(made.frame, item, bounded, None))
-            elif name not in PASSTHROUGH_LAYERS:
+            elif name not in steps.PASSTHROUGH_LAYERS:
                 self._end(here)
                 return
         self._value(argument, here.then(Passthrough(node)))
 
     def _torch(self, name: str, node: cst.Call, here: _Position) -> None:
         """A function of torch by its last name."""
-        argument = argument_of(node, "input", 0)
+        argument = steps.argument_of(node, "input", 0)
         if argument is None or any(item.keyword is not None and item.keyword.value == "out" for item in node.args):
-            self._end(here.then(*_unremovable(here.frame, node, name)))
-        elif name in BOUNDED:
-            step = Step(here.frame, node, BOUNDED[name], make_extractor(node, argument), None, name.endswith("_"))
+            bounded = steps.BOUNDED.get(name)  # in a form that can't be removed, so that a refusal can quote it
+            self._end(here.then(Step(here.frame, node, bounded, None)) if bounded else here)
+        elif name in steps.BOUNDED:
+            step = Step(
+                here.frame, node, steps.BOUNDED[name], steps.make_extractor(node, argument), None, name.endswith("_")
+            )
             self._value(argument, here.then(step))
-        elif name in ARITHMETIC:
-            other = argument_of(node, "other", 1)
-            self._arithmetic(ARITHMETIC[name], node, argument, other, here)
-        elif name in MERGES:
+        elif name in steps.ARITHMETIC:
+            other = steps.argument_of(node, "other", 1)
+            self._arithmetic(steps.ARITHMETIC[name], node, argument, other, here)
+        elif name in steps.MERGES:
             for item in node.args:
                 parts = item.value.elements if isinstance(item.value, (cst.List, cst.Tuple)) else [item]
                 for part in parts:
                     self._value(part.value, here.then(Merge(node)))
-        elif name in PASSTHROUGHS:
+        elif name in steps.PASSTHROUGHS:
             self._value(argument, here.then(Passthrough(node)))
         elif name in {"neg", "negative"}:
-            step = Step(here.frame, node, "mul", make_extractor(node, argument), Number(-1.0))
+            step = Step(here.frame, node, "mul", steps.make_extractor(node, argument), Number(-1.0))
             self._value(argument, here.then(step))
         else:
             self._end(here)
@@ -292,43 +273,38 @@ class Flow:
         """A method of a tensor."""
         assert isinstance(node.func, cst.Attribute)
         name, receiver = node.func.attr.value, node.func.value
-        if name in BOUNDED and not node.args:
-            step = Step(here.frame, node, BOUNDED[name], receiver_of, None, name.endswith("_"))
+        if name in steps.BOUNDED and not node.args:
+            step = Step(here.frame, node, steps.BOUNDED[name], steps.receiver_of, None, name.endswith("_"))
             self._value(receiver, here.then(step))
-        elif name in ARITHMETIC and node.args:
-            self._arithmetic(ARITHMETIC[name], node, receiver, argument_of(node, "other", 0), here)
+        elif name in steps.ARITHMETIC and node.args:
+            self._arithmetic(steps.ARITHMETIC[name], node, receiver, steps.argument_of(node, "other", 0), here)
         elif name in {"neg", "neg_"} and not node.args:
-            step = Step(here.frame, node, "mul", receiver_of, Number(-1.0), name == "neg_")
+            step = Step(here.frame, node, "mul", steps.receiver_of, Number(-1.0), name == "neg_")
             self._value(receiver, here.then(step))
-        elif name in PASSTHROUGHS:
+        elif name in steps.PASSTHROUGHS:
             self._value(receiver, here.then(Passthrough(node)))
-        elif name in MERGES:
+        elif name in steps.MERGES:
             self._value(receiver, here.then(Merge(node)))
         else:
             self._end(here)
 
     def _arithmetic(
-        self,
-        what: str,
-        node: cst.Call,
-        one: cst.BaseExpression,
-        other: cst.BaseExpression | None,
-        here: _Position,
+        self, what: str, node: cst.Call, one: cst.BaseExpression, other: cst.BaseExpression | None, here: _Position
     ) -> None:
         """`torch.mul(one, other)` or `one.mul(other)`."""
         extra = [
             item for item in node.args if item.keyword is not None and item.keyword.value not in {"input", "other"}
         ]
         if other is None or extra:  # alpha=, rounding_mode=, out=
-            self._end(here.then(*_unremovable(here.frame, node, what)))
+            self._end(here)
             return
         in_place = (last_name(node.func) or "").endswith("_")
         right, left = here.frame.number(other, here.at), here.frame.number(one, here.at)
         if right is not None or left is None:
-            step = Step(here.frame, node, what, make_extractor(node, one), right, in_place)
+            step = Step(here.frame, node, what, steps.make_extractor(node, one), right, in_place)
             self._value(one, here.then(step))
         if right is None and what != "div":
-            step = Step(here.frame, node, _mirrored(what), make_extractor(node, other), left, in_place)
+            step = Step(here.frame, node, _mirrored(what), steps.make_extractor(node, other), left, in_place)
             self._value(other, here.then(step))
 
     def _follow_call(
@@ -342,7 +318,7 @@ class Flow:
             return False
         inner = frame.enter(target, node, here.at, self_class, instance)
         self.frames.append(inner)
-        for statement, value in returned(inner):
+        for statement, value in outputs.returned(inner):
             follow(value, here.then(CallEntry(inner, node), at=statement, frame=inner))
         return True
 
@@ -351,12 +327,12 @@ class Flow:
     def _visit(self, node: cst.CSTNode, here: _Position, mode: int) -> bool:
         """Whether to follow this node: not seen in the same state before, and within the limits."""
         path, frame = here.path, here.frame
-        steps = [(index, item) for index, item in enumerate(path) if isinstance(item, Step)]
-        turn = next((index for index, step in steps if step.node is node and step.frame is frame), None)
+        taken = [(index, item) for index, item in enumerate(path) if isinstance(item, Step)]
+        turn = next((index for index, step in taken if step.node is node and step.frame is frame), None)
         if turn is not None:  # a loop: a second turn shows all that it does
             self._end(here.then(*path[turn:]))
             return False
-        key = (mode, id(node), id(frame), *(id(part) for _, step in steps for part in (step.node, step.frame)))
+        key = (mode, id(node), id(frame), *(id(part) for _, step in taken for part in (step.node, step.frame)))
         if key in self._seen:
             return False
         if self._visits_left <= 0 or len(self.paths) >= _MAX_PATHS:
@@ -382,14 +358,6 @@ def called(
     return None, None, None
 
 
-def _unremovable(frame: Frame, node: cst.Call, name: str) -> tuple[PathItem, ...]:
-    """A bounded function in a form that can't be removed, so that a refusal can quote it."""
-    return (Step(frame, node, BOUNDED[name], None),) if name in BOUNDED else ()
-
-
 def _mirrored(what: str) -> str:
     """The step for the right operand: `number - x` is not `x - number`."""
     return "rsub" if what == "sub" else what
-
-
-__all__ = ["Flow", "called"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import add, mul, sub, truediv
+from types import MappingProxyType
 from typing import Any
 
 import libcst as cst
@@ -15,9 +16,12 @@ from patcher.codemods.code import Code
 from patcher.codemods.dataflow.package import Class, Definition, External, Function, Package, Value
 from patcher.codemods.dataflow.reaching import Body
 from patcher.codemods.dataflow.reaching import Definition as Reached
-from patcher.codemods.nodes import dotted
+from patcher.codemods.nodes import dotted, is_name
 
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
+_OPERATIONS: Mapping[type[cst.CSTNode], Callable[[float, float], float]] = MappingProxyType(
+    {cst.Add: add, cst.Subtract: sub, cst.Multiply: mul, cst.Divide: truediv}
+)
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
 
 
@@ -66,13 +70,6 @@ class Frame:
         """The function's body, with the definitions that reach each of its names."""
         return self.package.body(self.function)
 
-    @property
-    def self_name(self) -> str | None:
-        """The name of the object itself, `self`."""
-        params = self.function.params
-        first = [*params.posonly_params, *params.params]
-        return first[0].name.value if self.owner is not None and first and not is_static(self.function) else None
-
     def enter(
         self, target: Function, call: cst.Call, at: cst.CSTNode, self_class: Class | None, instance: Instance | None
     ) -> Frame:
@@ -92,35 +89,20 @@ class Frame:
             names = names[1:]
         bound: dict[str, Argument] = {}
         for argument in call.args:
-            if argument.keyword is not None:
-                bound[argument.keyword.value] = (argument.value, self, at)
-            elif names:
-                bound[names.pop(0)] = (argument.value, self, at)
-                continue
-            if argument.keyword is not None and argument.keyword.value in names:
-                names.remove(argument.keyword.value)
+            name = argument.keyword.value if argument.keyword is not None else next(iter(names), None)
+            names = [one for one in names if one != name]
+            if name is not None:
+                bound[name] = (argument.value, self, at)
         return bound
 
-    def construction(self) -> Frame | None:
-        """The frame in which the object of this one was constructed."""
-        if self.self_class is None:
-            return None
-        init = self.package.method(self.self_class, "__init__")
-        if init is None:
-            return None
-        frame = Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
-        if self.instance is not None:
-            call, caller = self.instance.call, self.instance.frame
-            bound = caller._bind(init, call, caller.body.statement(call))
-            frame = replace(frame, arguments=bound, call=call)
-        return frame
-
     def in_init(self, init: Function) -> Frame:
-        """The frame of the `__init__` that binds an attribute of this object."""
-        own = self.construction()
-        if own is not None and own.function is init.node:
-            return own
-        return Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
+        """The frame of an `__init__` of this object, with its arguments where that is the one that constructed it."""
+        frame = Frame(self.package, init.code, init.node, init.owner, self.self_class, depth=self.depth + 1)
+        own = self.package.method(self.self_class, "__init__") if self.self_class is not None else None
+        if self.instance is None or own is None or own.node is not init.node:
+            return frame
+        call, caller = self.instance.call, self.instance.frame
+        return replace(frame, arguments=caller._bind(init, call, caller.body.statement(call)), call=call)
 
     def meaning(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Meaning | None:
         """What a function expression stands for at a statement; None where that is not certain."""
@@ -152,8 +134,12 @@ class Frame:
         return self._named(node, depth)
 
     def is_self(self, node: cst.CSTNode) -> bool:
-        """Whether a node is the name of the object itself."""
-        return isinstance(node, cst.Name) and self.self_name is not None and node.value == self.self_name
+        """Whether a node is the name of the object itself, `self`."""
+        params = self.function.params
+        first = [*params.posonly_params, *params.params][:1]
+        return (
+            self.owner is not None and not is_static(self.function) and any(is_name(node, p.name.value) for p in first)
+        )
 
     @cached_property
     def parameters(self) -> Mapping[str, cst.Param]:
@@ -204,19 +190,15 @@ class Frame:
                 bound = self.package.attribute(self.self_class, node.attr.value)
                 if node.attr.value in self.package.set_from_outside:
                     return None
-                if isinstance(bound, Value):
+                if not isinstance(bound, tuple):
                     return constant(self.package, bound, depth + 1)
-                if bound is not None:
-                    frame = self.in_init(bound[0])
-                    return frame.number(bound[1], frame.body.statement(bound[1]), depth + 1)
-                return None
+                frame = self.in_init(bound[0])
+                return frame.number(bound[1], frame.body.statement(bound[1]), depth + 1)
             cls = self.meaning(node.value, at, depth + 1) if isinstance(node.value, cst.Name) else None
             if isinstance(cls, Class):
-                value = self.package.attribute(cls, node.attr.value)
-                return constant(self.package, value, depth + 1) if isinstance(value, Value) else None
-            for name in self.code.full_names(node):
-                found = self.package.definition(self.code, name)
-                return constant(self.package, found, depth + 1) if isinstance(found, Value) else None
+                return constant(self.package, self.package.attribute(cls, node.attr.value), depth + 1)
+            found = (self.package.definition(self.code, name) for name in self.code.full_names(node))
+            return constant(self.package, next(found, None), depth + 1)
         return None
 
     def _named_number(self, node: cst.Name, at: cst.CSTNode, depth: int) -> Number | None:
@@ -233,8 +215,7 @@ class Frame:
             default = self.parameters[node.value].default
             known = self.call is not None and not any(argument.star for argument in self.call.args)
             return self.number(default, at, depth + 1) if default is not None and known else None
-        value = self.package.top_level(self.code, node.value)
-        return constant(self.package, value, depth + 1) if isinstance(value, Value) else None
+        return constant(self.package, self.package.top_level(self.code, node.value), depth + 1)
 
     def _configured(self, node: cst.BaseExpression, at: cst.CSTNode) -> Number | None:
         """A number that config.json has: `self.config.scale`, `config.scale`, `getattr(config, "scale", 30)`."""
@@ -293,13 +274,12 @@ def is_static(function: cst.FunctionDef) -> bool:
     return any(dotted(item.decorator) == "staticmethod" for item in function.decorators)
 
 
-def constant(package: Package, value: Value, depth: int) -> Number | None:
-    """The number that a constant of a file or of a class body stands for."""
-    if depth > _DEPTH:
+def constant(package: Package, value: object, depth: int) -> Number | None:
+    """The number that a constant of a file or of a class body stands for; None for anything but a Value of one."""
+    if depth > _DEPTH or not isinstance(value, Value):
         return None
     if isinstance(value.node, cst.Name):
-        found = package.top_level(value.code, value.node.value)
-        return constant(package, found, depth + 1) if isinstance(found, Value) else None
+        return constant(package, package.top_level(value.code, value.node.value), depth + 1)
     return _computed(value.node, lambda part: constant(package, Value(value.code, part), depth + 1))
 
 
@@ -330,11 +310,3 @@ def _computed(node: cst.BaseExpression, number: Callable[[cst.BaseExpression], N
     if left is None or right is None or (operation is truediv and not right.value):
         return None
     return Number(operation(left.value, right.value))
-
-
-_OPERATIONS: dict[type[cst.CSTNode], Callable[[float, float], float]] = {
-    cst.Add: add,
-    cst.Subtract: sub,
-    cst.Multiply: mul,
-    cst.Divide: truediv,
-}

@@ -76,42 +76,27 @@ class Package:
 
     def body(self, function: cst.FunctionDef) -> Body:
         """The body of a function of one of the files; the same object for the same function."""
-        if function not in self._bodies:
-            self._bodies[function] = Body(function)
-        return self._bodies[function]
+        return self._bodies.setdefault(function, Body(function))
 
     @cached_property
     def set_from_outside(self) -> frozenset[str]:
         """Attributes that some code sets on an attribute of an object: `scale` of `self.head.scale = 30`."""
-        found = (
-            target
-            for code in self.codes.values()
-            for node in code.python_nodes(ast.Assign, _SET_FROM_OUTSIDE)
-            for target in node.targets
-        )
-        return frozenset(
-            target.attr
-            for target in found
-            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Attribute)
-        )
+        nodes = (node for code in self.codes.values() for node in code.python_nodes(ast.Assign, _SET_FROM_OUTSIDE))
+        attributes = (one for node in nodes for one in node.targets if isinstance(one, ast.Attribute))
+        return frozenset(one.attr for one in attributes if isinstance(one.value, ast.Attribute))
 
     @cached_property
     def configured(self) -> frozenset[str]:
         """Keys for which a configuration class of these files has a default."""
-        found: set[str] = set()
-        for code in self.codes.values():
-            for node in code.python_nodes(ast.ClassDef, _CONFIGURATION):
-                if node.name.endswith("Config"):
-                    found |= _defaults(node)
-        return frozenset(found)
+        nodes = (node for code in self.codes.values() for node in code.python_nodes(ast.ClassDef, _CONFIGURATION))
+        return frozenset(name for node in nodes if node.name.endswith("Config") for name in _defaults(node))
 
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name in a file refers to: `torch.sigmoid`, `Head`, `.heads.Head`; None where it is unknown."""
         if not name.startswith("."):
             return External(name) if "." in name else self.top_level(code, name)
         level = len(name) - len(name.lstrip("."))
-        folder = PurePosixPath(code.path)
-        parents = folder.parents
+        parents = PurePosixPath(code.path).parents
         if level > len(parents):
             return None
         *module, last = name[level:].split(".")
@@ -120,14 +105,11 @@ class Package:
 
     def top_level(self, code: Code, name: str) -> Definition | None:
         """What the top level of a file binds a name to, through relative imports; None where that is not certain."""
-        node = code.classes.get(name)
-        if node is not None:
+        if node := code.definition(cst.ClassDef, name):
             return Class(code, node)
-        function = code.functions.get(name)
-        if function is not None:
+        if function := code.definition(cst.FunctionDef, name):
             return Function(code, function)
-        value = code.constants.get(name)
-        if value is not None:
+        if value := code.constant(name):
             return Value(code, value)
         imported = code.imports.get(name)
         if imported is None or imported == name:
@@ -150,8 +132,6 @@ class Package:
             return None
         first, _, rest = name.partition(".")
         found = self.definition(code, f"{code.imports.get(first, first)}.{rest}" if rest else name)
-        if found is None and not rest:
-            found = self.top_level(code, name)
         return found if isinstance(found, Class) else None
 
     def method(self, cls: Class, name: str, after: Class | None = None) -> Function | None:

@@ -12,8 +12,10 @@ from functools import cached_property
 
 import libcst as cst
 
-from patcher.codemods.nodes import children, dotted, walk
+from patcher.codemods.nodes import children, dotted, is_name, mentions, walk
 
+# The fields whose name is no use of a variable.
+_NO_USE = {cst.AssignTarget: "target", cst.AnnAssign: "target", cst.Arg: "keyword", cst.Attribute: "attr"}
 _IN_PLACE = {"sigmoid_", "tanh_", "mul_", "multiply_", "div_", "divide_", "true_divide_", "add_", "sub_", "neg_"}
 
 
@@ -54,13 +56,9 @@ class Body:
             if not isinstance(node, cst.Name) or node.value != name:
                 continue
             parent = self._parents[node]
-            if isinstance(parent, (cst.AssignTarget, cst.AnnAssign)) and parent.target is node:
-                continue
-            if isinstance(parent, cst.Arg) and parent.keyword is node:
-                continue
-            if isinstance(parent, cst.Attribute) and parent.attr is node:
-                continue
-            yield node
+            field = _NO_USE.get(type(parent))
+            if field is None or getattr(parent, field) is not node:
+                yield node
 
     def later_uses(self, name: str, statement: cst.CSTNode) -> Iterator[cst.Name]:
         """The uses of a name after a statement, in the order of the file."""
@@ -147,7 +145,7 @@ def _definitions(node: cst.BaseSmallStatement, name: str) -> Iterator[Definition
             elif isinstance(target.target, cst.Subscript):
                 if dotted(target.target.value) == name:
                     yield Definition(name, node, node.value, partial=True)
-            elif isinstance(target.target, (cst.Tuple, cst.List)) and _mentions(target.target, name):
+            elif isinstance(target.target, (cst.Tuple, cst.List)) and mentions(target.target, name):
                 yield Definition(name, node, _unpacked(target.target, node.value, name))
     elif isinstance(node, cst.AnnAssign) and node.value is not None and dotted(node.target) == name:
         yield Definition(name, node, node.value)
@@ -157,14 +155,14 @@ def _definitions(node: cst.BaseSmallStatement, name: str) -> Iterator[Definition
         yield Definition(name, node, node.value)
     elif isinstance(node, cst.Expr) and _appended_to(node.value) == name:
         yield Definition(name, node, node.value.args[-1].value, partial=True)  # type: ignore[attr-defined]
-    elif isinstance(node, (cst.Import, cst.ImportFrom, cst.Del)) and _mentions(node, name):
+    elif isinstance(node, (cst.Import, cst.ImportFrom, cst.Del)) and mentions(node, name):
         yield Definition(name, node, None)
     yield from _named_expressions(node, node, name)
 
 
 def _named_expressions(node: cst.CSTNode, statement: cst.CSTNode, name: str) -> Iterator[Definition]:
     for item in walk(node):
-        if isinstance(item, cst.NamedExpr) and isinstance(item.target, cst.Name) and item.target.value == name:
+        if isinstance(item, cst.NamedExpr) and is_name(item.target, name):
             yield Definition(name, statement, item.value)
 
 
@@ -173,9 +171,9 @@ def _in_header(node: cst.CSTNode, name: str) -> list[Definition]:
     if isinstance(node, (cst.If, cst.While)):
         return list(_named_expressions(node.test, node, name))
     if isinstance(node, cst.For):
-        return [Definition(name, node, None)] if _mentions(node.target, name) else []
+        return [Definition(name, node, None)] if mentions(node.target, name) else []
     if isinstance(node, cst.With):
-        return [Definition(name, node, None) for item in node.items if item.asname and _mentions(item.asname, name)]
+        return [Definition(name, node, None) for item in node.items if item.asname and mentions(item.asname, name)]
     return []
 
 
@@ -221,10 +219,6 @@ def _appended_to(node: cst.BaseExpression) -> str | None:
     return None
 
 
-def _mentions(node: cst.CSTNode, name: str) -> bool:
-    return any(isinstance(item, cst.Name) and item.value == name for item in walk(node))
-
-
 def _unpacked(target: cst.BaseExpression, value: cst.BaseExpression, name: str) -> cst.BaseExpression | None:
     """The value that one name gets in `a, b = x, y`; None where there is no single expression for it."""
     if isinstance(target, (cst.Tuple, cst.List)) and isinstance(value, (cst.Tuple, cst.List)):
@@ -235,11 +229,7 @@ def _unpacked(target: cst.BaseExpression, value: cst.BaseExpression, name: str) 
 
 
 def _unique(found: list[Definition]) -> list[Definition]:
-    seen: set[tuple[int, int]] = set()
-    kept = []
-    for item in found:
-        key = (id(item.statement), id(item.value))
-        if key not in seen:
-            seen.add(key)
-            kept.append(item)
-    return kept
+    kept: dict[tuple[int, int], Definition] = {}
+    for one in found:
+        kept.setdefault((id(one.statement), id(one.value)), one)
+    return list(kept.values())

@@ -5,8 +5,3 @@ https://arxiv.org/abs/2109.10086). The cap is found by its meaning: data flow is
 logits back to the vocabulary projection, and a bounded increasing function with known numbers is the cap, however it is
 written. A signed cap, `c * tanh(x / c)`, keeps the zeros of ReLU and is left alone.
 """
-
-from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
-from patcher.codemods.soft_cap.removal import remove_cap
-
-__all__ = ["FoundCap", "Target", "find_cap", "remove_cap"]

@@ -35,7 +35,7 @@ class FileEdits:
         self._inserted_before: dict[cst.CSTNode, cst.BaseStatement] = {}
         self._blocks: dict[cst.CSTNode, None] = {}
 
-    def add(self, steps: Iterable[Step], body: Body, comment: cst.EmptyLine | None, last: Step | None) -> None:
+    def add(self, steps: Iterable[Step], body: Body, comment: str, last: Step | None) -> None:
         """Plan the removal of the steps of one function; the comment is put where the step `last` was."""
         steps = list(steps)
         nodes = {step.node: step for step in steps}
@@ -48,10 +48,10 @@ class FileEdits:
             elif step.extract is not None:
                 self.replacements[step.node] = self._remainder_of(step, nodes, body)
         for statement in dict.fromkeys(body.statement(step.node) for step in steps):
-            line = line_of(statement, body)
+            line = _line_of(statement, body)
             self.spans.append(self._span(line, [node for node in nodes if body.statement(node) is statement]))
             here = last is not None and body.statement(last.node) is statement
-            note = [comment] if comment is not None and here else []
+            note = [_comment_line(comment, line)] if here else []
             keeps_shift = shifted is not None and body.statement(shifted) is statement
             if isinstance(statement, cst.BaseSmallStatement) and not keeps_shift and _is_redundant(statement, nodes):
                 self._remove(statement, line, note, body)
@@ -150,16 +150,17 @@ def number(value: float) -> str:
     return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
-def line_of(node: cst.CSTNode, body: Body) -> _Line:
+def _line_of(node: cst.CSTNode, body: Body) -> _Line:
     """The line of a node, or the compound statement in whose head or one-line body it is."""
     while not isinstance(node, (cst.SimpleStatementLine, cst.BaseCompoundStatement)):
         node = body.parent(node)
     return node
 
 
-def newline_of(line: _Line) -> cst.Newline | None:
-    """The line end of a simple statement, for a comment beside it."""
-    return line.trailing_whitespace.newline if isinstance(line, cst.SimpleStatementLine) else None
+def _comment_line(text: str, line: _Line) -> cst.EmptyLine:
+    """A comment on its own line, with the line end of the statement beside it."""
+    newline = line.trailing_whitespace.newline if isinstance(line, cst.SimpleStatementLine) else cst.Newline()
+    return cst.EmptyLine(indent=True, comment=cst.Comment(f"# {text}"), newline=newline)
 
 
 def _enclosing_expr(node: cst.CSTNode, body: Body) -> cst.CSTNode:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
 
-from patcher.codemods.code import MARK
+from patcher.codemods.code import MARK, Code
 from patcher.codemods.dataflow.flow import Flow
 from patcher.codemods.dataflow.frame import Frame
 from patcher.codemods.dataflow.package import Class, Package
+from patcher.codemods.dataflow.steps import Step
 from patcher.codemods.nodes import walk
 from patcher.codemods.outcomes import LeftAlone, NotNeeded, Refused, SoftCap
-from patcher.codemods.soft_cap.quoting import quote_sigmoids, quote_steps
 from patcher.codemods.soft_cap.recognition import Cap, UnrecognizedCap, recognize
 
 # A file without any of these can't contain a cap, so no path of it has to be followed.
@@ -22,6 +23,7 @@ _HINT = re.compile(rb"sigmoid|expit|tanh", re.IGNORECASE)
 _MARKED = re.compile(
     rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "
 )
+_CALLS = re.compile(r"\b(\w*[Ss]igmoid_?|expit)\s*\(")
 _LISTED = 5
 
 
@@ -77,10 +79,11 @@ def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlo
 
 def flow_of(package: Package, target: Target) -> Flow | None:
     """The paths of a class's logits; None where the package defines no forward for it."""
-    code = package.codes[target.path]
-    cls = Class(code, code.classes[target.name])
-    forward = package.method(cls, "forward")
-    return Flow(Frame(package, forward.code, forward.node, forward.owner, cls)) if forward is not None else None
+    cls = package.top_level(package.codes[target.path], target.name)
+    forward = package.method(cls, "forward") if isinstance(cls, Class) else None
+    if forward is None or not isinstance(cls, Class):
+        return None
+    return Flow(Frame(package, forward.code, forward.node, forward.owner, cls))
 
 
 def _expression(cap: Cap) -> str:
@@ -114,16 +117,8 @@ def _describe(cap: Cap, class_name: str) -> SoftCap:
     """What to tell of a cap; its line is that of the outermost step."""
     first, formula = cap.removed[0], cap.formula
     code = first.frame.code
-    return SoftCap(
-        class_name=class_name,
-        function=first.frame.function.name.value,
-        file=code.path,
-        line=code.line(first.node),
-        expression=_expression(cap),
-        scale=formula.scale,
-        temperature=formula.temperature,
-        kind=formula.kind,
-    )
+    where = class_name, first.frame.function.name.value, code.path, code.line(first.node)
+    return SoftCap(*where, _expression(cap), formula.scale, formula.temperature, formula.kind)
 
 
 def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
@@ -132,15 +127,42 @@ def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
         for node in walk(frame.function):
             found = _MARKED.match(node.value) if isinstance(node, cst.Comment) else None
             if found:
-                return SoftCap(
-                    class_name=class_name,
-                    function=frame.function.name.value,
-                    file=frame.code.path,
-                    line=frame.code.line(node),
-                    expression=found[1],
-                    scale=float(found[3]),
-                    temperature=float(found[4]),
-                    kind=found[2],
-                    shift=float(found[5] or 0),
-                )
+                expression, kind, scale, temperature, shift = found.groups()
+                where = class_name, frame.function.name.value, frame.code.path, frame.code.line(node)
+                return SoftCap(*where, expression, float(scale), float(temperature), kind, float(shift or 0))
     return None
+
+
+# What a refusal quotes, as a reader finds it in the file
+
+
+def quote(code: Code, node: cst.CSTNode) -> str:
+    """`line 22: x = 30 * torch.sigmoid(x / 7.5)`."""
+    shown = node if isinstance(node, (cst.BaseSmallStatement, cst.BaseExpression, cst.Arg)) else None
+    return f"line {code.line(node)}: {code.source(shown) if shown is not None else '...'}"
+
+
+def quote_statements(nodes: Iterable[tuple[Frame, cst.CSTNode]]) -> str:
+    """The statements around the first of these nodes."""
+    quoted = [quote(frame.code, frame.body.statement(node)) for frame, node in nodes]
+    return "; ".join(dict.fromkeys(quoted[:_LISTED]))
+
+
+def quote_steps(steps: Sequence[Step]) -> str:
+    """The statements that steps are in, each once."""
+    lines = {(step.frame.code.line(step.node), quote(step.frame.code, _statement(step))): None for step in steps}
+    return "; ".join(text for _, text in list(lines)[:_LISTED])
+
+
+def quote_sigmoids(code: Code) -> str:
+    """The lines of a file that call a sigmoid, for a reader who wonders why none of them is the cap."""
+    lines = enumerate(io.StringIO(code.text, newline=None), 1)
+    found = [f"line {number}: {line.strip()}" for number, line in lines if _CALLS.search(line.partition("#")[0])]
+    more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return f" on the path of its logits; elsewhere in the file: {'; '.join(found[:_LISTED])}{more}" if found else ""
+
+
+def _statement(step: Step) -> cst.CSTNode:
+    """The small statement around a step, which is what a reader recognises."""
+    statement = step.frame.body.statement(step.node)
+    return statement if isinstance(statement, cst.BaseSmallStatement) else step.node

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import libcst as cst
 
 from patcher.codemods.dataflow.flow import Flow
 from patcher.codemods.dataflow.steps import CallEntry, CallExit, Link, LogitPath, Merge, Passthrough, PathItem, Step
-from patcher.codemods.dataflow.torch_functions import BOUNDED_KINDS, make_extractor
 
 _EXACT = 1e-9  # relative: 15 + 15 * tanh(x / 15) has to be recognised in spite of rounding
 _REASONS = {
@@ -65,7 +64,7 @@ def recognize(flow: Flow) -> tuple[list[Cap], list[UnrecognizedCap]]:
     found: dict[int, list[tuple[LogitPath, int]]] = {}
     for path in flow.paths:
         for index, item in enumerate(path):
-            if isinstance(item, Step) and item.what in BOUNDED_KINDS:
+            if isinstance(item, Step) and item.is_bounded:
                 found.setdefault(id(item.node), []).append((path, index))
     caps: dict[int, Cap] = {}
     unrecognized: dict[int, UnrecognizedCap] = {}
@@ -121,15 +120,9 @@ def _read(flow: Flow, path: LogitPath, index: int, inside: int | None = None) ->
     outer, inner = _outer(path, index), _inner(path, index)[:inside]
     (bounded,) = _at(path, [index])
     steps = _at(path, [*outer, index, *inner])
-    problem = (
-        _irremovable(path, index, bounded)
-        or _unread_number("scale", _at(path, outer), bounded)
-        or _unread_number("temperature", _at(path, inner), bounded)
-        or _misplaced(path, index, bounded)
-        or _switched_off(steps, bounded)
-    )
+    problem = next(_problems(path, index, _at(path, outer), _at(path, inner)), None)
     if problem is not None:
-        return problem
+        return UnrecognizedCap(*problem, bounded)
     formula = _formula(bounded.what, _at(path, outer), _at(path, inner))
     if isinstance(formula, str):
         return UnrecognizedCap(formula, _REASONS[formula], bounded)
@@ -138,49 +131,36 @@ def _read(flow: Flow, path: LogitPath, index: int, inside: int | None = None) ->
     return Cap(formula, bounded, steps, _to_remove(flow, path, steps), links)
 
 
-def _irremovable(path: LogitPath, index: int, bounded: Step) -> UnrecognizedCap | None:
-    """Why the bounded step can't be removed from the code, if it can't."""
+def _problems(path: LogitPath, index: int, outer: Sequence[Step], inner: Sequence[Step]) -> Iterator[tuple[str, str]]:
+    """Why a bounded step with the steps around it is no cap that can be removed: names of refusals, and reasons."""
+    (bounded,) = _at(path, [index])
     if bounded.extract is None and isinstance(bounded.node, cst.Arg):
-        why = "is a layer of nn.Sequential; without it the names of the other layers would change"
-        return UnrecognizedCap("in-a-container", why, bounded)
+        yield "in-a-container", "is a layer of nn.Sequential; without it the names of the other layers would change"
     if bounded.extract is None:
-        return UnrecognizedCap("not-understood", "is used in a form that can't be removed", bounded)
+        yield "not-understood", "is used in a form that can't be removed"
     if any(step.node is bounded.node for step in _steps((*path[:index], *path[index + 1 :]))):
-        why = "is applied more than once, the second time to its own result"
-        return UnrecognizedCap("not-understood", why, bounded)
-    return None
+        yield "not-understood", "is applied more than once, the second time to its own result"
+    for name, which, steps in (("scale-unknown", "scale", outer), ("temperature-unknown", "temperature", inner)):
+        for step in steps:
+            if step.number is None and step.what in {"add", "sub", "rsub"}:
+                yield "offset", _REASONS["offset"]
+            if step.number is None:
+                yield name, f"is not understood: its {which} can't be read from the code"
+    if _is_misplaced(path, index):
+        yield "not-understood", "is scaled or shifted once more after it was merged with other values"
+    for number in (step.number for step in (*outer, bounded, *inner)):
+        if number is not None and math.isnan(number.value):
+            yield "switched-off", f"config.json has no number for {'.'.join(number.key or ())}"
 
 
-def _unread_number(which: str, steps: Iterable[Step], bounded: Step) -> UnrecognizedCap | None:
-    """The first of the steps whose number can't be read from the code."""
-    for step in steps:
-        if step.number is None and step.what in {"add", "sub", "rsub"}:
-            return UnrecognizedCap("offset", _REASONS["offset"], bounded)
-        if step.number is None:
-            name = "scale-unknown" if which == "scale" else "temperature-unknown"
-            return UnrecognizedCap(name, f"is not understood: its {which} can't be read from the code", bounded)
-    return None
-
-
-def _misplaced(path: LogitPath, index: int, bounded: Step) -> UnrecognizedCap | None:
+def _is_misplaced(path: LogitPath, index: int) -> bool:
     """Whether a number is applied to the result after a merge with other values, which have no cap."""
     merged = False
     for item in reversed(path[:index]):
-        if isinstance(item, Step) and (merged or item.what in BOUNDED_KINDS):
-            if not merged or item.what in BOUNDED_KINDS:
-                return None
-            why = "is scaled or shifted once more after it was merged with other values"
-            return UnrecognizedCap("not-understood", why, bounded)
+        if isinstance(item, Step) and (merged or item.is_bounded):
+            return not item.is_bounded
         merged = merged or isinstance(item, Merge)
-    return None
-
-
-def _switched_off(steps: Iterable[Step], bounded: Step) -> UnrecognizedCap | None:
-    for step in steps:
-        if step.number is not None and math.isnan(step.number.value):
-            key = ".".join(step.number.key or ())
-            return UnrecognizedCap("switched-off", f"config.json has no number for {key}", bounded)
-    return None
+    return False
 
 
 def _steps(items: Iterable[PathItem]) -> list[Step]:
@@ -193,14 +173,9 @@ def _at(path: LogitPath, indices: Iterable[int]) -> tuple[Step, ...]:
 
 def _outer(path: LogitPath, index: int) -> list[int]:
     """The indices of the steps that scale or shift the bounded value, the outermost first."""
-    found: list[int] = []
-    for i in range(index - 1, -1, -1):
-        item = path[i]
-        if isinstance(item, Merge) or (isinstance(item, Step) and item.what in BOUNDED_KINDS):
-            break
-        if isinstance(item, Step):
-            found.append(i)
-    return found[::-1]
+    ends = (isinstance(item, Merge) or (isinstance(item, Step) and item.is_bounded) for item in path[:index])
+    start = max((i + 1 for i, is_end in enumerate(ends) if is_end), default=0)
+    return [i for i in range(start, index) if isinstance(path[i], Step)]
 
 
 def _inner(path: LogitPath, index: int) -> list[int]:
@@ -268,7 +243,7 @@ def _to_remove(flow: Flow, path: LogitPath, steps: Sequence[Step]) -> tuple[Step
             assert isinstance(parameter, CallExit)
             if _is_only_a_cap(flow, item, parameter, wanted):
                 covered |= {id(one) for one in section}
-                removed.append(_call_step(item, parameter))
+                removed.append(item.as_step(parameter.name))
     return tuple(step for step in removed if id(step) not in covered)
 
 
@@ -298,9 +273,3 @@ def _is_only_a_cap(flow: Flow, entry: CallEntry, parameter: CallExit, wanted: se
             if any(id(step.node) not in nodes for step in _steps(section)):
                 return False
     return True
-
-
-def _call_step(entry: CallEntry, parameter: CallExit) -> Step:
-    """The call of a helper function as a step that leaves its argument when it is removed."""
-    argument, caller, _ = entry.frame.arguments[parameter.name]
-    return Step(caller, entry.call, "call", make_extractor(entry.call, argument))

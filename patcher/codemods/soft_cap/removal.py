@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from patcher.codemods.code import MARK
 from patcher.codemods.dataflow.package import Package
 from patcher.codemods.dataflow.steps import CallEntry, Step
-from patcher.codemods.nodes import comment_line
 from patcher.codemods.outcomes import Applied, Refused
 from patcher.codemods.rewrite import rewrite
-from patcher.codemods.soft_cap.config_shift import with_shift
-from patcher.codemods.soft_cap.edits import FileEdits, line_of, newline_of, number
-from patcher.codemods.soft_cap.find import FoundCap, Target, flow_of
-from patcher.codemods.soft_cap.other_callers import other_callers
-from patcher.codemods.soft_cap.other_uses import used_elsewhere
-from patcher.codemods.soft_cap.quoting import quote_statements, quote_steps
+from patcher.codemods.soft_cap.dependents import other_callers, used_elsewhere
+from patcher.codemods.soft_cap.edits import FileEdits, number
+from patcher.codemods.soft_cap.find import FoundCap, Target, flow_of, quote_statements, quote_steps
 from patcher.constants import CONFIG
 
+SHIFT_KEY = "splade_logit_shift"
 _WHY = "a sigmoid is never negative, so ReLU in SPLADE gave no zeros."
 
 
@@ -36,7 +35,7 @@ def remove_cap(
     records = [replace(one.soft_cap, shift=shift) for one in found]
     applied: dict[str, Applied] = {}
     if shift:
-        applied[CONFIG] = Applied(with_shift(package.config_json, shift), (), records[0])
+        applied[CONFIG] = Applied(_with_shift(package.config_json, shift), (), records[0])
     for path, edits in _edits(found, shift).items():
         record = next((one for one in records if one.file == path), records[0])
         applied[path] = Applied(rewrite(edits.code, edits.replacements), tuple(edits.spans), record)
@@ -95,10 +94,8 @@ def _edits(found: Iterable[FoundCap], shift: float) -> dict[str, FileEdits]:
             seen |= {id(step.node) for step in steps}
             if steps:
                 code = steps[0].frame.code
-                here = last.frame.body is body
-                newline = newline_of(line_of(body.statement(last.node), body)) if here else None
-                comment = comment_line(_comment(one, shift), newline) if here else None
-                edits.setdefault(code.path, FileEdits(code, shift)).add(steps, body, comment, last if here else None)
+                here = last if last.frame.body is body else None
+                edits.setdefault(code.path, FileEdits(code, shift)).add(steps, body, _comment(one, shift), here)
     for one_file in edits.values():
         one_file.finish()
     return edits
@@ -112,4 +109,21 @@ def _comment(found: FoundCap, shift: float) -> str:
     return f"{MARK} removed `{cap.expression}` ({numbers}); {_WHY}"
 
 
-__all__ = ["remove_cap"]
+def _with_shift(content: bytes, shift: float) -> bytes:
+    """config.json with the shift as its last key, or in place of an earlier one; every other byte stays.
+
+    Raises ValueError where the result would not be the same configuration with that one key.
+    """
+    config, value = json.loads(content), json.dumps(shift).encode()
+    if SHIFT_KEY in config:
+        pattern = re.compile(rb'("' + SHIFT_KEY.encode() + rb'"\s*:\s*)-?[0-9][0-9.eE+-]*')
+        changed = pattern.sub(lambda found: found[1] + value, content, count=1)
+    else:
+        body = content[: content.rindex(b"}")].rstrip()
+        indent = re.search(rb"\{(\s*)", content)
+        assert indent is not None
+        comma = b"," if config else b""
+        changed = body + comma + indent[1] + json.dumps(SHIFT_KEY).encode() + b": " + value + content[len(body) :]
+    if json.loads(changed) != {**config, SHIFT_KEY: shift}:
+        raise ValueError(f"{SHIFT_KEY} can't be written into config.json")
+    return changed
