@@ -19,13 +19,8 @@ from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import load
 from patcher.pipeline import family
 from patcher.pipeline.api import Verification
-<<<<<<< HEAD
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
-from patcher.planning.plan import Options
-=======
-from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, look, patch_all, read_list
 from patcher.planning.rewriting import Options
->>>>>>> wt-less-codemods
 from patcher.source.snapshot import sha256_of
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, user_environment
