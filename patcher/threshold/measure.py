@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from secrets import token_hex
 
 from patcher.codec import to_json
 from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import UsageError
-from patcher.sandbox.guard import run_child
+from patcher.sandbox.guard import ask, started
 from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import ThresholdMeasured, ThresholdRequest
@@ -20,7 +18,7 @@ from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import grid, recommend, rows
 from patcher.verify.devices import check_available, check_sentence_transformers
 
-CHILD = "patcher.threshold.child"
+CHILD = "patcher.threshold.embeddings"
 DEFAULT = THRESHOLD
 BATCH_SIZE = 8
 
@@ -50,10 +48,9 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
     model = model.fetched()
     chosen = request.threshold if model.capped else 0.0
     swept = request.sweep and model.capped
-    with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name)
+    with started(CHILD, request.device) as child:
         # transformers keeps remote code by the folder's name.
-        folder = scratch / f"model-{token_hex(4)}"
+        folder = child.scratch / f"model-{token_hex(4)}"
         folder.mkdir()
         model.write(folder, link=True)
         asked = ThresholdRequest(
@@ -67,7 +64,7 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
             uncapped_tasks=tuple(model.layout.uncapped_tasks),
             batch_size=BATCH_SIZE,
         )
-        measured = run_child(CHILD, asked, ThresholdMeasured, scratch, request.device, request.timeout)
+        measured = ask(child, asked, ThresholdMeasured, request.timeout)
     check_available(measured, request.device)
     found = rows(measured.rows, list(evaluation.queries), evaluation.relevant)
     kinds = [kind for kind in ("query", "document") if model.capped and kind not in model.layout.uncapped_tasks]

@@ -16,7 +16,7 @@ from patcher.verify.report import Check, DeviceReport, Report
 from patcher.verify.requests import common_fields
 from patcher.verify.settings import MAX_KEPT_CAP_BATCH_TOKENS, Verification
 
-CHILD = "patcher.verify.measure.kept_cap_child"
+CHILD = "patcher.verify.measure.kept_cap"
 
 
 def prepare_kept_cap(

@@ -35,7 +35,7 @@ from patcher.verify.requests import common_fields
 from patcher.verify.settings import MAX_BATCH_TOKENS, Progress, Verification
 from patcher.verify.tolerances import cap_tolerance
 
-CHILD = "patcher.verify.measure.child"
+CHILD = "patcher.verify.measure.pair"
 
 M = TypeVar("M", bound=Measured)
 Prepare = Callable[[PatchedModel, Path, Verification, str, "Path | None"], Request]

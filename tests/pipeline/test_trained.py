@@ -18,7 +18,6 @@ from patcher.errors import SourceError, UsageError
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Options, Plan, make_plan
-from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.devices import check_available
 from patcher.verify.kept_cap import CHILD, evaluate_kept_cap, judge, prepare_kept_cap
@@ -27,6 +26,7 @@ from patcher.verify.messages import NOTHING, EncoderLoaded, Environment, KeptCap
 from patcher.verify.report import Report
 from patcher.verify.verification import hash_folder
 from tests.conftest import MINI, Run
+from tests.sandbox.stand_in import run_child
 from tests.verify.running import wanted
 from tests.verify.test_verification import alter, edit
 
