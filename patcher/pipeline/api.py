@@ -19,10 +19,9 @@ from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
-from patcher.verify import kept_cap
 from patcher.verify.report import Report, document_of
 from patcher.verify.settings import Progress, Verification
-from patcher.verify.verification import CHILD, verify
+from patcher.verify.verification import CHILD, KEPT_CAP_CHILD, verify
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def patch_model(
     Pickled weights are converted if there are no others. With `calibrate`, a model that fails nothing but the check of
     its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified again.
     """
-    module = CHILD if plan.soft_cap else kept_cap.CHILD
+    module = CHILD if plan.soft_cap else KEPT_CAP_CHILD
     # The child imports its libraries while the folder is written.
     waiting = started(module, verification.devices[0]) if verification is not None else nullcontext()
     if plan.files.converted:

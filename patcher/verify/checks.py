@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.patching.record import PatchedModel
-from patcher.verify.disagreement import judge_agreement
-from patcher.verify.messages import Measured, PairMeasured
-from patcher.verify.report import Check, DeviceReport, Disagreement, Report
+from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, Measured, PairMeasured
+from patcher.verify.report import Check
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def judge(
     `tolerances.cap_tolerance`; `shifted` logits have to keep their order.
     """
     invalid = f"{measured.not_finite} logits are not finite" if measured.not_finite else None
-    by = Judge(measured.failure, invalid or (None if measured.positions else "no position was measured"))
+    by = _judge_of(measured, invalid)
     negative = measured.patched.negative_fraction if measured.patched else None
     sparsity = measured.patched.logit_sparsity if measured.patched else None
     checks = [
@@ -109,33 +108,24 @@ def judge(
     return tuple(checks)
 
 
-def build_report(
-    model: PatchedModel,
-    devices: Sequence[DeviceReport],
-    disagreement: Disagreement | None,
-    files: Mapping[str, str],
-    texts: int,
-    probe_texts: Sequence[Mapping[str, object]] = (),
-) -> Report:
-    """The report of what ran on one device or several, with the checks that are about all of them."""
-    first = devices[0]
-    return Report(
-        source=model.source,
-        environment=first.environment,
-        checks=(
-            *first.checks,
-            *([judge_agreement(disagreement)] if disagreement else []),
-            *weights_converted(model, files),
-        ),
-        base=first.base,
-        patched=first.patched,
-        files=files,
-        texts=texts,
-        sparse_encoder=first.sparse_encoder,
-        probe_texts=tuple(probe_texts),
-        more_devices=tuple(devices[1:]),
-        disagreement=disagreement,
-    )
+def judge_kept_cap(measured: KeptCapMeasured, files_changed: Sequence[str] = ()) -> tuple[Check, ...]:
+    """The checks of a model whose cap stays.
+
+    There is no base model to compare with, because the published code does not load on transformers 5.
+    """
+    by = _judge_of(measured)
+    positions = f"logits at {measured.positions} positions are not finite"
+    checks = [
+        *by.loaded(measured, files_changed),
+        by.none_of("logits_finite", measured.not_finite, positions),
+    ]
+    if measured.sparse_encoder is not None:
+        theirs = measured.sparse_encoder
+        pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
+        wrong = theirs.not_finite + (not theirs.splade)
+        detail = f"embedding values are not finite; SparseEncoder {pooling}"
+        checks.append(by.none_of("sparse_encoder_loads", wrong, detail))
+    return tuple(checks)
 
 
 def changed_files(model: PatchedModel, files: Mapping[str, str]) -> tuple[str, ...]:
@@ -168,6 +158,10 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
 def with_names(detail: str, wrong: Sequence[str]) -> str:
     """A detail followed by the first names of what is wrong."""
     return f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
+
+
+def _judge_of(measured: LogitsMeasured, invalid: str | None = None) -> Judge:
+    return Judge(measured.failure, invalid or (None if measured.positions else "no position was measured"))
 
 
 def _number(value: float | None) -> float:

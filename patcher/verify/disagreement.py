@@ -4,47 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from patcher.verify.messages import Agreement, FloatType, KeptCapMeasured, LogitFigures, PairMeasured
+from patcher.verify.messages import LogitsMeasured
 from patcher.verify.report import Check, Disagreement
 from patcher.verify.tolerances import device_tolerance
 
 
-@dataclass(frozen=True)
-class DeviceRun:
-    """What ran on a device: figures, precision (see `hardware.Precision`), and how much it differs from the first."""
-
-    figures: LogitFigures | None
-    coarsest_dtype: FloatType
-    roundings: int
-    agreement: Agreement | None
-    failed: bool
-
-    @classmethod
-    def of(cls, measured: PairMeasured | KeptCapMeasured) -> DeviceRun:
-        """The part of a child's answer that a comparison needs."""
-        return cls(
-            figures=measured.patched if isinstance(measured, PairMeasured) else measured.figures,
-            coarsest_dtype=measured.coarsest_dtype,
-            roundings=measured.roundings,
-            agreement=measured.agreement,
-            failed=measured.failure is not None,
-        )
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        """Magnitudes of the lowest and the highest logit; 0 where there is none."""
-        if self.figures is None:
-            return 0.0, 0.0
-        return abs(self.figures.min or 0.0), abs(self.figures.max or 0.0)
-
-
-def worst_disagreement(
-    measured: Sequence[PairMeasured] | Sequence[KeptCapMeasured], devices: Sequence[str]
-) -> Disagreement | None:
+def worst_disagreement(measured: Sequence[LogitsMeasured], devices: Sequence[str]) -> Disagreement | None:
     """The disagreement of the device that differs most from the first; None if only one ran."""
-    first, *others = (DeviceRun.of(one) for one in measured)
+    first, *others = measured
     found = [_compare(first, other, (devices[0], device)) for other, device in zip(others, devices[1:], strict=True)]
     return max(found, key=_excess, default=None)
 
@@ -62,14 +30,14 @@ def judge_agreement(found: Disagreement) -> Check:
     return Check("devices_agree", passed, found.largest, found.tolerance, detail)
 
 
-def _compare(first: DeviceRun, other: DeviceRun, names: tuple[str, str]) -> Disagreement:
-    largest_logit = max(*first.extremes, *other.extremes)
+def _compare(first: LogitsMeasured, other: LogitsMeasured, names: tuple[str, str]) -> Disagreement:
+    largest_logit = max(_largest_logit(first), _largest_logit(other))
     roundings = max(first.roundings, other.roundings)
     tolerances = {
         run.coarsest_dtype: device_tolerance(largest_logit, run.coarsest_dtype, roundings) for run in (first, other)
     }
     dtype = max(tolerances, key=lambda name: tolerances[name])
-    agreement = None if first.failed or other.failed else other.agreement
+    agreement = None if first.failure is not None or other.failure is not None else other.agreement
     return Disagreement(
         largest=agreement.largest if agreement and math.isfinite(agreement.largest) else None,
         tolerance=tolerances[dtype],
@@ -79,6 +47,12 @@ def _compare(first: DeviceRun, other: DeviceRun, names: tuple[str, str]) -> Disa
         roundings=roundings,
         largest_logit=largest_logit,
     )
+
+
+def _largest_logit(measured: LogitsMeasured) -> float:
+    """The largest magnitude of a logit; 0 where there is none."""
+    figures = measured.patched
+    return max(abs(figures.min or 0.0), abs(figures.max or 0.0)) if figures else 0.0
 
 
 def _excess(found: Disagreement) -> float:

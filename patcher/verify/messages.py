@@ -204,10 +204,12 @@ class PatchedFigures(LogitFigures):
 class LogitsMeasured(Measured):
     """What running a masked LM measures besides; positions are neither padding nor the synthetic first row.
 
-    `head_dtype`, `coarsest_dtype` and `roundings` are those of `measure.hardware.Precision`.
+    `patched` are the figures of the patched model, or of the first one whose cap stays; None where no position was
+    measured. `head_dtype`, `coarsest_dtype` and `roundings` are those of `measure.hardware.Precision`.
     """
 
     positions: int
+    patched: LogitFigures | None
     head_dtype: FloatType = "float32"
     coarsest_dtype: FloatType = "float32"
     roundings: int = 0
@@ -249,7 +251,7 @@ class EncoderFigures:
 class PairMeasured(LogitsMeasured):
     """What the comparison of a base and a patched model measures.
 
-    `cap_error` is max |base - cap(patched)|. `base` and `patched` are None where no position was measured.
+    `cap_error` is max |base - cap(patched)|.
     """
 
     cap_error: float | None
@@ -273,7 +275,6 @@ class EncoderLoaded:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCapMeasured(LogitsMeasured):
-    """What running masked LMs whose cap stays measures; the figures are those of the first of them."""
+    """What running masked LMs whose cap stays measures."""
 
-    figures: LogitFigures | None
     sparse_encoder: EncoderLoaded | None = None

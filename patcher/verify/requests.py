@@ -1,25 +1,33 @@
-"""Writes what a child of a verification reads, and fills the part of its request that all kinds share."""
+"""Lays out what a child of a verification reads, and makes its request."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from patcher.verify.settings import MAX_TOKENS, Verification
+from patcher.constants import CONFIG, TOOL
+from patcher.errors import OutputError
+from patcher.patching.record import PatchedModel
+from patcher.verify.messages import CapFunction, Encoder, KeptCapRequest, PairRequest, Request
+from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_KEPT_CAP_BATCH_TOKENS, MAX_TOKENS, Verification
 from patcher.verify.texts import ProbeText
 
 
-def common_fields(settings: Verification, scratch: Path, device: str, reference: Path | None) -> dict[str, Any]:
-    """Write the texts into `scratch`, which is created if missing, and return the fields of `messages.Request`.
+def prepare(
+    model: PatchedModel, scratch: Path, settings: Verification, device: str, reference: Path | None = None
+) -> Request:
+    """Lay out the texts and the models in `scratch`, which is created if missing, and make the request of the child.
 
     `reference` is the file that the child of the first device wrote; without it, and with several devices, this one
-    writes such a file.
+    writes such a file. The folders have random names: transformers keeps remote code by the folder's name.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     texts = scratch / "texts.jsonl"
-    return {
+    common: dict[str, Any] = {
         "device": device,
         "dtype": settings.dtype,
         "attention": settings.attention,
@@ -31,6 +39,34 @@ def common_fields(settings: Verification, scratch: Path, device: str, reference:
         "digest": str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
         "reference": str(reference) if reference is not None else None,
     }
+    folder, cap = str(model.folder.resolve()), model.soft_cap
+    if cap is None:
+        return KeptCapRequest(
+            **common,
+            encoders=tuple(
+                Encoder(
+                    str(_encoder_folder(model, encoder, scratch / f"encoder-{number}-{token_hex(4)}")),
+                    tuple(str(model.source_weights(file)) for file in model.weights_of(encoder)),
+                )
+                for number, encoder in enumerate(model.encoders or ("",))
+            ),
+            sparse_encoder=folder if settings.sparse_encoder else None,
+            max_batch_tokens=MAX_KEPT_CAP_BATCH_TOKENS,
+        )
+    config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
+    vocabulary = config.get("vocab_size")
+    return PairRequest(
+        **common,
+        patched=folder,
+        base=str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
+        weights=tuple(str(model.source_weights(file)) for file in model.weights),
+        auto_class=auto_class(config),
+        vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
+        cap=CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift),
+        max_batch_tokens=MAX_BATCH_TOKENS,
+        sparse_encoder=settings.sparse_encoder,
+        min_logit_sparsity=settings.min_logit_sparsity,
+    )
 
 
 def write_texts(texts: Iterable[ProbeText], path: Path) -> int:
@@ -41,3 +77,58 @@ def write_texts(texts: Iterable[ProbeText], path: Path) -> int:
             file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
             count += 1
     return count
+
+
+def auto_class(config: Mapping[str, Any]) -> str:
+    """The Auto class that gives a model its vocabulary head: the masked one if there is one, else the causal one."""
+    masked = "AutoModelForMaskedLM"
+    named = str((config.get("architectures") or [""])[0])
+    if masked in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM"):
+        return masked
+    return "AutoModelForCausalLM"
+
+
+def base_code(model: PatchedModel) -> dict[str, bytes]:
+    """The code and the configuration of the base model: as published, with the loading repairs and with the cap.
+
+    Raises OutputError where the record does not hold that code.
+    """
+    folder = model.folder
+    if model.base is None:
+        raise OutputError(
+            f"{folder} was written by an earlier version of {TOOL}, whose record lacks the code of the base model.",
+            "Make the folder again with `patcher patch`.",
+        )
+    modules = {
+        file.path: model.originals.get(file.path) or (folder / file.path).read_bytes()
+        for file in model.files
+        if file.path.endswith(".py")
+    }
+    return {**modules, **model.base, CONFIG: model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()}
+
+
+def _base_folder(model: PatchedModel, target: Path) -> Path:
+    """A folder of the base model for the child: its code, and links to everything else."""
+    code = base_code(model)
+    for file in model.files:
+        path = target / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if file.path in code:
+            path.write_bytes(code[file.path])
+        else:
+            os.symlink((model.folder / file.path).resolve(), path)
+    return target
+
+
+def _encoder_folder(model: PatchedModel, encoder: str, target: Path) -> Path:
+    """The folder of a masked LM with its code in it: a sub-folder is laid out in `target`, with links to its files."""
+    if not encoder:
+        return model.folder.resolve()
+    target.mkdir(parents=True)
+    prefix = f"{encoder}/"
+    names = {file.path: file.path for file in model.files if "/" not in file.path and file.path.endswith(".py")}
+    names |= {file.path[len(prefix) :]: file.path for file in model.files if file.path.startswith(prefix)}
+    for name, path in names.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        os.symlink((model.folder / path).resolve(), target / name)
+    return target

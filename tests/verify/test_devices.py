@@ -17,10 +17,11 @@ from patcher.patching.record import load
 from patcher.verify.devices import parse_devices, parse_dtype
 from patcher.verify.measure.pair import measure
 from patcher.verify.report import Report, load_report
+from patcher.verify.requests import prepare
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.tolerances import EPS, cap_tolerance, device_tolerance, spacing
-from patcher.verify.verification import evaluate, hash_folder, prepare
+from patcher.verify.verification import evaluate, hash_folder
 from tests.conftest import Run
 from tests.verify.running import failed, report_on, wanted
 from tests.verify.test_verification import alter

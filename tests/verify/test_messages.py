@@ -41,7 +41,7 @@ ENVIRONMENT = Environment("3", "2", "5", "cpu", "float32", "not installed")
 SIDE = TopTerms(1, (("Oslo", 1.5),))
 PAIR = replace(GOOD, probe_texts=(ProbeTerms(id="1", language="nb", text="a", tokens=2, base=SIDE, patched=SIDE),))
 KEPT = KeptCapMeasured(
-    **NOTHING, environment=ENVIRONMENT, positions=5, figures=GOOD.base, sparse_encoder=EncoderLoaded("6", True, 0)
+    **NOTHING, environment=ENVIRONMENT, positions=5, patched=GOOD.base, sparse_encoder=EncoderLoaded("6", True, 0)
 )
 ROW = ThresholdFigures(0.0, Sparsity(9.0, 0.0), Sparsity(9.0, 0.0), (Ranking(("a",), ("a",), (1.0,)),), 1.0, None)
 THRESHOLD = ThresholdMeasured(

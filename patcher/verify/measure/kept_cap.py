@@ -35,7 +35,7 @@ def measure(request: KeptCapRequest) -> KeptCapMeasured:
             environment=environment(device),
             **NOTHING,
             positions=0,
-            figures=None,
+            patched=None,
         )
 
     folders = {encoder.folder: "" for encoder in request.encoders} | {str(Path(request.texts).parent): ""}
@@ -64,7 +64,7 @@ def _run(encoder: Encoder, request: KeptCapRequest, found: KeptCapMeasured, devi
     )
     yield found
     model.to(device)
-    first = found.figures is None
+    first = found.patched is None
     figures, agreements = Figures(), Agreements(request.digest, request.reference)
     runner: Runner[tuple[Figures, list[torch.Tensor | None]]] = Runner(request, encoder.folder, device)
 
@@ -94,7 +94,7 @@ def _run(encoder: Encoder, request: KeptCapRequest, found: KeptCapMeasured, devi
         positions=found.positions + figures.positions,
     )
     if first:
-        found = replace(found, figures=figures.result(), agreement=agreements.result())
+        found = replace(found, patched=figures.result(), agreement=agreements.result())
         if runner.precision is not None:
             found = replace(found, **runner.precision.fields(found.environment))
     yield found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patcher.patching.record import load
 from patcher.verify.measure.pair import measure
-from patcher.verify.verification import prepare
+from patcher.verify.requests import prepare
 from tests.verify.running import wanted
 
 
