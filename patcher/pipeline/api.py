@@ -11,12 +11,11 @@ from patcher.codec import document, json_field
 from patcher.constants import CARD, PAGE
 from patcher.documents import card, page, plots
 from patcher.errors import OutputError
-from patcher.patching.convert import Converter
+from patcher.patching.convert import convert_weights
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output
-from patcher.patching.writer import Convert, rewrite, staged_model
+from patcher.patching.writer import rewrite, staged_model
 from patcher.planning.plan import Plan, make_plan
-from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify.report import Report, document_of
@@ -65,7 +64,6 @@ def patch_model(
     code_only: bool = False,
     calibrate: bool = False,
     progress: Progress = lambda *_: None,
-    convert: Convert = Converter(),
 ) -> Patched:
     """Write the patched folder beside `out`, verify it and write its card there, then move it to `out` in one step.
 
@@ -77,7 +75,7 @@ def patch_model(
     waiting = started(module, verification.devices[0]) if verification is not None else nullcontext()
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
-    with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert) as model:
+    with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert_weights) as model:
         report = None
         if verification is not None:
             logger.info("Running %s on %d texts ...", model.what_runs, len(verification.texts))
@@ -131,6 +129,3 @@ def _draw(model: PatchedModel, report: Report | None, name: str) -> None:
         page.write(model, report, drawn, name)
     else:
         (model.folder / PAGE).unlink(missing_ok=True)
-
-
-__all__ = ["Options", "Patched", "Verification", "check_out", "describe", "patch_model", "verify_folder"]

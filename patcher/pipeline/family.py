@@ -15,11 +15,12 @@ from patcher.codec import json_field
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patching.record import PatchedModel, load
-from patcher.pipeline.api import Verification, check_out, patch_model
+from patcher.pipeline.api import check_out, patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
 from patcher.verify.report import Report, document_of, load_report
+from patcher.verify.settings import Verification
 from patcher.verify.verification import hash_folder
 
 logger = logging.getLogger(__name__)
@@ -198,10 +199,9 @@ def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification 
     files = hash_folder(out)
     if any(files.get(file.path) != file.after for file in model.files):
         return False
-    fits = report is not None and report.files == files
-    if verification is None:
-        return report if report is not None and fits else True
-    return report if report is not None and fits and verification.covers(report) else False
+    if report is not None and report.files == files and (verification is None or verification.covers(report)):
+        return report
+    return verification is None
 
 
 def _current(model: PatchedModel, snapshot: Snapshot) -> bool:

@@ -162,13 +162,9 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     if device == "cpu":
         passed["CUDA_VISIBLE_DEVICES"] = ""  # this family asks torch.cuda.is_available(), not the tensor's device
-    here = str(Path(__file__).parents[2])
     return {
         **passed,
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "TEMP": str(scratch),
-        "TMP": str(scratch),
+        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), str(scratch)),
         PRIVATE: private_paths(),
         "HF_HOME": str(scratch / "hf"),
         "HF_MODULES_CACHE": str(scratch / "modules"),
@@ -183,7 +179,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         # (see hardware.tune_malloc, which knows the sizes).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
-        "PYTHONPATH": here,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -19,7 +19,6 @@ from patcher.threshold.sweep import grid, recommend, rows
 from patcher.verify.devices import check_available, check_sentence_transformers
 
 CHILD = "patcher.threshold.embeddings"
-DEFAULT = THRESHOLD
 BATCH_SIZE = 8
 
 
@@ -27,7 +26,7 @@ BATCH_SIZE = 8
 class Request:
     """What to measure: the chosen threshold, with `sweep` others too, and on which device. `timeout` is in seconds."""
 
-    threshold: float = DEFAULT
+    threshold: float = THRESHOLD
     sweep: bool = False
     device: str = "auto"
     timeout: float = VERIFY_TIMEOUT

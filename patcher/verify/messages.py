@@ -27,9 +27,11 @@ class Request:
 
     `texts` is a file of JSON lines with `count` texts; `progress` is a file in which the child counts those that are
     done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
-    theirs with that file, their `reference`.
+    theirs with that file, their `reference`. `patched` is the folder, which `sparse_encoder` loads as a SparseEncoder
+    model too.
     """
 
+    patched: str
     device: str
     dtype: str
     attention: str | None
@@ -41,23 +43,22 @@ class Request:
     progress: str
     digest: str | None
     reference: str | None
+    sparse_encoder: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairRequest(Request):
-    """Compare the patched model in a folder with the base model in another one.
+    """Compare the patched model with the base model in another folder.
 
     `weights` are the checkpoint files of the source; `min_logit_sparsity` is the limit that `shift_to_gate` is for.
     """
 
-    patched: str
     base: str
     weights: tuple[str, ...]
     auto_class: str
     vocabulary: int
     cap: CapFunction
     min_logit_sparsity: float
-    sparse_encoder: bool
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,9 @@ class Encoder:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCapRequest(Request):
-    """Load masked LMs whose cap stays, and with `sparse_encoder` that folder as a SparseEncoder model."""
+    """Load masked LMs whose cap stays."""
 
     encoders: tuple[Encoder, ...]
-    sparse_encoder: str | None
 
 
 @dataclass(frozen=True)

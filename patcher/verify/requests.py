@@ -28,6 +28,7 @@ def prepare(
     scratch.mkdir(parents=True, exist_ok=True)
     texts = scratch / "texts.jsonl"
     common: dict[str, Any] = {
+        "patched": str(model.folder.resolve()),
         "device": device,
         "dtype": settings.dtype,
         "attention": settings.attention,
@@ -38,8 +39,9 @@ def prepare(
         "progress": str(scratch / "progress"),
         "digest": str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
         "reference": str(reference) if reference is not None else None,
+        "sparse_encoder": settings.sparse_encoder,
     }
-    folder, cap = str(model.folder.resolve()), model.soft_cap
+    cap = model.soft_cap
     if cap is None:
         return KeptCapRequest(
             **common,
@@ -50,21 +52,18 @@ def prepare(
                 )
                 for number, encoder in enumerate(model.encoders or ("",))
             ),
-            sparse_encoder=folder if settings.sparse_encoder else None,
             max_batch_tokens=MAX_KEPT_CAP_BATCH_TOKENS,
         )
     config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
     vocabulary = config.get("vocab_size")
     return PairRequest(
         **common,
-        patched=folder,
         base=str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
         weights=tuple(str(model.source_weights(file)) for file in model.weights),
         auto_class=auto_class(config),
         vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
         cap=CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift),
         max_batch_tokens=MAX_BATCH_TOKENS,
-        sparse_encoder=settings.sparse_encoder,
         min_logit_sparsity=settings.min_logit_sparsity,
     )
 

@@ -145,7 +145,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      " + (not theirs.splade)", "", CAPPED.format(4)),
     ("sparse_encoder_loads", "embeddings that are not finite pass", "verify/checks.py",
      "wrong = theirs.not_finite + ", "wrong = 0 + ", CAPPED.format(5)),
-    ("sparse_encoder_loads", "the child counts none", "verify/measure/kept_cap.py",
+    ("sparse_encoder_loads", "the child counts none", "verify/measure/sparse_encoder.py",
      "int((~torch.isfinite(embeddings)).sum())", "0", GARBAGE),
     ("not finite", "logits that are not finite fail nothing", "verify/checks.py",
      'logits are not finite" if measured.not_finite else', 'logits are not finite" if False else',

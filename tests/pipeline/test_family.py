@@ -18,10 +18,10 @@ from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import load
 from patcher.pipeline import family
-from patcher.pipeline.api import Verification
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
 from patcher.planning.plan import Options
 from patcher.source.snapshot import sha256_of
+from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, user_environment
 from tests.pipeline.conftest import pickle_weights

@@ -4,51 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from patcher.sandbox.child import Service
 from patcher.verify.measure.agreement import Agreements
-from patcher.verify.measure.batches import Encoded, read_texts
+from patcher.verify.measure.batches import Encoded
 from patcher.verify.measure.figures import Figures
-from patcher.verify.measure.hardware import confine_on_device, environment
 from patcher.verify.measure.models import (
     LoadSpec,
     changed_tensors,
     fresh_model,
     load_as_users_do,
-    nan_filled_memory,
     wrong_buffers,
 )
 from patcher.verify.measure.runner import Inputs, Runner
-from patcher.verify.measure.serving import measured
-from patcher.verify.messages import NOTHING, Encoder, EncoderLoaded, KeptCapMeasured, KeptCapRequest
+from patcher.verify.measure.serving import enter_sandbox, measured
+from patcher.verify.messages import Encoder, KeptCapMeasured, KeptCapRequest
 
 
 def measure(request: KeptCapRequest) -> KeptCapMeasured:
     """Load each masked LM and run the texts through it; then load all of them with SparseEncoder, if asked for."""
 
-    def start(device: str) -> KeptCapMeasured:
-        return KeptCapMeasured(
-            environment=environment(device),
-            **NOTHING,
-            positions=0,
-            patched=None,
-        )
-
-    folders = {encoder.folder: "" for encoder in request.encoders} | {str(Path(request.texts).parent): ""}
-    folders |= {request.sparse_encoder: ""} if request.sparse_encoder else {}
-    return measured(request.device, start, lambda found, device: _steps(request, found, device), folders)
+    folders = (request.patched, str(Path(request.texts).parent), *(one.folder for one in request.encoders))
+    steps = partial(_steps, request)
+    return measured(request.device, KeptCapMeasured, steps, dict.fromkeys(folders, ""), positions=0, patched=None)
 
 
 def _steps(request: KeptCapRequest, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
     for encoder in request.encoders:
         for found in _run(encoder, request, found, device):  # noqa: B020 - each step goes on from the last one
             yield found
-    if request.sparse_encoder is not None:
-        yield replace(found, sparse_encoder=_as_sparse_encoder(request, request.sparse_encoder, device))
+    if request.sparse_encoder:
+        from patcher.verify.measure.sparse_encoder import load
+
+        yield replace(found, sparse_encoder=load(request, device))
 
 
 def _run(encoder: Encoder, request: KeptCapRequest, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
@@ -100,37 +92,10 @@ def _run(encoder: Encoder, request: KeptCapRequest, found: KeptCapMeasured, devi
     yield found
 
 
-def _as_sparse_encoder(request: KeptCapRequest, folder: str, device: str) -> EncoderLoaded:
-    """Load the folder as a user of sentence-transformers would, and encode the texts."""
-    from sentence_transformers import SparseEncoder, __version__
-
-    from patcher.verify.measure.sparse_encoder import model_kwargs
-
-    with nan_filled_memory():
-        model = SparseEncoder(
-            folder, trust_remote_code=True, device="cpu", local_files_only=True, model_kwargs=model_kwargs(request)
-        )
-    model.to(device)
-    model.max_seq_length = request.max_tokens
-    embeddings = model.encode_document(
-        [record["text"] for record in read_texts(request.texts)],
-        batch_size=request.batch_size,
-        convert_to_sparse_tensor=False,
-        show_progress_bar=False,
-    )
-    return EncoderLoaded(
-        version=__version__,
-        splade=any(type(module).__name__ == "SpladePooling" for module in model.modules()),
-        not_finite=int((~torch.isfinite(embeddings)).sum()),
-    )
-
-
-def _enter_sandbox(request: KeptCapRequest, scratch: Path) -> None:
-    if request.sparse_encoder:
-        import_module("sentence_transformers")
-    encoders = [path for encoder in request.encoders for path in (encoder.folder, *encoder.weights)]
-    named = (*encoders, request.texts, request.sparse_encoder, request.reference)
-    confine_on_device(request.device, scratch, [path for path in named if path])
-
-
-SERVICE = Service(KeptCapRequest, _enter_sandbox, measure)
+SERVICE = Service(
+    KeptCapRequest,
+    lambda request, scratch: enter_sandbox(
+        request, scratch, [path for encoder in request.encoders for path in (encoder.folder, *encoder.weights)]
+    ),
+    measure,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from patcher.sandbox.child import Service
 from patcher.verify.measure.agreement import Agreements
 from patcher.verify.measure.batches import Encoded, read_texts
 from patcher.verify.measure.comparison import Comparison, Vectors
-from patcher.verify.measure.hardware import confine_on_device, environment, tune_malloc
+from patcher.verify.measure.hardware import tune_malloc
 from patcher.verify.measure.models import (
     LoadSpec,
     changed_tensors,
@@ -25,29 +25,27 @@ from patcher.verify.measure.models import (
     wrong_buffers,
 )
 from patcher.verify.measure.runner import Inputs, Runner
-from patcher.verify.measure.serving import measured
+from patcher.verify.measure.serving import enter_sandbox, measured
 from patcher.verify.measure.terms import PROBE_TEXTS, Terms
-from patcher.verify.messages import NOTHING, PairMeasured, PairRequest
+from patcher.verify.messages import PairMeasured, PairRequest
 
 
 def measure(request: PairRequest) -> PairMeasured:
     """Load both models, run the texts through them and compare."""
 
-    def start(device: str) -> PairMeasured:
-        return PairMeasured(
-            environment=environment(device),
-            **NOTHING,
-            positions=0,
-            cap_error=None,
-            predictions_changed=0,
-            rankings_changed=0,
-            batch_size=request.batch_size,
-            base=None,
-            patched=None,
-        )
-
-    folders = {request.base: "base", request.patched: "", str(Path(request.texts).parent): ""}
-    return measured(request.device, start, lambda found, device: _steps(request, found, device), folders)
+    return measured(
+        request.device,
+        PairMeasured,
+        partial(_steps, request),
+        {request.base: "base", request.patched: "", str(Path(request.texts).parent): ""},
+        positions=0,
+        cap_error=None,
+        predictions_changed=0,
+        rankings_changed=0,
+        batch_size=request.batch_size,
+        base=None,
+        patched=None,
+    )
 
 
 def _steps(request: PairRequest, found: PairMeasured, device: str) -> Iterator[PairMeasured]:
@@ -55,12 +53,16 @@ def _steps(request: PairRequest, found: PairMeasured, device: str) -> Iterator[P
     patched, info = load_as_users_do(request.patched, spec)
     base = fresh_model(request.base, spec)
     buffers, wrong = wrong_buffers(patched, base)
-    found = replace(found, buffers=buffers, buffers_wrong=tuple(wrong))
+    changed = {*info["missing_keys"], *info["unexpected_keys"]}
+    found = replace(
+        found,
+        buffers=buffers,
+        buffers_wrong=tuple(wrong),
+        tensors=len(patched.state_dict()),
+        tensors_changed=tuple(sorted(changed)),
+    )
     yield found
     base = share_weights(base, patched, request.weights)
-    changed = {*info["missing_keys"], *info["unexpected_keys"]}
-    found = replace(found, tensors=len(patched.state_dict()), tensors_changed=tuple(sorted(changed)))
-    yield found
     patched.to(device)
     base.to(device)
 
@@ -113,10 +115,7 @@ def _steps(request: PairRequest, found: PairMeasured, device: str) -> Iterator[P
 
 def _enter_sandbox(request: PairRequest, scratch: Path) -> None:
     tune_malloc(request.max_batch_tokens * request.vocabulary * 4)
-    if request.sparse_encoder:
-        import_module("sentence_transformers")
-    named = (request.patched, request.base, *request.weights, request.texts, request.reference)
-    confine_on_device(request.device, scratch, [path for path in named if path])
+    enter_sandbox(request, scratch, (request.base, *request.weights))
 
 
 SERVICE = Service(PairRequest, _enter_sandbox, measure)

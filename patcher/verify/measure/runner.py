@@ -61,16 +61,14 @@ class Runner(Generic[T]):
         except Exception as error:
             if not is_out_of_memory(error) or len(batch) == 1:
                 raise
-            fits = False
         else:
-            fits = True
-        if not fits:  # outside of the handler: its traceback holds the tensors
-            self.size = (len(batch) + 1) // 2
-            free_memory(self.device)
-            self._run(batch, forward, add)
+            add(batch, found)
+            self._report(len(batch))
             return
-        add(batch, found)
-        self._report(len(batch))
+        # Outside of the handler: its traceback holds the tensors.
+        self.size = (len(batch) + 1) // 2
+        free_memory(self.device)
+        self._run(batch, forward, add)
 
     def _report(self, texts: int) -> None:
         """Write how many texts are done, a few times a second, to the file that the parent reads."""
