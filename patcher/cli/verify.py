@@ -16,7 +16,7 @@ from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 if TYPE_CHECKING:
     from patcher.verify.report import Report
 
-CHILD = "patcher.verify.measure.pair"
+CHILD = "patcher.verify.measure.logits"
 
 
 @app.command(

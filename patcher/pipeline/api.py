@@ -20,7 +20,7 @@ from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify.report import Report, document_of
 from patcher.verify.settings import Progress, Verification
-from patcher.verify.verification import CHILD, KEPT_CAP_CHILD, verify
+from patcher.verify.verification import CHILD, verify
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,8 @@ def patch_model(
     Pickled weights are converted if there are no others. With `calibrate`, a model that fails nothing but the check of
     its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified again.
     """
-    module = CHILD if plan.soft_cap else KEPT_CAP_CHILD
     # The child imports its libraries while the folder is written.
-    waiting = started(module, verification.devices[0]) if verification is not None else nullcontext()
+    waiting = started(CHILD, verification.devices[0]) if verification is not None else nullcontext()
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
     with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert_weights) as model:

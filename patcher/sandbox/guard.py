@@ -41,7 +41,6 @@ _PASSED_ON = {
 class Child:
     """A process that imports its libraries and waits for its request. It runs nothing of a model before that."""
 
-    module: str
     device: str
     scratch: Path
     process: subprocess.Popen[bytes]
@@ -117,7 +116,7 @@ def _start(module: str, device: str, scratch: Path) -> Child:
             stderr=log,
             start_new_session=True,
         )
-    return Child(module, device, scratch, process)
+    return Child(device, scratch, process)
 
 
 def _failed(child: Child, code: int) -> VerificationError:

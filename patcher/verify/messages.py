@@ -21,17 +21,37 @@ class CapFunction:
     shift: float = 0.0
 
 
+@dataclass(frozen=True)
+class Base:
+    """The base model to compare with: its folder, and the cap that it computes besides."""
+
+    folder: str
+    cap: CapFunction
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A masked LM: its folder, and its checkpoint files in the source."""
+
+    folder: str
+    weights: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What all verifications ask for.
+    """What a verification asks for: to run masked LMs, and to compare the only one with its `base` if that is given.
 
+    `patched` is the folder, which `sparse_encoder` loads as a SparseEncoder model too; `encoders` are its masked LMs.
     `texts` is a file of JSON lines with `count` texts; `progress` is a file in which the child counts those that are
     done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
-    theirs with that file, their `reference`. `patched` is the folder, which `sparse_encoder` loads as a SparseEncoder
-    model too.
+    theirs with that file, their `reference`. `min_logit_sparsity` is the limit that `shift_to_gate` is for.
     """
 
     patched: str
+    encoders: tuple[Encoder, ...]
+    base: Base | None
+    auto_class: str
+    vocabulary: int
     device: str
     dtype: str
     attention: str | None
@@ -44,36 +64,7 @@ class Request:
     digest: str | None
     reference: str | None
     sparse_encoder: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairRequest(Request):
-    """Compare the patched model with the base model in another folder.
-
-    `weights` are the checkpoint files of the source; `min_logit_sparsity` is the limit that `shift_to_gate` is for.
-    """
-
-    base: str
-    weights: tuple[str, ...]
-    auto_class: str
-    vocabulary: int
-    cap: CapFunction
     min_logit_sparsity: float
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A masked LM: its folder, and its checkpoint files in the source."""
-
-    folder: str
-    weights: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeptCapRequest(Request):
-    """Load masked LMs whose cap stays."""
-
-    encoders: tuple[Encoder, ...]
 
 
 @dataclass(frozen=True)

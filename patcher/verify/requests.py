@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 from patcher.constants import CONFIG, TOOL
 from patcher.errors import OutputError
 from patcher.patching.record import PatchedModel
-from patcher.verify.messages import CapFunction, Encoder, KeptCapRequest, PairRequest, Request
+from patcher.verify.messages import Base, CapFunction, Encoder, Request
 from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_KEPT_CAP_BATCH_TOKENS, MAX_TOKENS, Verification
 from patcher.verify.texts import ProbeText
+
+MASKED = "AutoModelForMaskedLM"
 
 
 def prepare(
@@ -27,43 +29,31 @@ def prepare(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     texts = scratch / "texts.jsonl"
-    common: dict[str, Any] = {
-        "patched": str(model.folder.resolve()),
-        "device": device,
-        "dtype": settings.dtype,
-        "attention": settings.attention,
-        "texts": str(texts),
-        "count": write_texts(settings.texts, texts),
-        "batch_size": settings.batch_size,
-        "max_tokens": MAX_TOKENS,
-        "progress": str(scratch / "progress"),
-        "digest": str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
-        "reference": str(reference) if reference is not None else None,
-        "sparse_encoder": settings.sparse_encoder,
-    }
-    cap = model.soft_cap
-    if cap is None:
-        return KeptCapRequest(
-            **common,
-            encoders=tuple(
-                Encoder(
-                    str(_encoder_folder(model, encoder, scratch / f"encoder-{number}-{token_hex(4)}")),
-                    tuple(str(model.source_weights(file)) for file in model.weights_of(encoder)),
-                )
-                for number, encoder in enumerate(model.encoders or ("",))
-            ),
-            max_batch_tokens=MAX_KEPT_CAP_BATCH_TOKENS,
-        )
-    config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
+    config: dict[str, Any] = {}
+    base: Base | None = None
+    if cap := model.soft_cap:
+        config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
+        folder = _base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
+        base = Base(str(folder), CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift))
     vocabulary = config.get("vocab_size")
-    return PairRequest(
-        **common,
-        base=str(_base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")),
-        weights=tuple(str(model.source_weights(file)) for file in model.weights),
-        auto_class=auto_class(config),
+    return Request(
+        patched=str(model.folder.resolve()),
+        encoders=tuple(_encoders(model, scratch)),
+        base=base,
+        auto_class=auto_class(config) if base else MASKED,
         vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
-        cap=CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift),
-        max_batch_tokens=MAX_BATCH_TOKENS,
+        device=device,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        texts=str(texts),
+        count=write_texts(settings.texts, texts),
+        batch_size=settings.batch_size,
+        max_batch_tokens=MAX_BATCH_TOKENS if base else MAX_KEPT_CAP_BATCH_TOKENS,
+        max_tokens=MAX_TOKENS,
+        progress=str(scratch / "progress"),
+        digest=str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
+        reference=str(reference) if reference is not None else None,
+        sparse_encoder=settings.sparse_encoder,
         min_logit_sparsity=settings.min_logit_sparsity,
     )
 
@@ -80,10 +70,9 @@ def write_texts(texts: Iterable[ProbeText], path: Path) -> int:
 
 def auto_class(config: Mapping[str, Any]) -> str:
     """The Auto class that gives a model its vocabulary head: the masked one if there is one, else the causal one."""
-    masked = "AutoModelForMaskedLM"
     named = str((config.get("architectures") or [""])[0])
-    if masked in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM"):
-        return masked
+    if MASKED in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM"):
+        return MASKED
     return "AutoModelForCausalLM"
 
 
@@ -117,6 +106,16 @@ def _base_folder(model: PatchedModel, target: Path) -> Path:
         else:
             os.symlink((model.folder / file.path).resolve(), path)
     return target
+
+
+def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
+    """The masked LMs to run: the patched model, or those whose cap stays."""
+    if model.soft_cap is not None:
+        yield Encoder(str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights))
+        return
+    for number, name in enumerate(model.encoders or ("",)):
+        folder = _encoder_folder(model, name, scratch / f"encoder-{number}-{token_hex(4)}")
+        yield Encoder(str(folder), tuple(str(model.source_weights(file)) for file in model.weights_of(name)))
 
 
 def _encoder_folder(model: PatchedModel, encoder: str, target: Path) -> Path:

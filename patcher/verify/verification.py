@@ -22,8 +22,7 @@ from patcher.verify.requests import prepare
 from patcher.verify.settings import Progress, Verification
 from patcher.verify.tolerances import cap_tolerance
 
-CHILD = "patcher.verify.measure.pair"
-KEPT_CAP_CHILD = "patcher.verify.measure.kept_cap"
+CHILD = "patcher.verify.measure.logits"
 
 
 def verify(
@@ -50,14 +49,13 @@ def verify(
         )
     if settings.sparse_encoder:
         check_sentence_transformers("--sparse-encoder needs")
-    module = CHILD if model.soft_cap else KEPT_CAP_CHILD
     measured: list[LogitsMeasured] = []
     reference: Path | None = None
     with ThreadPoolExecutor(1) as pool, ExitStack() as running:
         hashing = pool.submit(hash_folder, model.folder)  # while the child imports its libraries
         for device in settings.devices:
-            if child is None or (child.module, child.device) != (module, device):
-                child = running.enter_context(started(module, device))
+            if child is None or child.device != device:
+                child = running.enter_context(started(CHILD, device))
             request = prepare(model, child.scratch, settings, device, reference)
             hashing.result()  # before the model's code runs
             answer = PairMeasured if model.soft_cap else KeptCapMeasured

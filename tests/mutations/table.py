@@ -139,7 +139,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "one.contiguous().reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)", "one, other", READ_BACK),
     ("logits_finite", "always passes", "verify/checks.py",
      '("logits_finite", measured.not_finite,', '("logits_finite", 0,', CAPPED.format(3)),
-    ("logits_finite", "the child counts none", "verify/measure/kept_cap.py",
+    ("logits_finite", "the child counts none", "verify/measure/logits.py",
      "found.not_finite + figures.not_finite", "0", GARBAGE),
     ("sparse_encoder_loads", "any pooling passes", "verify/checks.py",
      " + (not theirs.splade)", "", CAPPED.format(4)),

@@ -21,11 +21,11 @@ from patcher.planning.plan import Options, Plan, make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.checks import judge_kept_cap
 from patcher.verify.devices import check_available
-from patcher.verify.measure.kept_cap import measure
+from patcher.verify.measure.logits import measure
 from patcher.verify.messages import NOTHING, EncoderLoaded, Environment, KeptCapMeasured
 from patcher.verify.report import Report
 from patcher.verify.requests import prepare
-from patcher.verify.verification import KEPT_CAP_CHILD, evaluate, hash_folder
+from patcher.verify.verification import CHILD, evaluate, hash_folder
 from tests.conftest import MINI, Run
 from tests.sandbox.stand_in import run_child
 from tests.verify.running import wanted
@@ -171,7 +171,7 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     for name in ("first", "second"):
         scratch = tmp_path / name
         request = prepare(model, scratch, asked, "cpu", reference)
-        answers.append(run_child(KEPT_CAP_CHILD, request, KeptCapMeasured, scratch, "cpu", 300))
+        answers.append(run_child(CHILD, request, KeptCapMeasured, scratch, "cpu", 300))
         reference = reference or scratch / "digest"
     report = evaluate(model, answers, hash_folder(out), asked)
     assert report.passed, report.checks

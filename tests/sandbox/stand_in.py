@@ -26,6 +26,6 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, content: object) -> None:
     def start(module: str, device: str, scratch: Path) -> Child:
         (scratch / "answer.json").write_text(json.dumps(content))
         process = subprocess.Popen(["true"], stdin=subprocess.PIPE, start_new_session=True)
-        return Child(module, device, scratch, process)
+        return Child(device, scratch, process)
 
     monkeypatch.setattr(guard, "_start", start)

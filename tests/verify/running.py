@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.patching.record import PatchedModel, load
-from patcher.verify.measure.pair import measure
+from patcher.verify.measure.logits import measure
 from patcher.verify.report import Report
 from patcher.verify.requests import prepare
 from patcher.verify.settings import Verification

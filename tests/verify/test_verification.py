@@ -149,7 +149,7 @@ def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) 
 
     request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
     model, _ = load_as_users_do(request.patched)
-    base = share_weights(fresh_model(request.base), model, request.weights)
+    base = share_weights(fresh_model(request.base.folder), model, request.encoders[0].weights)
     places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
     assert {name: tensor.data_ptr() for name, tensor in base.state_dict().items()} == places
     assert not any(parameter.is_meta for parameter in (*base.parameters(), *base.buffers()))

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from patcher.verify.measure.hardware import available_devices, confine_on_device, environment
+from patcher.verify.measure.hardware import available_devices, environment
 from patcher.verify.measure.models import UnsupportedAttention
-from patcher.verify.messages import NOTHING, Measured, Request, Unavailable
+from patcher.verify.messages import NOTHING, Measured, Unavailable
 
 M = TypeVar("M", bound=Measured)
-
-
-def enter_sandbox(request: Request, scratch: Path, paths: Iterable[str]) -> None:
-    """Confine the child of a verification, which may read `paths` and what every request names."""
-    if request.sparse_encoder:
-        import_module("sentence_transformers")
-    named = (request.patched, request.texts, request.reference, *paths)
-    confine_on_device(request.device, scratch, [path for path in named if path])
 
 
 def measured(

@@ -11,7 +11,7 @@ from sentence_transformers import SparseEncoder, __version__
 
 from patcher.verify.measure.batches import read_texts
 from patcher.verify.measure.models import nan_filled_memory
-from patcher.verify.messages import EncoderFigures, EncoderLoaded, PairRequest, Request
+from patcher.verify.messages import EncoderFigures, EncoderLoaded, Request
 
 _WINDOW = 256  # texts whose embeddings are held together, dense
 
@@ -44,13 +44,14 @@ def load(request: Request, device: str) -> EncoderLoaded:
     )
 
 
-def compare(request: PairRequest, active: Sequence[int], device: str) -> EncoderFigures:
+def compare(request: Request, active: Sequence[int], device: str) -> EncoderFigures:
     """Figures of `SparseEncoder.sparsity()` for both models, the pooling, and how many texts disagree with `active`.
 
     `active` are the active dims of the patched model that we counted for each text.
     """
+    assert request.base is not None
     figures, disagreements, pooling = [], 0, ""
-    for folder in (request.base, request.patched):
+    for folder in (request.base.folder, request.patched):
         model = _load(folder, request, device)
         pooling = type(model[-1]).__name__
         texts = (record["text"] for record in read_texts(request.texts))
