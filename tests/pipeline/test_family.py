@@ -164,9 +164,9 @@ def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **
         raise PatcherError("would run", "")
 
     verification = Verification(load_probe_texts(), ("cpu",), **wishes)
-    members = [replace(member, entry=replace(member.entry, out=out / member.entry.out.name)) for member in done["seen"]]
+    members = [replace(member, out=out / member.out.name) for member in done["seen"]]
     if options is not None:
-        members = list(inspect_entries([member.entry for member in members], options))
+        members = list(inspect_entries(members, options))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(family, "patch_model", refuse)
         return [one.status for one in patch_all(members, verification).all]
