@@ -43,7 +43,7 @@ def verify(
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     from patcher.sandbox.guard import started
-    from patcher.verify.devices import parse_devices, parse_dtype
+    from patcher.verify.settings import Verification, parse_devices, parse_dtype
 
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json=as_json, quiet=quiet)
@@ -52,7 +52,6 @@ def verify(
         from patcher.documents import card
         from patcher.patching.record import load
         from patcher.pipeline.api import verify_folder
-        from patcher.verify.settings import Verification
         from patcher.verify.texts import load_probe_texts
 
         model = load(folder)

@@ -45,11 +45,6 @@ class Child:
     scratch: Path
     process: subprocess.Popen[bytes]
 
-    @property
-    def answer(self) -> Path:
-        """Where the child writes its answer."""
-        return self.scratch / "answer.json"
-
 
 @contextlib.contextmanager
 def started(module: str, device: str, parent: Path | None = None) -> Iterator[Child]:
@@ -93,10 +88,11 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
             "No model needs that. Read its code with `patcher plan` before you run it anywhere."
             + (_FLASH if what.startswith(COMPILER) else ""),
         )
-    if code != 0 or not child.answer.exists():
+    path = child.scratch / "answer.json"
+    if code != 0 or not path.exists():
         raise _failed(child, code)
     try:
-        return read_json(answer, left_behind(child.answer, MAX_ANSWER))
+        return read_json(answer, left_behind(path, MAX_ANSWER))
     except Unreadable as error:  # the child ran in the same process as the model's code: it may be anything
         raise VerificationError(
             f"The child's answer can't be read: {printable(str(error))[:300]}",

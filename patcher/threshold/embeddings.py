@@ -163,7 +163,5 @@ def _retrieval(model: Any, kept: Mapping[str, torch.Tensor], request: ThresholdR
 
 
 SERVICE = Service(
-    ThresholdRequest,
-    lambda request, scratch: confine_on_device(request.device, scratch, [request.model]),
-    measure,
+    ThresholdRequest, lambda request, scratch: confine_on_device(request.device, scratch, [request.model]), measure
 )

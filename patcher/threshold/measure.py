@@ -16,7 +16,7 @@ from patcher.threshold.messages import ThresholdMeasured, ThresholdRequest
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import grid, recommend, rows
-from patcher.verify.devices import check_available, check_sentence_transformers
+from patcher.verify.settings import check_available, check_sentence_transformers
 
 CHILD = "patcher.threshold.embeddings"
 BATCH_SIZE = 8
@@ -73,10 +73,7 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
         soft_cap=model.soft_cap,
         capped=model.capped,
         threshold=chosen,
-        environment={
-            **to_json(measured.environment),
-            "sentence_transformers": measured.sentence_transformers,
-        },
+        environment={**to_json(measured.environment), "sentence_transformers": measured.sentence_transformers},
         checks=judge(measured, found, chosen, kinds, len(evaluation.relevant), bundled=evaluation.bundled),
         raw=measured.raw,
         rows=found,

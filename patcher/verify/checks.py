@@ -83,11 +83,7 @@ def judge(
             f"of {measured.positions} positions predict another token",
         ),
         by.check(
-            "negative_logits",
-            negative,
-            0,
-            "share of negative logits; some have to be",
-            passed=_number(negative) > 0,
+            "negative_logits", negative, 0, "share of negative logits; some have to be", passed=_number(negative) > 0
         ),
         by.check(
             "relu_sparsity",
@@ -115,10 +111,7 @@ def judge_kept_cap(measured: KeptCapMeasured, files_changed: Sequence[str] = ())
     """
     by = _judge_of(measured)
     positions = f"logits at {measured.positions} positions are not finite"
-    checks = [
-        *by.loaded(measured, files_changed),
-        by.none_of("logits_finite", measured.not_finite, positions),
-    ]
+    checks = [*by.loaded(measured, files_changed), by.none_of("logits_finite", measured.not_finite, positions)]
     if measured.sparse_encoder is not None:
         theirs = measured.sparse_encoder
         pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from patcher.codec import json_field
 
@@ -103,15 +103,6 @@ class Measured:
     not_finite: int
     failure: str | None = None
     unavailable: Unavailable | None = None
-
-
-NOTHING: Mapping[str, Any] = {
-    "tensors": 0,
-    "tensors_changed": (),
-    "buffers": 0,
-    "buffers_wrong": (),
-    "not_finite": 0,
-}  # the counts of Measured before anything ran
 
 
 @dataclass(frozen=True)

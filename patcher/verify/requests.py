@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -14,7 +14,6 @@ from patcher.errors import OutputError
 from patcher.patching.record import PatchedModel
 from patcher.verify.messages import Base, CapFunction, Encoder, Request
 from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_KEPT_CAP_BATCH_TOKENS, MAX_TOKENS, Verification
-from patcher.verify.texts import ProbeText
 
 MASKED = "AutoModelForMaskedLM"
 
@@ -29,6 +28,9 @@ def prepare(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     texts = scratch / "texts.jsonl"
+    with texts.open("w", encoding="utf-8") as file:
+        for one in settings.texts:
+            file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
     config: dict[str, Any] = {}
     base: Base | None = None
     if cap := model.soft_cap:
@@ -46,7 +48,7 @@ def prepare(
         dtype=settings.dtype,
         attention=settings.attention,
         texts=str(texts),
-        count=write_texts(settings.texts, texts),
+        count=len(settings.texts),
         batch_size=settings.batch_size,
         max_batch_tokens=MAX_BATCH_TOKENS if base else MAX_KEPT_CAP_BATCH_TOKENS,
         max_tokens=MAX_TOKENS,
@@ -56,16 +58,6 @@ def prepare(
         sparse_encoder=settings.sparse_encoder,
         min_logit_sparsity=settings.min_logit_sparsity,
     )
-
-
-def write_texts(texts: Iterable[ProbeText], path: Path) -> int:
-    """One JSON object per line with id, language and text; returns how many."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for one in texts:
-            file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
-            count += 1
-    return count
 
 
 def auto_class(config: Mapping[str, Any]) -> str:
@@ -98,14 +90,7 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
 def _base_folder(model: PatchedModel, target: Path) -> Path:
     """A folder of the base model for the child: its code, and links to everything else."""
     code = base_code(model)
-    for file in model.files:
-        path = target / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if file.path in code:
-            path.write_bytes(code[file.path])
-        else:
-            os.symlink((model.folder / file.path).resolve(), path)
-    return target
+    return _lay_out({file.path: code.get(file.path, model.folder / file.path) for file in model.files}, target)
 
 
 def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
@@ -122,11 +107,19 @@ def _encoder_folder(model: PatchedModel, encoder: str, target: Path) -> Path:
     """The folder of a masked LM with its code in it: a sub-folder is laid out in `target`, with links to its files."""
     if not encoder:
         return model.folder.resolve()
-    target.mkdir(parents=True)
     prefix = f"{encoder}/"
     names = {file.path: file.path for file in model.files if "/" not in file.path and file.path.endswith(".py")}
     names |= {file.path[len(prefix) :]: file.path for file in model.files if file.path.startswith(prefix)}
-    for name, path in names.items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        os.symlink((model.folder / path).resolve(), target / name)
+    return _lay_out({name: model.folder / path for name, path in names.items()}, target)
+
+
+def _lay_out(files: Mapping[str, bytes | Path], target: Path) -> Path:
+    """Write files, and link to those that are paths, in `target`, which is returned."""
+    for name, content in files.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            os.symlink(content.resolve(), path)
     return target

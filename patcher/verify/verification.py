@@ -14,22 +14,18 @@ from patcher.patching.record import PatchedModel
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
 from patcher.verify.checks import changed_files, judge, judge_kept_cap, weights_converted
-from patcher.verify.devices import check_available, check_sentence_transformers
 from patcher.verify.disagreement import judge_agreement, worst_disagreement
 from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, PairMeasured, Request
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.requests import prepare
-from patcher.verify.settings import Progress, Verification
+from patcher.verify.settings import Progress, Verification, check_available, check_sentence_transformers
 from patcher.verify.tolerances import cap_tolerance
 
 CHILD = "patcher.verify.measure.logits"
 
 
 def verify(
-    model: PatchedModel,
-    settings: Verification,
-    child: Child | None = None,
-    progress: Progress = lambda *_: None,
+    model: PatchedModel, settings: Verification, child: Child | None = None, progress: Progress = lambda *_: None
 ) -> Report:
     """Run the base and the patched model on the texts and judge the result. Executes the model's code.
 

@@ -47,7 +47,7 @@ def test_a_child_whose_parent_went_away_ends_without_doing_anything() -> None:
     with started("patcher.verify.measure.logits", "cpu") as child:
         assert child.process.stdin is not None
         child.process.stdin.close()
-        assert child.process.wait(120) == 0 and not child.answer.exists()
+        assert child.process.wait(120) == 0 and not (child.scratch / "answer.json").exists()
 
 
 def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Path, cli: Run, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from patcher.verify.checks import judge_kept_cap
-from patcher.verify.messages import NOTHING, Agreement, EncoderFigures, EncoderLoaded, KeptCapMeasured
+from patcher.verify.messages import Agreement, EncoderFigures, EncoderLoaded, KeptCapMeasured
 from tests.conftest import ROOT
 from tests.mutations.table import MUTATIONS, Mutation
-from tests.verify.made_up import CONVERTED, GOOD, MODEL, judged
+from tests.verify.made_up import CONVERTED, GOOD, MODEL, NOTHING, judged
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: f"{one.check}: {one.broken}")

@@ -20,14 +20,15 @@ from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Options, Plan, make_plan
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.checks import judge_kept_cap
-from patcher.verify.devices import check_available
 from patcher.verify.measure.logits import measure
-from patcher.verify.messages import NOTHING, EncoderLoaded, Environment, KeptCapMeasured
+from patcher.verify.messages import EncoderLoaded, Environment, KeptCapMeasured
 from patcher.verify.report import Report
 from patcher.verify.requests import prepare
+from patcher.verify.settings import check_available
 from patcher.verify.verification import CHILD, evaluate, hash_folder
 from tests.conftest import MINI, Run
 from tests.sandbox.stand_in import run_child
+from tests.verify.made_up import NOTHING
 from tests.verify.running import wanted
 from tests.verify.test_verification import alter, edit
 

@@ -14,11 +14,10 @@ import torch
 from patcher.codec import to_json
 from patcher.errors import UsageError
 from patcher.patching.record import load
-from patcher.verify.devices import parse_devices, parse_dtype
 from patcher.verify.measure.logits import measure
 from patcher.verify.report import Report, load_report
 from patcher.verify.requests import prepare
-from patcher.verify.settings import Verification
+from patcher.verify.settings import Verification, parse_devices, parse_dtype
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.tolerances import EPS, cap_tolerance, device_tolerance, spacing
 from patcher.verify.verification import evaluate, hash_folder

@@ -9,8 +9,10 @@ from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from patcher.sandbox.child import Service
 from patcher.verify.measure.agreement import Agreements
@@ -30,6 +32,8 @@ from patcher.verify.measure.runner import Inputs, Runner
 from patcher.verify.measure.serving import measured
 from patcher.verify.measure.terms import PROBE_TEXTS, Terms
 from patcher.verify.messages import Base, Encoder, KeptCapMeasured, LogitsMeasured, PairMeasured, Request
+
+M = TypeVar("M", bound=LogitsMeasured)
 
 
 def measure(request: Request) -> LogitsMeasured:
@@ -56,18 +60,9 @@ def measure(request: Request) -> LogitsMeasured:
 
 def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: str) -> Iterator[PairMeasured]:
     """Run the base and the patched model on the same weights, and compare their logits."""
-    spec, weights = _load_spec(request), request.encoders[0].weights
-    patched, info = load_as_users_do(request.patched, spec)
-    base = fresh_model(capped_base.folder, spec)
-    buffers, wrong = wrong_buffers(patched, base)
-    changed = {*info["missing_keys"], *info["unexpected_keys"]}
-    found = replace(
-        found,
-        buffers=buffers,
-        buffers_wrong=tuple(wrong),
-        tensors=len(patched.state_dict()),
-        tensors_changed=tuple(sorted(changed)),
-    )
+    weights = request.encoders[0].weights
+    patched, base, changed, found = _load(request, request.patched, capped_base.folder, found)
+    found = replace(found, tensors_changed=tuple(sorted(changed)))
     yield found
     base = share_weights(base, patched, weights)
     patched.to(device)
@@ -133,15 +128,8 @@ def _run_all(request: Request, found: KeptCapMeasured, device: str) -> Iterator[
 
 def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
     """Add what one masked LM shows; the figures, the precision and the comparison are those of the first."""
-    spec = _load_spec(request)
-    model, info = load_as_users_do(encoder.folder, spec)
-    buffers, wrong = wrong_buffers(model, fresh_model(encoder.folder, spec))
-    found = replace(
-        found,
-        buffers=found.buffers + buffers,
-        buffers_wrong=(*found.buffers_wrong, *wrong),
-        tensors=found.tensors + len(model.state_dict()),
-    )
+    model, fresh, changed, found = _load(request, encoder.folder, encoder.folder, found)
+    del fresh
     yield found
     model.to(device)
     first = found.patched is None
@@ -166,7 +154,7 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
 
     runner.run(forward, add)
     # After the run: a forward pass that writes into its weights is visible only now.
-    changed = {*info["missing_keys"], *info["unexpected_keys"], *changed_tensors(model, encoder.weights)}
+    changed |= set(changed_tensors(model, encoder.weights))
     found = replace(
         found,
         tensors_changed=(*found.tensors_changed, *sorted(changed)),
@@ -180,8 +168,19 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
     yield found
 
 
-def _load_spec(request: Request) -> LoadSpec:
-    return LoadSpec(request.auto_class, getattr(torch, request.dtype), request.attention)
+def _load(request: Request, folder: str, fresh_folder: str, found: M) -> tuple[nn.Module, nn.Module, set[str], M]:
+    """A loaded model, a fresh one, the keys that did not match the checkpoint, and the answer with what these show."""
+    spec = LoadSpec(request.auto_class, getattr(torch, request.dtype), request.attention)
+    model, info = load_as_users_do(folder, spec)
+    fresh = fresh_model(fresh_folder, spec)
+    buffers, wrong = wrong_buffers(model, fresh)
+    found = replace(
+        found,
+        buffers=found.buffers + buffers,
+        buffers_wrong=(*found.buffers_wrong, *wrong),
+        tensors=found.tensors + len(model.state_dict()),
+    )
+    return model, fresh, {*info["missing_keys"], *info["unexpected_keys"]}, found
 
 
 def _enter_sandbox(request: Request, scratch: Path) -> None:

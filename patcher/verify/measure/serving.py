@@ -12,17 +12,13 @@ import torch
 
 from patcher.verify.measure.hardware import available_devices, environment
 from patcher.verify.measure.models import UnsupportedAttention
-from patcher.verify.messages import NOTHING, Measured, Unavailable
+from patcher.verify.messages import Measured, Unavailable
 
 M = TypeVar("M", bound=Measured)
 
 
 def measured(
-    device: str,
-    kind: type[M],
-    steps: Callable[[M, str], Iterator[M]],
-    folders: Mapping[str, str],
-    **empty: Any,
+    device: str, kind: type[M], steps: Callable[[M, str], Iterator[M]], folders: Mapping[str, str], **empty: Any
 ) -> M:
     """What `steps` measure on a device, or until an error of the model's code, which becomes the `failure`.
 
@@ -32,7 +28,8 @@ def measured(
     """
     devices = available_devices()
     chosen = devices[0] if device == "auto" else device
-    found = kind(environment=environment(chosen if chosen in devices else "cpu"), **NOTHING, **empty)
+    counts: dict[str, Any] = {"tensors": 0, "buffers": 0, "not_finite": 0, "tensors_changed": (), "buffers_wrong": ()}
+    found = kind(environment=environment(chosen if chosen in devices else "cpu"), **counts, **empty)
     if chosen not in devices:
         return replace(found, unavailable=Unavailable(devices=tuple(devices)))
     try:
