@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from patcher.sandbox.hook import confine_process
@@ -59,8 +60,6 @@ def tune_malloc(logits: int) -> None:
 
 def environment(device: str) -> Environment:
     """The versions and the device that figures come from. `dtype` is corrected once a batch has run."""
-    import transformers
-
     return Environment(
         python=platform.python_version(),
         torch=str(torch.__version__),
@@ -72,7 +71,7 @@ def environment(device: str) -> Environment:
 
 
 class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """What a forward pass computed in: observed, because remote code may cast.
+    """What the forward pass in its `with` block computed in: observed, because remote code may cast.
 
     `coarsest` is the floating dtype with the largest eps of all results, `head` the dtype that computed the logits.
     `roundings` counts the operations that compute floating-point numbers, without views. Each rounds its result once,
@@ -95,13 +94,6 @@ class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
             "environment": replace(environment, dtype=dtype),
         }
 
-    def watch(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The logits [batch, tokens, vocabulary] of a model; observes every operation of its forward pass."""
-        with self:
-            logits: torch.Tensor = model(**inputs).logits
-        self._inspect_head(logits[0])
-        return logits
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if not func.is_view and isinstance(result, torch.Tensor) and result.is_floating_point():
@@ -109,7 +101,7 @@ class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.coarsest = max(self.coarsest, result.dtype, key=_eps)
         return result
 
-    def _inspect_head(self, logits: torch.Tensor) -> None:
+    def inspect_head(self, logits: torch.Tensor) -> None:
         """Take the dtype of the logits, or a coarser one that holds them all: they were computed in that and cast."""
         self.head = logits.dtype
         for dtype in (torch.bfloat16, torch.float16):

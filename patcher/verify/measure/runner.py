@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -42,12 +43,12 @@ class Runner(Generic[T]):
 
     def logits(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """The logits [batch, tokens, vocabulary] of a model; the operations of the first pass are watched."""
-        if self.precision is not None:
+        precision = None if self.precision else Precision()
+        with precision or nullcontext():
             found: torch.Tensor = model(**inputs).logits
-            return found
-        precision = Precision()
-        found = precision.watch(model, inputs)
-        self.precision = precision
+        if precision is not None:
+            precision.inspect_head(found[0])
+            self.precision = precision
         return found
 
     def _run(self, batch: list[Encoded], forward: Forward[T], add: Add[T]) -> None:
