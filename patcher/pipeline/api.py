@@ -101,10 +101,10 @@ def verify_folder(
     """Verify a patched folder again. Replaces its report, and its card unless that was edited by hand."""
     model = load(folder)
     report = _run(verification, model, child, progress)
+    name = folder.resolve().name
+    _draw(model, report, name)
     if card.is_ours(folder / CARD):
-        describe(model, report, folder.resolve().name)
-    else:
-        _draw(model, report, folder.resolve().name)
+        card.write(model, report, name)
     return report
 
 

@@ -25,7 +25,6 @@ from patcher.verify.measure.serving import measured
 
 def measure(request: ThresholdRequest) -> ThresholdMeasured:
     """Load the model, encode queries and documents, and measure every threshold."""
-
     return measured(
         request.device,
         ThresholdMeasured,

@@ -36,9 +36,10 @@ class Judge:
 
     def none_of(self, name: str, wrong: Sequence[str] | int, detail: str) -> Check:
         """The check that nothing is wrong: `wrong` counts it, or names it in the detail."""
-        count = wrong if isinstance(wrong, int) else len(wrong)
-        named = detail if isinstance(wrong, int) else with_names(detail, wrong)
-        return self.check(name, count, 0, named, passed=count == 0)
+        if isinstance(wrong, int):
+            return self.check(name, wrong, 0, detail, passed=wrong == 0)
+        named = f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
+        return self.check(name, len(wrong), 0, named, passed=not wrong)
 
     def loaded(self, measured: Measured, files_changed: Sequence[str]) -> tuple[Check, Check]:
         """Whether a model was loaded right: `weights_unchanged` and `buffers_rebuilt`."""
@@ -146,11 +147,6 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
         + (f"; tied there and equal here: {', '.join(tied[:3])}" if tied else "")
     )
     return (Check("weights_converted", not wrong, len(wrong), 0, detail),)
-
-
-def with_names(detail: str, wrong: Sequence[str]) -> str:
-    """A detail followed by the first names of what is wrong."""
-    return f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
 
 
 def _judge_of(measured: LogitsMeasured, invalid: str | None = None) -> Judge:

@@ -35,7 +35,9 @@ def prepare(
     base: Base | None = None
     if cap := model.soft_cap:
         config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
-        folder = _base_folder(model, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
+        code = base_code(model)
+        files = {file.path: code.get(file.path, model.folder / file.path) for file in model.files}
+        folder = _lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
         base = Base(str(folder), CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift))
     vocabulary = config.get("vocab_size")
     return Request(
@@ -63,9 +65,8 @@ def prepare(
 def auto_class(config: Mapping[str, Any]) -> str:
     """The Auto class that gives a model its vocabulary head: the masked one if there is one, else the causal one."""
     named = str((config.get("architectures") or [""])[0])
-    if MASKED in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM"):
-        return MASKED
-    return "AutoModelForCausalLM"
+    masked = MASKED in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM")
+    return MASKED if masked else "AutoModelForCausalLM"
 
 
 def base_code(model: PatchedModel) -> dict[str, bytes]:
@@ -85,12 +86,6 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
         if file.path.endswith(".py")
     }
     return {**modules, **model.base, CONFIG: model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()}
-
-
-def _base_folder(model: PatchedModel, target: Path) -> Path:
-    """A folder of the base model for the child: its code, and links to everything else."""
-    code = base_code(model)
-    return _lay_out({file.path: code.get(file.path, model.folder / file.path) for file in model.files}, target)
 
 
 def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:

@@ -14,12 +14,11 @@ from patcher.patching.record import PatchedModel
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
 from patcher.verify.checks import changed_files, judge, judge_kept_cap, weights_converted
-from patcher.verify.disagreement import judge_agreement, worst_disagreement
 from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, PairMeasured, Request
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.requests import prepare
 from patcher.verify.settings import Progress, Verification, check_available, check_sentence_transformers
-from patcher.verify.tolerances import cap_tolerance
+from patcher.verify.tolerances import cap_tolerance, judge_agreement, worst_disagreement
 
 CHILD = "patcher.verify.measure.logits"
 
