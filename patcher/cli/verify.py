@@ -16,8 +16,6 @@ from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 if TYPE_CHECKING:
     from patcher.verify.report import Report
 
-CHILD = "patcher.verify.measure.logits"
-
 
 @app.command(
     epilog=examples(
@@ -43,7 +41,7 @@ def verify(
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     from patcher.sandbox.guard import started
-    from patcher.verify.settings import Verification, parse_devices, parse_dtype
+    from patcher.verify.settings import CHILD, Verification, parse_devices, parse_dtype
 
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json=as_json, quiet=quiet)

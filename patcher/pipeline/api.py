@@ -19,8 +19,8 @@ from patcher.planning.plan import Plan, make_plan
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify.report import Report, document_of
-from patcher.verify.settings import Progress, Verification
-from patcher.verify.verification import CHILD, verify
+from patcher.verify.settings import CHILD, Progress, Verification
+from patcher.verify.verification import verify
 
 logger = logging.getLogger(__name__)
 

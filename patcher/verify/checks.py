@@ -67,31 +67,30 @@ def judge(
     """
     invalid = f"{measured.not_finite} logits are not finite" if measured.not_finite else None
     by = _judge_of(measured, invalid)
-    negative = measured.patched.negative_fraction if measured.patched else None
-    sparsity = measured.patched.logit_sparsity if measured.patched else None
+    cap_error = math.nan if measured.cap_error is None else measured.cap_error
+    negative = measured.patched.negative_fraction if measured.patched else math.nan
+    sparsity = measured.patched.logit_sparsity if measured.patched else math.nan
     checks = [
         *by.loaded(measured, files_changed),
         by.check(
             "cap_removed_exactly",
-            measured.cap_error,
+            cap_error,
             cap_tolerance,
             f"largest |base - cap(patched)|; at most 5 spacings of {measured.head_dtype} at the cap's scale",
-            passed=_number(measured.cap_error) <= cap_tolerance,
+            passed=cap_error <= cap_tolerance,
         ),
         by.none_of(
             "predictions_unchanged",
             measured.predictions_changed,
             f"of {measured.positions} positions predict another token",
         ),
-        by.check(
-            "negative_logits", negative, 0, "share of negative logits; some have to be", passed=_number(negative) > 0
-        ),
+        by.check("negative_logits", negative, 0, "share of negative logits; some have to be", passed=negative > 0),
         by.check(
             "relu_sparsity",
             sparsity,
             min_logit_sparsity,
             "logit sparsity: share of ReLU(logits) that is zero; has to exceed the limit",
-            passed=_number(sparsity) > min_logit_sparsity,
+            passed=sparsity > min_logit_sparsity,
         ),
     ]
     if shifted:
@@ -151,7 +150,3 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
 
 def _judge_of(measured: LogitsMeasured, invalid: str | None = None) -> Judge:
     return Judge(measured.failure, invalid or (None if measured.positions else "no position was measured"))
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -15,6 +15,7 @@ from patcher.verify.texts import ProbeText
 if TYPE_CHECKING:
     from patcher.verify.report import Report
 
+CHILD = "patcher.verify.measure.logits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16", "float16")
 

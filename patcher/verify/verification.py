@@ -17,10 +17,8 @@ from patcher.verify.checks import changed_files, judge, judge_kept_cap, weights_
 from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, PairMeasured, Request
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.requests import prepare
-from patcher.verify.settings import Progress, Verification, check_available, check_sentence_transformers
+from patcher.verify.settings import CHILD, Progress, Verification, check_available, check_sentence_transformers
 from patcher.verify.tolerances import cap_tolerance, judge_agreement, worst_disagreement
-
-CHILD = "patcher.verify.measure.logits"
 
 
 def verify(

@@ -24,8 +24,8 @@ from patcher.verify.measure.logits import measure
 from patcher.verify.messages import EncoderLoaded, Environment, KeptCapMeasured
 from patcher.verify.report import Report
 from patcher.verify.requests import prepare
-from patcher.verify.settings import check_available
-from patcher.verify.verification import CHILD, evaluate, hash_folder
+from patcher.verify.settings import CHILD, check_available
+from patcher.verify.verification import evaluate, hash_folder
 from tests.conftest import MINI, Run
 from tests.sandbox.stand_in import run_child
 from tests.verify.made_up import NOTHING
