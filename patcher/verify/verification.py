@@ -92,7 +92,7 @@ def evaluate(
         files=files,
         texts=len(settings.texts),
         sparse_encoder=first.sparse_encoder,
-        probe_texts=to_json(measured[0].probe_texts) if isinstance(measured[0], PairMeasured) else (),
+        probe_texts=tuple(to_json(measured[0].probe_texts)) if isinstance(measured[0], PairMeasured) else (),
         more_devices=tuple(others),
         disagreement=disagreement,
     )
