@@ -58,8 +58,7 @@ def patch(
 ) -> None:
     """Write the patched folder, run it against the base model, and write its report and card."""
     from patcher.planning.rewriting import Options
-    from patcher.verify.devices import parse_devices, parse_dtype
-    from patcher.verify.settings import Verification
+    from patcher.verify.settings import Verification, parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
 
     if code_only and not no_verify:

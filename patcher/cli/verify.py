@@ -13,8 +13,6 @@ from patcher.cli.app import app, examples, require_trust
 from patcher.cli.console import Console
 from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 
-CHILD = "patcher.verify.measure.child"
-
 
 @app.command(
     epilog=examples(
@@ -40,7 +38,7 @@ def verify(
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
     from patcher.sandbox.guard import started
-    from patcher.verify.devices import parse_devices, parse_dtype
+    from patcher.verify.settings import CHILD, Verification, parse_devices, parse_dtype
 
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json=as_json, quiet=quiet).listen()
@@ -48,7 +46,6 @@ def verify(
         from patcher.documents import card
         from patcher.patching.record import load
         from patcher.pipeline.api import verify_folder
-        from patcher.verify.settings import Verification
         from patcher.verify.texts import load_probe_texts
 
         model = load(folder)

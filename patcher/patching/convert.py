@@ -4,77 +4,61 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from patcher.constants import VERIFY_TIMEOUT
 from patcher.errors import PatcherError, SourceError, VerificationError
-from patcher.patching.messages import Conversion, ConversionAnswer, ConversionRequest, ConvertedFile
+from patcher.patching.messages import ConvertedFile
 from patcher.patching.record import Converted
-from patcher.sandbox.guard import run_child
+from patcher.sandbox.guard import Child, ask, started
 from patcher.source.snapshot import Snapshot
 
-CHILD = "patcher.patching.convert_child"
-SCRATCH = ".converting"
+CHILD = "patcher.patching.pickles"
 
 
-@dataclass(frozen=True)
-class Converter:
-    """Converts the weights of a snapshot into a folder; `timeout` is in seconds, for all of them."""
+def convert_weights(snapshot: Snapshot, files: Mapping[str, str], folder: Path) -> tuple[Converted, ...]:
+    """Write each target of `files` into `folder`, from the pickle it maps to, and compare tensor by tensor.
 
-    timeout: float = VERIFY_TIMEOUT
+    `torch.load(weights_only=True)` reads the pickles, so none of them can run code. Tensors that share memory in a
+    pickle are written under each of their names: safetensors can't share, and code of this family loads both
+    matrices by name, whether it declares them as tied or not.
 
-    def __call__(self, snapshot: Snapshot, files: Mapping[str, str], folder: Path) -> tuple[Converted, ...]:
-        """Write each target of `files` into `folder`, from the pickle it maps to, and compare tensor by tensor.
+    Raises SourceError for a pickle that holds anything but named tensors, and PatcherError if a tensor that was
+    read back differs.
+    """
+    weights = {target: origin for target, origin in files.items() if not target.endswith(".json")}
+    renamed = {origin: target for target, origin in weights.items()}
+    indexes = {t: _index(snapshot, origin, renamed) for t, origin in files.items() if t not in weights}
+    made = []
+    # The child's folder is on the disk of the target, so that a large file is renamed and not copied.
+    with started(CHILD, "cpu", folder) as child:
+        written = [child.scratch / f"{number}.safetensors" for number in range(len(weights))]
+        pickles = [str(snapshot.local(origin).resolve()) for origin in weights.values()]
+        answers = _run(child, snapshot, dict(zip(map(str, written), pickles, strict=True)))
+        for found, path, (target, origin) in zip(answers, written, weights.items(), strict=True):
+            made.append(_accept(snapshot, target, origin, found))
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, folder / target)
+    for target, content in indexes.items():
+        (folder / target).write_bytes(content)
+    return tuple(made)
 
-        `torch.load(weights_only=True)` reads the pickles, so none of them can run code. Tensors that share memory in a
-        pickle are written under each of their names: safetensors can't share, and code of this family loads both
-        matrices by name, whether it declares them as tied or not.
 
-        Raises SourceError for a pickle that holds anything but named tensors, and PatcherError if a tensor that was
-        read back differs.
-        """
-        weights = {target: origin for target, origin in files.items() if not target.endswith(".json")}
-        renamed = {origin: target for target, origin in weights.items()}
-        indexes = {t: _index(snapshot, origin, renamed) for t, origin in files.items() if t not in weights}
-        scratch = folder / SCRATCH
-        scratch.mkdir()
-        try:
-            written = [scratch / f"{number}.safetensors" for number in range(len(weights))]
-            pickles = [str(snapshot.local(origin).resolve()) for origin in weights.values()]
-            made = []
-            for found, path, (target, origin) in zip(
-                self._run(snapshot, pickles, written), written, weights.items(), strict=True
-            ):
-                made.append(_accept(snapshot, target, origin, found))
-                (folder / target).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, folder / target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        for target, content in indexes.items():
-            (folder / target).write_bytes(content)
-        return tuple(made)
-
-    def _run(self, snapshot: Snapshot, pickles: list[str], written: list[Path]) -> tuple[ConvertedFile, ...]:
-        """Let the child convert the pickles."""
-        files = tuple(Conversion(origin, str(path)) for origin, path in zip(pickles, written, strict=True))
-        try:
-            answer = run_child(
-                CHILD, ConversionRequest(files), ConversionAnswer, written[0].parent, "cpu", self.timeout
+def _run(child: Child, snapshot: Snapshot, pickles: dict[str, str]) -> tuple[ConvertedFile, ...]:
+    """Let the child convert the pickles; the keys are the files to write."""
+    try:
+        answers = ask(child, pickles, tuple[ConvertedFile, ...], VERIFY_TIMEOUT)
+        if len(answers) != len(pickles):
+            raise VerificationError(
+                f"The child's answer can't be read: {len(answers)} files instead of {len(pickles)}",
+                "Run the same command again; HF_DEBUG=1 shows more.",
             )
-            if len(answer.files) != len(files):
-                raise VerificationError(
-                    f"The child's answer can't be read: {len(answer.files)} files instead of {len(files)}",
-                    "Run the same command again; HF_DEBUG=1 shows more.",
-                )
-        except VerificationError as error:
-            raise SourceError(
-                f"The weights of {snapshot.source} could not be converted: {error.message}", error.hint
-            ) from error
-        return answer.files
+    except VerificationError as error:
+        raise SourceError(
+            f"The weights of {snapshot.source} could not be converted: {error.message}", error.hint
+        ) from error
+    return answers
 
 
 def _accept(snapshot: Snapshot, target: str, origin: str, found: ConvertedFile) -> Converted:
@@ -96,15 +80,13 @@ def _index(snapshot: Snapshot, path: str, names: Mapping[str, str]) -> bytes:
     folder = path.rpartition("/")[0]
     try:
         index = json.loads(snapshot.read(path))
-        renamed = partial(_renamed, folder, names)
-        index["weight_map"] = {name: renamed(file) for name, file in index["weight_map"].items()}
+        index["weight_map"] = {
+            name: names[f"{folder}/{file}" if folder else file].rpartition("/")[2]
+            for name, file in index["weight_map"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
             f"{path} of {snapshot.source} is not an index of existing weights ({type(error).__name__}: {error}).",
             "Fix that file, or give a complete repository.",
         ) from error
     return (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _renamed(folder: str, names: Mapping[str, str], file: str) -> str:
-    return names[f"{folder}/{file}" if folder else file].rpartition("/")[2]

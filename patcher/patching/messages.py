@@ -1,23 +1,8 @@
-"""What the parent and the child of a conversion tell each other; imports no torch."""
+"""What the child of a conversion answers; imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A pickle to read and the safetensors file to write; both are absolute paths."""
-
-    origin: str
-    target: str
-
-
-@dataclass(frozen=True)
-class ConversionRequest:
-    """The files to convert."""
-
-    files: tuple[Conversion, ...]
 
 
 @dataclass(frozen=True)
@@ -32,10 +17,3 @@ class ConvertedFile:
     differing: tuple[str, ...]
     tied: tuple[tuple[str, ...], ...]
     refused: str | None
-
-
-@dataclass(frozen=True)
-class ConversionAnswer:
-    """What became of each file, in the order of the request."""
-
-    files: tuple[ConvertedFile, ...]

@@ -5,21 +5,15 @@ from __future__ import annotations
 import pickle
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from patcher.patching.messages import ConversionAnswer, ConversionRequest, ConvertedFile
+from patcher.patching.messages import ConvertedFile
 from patcher.sandbox.child import Service
 from patcher.sandbox.hook import confine_process
-
-
-def convert_all(request: ConversionRequest) -> ConversionAnswer:
-    """Convert each file of the request."""
-    return ConversionAnswer(tuple(convert(file.origin, file.target) for file in request.files))
 
 
 def convert(origin: str, target: str) -> ConvertedFile:
@@ -92,8 +86,8 @@ def _reason(error: Exception) -> str:
     return f"it is not a checkpoint of torch that weights_only=True can read ({text[:120] or type(error).__name__})"
 
 
-def _enter_sandbox(request: ConversionRequest, scratch: Path) -> None:
-    confine_process(scratch, [file.origin for file in request.files], (), file_size=None)
-
-
-SERVICE = Service(ConversionRequest, _enter_sandbox, convert_all)
+SERVICE = Service(
+    dict[str, str],  # from the safetensors file to write to the pickle to read
+    lambda pickles, scratch: confine_process(scratch, pickles.values(), (), file_size=None),
+    lambda pickles: [convert(origin, target) for target, origin in pickles.items()],
+)

@@ -11,18 +11,16 @@ from patcher.codec import document, json_field
 from patcher.constants import CARD, PAGE
 from patcher.documents import card, page, plots
 from patcher.errors import OutputError
-from patcher.patching.convert import Converter
+from patcher.patching.convert import convert_weights
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output
-from patcher.patching.writer import Convert, rewrite, staged_model
+from patcher.patching.writer import rewrite, staged_model
 from patcher.planning.plan import Plan, make_plan
-from patcher.planning.rewriting import Options
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
-from patcher.verify import kept_cap
 from patcher.verify.report import Report, document_of
-from patcher.verify.settings import Progress, Verification
-from patcher.verify.verification import CHILD, verify
+from patcher.verify.settings import CHILD, Progress, Verification
+from patcher.verify.verification import verify
 
 logger = logging.getLogger(__name__)
 
@@ -66,19 +64,17 @@ def patch_model(
     code_only: bool = False,
     calibrate: bool = False,
     progress: Progress = lambda *_: None,
-    convert: Convert = Converter(),
 ) -> Patched:
     """Write the patched folder beside `out`, verify it and write its card there, then move it to `out` in one step.
 
     Pickled weights are converted if there are no others. With `calibrate`, a model that fails nothing but the check of
     its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified again.
     """
-    module = CHILD if plan.soft_cap else kept_cap.CHILD
     # The child imports its libraries while the folder is written.
-    waiting = started(module, verification.devices[0]) if verification is not None else nullcontext()
+    waiting = started(CHILD, verification.devices[0]) if verification is not None else nullcontext()
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
-    with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert) as model:
+    with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert_weights) as model:
         report = None
         if verification is not None:
             logger.info("Running %s on %d texts ...", model.what_runs, len(verification.texts))
@@ -105,10 +101,10 @@ def verify_folder(
     """Verify a patched folder again. Replaces its report, and its card unless that was edited by hand."""
     model = load(folder)
     report = _run(verification, model, child, progress)
+    name = folder.resolve().name
+    _draw(model, report, name)
     if card.is_ours(folder / CARD):
-        describe(model, report, folder.resolve().name)
-    else:
-        _draw(model, report, folder.resolve().name)
+        card.write(model, report, name)
     return report
 
 
@@ -132,6 +128,3 @@ def _draw(model: PatchedModel, report: Report | None, name: str) -> None:
         page.write(model, report, drawn, name)
     else:
         (model.folder / PAGE).unlink(missing_ok=True)
-
-
-__all__ = ["Options", "Patched", "Verification", "check_out", "describe", "patch_model", "verify_folder"]

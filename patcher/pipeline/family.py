@@ -15,11 +15,12 @@ from patcher.codec import json_field
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
 from patcher.patching.record import PatchedModel, load
-from patcher.pipeline.api import Verification, check_out, patch_model
+from patcher.pipeline.api import check_out, patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
 from patcher.verify.report import Report, document_of, load_report
+from patcher.verify.settings import Verification
 from patcher.verify.verification import hash_folder
 
 logger = logging.getLogger(__name__)
@@ -30,17 +31,13 @@ PATCHED, SKIPPED, NOTHING, FAILED = "patched", "skipped", "nothing to do", "fail
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the list: what to patch, and the folder to write."""
+    """One line of the list: what to patch, and the folder to write.
+
+    Once it was inspected, it has a snapshot and a plan, or the error that stopped it.
+    """
 
     spec: str
     out: Path
-
-
-@dataclass(frozen=True)
-class Member:
-    """An entry that was inspected: its snapshot and plan, or the error that stopped it."""
-
-    entry: Entry
     snapshot: Snapshot | None = None
     plan: Plan | None = None
     error: PatcherError | None = None
@@ -133,38 +130,38 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def inspect_entries(entries: Sequence[Entry], options: Options) -> tuple[Member, ...]:
+def inspect_entries(entries: Sequence[Entry], options: Options) -> tuple[Entry, ...]:
     """Resolve and plan every entry, without running or writing anything; an error is kept with its entry."""
-    members = []
+    inspected = []
     for number, entry in enumerate(entries, 1):
         logger.info("[%d/%d] Inspecting %s ...", number, len(entries), entry.spec)
         try:
             snapshot = resolve(entry.spec)
             check_out(entry.out, snapshot)
-            members.append(Member(entry, snapshot, make_plan(snapshot, options)))
+            inspected.append(replace(entry, snapshot=snapshot, plan=make_plan(snapshot, options)))
         except Exception as error:
-            members.append(Member(entry, error=_as_patcher_error(error, entry.out)))
-    return tuple(members)
+            inspected.append(replace(entry, error=_as_patcher_error(error, entry.out)))
+    return tuple(inspected)
 
 
-def patch_all(members: Sequence[Member], verification: Verification | None) -> Outcomes:
-    """Patch each member, and verify it where `verification` says how. Executes the models' code then.
+def patch_all(entries: Sequence[Entry], verification: Verification | None) -> Outcomes:
+    """Patch each inspected entry, and verify it where `verification` says how. Executes the models' code then.
 
     A folder that already is a complete result of the same source, options and limits is left unchanged.
     """
     outcomes = []
-    for number, member in enumerate(members, 1):
+    for number, entry in enumerate(entries, 1):
         started_at = time.monotonic()
-        outcome = _patch(member, verification, f"[{number}/{len(members)}]")
+        outcome = _patch(entry, verification, f"[{number}/{len(entries)}]")
         outcomes.append(replace(outcome, seconds=time.monotonic() - started_at))
     return Outcomes(tuple(outcomes))
 
 
-def _patch(member: Member, verification: Verification | None, number: str) -> Outcome:
-    entry, plan, snapshot = member.entry, member.plan, member.snapshot
+def _patch(entry: Entry, verification: Verification | None, number: str) -> Outcome:
+    plan, snapshot = entry.plan, entry.snapshot
     if plan is None or snapshot is None:
-        assert member.error is not None
-        return Outcome(entry, entry.spec, FAILED, 0, member.error.message, member.error.hint)
+        assert entry.error is not None
+        return Outcome(entry, entry.spec, FAILED, 0, entry.error.message, entry.error.hint)
     source = str(plan.source)
     if plan.nothing_to_do:
         return Outcome(entry, source, NOTHING, 0, plan.nothing_to_do)
@@ -198,10 +195,9 @@ def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification 
     files = hash_folder(out)
     if any(files.get(file.path) != file.after for file in model.files):
         return False
-    fits = report is not None and report.files == files
-    if verification is None:
-        return report if report is not None and fits else True
-    return report if report is not None and fits and verification.covers(report) else False
+    if report is not None and report.files == files and (verification is None or verification.covers(report)):
+        return report
+    return verification is None
 
 
 def _current(model: PatchedModel, snapshot: Snapshot) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -49,10 +50,14 @@ def child_policy(scratch: Path, readable: Iterable[str]) -> AccessPolicy:
     callers = os.environ.get(PRIVATE, "").split(os.pathsep)
     named = [*callers, str(scratch.parent), "/tmp", "/run", "/var", "/proc", "/dev/mqueue"]
     devices = [*_DEVICES, *(str(path) for path in Path("/dev").glob("nvidia*"))]
+    # The entries of /proc about the machine. Those about processes show their environments, which hold tokens.
+    machine = [path for path in _children("/proc") if not os.path.basename(path).isdigit()]
+    given = list(readable)
+    links = [str(link) for path in given for link in Path(path).rglob("*") if link.is_symlink()]  # their targets
     libraries = [*sys.path, sys.prefix, sys.base_prefix, *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)]
     return AccessPolicy(
         private=tuple(path for path in _real([*named, *_homes()]) if path != os.sep),
-        readable=_real([*libraries, *_machine(), *_with_link_targets(readable)]),
+        readable=_real([*libraries, *machine, *given, *links]),
         writable=_real([str(scratch), *devices, f"/proc/{os.getpid()}"]),
     )
 
@@ -66,27 +71,11 @@ def private_paths() -> str:
 
 
 def _homes() -> list[str]:
-    if os.name != "posix":
-        return []
-    import pwd
+    with contextlib.suppress(ImportError, KeyError):  # Windows; a container whose user id has no name
+        import pwd
 
-    try:
         return [pwd.getpwuid(os.getuid()).pw_dir]
-    except KeyError:  # a container whose user id has no name
-        return []
-
-
-def _machine() -> list[str]:
-    """The entries of /proc about the machine. Those about processes show their environments, which hold tokens."""
-    return [path for path in _children("/proc") if not os.path.basename(path).isdigit()]
-
-
-def _with_link_targets(paths: Iterable[str]) -> list[str]:
-    """The paths, and the links in their folders, whose targets are meant."""
-    found = list(paths)
-    for path in tuple(found):
-        found += [str(link) for link in Path(path).rglob("*") if link.is_symlink()]
-    return found
+    return []
 
 
 def _real(paths: Iterable[str]) -> tuple[str, ...]:

@@ -29,22 +29,26 @@ class Service(Generic[R]):
     answer: Callable[[R], object]
 
 
-def serve(module: str) -> NoReturn:
-    """Do what the `SERVICE` of a module says, as `python -m CHILD REQUEST ANSWER`, and end.
+def serve(module: str, scratch: Path) -> NoReturn:
+    """Do what the `SERVICE` of a module says, and end; `scratch` holds the request and gets the answer.
 
     Importing the module imports all libraries, while the parent still does its own work. Nothing of a model is read
     before the request is there. Ends without an answer if the parent ends without a request.
     """
     gc.disable()  # imports make little garbage, and every collection walks through all modules
-    request_path, answer_path = Path(sys.argv[1]), Path(sys.argv[2])
     service: Service[object] = import_module(module).SERVICE
     import_module("cattrs")
     gc.freeze()
     gc.enable()
     sys.stdin.buffer.read()  # its end is the signal that the request is complete
-    if not request_path.is_file():
+    path = scratch / "request.json"
+    if not path.is_file():
         exit_now(0, tidy=False)
-    request = read_json(service.request, request_path.read_bytes())
-    service.enter_sandbox(request, request_path.parent)
-    answer_path.write_text(json.dumps(to_json(service.answer(request))), "utf-8")
+    request = read_json(service.request, path.read_bytes())
+    service.enter_sandbox(request, scratch)
+    (scratch / "answer.json").write_text(json.dumps(to_json(service.answer(request))), "utf-8")
     exit_now(0, tidy=False)  # the parent waits for it
+
+
+if __name__ == "__main__":  # python -m patcher.sandbox.child MODULE SCRATCH
+    serve(sys.argv[1], Path(sys.argv[2]))

@@ -32,50 +32,30 @@ _FLASH = " On a GPU, flash-attn does. Linux 6.2 or newer can sandbox it; --devic
 
 # What a child inherits of the caller's environment: nothing else, and no token.
 _PASSED_ON = {
-    "CUDA_VISIBLE_DEVICES",
-    "LANG",
-    "LD_LIBRARY_PATH",
-    "OMP_NUM_THREADS",
-    "PATH",
-    "PYTHONHASHSEED",
-    "SYSTEMROOT",
+    "CUDA_VISIBLE_DEVICES", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "PYTHONHASHSEED", "SYSTEMROOT",
     "VIRTUAL_ENV",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Child:
     """A process that imports its libraries and waits for its request. It runs nothing of a model before that."""
 
-    module: str
     device: str
     scratch: Path
     process: subprocess.Popen[bytes]
 
-    @property
-    def request(self) -> Path:
-        """Where the child reads its request."""
-        return self.scratch / "request.json"
-
-    @property
-    def answer(self) -> Path:
-        """Where the child writes its answer."""
-        return self.scratch / "answer.json"
-
-    @property
-    def log(self) -> Path:
-        """What the child printed."""
-        return self.scratch / "log.txt"
-
 
 @contextlib.contextmanager
-def started(module: str, device: str) -> Iterator[Child]:
-    """Start `python -m module REQUEST ANSWER` in the guard, in a temporary folder of its own.
+def started(module: str, device: str, parent: Path | None = None) -> Iterator[Child]:
+    """Start a child that does what the `SERVICE` of a module says, in a temporary folder of its own.
+
+    `parent` is the folder to make that in, other than the system's.
 
     Its imports take seconds, during which the caller can work. When the caller is done, the child and everything that
     it started are ended and its folder is removed.
     """
-    with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="patcher-", dir=parent, ignore_cleanup_errors=True) as name:
         child = _start(module, device, Path(name))
         try:
             yield child
@@ -83,22 +63,13 @@ def started(module: str, device: str) -> Iterator[Child]:
             _stop(child.process)
 
 
-def run_child(module: str, request: object, answer: type[T], scratch: Path, device: str, timeout: float) -> T:
-    """Run `python -m module REQUEST ANSWER` in the guard and return its answer.
+def ask(child: Child, request: object, answer: type[T], timeout: float, watch: Callable[[], None] = lambda: None) -> T:
+    """Give a waiting child its request and return its answer, which are what `patcher.codec` writes and reads.
 
-    `request` and `answer` are what `patcher.codec` writes and reads; `scratch` is an existing folder for the child's
-    home, caches and temporary files; `timeout` is in seconds.
+    The time limit, in seconds, counts from here; `watch` is called several times a second meanwhile.
     Raises VerificationError if the child fails, takes too long, or gives an answer that can't be read.
     """
-    return ask(_start(module, device, scratch), request, answer, timeout)
-
-
-def ask(child: Child, request: object, answer: type[T], timeout: float, watch: Callable[[], None] = lambda: None) -> T:
-    """Give a waiting child its request and return its answer; the time limit, in seconds, counts from here.
-
-    `watch` is called several times a second meanwhile. Raises VerificationError as `run_child` does.
-    """
-    child.request.write_text(json.dumps(to_json(request)), "utf-8")
+    (child.scratch / "request.json").write_text(json.dumps(to_json(request)), "utf-8")
     try:
         assert child.process.stdin is not None
         child.process.stdin.close()  # the end of its input is what the child waits for
@@ -117,10 +88,11 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
             "No model needs that. Read its code with `patcher plan` before you run it anywhere."
             + (_FLASH if what.startswith(COMPILER) else ""),
         )
-    if code != 0 or not child.answer.exists():
+    path = child.scratch / "answer.json"
+    if code != 0 or not path.exists():
         raise _failed(child, code)
     try:
-        return read_json(answer, left_behind(child.answer, MAX_ANSWER))
+        return read_json(answer, left_behind(path, MAX_ANSWER))
     except Unreadable as error:  # the child ran in the same process as the model's code: it may be anything
         raise VerificationError(
             f"The child's answer can't be read: {printable(str(error))[:300]}",
@@ -129,11 +101,10 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
 
 
 def _start(module: str, device: str, scratch: Path) -> Child:
-    """Start `python -m module REQUEST ANSWER` in a session and an environment of its own."""
-    command = [sys.executable, "-m", module, str(scratch / "request.json"), str(scratch / "answer.json")]
+    """Start a child in a session and an environment of its own."""
     with (scratch / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "patcher.sandbox.child", module, str(scratch)],
             env=environment(scratch, device),
             cwd=scratch,
             stdin=subprocess.PIPE,
@@ -141,11 +112,11 @@ def _start(module: str, device: str, scratch: Path) -> Child:
             stderr=log,
             start_new_session=True,
         )
-    return Child(module, device, scratch, process)
+    return Child(device, scratch, process)
 
 
 def _failed(child: Child, code: int) -> VerificationError:
-    lines = [line for line in left_behind(child.log, MAX_LOG).splitlines() if line.strip()]
+    lines = [line for line in left_behind(child.scratch / "log.txt", MAX_LOG).splitlines() if line.strip()]
     if os.environ.get("HF_DEBUG"):
         logger.warning("%s", printable("\n".join(lines)))
     reason = lines[-1] if lines else f"it ended with code {code}"
@@ -186,13 +157,9 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     if device == "cpu":
         passed["CUDA_VISIBLE_DEVICES"] = ""  # this family asks torch.cuda.is_available(), not the tensor's device
-    here = str(Path(__file__).parents[2])
     return {
         **passed,
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "TEMP": str(scratch),
-        "TMP": str(scratch),
+        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), str(scratch)),
         PRIVATE: private_paths(),
         "HF_HOME": str(scratch / "hf"),
         "HF_MODULES_CACHE": str(scratch / "modules"),
@@ -207,7 +174,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         # (see hardware.tune_malloc, which knows the sizes).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
-        "PYTHONPATH": here,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -28,65 +28,28 @@ COMPILER = "start a compiler"
 LIBRARIES = ("flash_attn", "requests", "transformers.modeling_utils", "transformers.initialization")
 
 _NETWORK = {
-    "socket.connect",
-    "socket.bind",
-    "socket.sendto",
-    "socket.sendmsg",
-    "socket.getaddrinfo",
-    "socket.gethostbyname",
-    "socket.gethostbyaddr",
-    "socket.getnameinfo",
-    "syslog.openlog",
-    "syslog.syslog",
-}
+    "socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname",
+    "socket.gethostbyaddr", "socket.getnameinfo", "syslog.openlog", "syslog.syslog",
+}  # fmt: skip
 _PROCESSES = {
-    "subprocess.Popen",
-    "os.system",
-    "os.exec",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.fork",
-    "os.forkpty",
-    "pty.spawn",
-    "os.startfile",
-    "os.startfile/2",
-    "_winapi.CreateProcess",
-}
+    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn",
+    "os.startfile", "os.startfile/2", "_winapi.CreateProcess",
+}  # fmt: skip
 _STARTS_ONE = {"subprocess.Popen", "os.posix_spawn"}
 # What Triton runs to compile a kernel and its launcher: a C compiler, NVIDIA's assembler, the list of libraries.
 _COMPILER = re.compile(r"(.+-)?(cc|gcc|c\+\+|g\+\+|clang|clang\+\+)(-[\d.]+)?|ptxas(-\w+)?|ldconfig")
 # What bypasses Python: arbitrary compiled code, raw memory, and the frames of this hook.
 _NATIVE = {
-    "ctypes.dlopen",
-    "ctypes.dlsym/handle",
-    "ctypes.call_function",
-    "ctypes.string_at",
-    "ctypes.wstring_at",
-    "ctypes.cdata",
-    "gc.get_objects",
-    "gc.get_referrers",
-    "sys._current_frames",
-    "sys._current_exceptions",
-    "winreg.SetValue",
-    "winreg.CreateKey",
-}
+    "ctypes.dlopen", "ctypes.dlsym/handle", "ctypes.call_function", "ctypes.string_at", "ctypes.wstring_at",
+    "ctypes.cdata", "gc.get_objects", "gc.get_referrers", "sys._current_frames", "sys._current_exceptions",
+    "winreg.SetValue", "winreg.CreateKey",
+}  # fmt: skip
 # Events that change files, and how many of their first arguments are paths.
 _CHANGES = {
-    "os.chflags": 1,
-    "os.chmod": 1,
-    "os.chown": 1,
-    "os.lchmod": 1,
-    "os.link": 2,
-    "os.mkdir": 1,
-    "os.remove": 1,
-    "os.removexattr": 1,
-    "os.rename": 2,
-    "os.rmdir": 1,
-    "os.setxattr": 1,
-    "os.symlink": 2,
-    "os.truncate": 1,
+    "os.chflags": 1, "os.chmod": 1, "os.chown": 1, "os.lchmod": 1, "os.link": 2, "os.mkdir": 1, "os.remove": 1,
+    "os.removexattr": 1, "os.rename": 2, "os.rmdir": 1, "os.setxattr": 1, "os.symlink": 2, "os.truncate": 1,
     "os.utime": 1,
-}
+}  # fmt: skip
 _LISTS = {"os.listdir", "os.scandir"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -133,10 +96,14 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, compilers: bool) -> Calla
         finally:
             exit_process(REFUSED)
 
-    def resolve(path: Any) -> str | None:
+    def check(path: Any, act: str = "", *, writes: bool) -> None:
         if path is None or isinstance(path, int):  # an open file: checked when it was opened
-            return None
-        return real(os.fsdecode(path))
+            return
+        target = real(os.fsdecode(path))
+        if writes and not policy.may_write(target):
+            refuse("write outside its own folder", f"{act}{target}")
+        if not writes and not policy.may_read(target):
+            refuse("read what is private", target)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in forbidden:
@@ -145,27 +112,15 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, compilers: bool) -> Calla
                 refuse(COMPILER if compiler else forbidden[event], f"{event}: {_shown(arguments)}")
         elif event == "open":
             path, mode, flags = arguments
-            target = resolve(path)
-            if target is None:
-                return
-            if (flags or 0) & _WRITES or (isinstance(mode, str) and set(mode) & set("wax+")):
-                if not policy.may_write(target):
-                    refuse("write outside its own folder", target)
-            elif not policy.may_read(target):
-                refuse("read what is private", target)
+            check(path, writes=bool((flags or 0) & _WRITES or (isinstance(mode, str) and set(mode) & set("wax+"))))
         elif event in _CHANGES:
             for path in arguments[: _CHANGES[event]]:
-                target = resolve(path)
-                if target is not None and not policy.may_write(target):
-                    refuse("write outside its own folder", f"{event}: {target}")
+                check(path, f"{event}: ", writes=True)
         elif event in _LISTS:
-            target = resolve(arguments[0])
-            if target is not None and not policy.may_read(target):
-                refuse("read what is private", target)
+            check(arguments[0], writes=False)
         elif event == "sqlite3.connect":
-            target = resolve(arguments[0])
-            if target is not None and arguments[0] != ":memory:" and not policy.may_write(target):
-                refuse("write outside its own folder", target)
+            if arguments[0] != ":memory:":
+                check(arguments[0], writes=True)
         elif event == "ctypes.dlsym" and not str(arguments[1]).startswith(("Py", "_Py")):
             refuse("reach past Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
         elif event == "socket.__new__" and arguments[1] not in local:

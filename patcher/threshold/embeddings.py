@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +18,24 @@ from transformers import PreTrainedModel
 from patcher.sandbox.child import Service
 from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures, ThresholdMeasured, ThresholdRequest
 from patcher.threshold.sweep import TOP
-from patcher.verify.measure.hardware import confine_on_device, environment
+from patcher.verify.measure.hardware import confine_on_device
 from patcher.verify.measure.models import fresh_model, nan_filled_memory, wrong_buffers
 from patcher.verify.measure.serving import measured
-from patcher.verify.messages import NOTHING
 
 
 def measure(request: ThresholdRequest) -> ThresholdMeasured:
     """Load the model, encode queries and documents, and measure every threshold."""
-
-    def start(device: str) -> ThresholdMeasured:
-        return ThresholdMeasured(
-            environment=environment(device),
-            sentence_transformers=sentence_transformers.__version__,
-            **NOTHING,
-            width=0,
-            vocab_size=0,
-            raw={},
-            rows=(),
-        )
-
-    folders = {request.model: "model"}
-    return measured(request.device, start, lambda found, device: _steps(request, found, device), folders)
+    return measured(
+        request.device,
+        ThresholdMeasured,
+        partial(_steps, request),
+        {request.model: "model"},
+        sentence_transformers=sentence_transformers.__version__,
+        width=0,
+        vocab_size=0,
+        raw={},
+        rows=(),
+    )
 
 
 def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> Iterator[ThresholdMeasured]:
@@ -164,8 +161,6 @@ def _retrieval(model: Any, kept: Mapping[str, torch.Tensor], request: ThresholdR
     return float(metrics[f"{name}_ndcg@{TOP}"]), float(metrics[f"{name}_mrr@{TOP}"])
 
 
-def _enter_sandbox(request: ThresholdRequest, scratch: Path) -> None:
-    confine_on_device(request.device, scratch, [request.model])
-
-
-SERVICE = Service(ThresholdRequest, _enter_sandbox, measure)
+SERVICE = Service(
+    ThresholdRequest, lambda request, scratch: confine_on_device(request.device, scratch, [request.model]), measure
+)

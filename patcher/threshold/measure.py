@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from secrets import token_hex
 
 from patcher.codec import to_json
 from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import UsageError
-from patcher.sandbox.guard import run_child
+from patcher.sandbox.guard import ask, started
 from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import ThresholdMeasured, ThresholdRequest
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import grid, recommend, rows
-from patcher.verify.devices import check_available, check_sentence_transformers
+from patcher.verify.settings import check_available, check_sentence_transformers
 
-CHILD = "patcher.threshold.child"
-DEFAULT = THRESHOLD
+CHILD = "patcher.threshold.embeddings"
 BATCH_SIZE = 8
 
 
@@ -29,7 +26,7 @@ BATCH_SIZE = 8
 class Request:
     """What to measure: the chosen threshold, with `sweep` others too, and on which device. `timeout` is in seconds."""
 
-    threshold: float = DEFAULT
+    threshold: float = THRESHOLD
     sweep: bool = False
     device: str = "auto"
     timeout: float = VERIFY_TIMEOUT
@@ -50,10 +47,9 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
     model = model.fetched()
     chosen = request.threshold if model.capped else 0.0
     swept = request.sweep and model.capped
-    with tempfile.TemporaryDirectory(prefix="patcher-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name)
+    with started(CHILD, request.device) as child:
         # transformers keeps remote code by the folder's name.
-        folder = scratch / f"model-{token_hex(4)}"
+        folder = child.scratch / f"model-{token_hex(4)}"
         folder.mkdir()
         model.write(folder, link=True)
         asked = ThresholdRequest(
@@ -67,7 +63,7 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
             uncapped_tasks=tuple(model.layout.uncapped_tasks),
             batch_size=BATCH_SIZE,
         )
-        measured = run_child(CHILD, asked, ThresholdMeasured, scratch, request.device, request.timeout)
+        measured = ask(child, asked, ThresholdMeasured, request.timeout)
     check_available(measured, request.device)
     found = rows(measured.rows, list(evaluation.queries), evaluation.relevant)
     kinds = [kind for kind in ("query", "document") if model.capped and kind not in model.layout.uncapped_tasks]
@@ -77,10 +73,7 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
         soft_cap=model.soft_cap,
         capped=model.capped,
         threshold=chosen,
-        environment={
-            **to_json(measured.environment),
-            "sentence_transformers": measured.sentence_transformers,
-        },
+        environment={**to_json(measured.environment), "sentence_transformers": measured.sentence_transformers},
         checks=judge(measured, found, chosen, kinds, len(evaluation.relevant), bundled=evaluation.bundled),
         raw=measured.raw,
         rows=found,

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.patching.record import PatchedModel
-from patcher.verify.disagreement import judge_agreement
-from patcher.verify.messages import Measured, PairMeasured
-from patcher.verify.report import Check, DeviceReport, Disagreement, Report
+from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, Measured, PairMeasured
+from patcher.verify.report import Check
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,10 @@ class Judge:
 
     def none_of(self, name: str, wrong: Sequence[str] | int, detail: str) -> Check:
         """The check that nothing is wrong: `wrong` counts it, or names it in the detail."""
-        count = wrong if isinstance(wrong, int) else len(wrong)
-        named = detail if isinstance(wrong, int) else with_names(detail, wrong)
-        return self.check(name, count, 0, named, passed=count == 0)
+        if isinstance(wrong, int):
+            return self.check(name, wrong, 0, detail, passed=wrong == 0)
+        named = f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
+        return self.check(name, len(wrong), 0, named, passed=not wrong)
 
     def loaded(self, measured: Measured, files_changed: Sequence[str]) -> tuple[Check, Check]:
         """Whether a model was loaded right: `weights_unchanged` and `buffers_rebuilt`."""
@@ -66,36 +66,31 @@ def judge(
     `tolerances.cap_tolerance`; `shifted` logits have to keep their order.
     """
     invalid = f"{measured.not_finite} logits are not finite" if measured.not_finite else None
-    by = Judge(measured.failure, invalid or (None if measured.positions else "no position was measured"))
-    negative = measured.patched.negative_fraction if measured.patched else None
-    sparsity = measured.patched.logit_sparsity if measured.patched else None
+    by = _judge_of(measured, invalid)
+    cap_error = math.nan if measured.cap_error is None else measured.cap_error
+    negative = measured.patched.negative_fraction if measured.patched else math.nan
+    sparsity = measured.patched.logit_sparsity if measured.patched else math.nan
     checks = [
         *by.loaded(measured, files_changed),
         by.check(
             "cap_removed_exactly",
-            measured.cap_error,
+            cap_error,
             cap_tolerance,
             f"largest |base - cap(patched)|; at most 5 spacings of {measured.head_dtype} at the cap's scale",
-            passed=_number(measured.cap_error) <= cap_tolerance,
+            passed=cap_error <= cap_tolerance,
         ),
         by.none_of(
             "predictions_unchanged",
             measured.predictions_changed,
             f"of {measured.positions} positions predict another token",
         ),
-        by.check(
-            "negative_logits",
-            negative,
-            0,
-            "share of negative logits; some have to be",
-            passed=_number(negative) > 0,
-        ),
+        by.check("negative_logits", negative, 0, "share of negative logits; some have to be", passed=negative > 0),
         by.check(
             "relu_sparsity",
             sparsity,
             min_logit_sparsity,
             "logit sparsity: share of ReLU(logits) that is zero; has to exceed the limit",
-            passed=_number(sparsity) > min_logit_sparsity,
+            passed=sparsity > min_logit_sparsity,
         ),
     ]
     if shifted:
@@ -109,33 +104,21 @@ def judge(
     return tuple(checks)
 
 
-def build_report(
-    model: PatchedModel,
-    devices: Sequence[DeviceReport],
-    disagreement: Disagreement | None,
-    files: Mapping[str, str],
-    texts: int,
-    probe_texts: Sequence[Mapping[str, object]] = (),
-) -> Report:
-    """The report of what ran on one device or several, with the checks that are about all of them."""
-    first = devices[0]
-    return Report(
-        source=model.source,
-        environment=first.environment,
-        checks=(
-            *first.checks,
-            *([judge_agreement(disagreement)] if disagreement else []),
-            *weights_converted(model, files),
-        ),
-        base=first.base,
-        patched=first.patched,
-        files=files,
-        texts=texts,
-        sparse_encoder=first.sparse_encoder,
-        probe_texts=tuple(probe_texts),
-        more_devices=tuple(devices[1:]),
-        disagreement=disagreement,
-    )
+def judge_kept_cap(measured: KeptCapMeasured, files_changed: Sequence[str] = ()) -> tuple[Check, ...]:
+    """The checks of a model whose cap stays.
+
+    There is no base model to compare with, because the published code does not load on transformers 5.
+    """
+    by = _judge_of(measured)
+    positions = f"logits at {measured.positions} positions are not finite"
+    checks = [*by.loaded(measured, files_changed), by.none_of("logits_finite", measured.not_finite, positions)]
+    if measured.sparse_encoder is not None:
+        theirs = measured.sparse_encoder
+        pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
+        wrong = theirs.not_finite + (not theirs.splade)
+        detail = f"embedding values are not finite; SparseEncoder {pooling}"
+        checks.append(by.none_of("sparse_encoder_loads", wrong, detail))
+    return tuple(checks)
 
 
 def changed_files(model: PatchedModel, files: Mapping[str, str]) -> tuple[str, ...]:
@@ -165,10 +148,5 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
     return (Check("weights_converted", not wrong, len(wrong), 0, detail),)
 
 
-def with_names(detail: str, wrong: Sequence[str]) -> str:
-    """A detail followed by the first names of what is wrong."""
-    return f"{detail}: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}" if wrong else detail
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _judge_of(measured: LogitsMeasured, invalid: str | None = None) -> Judge:
+    return Judge(measured.failure, invalid or (None if measured.positions else "no position was measured"))

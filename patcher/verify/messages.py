@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from patcher.codec import json_field
 
@@ -21,43 +21,12 @@ class CapFunction:
     shift: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What all verifications ask for.
+@dataclass(frozen=True)
+class Base:
+    """The base model to compare with: its folder, and the cap that it computes besides."""
 
-    `texts` is a file of JSON lines with `count` texts; `progress` is a file in which the child counts those that are
-    done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
-    theirs with that file, their `reference`.
-    """
-
-    device: str
-    dtype: str
-    attention: str | None
-    texts: str
-    count: int
-    batch_size: int
-    max_batch_tokens: int
-    max_tokens: int
-    progress: str
-    digest: str | None
-    reference: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairRequest(Request):
-    """Compare the patched model in a folder with the base model in another one.
-
-    `weights` are the checkpoint files of the source; `min_logit_sparsity` is the limit that `shift_to_gate` is for.
-    """
-
-    patched: str
-    base: str
-    weights: tuple[str, ...]
-    auto_class: str
-    vocabulary: int
+    folder: str
     cap: CapFunction
-    min_logit_sparsity: float
-    sparse_encoder: bool
 
 
 @dataclass(frozen=True)
@@ -69,11 +38,33 @@ class Encoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptCapRequest(Request):
-    """Load masked LMs whose cap stays, and with `sparse_encoder` that folder as a SparseEncoder model."""
+class Request:
+    """What a verification asks for: to run masked LMs, and to compare the only one with its `base` if that is given.
 
+    `patched` is the folder, which `sparse_encoder` loads as a SparseEncoder model too; `encoders` are its masked LMs.
+    `texts` is a file of JSON lines with `count` texts; `progress` is a file in which the child counts those that are
+    done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
+    theirs with that file, their `reference`. `min_logit_sparsity` is the limit that `shift_to_gate` is for.
+    """
+
+    patched: str
     encoders: tuple[Encoder, ...]
-    sparse_encoder: str | None
+    base: Base | None
+    auto_class: str
+    vocabulary: int
+    device: str
+    dtype: str
+    attention: str | None
+    texts: str
+    count: int
+    batch_size: int
+    max_batch_tokens: int
+    max_tokens: int
+    progress: str
+    digest: str | None
+    reference: str | None
+    sparse_encoder: bool
+    min_logit_sparsity: float
 
 
 @dataclass(frozen=True)
@@ -112,15 +103,6 @@ class Measured:
     not_finite: int
     failure: str | None = None
     unavailable: Unavailable | None = None
-
-
-NOTHING: Mapping[str, Any] = {
-    "tensors": 0,
-    "tensors_changed": (),
-    "buffers": 0,
-    "buffers_wrong": (),
-    "not_finite": 0,
-}  # the counts of Measured before anything ran
 
 
 @dataclass(frozen=True)
@@ -204,10 +186,12 @@ class PatchedFigures(LogitFigures):
 class LogitsMeasured(Measured):
     """What running a masked LM measures besides; positions are neither padding nor the synthetic first row.
 
-    `head_dtype`, `coarsest_dtype` and `roundings` are those of `measure.hardware.Precision`.
+    `patched` are the figures of the patched model, or of the first one whose cap stays; None where no position was
+    measured. `head_dtype`, `coarsest_dtype` and `roundings` are those of `measure.hardware.Precision`.
     """
 
     positions: int
+    patched: LogitFigures | None
     head_dtype: FloatType = "float32"
     coarsest_dtype: FloatType = "float32"
     roundings: int = 0
@@ -249,7 +233,7 @@ class EncoderFigures:
 class PairMeasured(LogitsMeasured):
     """What the comparison of a base and a patched model measures.
 
-    `cap_error` is max |base - cap(patched)|. `base` and `patched` are None where no position was measured.
+    `cap_error` is max |base - cap(patched)|.
     """
 
     cap_error: float | None
@@ -273,7 +257,6 @@ class EncoderLoaded:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCapMeasured(LogitsMeasured):
-    """What running masked LMs whose cap stays measures; the figures are those of the first of them."""
+    """What running masked LMs whose cap stays measures."""
 
-    figures: LogitFigures | None
     sparse_encoder: EncoderLoaded | None = None

@@ -128,11 +128,6 @@ def seal(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def is_sealed(data: Mapping[str, Any]) -> bool:
-    """Whether a report, as read from its file, is unedited."""
-    return bool(seal({key: value for key, value in data.items() if key != "seal"}) == data.get("seal"))
-
-
 def document_of(report: Report | None) -> dict[str, Any] | None:
     """The document of a report within another one; None without a report."""
     return document(report) if report is not None else None
@@ -148,7 +143,7 @@ def load_report(folder: Path) -> Report | None:
         report = from_json(Report, data)
         if report.passed is not data["passed"]:
             raise Unreadable("the verdict contradicts the checks")
-        if not is_sealed(data):
+        if data.get("seal") != seal({key: value for key, value in data.items() if key != "seal"}):
             raise Unreadable("the report was edited")
     except (ValueError, KeyError, RecursionError) as error:
         raise OutputError(f"{path} can't be read as a report.", f"Run `patcher verify {folder}` again.") from error

@@ -1,43 +1,121 @@
-"""Writes what a child of a verification reads, and fills the part of its request that all kinds share."""
+"""Lays out what a child of a verification reads, and makes its request."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from patcher.verify.settings import MAX_TOKENS, Verification
-from patcher.verify.texts import ProbeText
+from patcher.constants import CONFIG, TOOL
+from patcher.errors import OutputError
+from patcher.patching.record import PatchedModel, apply_changes
+from patcher.verify.messages import Base, CapFunction, Encoder, Request
+from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_KEPT_CAP_BATCH_TOKENS, MAX_TOKENS, Verification
+
+MASKED = "AutoModelForMaskedLM"
 
 
-def common_fields(settings: Verification, scratch: Path, device: str, reference: Path | None) -> dict[str, Any]:
-    """Write the texts into `scratch`, which is created if missing, and return the fields of `messages.Request`.
+def prepare(
+    model: PatchedModel, scratch: Path, settings: Verification, device: str, reference: Path | None = None
+) -> Request:
+    """Lay out the texts and the models in `scratch`, which is created if missing, and make the request of the child.
 
     `reference` is the file that the child of the first device wrote; without it, and with several devices, this one
-    writes such a file.
+    writes such a file. The folders have random names: transformers keeps remote code by the folder's name.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     texts = scratch / "texts.jsonl"
-    return {
-        "device": device,
-        "dtype": settings.dtype,
-        "attention": settings.attention,
-        "texts": str(texts),
-        "count": write_texts(settings.texts, texts),
-        "batch_size": settings.batch_size,
-        "max_tokens": MAX_TOKENS,
-        "progress": str(scratch / "progress"),
-        "digest": str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
-        "reference": str(reference) if reference is not None else None,
-    }
-
-
-def write_texts(texts: Iterable[ProbeText], path: Path) -> int:
-    """One JSON object per line with id, language and text; returns how many."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for one in texts:
+    with texts.open("w", encoding="utf-8") as file:
+        for one in settings.texts:
             file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
-            count += 1
-    return count
+    config: dict[str, Any] = {}
+    base: Base | None = None
+    if cap := model.soft_cap:
+        config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
+        code = base_code(model)
+        files = {file.path: code.get(file.path, model.folder / file.path) for file in model.files}
+        folder = _lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
+        base = Base(str(folder), CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift))
+    vocabulary = config.get("vocab_size")
+    return Request(
+        patched=str(model.folder.resolve()),
+        encoders=tuple(_encoders(model, scratch)),
+        base=base,
+        auto_class=auto_class(config) if base else MASKED,
+        vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
+        device=device,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        texts=str(texts),
+        count=len(settings.texts),
+        batch_size=settings.batch_size,
+        max_batch_tokens=MAX_BATCH_TOKENS if base else MAX_KEPT_CAP_BATCH_TOKENS,
+        max_tokens=MAX_TOKENS,
+        progress=str(scratch / "progress"),
+        digest=str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
+        reference=str(reference) if reference is not None else None,
+        sparse_encoder=settings.sparse_encoder,
+        min_logit_sparsity=settings.min_logit_sparsity,
+    )
+
+
+def auto_class(config: Mapping[str, Any]) -> str:
+    """The Auto class that gives a model its vocabulary head: the masked one if there is one, else the causal one."""
+    named = str((config.get("architectures") or [""])[0])
+    masked = MASKED in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM")
+    return MASKED if masked else "AutoModelForCausalLM"
+
+
+def base_code(model: PatchedModel) -> dict[str, bytes]:
+    """The code and the configuration of the base model: as published, with the loading repairs and with the cap.
+
+    Raises OutputError where the record does not hold that code.
+    """
+    folder = model.folder
+    if model.base is None:
+        raise OutputError(
+            f"{folder} was written by an earlier version of {TOOL}, whose record lacks the code of the base model.",
+            "Make the folder again with `patcher patch`.",
+        )
+    modules = {
+        file.path: model.originals.get(file.path) or (folder / file.path).read_bytes()
+        for file in model.files
+        if file.path.endswith(".py")
+    }
+    base = {path: apply_changes(modules[path], changes) for path, changes in model.base.items()}
+    return {**modules, **base, CONFIG: model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()}
+
+
+def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
+    """The masked LMs to run: the patched model, or those whose cap stays."""
+    if model.soft_cap is not None:
+        yield Encoder(str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights))
+        return
+    for number, name in enumerate(model.encoders or ("",)):
+        folder = _encoder_folder(model, name, scratch / f"encoder-{number}-{token_hex(4)}")
+        yield Encoder(str(folder), tuple(str(model.source_weights(file)) for file in model.weights_of(name)))
+
+
+def _encoder_folder(model: PatchedModel, encoder: str, target: Path) -> Path:
+    """The folder of a masked LM with its code in it: a sub-folder is laid out in `target`, with links to its files."""
+    if not encoder:
+        return model.folder.resolve()
+    prefix = f"{encoder}/"
+    names = {file.path: file.path for file in model.files if "/" not in file.path and file.path.endswith(".py")}
+    names |= {file.path[len(prefix) :]: file.path for file in model.files if file.path.startswith(prefix)}
+    return _lay_out({name: model.folder / path for name, path in names.items()}, target)
+
+
+def _lay_out(files: Mapping[str, bytes | Path], target: Path) -> Path:
+    """Write files, and link to those that are paths, in `target`, which is returned."""
+    for name, content in files.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            os.symlink(content.resolve(), path)
+    return target

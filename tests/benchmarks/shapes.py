@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import safe_open
 
 from patcher.patching.record import load
-from patcher.verify.verification import base_code
+from patcher.verify.requests import base_code
 from tests.benchmarks.processes import ROOT, python, run
 
 MINI = ROOT / "tests" / "snapshots" / "norbert4-mini"

@@ -33,21 +33,21 @@ def test_only_a_verification_starts_a_child_and_on_the_first_of_its_devices(
     assert begun == []
     for words, device in (([], "auto"), (["--device", "cpu"], "cpu"), (["--device=cuda,cpu"], "cuda")):
         assert main(["verify", str(patched), *words]) == 1, "nobody said that the code may run"
-        assert begun.pop() == ("patcher.verify.measure.child", device)
+        assert begun.pop() == ("patcher.verify.measure.logits", device)
 
 
 def test_a_child_that_is_never_asked_leaves_nothing_behind() -> None:
-    with started("patcher.verify.measure.child", "cpu") as child:
+    with started("patcher.verify.measure.logits", "cpu") as child:
         pid, scratch = child.process.pid, child.scratch
         assert scratch.is_dir()
     assert not scratch.exists() and not Path(f"/proc/{pid}").exists()
 
 
 def test_a_child_whose_parent_went_away_ends_without_doing_anything() -> None:
-    with started("patcher.verify.measure.child", "cpu") as child:
+    with started("patcher.verify.measure.logits", "cpu") as child:
         assert child.process.stdin is not None
         child.process.stdin.close()
-        assert child.process.wait(120) == 0 and not child.answer.exists()
+        assert child.process.wait(120) == 0 and not (child.scratch / "answer.json").exists()
 
 
 def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Path, cli: Run, tmp_path: Path) -> None:

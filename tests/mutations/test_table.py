@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from patcher.verify.kept_cap import judge as judge_kept_cap
-from patcher.verify.messages import NOTHING, Agreement, EncoderFigures, EncoderLoaded, KeptCapMeasured
+from patcher.verify.checks import judge_kept_cap
+from patcher.verify.messages import Agreement, EncoderFigures, EncoderLoaded, KeptCapMeasured
 from tests.conftest import ROOT
 from tests.mutations.table import MUTATIONS, Mutation
-from tests.verify.made_up import CONVERTED, FILES, GOOD, MODEL, judged
+from tests.verify.made_up import CONVERTED, GOOD, MODEL, NOTHING, judged
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: f"{one.check}: {one.broken}")
@@ -37,11 +37,11 @@ def test_every_check_has_a_mutation() -> None:
     first = replace(GOOD, sparse_encoder=encoder)
     everything = judged(first, replace(first, agreement=Agreement(0.0, 1)), model=shifted)
     kept = KeptCapMeasured(
-        **NOTHING, environment=GOOD.environment, positions=1, figures=None, sparse_encoder=EncoderLoaded("6", True, 0)
+        **NOTHING, environment=GOOD.environment, positions=1, patched=None, sparse_encoder=EncoderLoaded("6", True, 0)
     )
-    capped = judge_kept_cap(replace(CONVERTED, soft_cap=None), kept, FILES)
+    capped = judge_kept_cap(kept)
     names = {check.name for check in (*everything.all_checks, *capped)}
     assert {one.check for one in MUTATIONS} == {*names, "not finite"}
     # A module that made checks of its own would have to be called above.
     makers = {path.name for path in (ROOT / "patcher/verify").rglob("*.py") if "Check(" in path.read_text("utf-8")}
-    assert makers == {"checks.py", "disagreement.py"}
+    assert makers == {"checks.py", "tolerances.py"}

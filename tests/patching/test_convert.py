@@ -80,7 +80,7 @@ def test_one_pickle_becomes_one_file_with_equal_tensors_and_is_on_record(
     assert record.after == sha256_of(converted / "model.safetensors")
     assert (model.converted[0].path, model.converted[0].origin) == ("model.safetensors", "pytorch_model.bin")
     assert model.converted[0].tensors == 79
-    assert not list(converted.glob("*.bin")) and not (converted / ".converting").exists()
+    assert not list(converted.glob("*.bin")) and not list(converted.glob("patcher-*"))
     card = (converted / "README.md").read_text("utf-8")
     assert record.before in card and record.after in card and "converted from `pytorch_model.bin`" in card
 
@@ -242,7 +242,7 @@ FOUND = {"tensors": 1, "differing": [], "tied": [], "refused": None}
 def test_a_conversion_that_differs_writes_nothing(
     pickled: Pickled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_with(monkeypatch, {"files": [{**FOUND, "differing": ["a"]}]})
+    answer_with(monkeypatch, [{**FOUND, "differing": ["a"]}])
     snapshot = resolve(str(pickled()))
     with pytest.raises(PatcherError, match="is not equal to"):
         patch_model(make_plan(snapshot), snapshot, tmp_path / "out", None)
@@ -252,10 +252,10 @@ def test_a_conversion_that_differs_writes_nothing(
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        ({"files": [{**FOUND, "tensors": "many"}]}, "expected a whole number"),
-        ({"files": [{"tensors": 1}]}, "missing"),
-        ({"files": []}, "0 files instead of 1"),
-        ([], "expected an object"),
+        ([{**FOUND, "tensors": "many"}], "expected a whole number"),
+        ([{"tensors": 1}], "missing"),
+        ([], "0 files instead of 1"),
+        ({}, "expected a list"),
     ],
 )
 def test_an_answer_that_cannot_be_read_is_told(

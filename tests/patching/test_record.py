@@ -13,7 +13,7 @@ from patcher.errors import OutputError
 from patcher.patching.record import apply_changes, line_changes, load
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
-from patcher.verify.verification import base_code
+from patcher.verify.requests import base_code
 from tests.conftest import MINI
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\r\n", b"c", b"\n", b"\xff\n"])).map(b"".join)

@@ -18,10 +18,10 @@ from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import load
 from patcher.pipeline import family
-from patcher.pipeline.api import Verification
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import sha256_of
+from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, user_environment
 from tests.pipeline.conftest import pickle_weights
@@ -164,9 +164,9 @@ def statuses(done: dict[str, Any], out: Path, options: Options | None = None, **
         raise PatcherError("would run", "")
 
     verification = Verification(load_probe_texts(), ("cpu",), **wishes)
-    members = [replace(member, entry=replace(member.entry, out=out / member.entry.out.name)) for member in done["seen"]]
+    members = [replace(member, out=out / member.out.name) for member in done["seen"]]
     if options is not None:
-        members = list(inspect_entries([member.entry for member in members], options))
+        members = list(inspect_entries(members, options))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(family, "patch_model", refuse)
         return [one.status for one in patch_all(members, verification).all]

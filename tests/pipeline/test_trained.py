@@ -19,15 +19,17 @@ from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.sandbox.guard import run_child
 from patcher.source.snapshot import resolve, sha256_of
-from patcher.verify.devices import check_available
-from patcher.verify.kept_cap import CHILD, evaluate_kept_cap, judge, prepare_kept_cap
-from patcher.verify.measure.kept_cap import measure
-from patcher.verify.messages import NOTHING, EncoderLoaded, Environment, KeptCapMeasured
+from patcher.verify.checks import judge_kept_cap
+from patcher.verify.measure.logits import measure
+from patcher.verify.messages import EncoderLoaded, Environment, KeptCapMeasured
 from patcher.verify.report import Report
-from patcher.verify.verification import hash_folder
+from patcher.verify.requests import prepare
+from patcher.verify.settings import CHILD, check_available
+from patcher.verify.verification import evaluate, hash_folder
 from tests.conftest import MINI, Run
+from tests.sandbox.stand_in import run_child
+from tests.verify.made_up import NOTHING
 from tests.verify.running import wanted
 from tests.verify.test_verification import alter, edit
 
@@ -51,8 +53,8 @@ def report_on(folder: Path, scratch: Path, sparse_encoder: bool = False) -> Repo
     """Verify inside the test's process."""
     model, asked, files = load(folder), wanted(sparse_encoder=sparse_encoder), hash_folder(folder)
     (scratch / folder.name).mkdir(parents=True)
-    answer = measure(prepare_kept_cap(model, scratch / folder.name, asked, "cpu"))
-    return evaluate_kept_cap(model, [answer], files, asked)
+    answer = measure(prepare(model, scratch / folder.name, asked, "cpu"))
+    return evaluate(model, [answer], files, asked)
 
 
 def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
@@ -126,17 +128,17 @@ def test_batches_are_halved_when_memory_runs_out_and_progress_is_reported_where_
     trained: Path, tmp_path: Path
 ) -> None:
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
-    whole = measure(prepare_kept_cap(load(out), tmp_path / "whole", wanted(), "cpu"))
+    whole = measure(prepare(load(out), tmp_path / "whole", wanted(), "cpu"))
     edit(
         out,
         "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
         "        if input_ids.shape[0] > 2:\n            raise torch.OutOfMemoryError('CUDA out of memory')\n"
         "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
     )
-    halved = measure(prepare_kept_cap(load(out), tmp_path / "halved", wanted(), "cpu"))
+    halved = measure(prepare(load(out), tmp_path / "halved", wanted(), "cpu"))
     assert halved.failure is None and halved.positions == whole.positions
-    assert halved.figures.active_dims == whole.figures.active_dims and halved.figures.min == pytest.approx(
-        whole.figures.min
+    assert halved.patched.active_dims == whole.patched.active_dims and halved.patched.min == pytest.approx(
+        whole.patched.min
     )
     assert int((tmp_path / "halved" / "progress").read_text()) > 0
 
@@ -152,10 +154,10 @@ def test_devices_are_held_against_each_other_where_the_cap_stays(
     folders.append(repaired(trained, tmp_path / f"{other}-{tmp_path.name}"))
     asked = replace(wanted(), devices=("cpu", "cuda"))
     first, second = load(folders[0]), load(folders[1])
-    answers = [measure(prepare_kept_cap(first, tmp_path / "0", asked, "cpu"))]
-    request = prepare_kept_cap(second, tmp_path / "1", asked, "cpu", tmp_path / "0" / "digest")
+    answers = [measure(prepare(first, tmp_path / "0", asked, "cpu"))]
+    request = prepare(second, tmp_path / "1", asked, "cpu", tmp_path / "0" / "digest")
     answers.append(measure(replace(request, dtype="bfloat16")))
-    report = evaluate_kept_cap(first, answers, hash_folder(folders[0]), asked)
+    report = evaluate(first, answers, hash_folder(folders[0]), asked)
     assert [one.environment["dtype"] for one in (report, *report.more_devices)] == ["float32", "bfloat16"]
     assert report.disagreement is not None and report.disagreement.largest > 0
     assert {check.name for check in report.all_checks if not check.passed} == (set() if agree else {"devices_agree"})
@@ -170,10 +172,10 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     answers, reference = [], None
     for name in ("first", "second"):
         scratch = tmp_path / name
-        request = prepare_kept_cap(model, scratch, asked, "cpu", reference)
+        request = prepare(model, scratch, asked, "cpu", reference)
         answers.append(run_child(CHILD, request, KeptCapMeasured, scratch, "cpu", 300))
         reference = reference or scratch / "digest"
-    report = evaluate_kept_cap(model, answers, hash_folder(out), asked)
+    report = evaluate(model, answers, hash_folder(out), asked)
     assert report.passed, report.checks
     assert report.disagreement is not None and report.disagreement.texts == 3
     Console().table(tables.report(report))
@@ -185,7 +187,7 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
 def test_an_attention_that_the_code_does_not_offer_is_not_silently_dropped(trained: Path, tmp_path: Path) -> None:
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     asked = replace(wanted(), attention="sdpa")
-    answer = measure(prepare_kept_cap(load(out), tmp_path / "0", asked, "cpu"))
+    answer = measure(prepare(load(out), tmp_path / "0", asked, "cpu"))
     with pytest.raises(UsageError) as caught:
         check_available(answer, "cpu", asked.attention)
     assert "--attn sdpa" in caught.value.hint
@@ -195,7 +197,7 @@ MEASURED = KeptCapMeasured(
     **NOTHING,
     environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
     positions=5,
-    figures=None,
+    patched=None,
     sparse_encoder=EncoderLoaded("6", True, 0),
 )
 
@@ -213,16 +215,15 @@ MEASURED = KeptCapMeasured(
         ({"failure": "boom"}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
     ],
 )
-def test_each_check_fails_by_itself(patched_once: Path, change: dict[str, Any], fails: set[str]) -> None:
-    model = replace(load(patched_once), soft_cap=None)
-    found = judge(model, replace(MEASURED, **change), hash_folder(patched_once))
+def test_each_check_fails_by_itself(change: dict[str, Any], fails: set[str]) -> None:
+    found = judge_kept_cap(replace(MEASURED, **change))
     assert {check.name for check in found if not check.passed} == fails
 
 
 def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right(patched_once: Path) -> None:
     files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
-    found = judge(replace(load(patched_once), soft_cap=None), MEASURED, files)
-    assert {check.name for check in found if not check.passed} == {"weights_unchanged"}
+    report = evaluate(replace(load(patched_once), soft_cap=None), [MEASURED], files, wanted())
+    assert {check.name for check in report.checks if not check.passed} == {"weights_unchanged"}
 
 
 def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked_for(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import socket
 import subprocess
@@ -15,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from patcher.sandbox.child import Service
 
 Act = Callable[[dict[str, Any]], Any]
 
@@ -181,12 +182,12 @@ def _compile(_: dict[str, Any]) -> str:
     return str(__import__("made").__name__)
 
 
-def main(asked: str, answered: str) -> None:
+def act(request: dict[str, Any]) -> dict[str, Any]:
     from patcher.sandbox.access import child_policy
     from patcher.sandbox.hook import confine_process
     from patcher.sandbox.kernel import restrict_kernel
 
-    request, scratch = json.loads(Path(asked).read_text()), Path(asked).parent
+    scratch = Path.cwd()
     done: Any = None
     if request["do"] == "compiled":
         restrict_kernel(child_policy(scratch, request["given"]))
@@ -196,8 +197,8 @@ def main(asked: str, answered: str) -> None:
         done = _programs(request)
     elif request["do"] == "forged":
         confine_process(scratch, [], ())
-        Path(answered).write_text(request["answer"])
-        return
+        Path("answer.json").write_text(request["answer"])
+        os._exit(0)
     else:
         confine_process(scratch, request["given"], (), compilers=request.get("compilers", False))
         if request["do"] == "compile":
@@ -210,10 +211,7 @@ def main(asked: str, answered: str) -> None:
             Path("mine").rename("other")
         else:
             done = ACTS[request["do"]][0](request)
-    Path(answered).write_text(
-        json.dumps({"done": str(done) if done is not None and not isinstance(done, dict) else done})
-    )
+    return {"done": str(done) if done is not None and not isinstance(done, dict) else done}
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+SERVICE = Service(dict[str, Any], lambda *_: None, act)

@@ -1,15 +1,23 @@
-"""A child that gives an answer at once and does nothing, for tests of what a parent makes of answers."""
+"""Children in a folder that a test chooses, or that give an answer at once and do nothing."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from patcher.sandbox import guard
 from patcher.sandbox.guard import Child
+
+T = TypeVar("T")
+
+
+def run_child(module: str, request: object, answer: type[T], scratch: Path, device: str, timeout: float) -> T:
+    """Start a child in an existing folder, which stays, and return its answer."""
+    return guard.ask(guard._start(module, device, scratch), request, answer, timeout)
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, content: object) -> None:
@@ -18,6 +26,6 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, content: object) -> None:
     def start(module: str, device: str, scratch: Path) -> Child:
         (scratch / "answer.json").write_text(json.dumps(content))
         process = subprocess.Popen(["true"], stdin=subprocess.PIPE, start_new_session=True)
-        return Child(module, device, scratch, process)
+        return Child(device, scratch, process)
 
     monkeypatch.setattr(guard, "_start", start)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import VerificationError
-from patcher.sandbox.guard import run_child
+from tests.sandbox.stand_in import run_child
 
 TOKEN = "hf_recognisableFakeToken0123456789"
 CHILD = "tests.sandbox.probe"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from patcher.errors import VerificationError
-from patcher.sandbox.guard import run_child
 from tests.sandbox.acts import ACTS
+from tests.sandbox.stand_in import run_child
 
 CHILD = "tests.sandbox.acts"
 HEADER = Path(sysconfig.get_path("include"), "Python.h")

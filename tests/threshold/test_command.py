@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from patcher.cli import main
-from patcher.verify import devices
+from patcher.verify import settings
 from tests.conftest import Run
 from tests.threshold.conftest import CODE
 
@@ -124,7 +124,7 @@ def test_a_device_that_is_not_there_is_told_as_verify_tells_it(
 def test_missing_sentence_transformers_names_the_extra(
     capped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "find_spec", lambda _: None)
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
     code, _, err = run(capsys, "threshold", capped, "--trust-remote-code")
     assert code == 2
     assert "splade-patcher[sentence-transformers]" in err

@@ -26,10 +26,11 @@ from typing import Any
 import yaml
 
 from patcher.codec import document
+from patcher.constants import THRESHOLD
 from patcher.documents.formatting import percent
 from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import load_evaluation
-from patcher.threshold.measure import DEFAULT, Request, measure
+from patcher.threshold.measure import Request, measure
 from patcher.threshold.repaired import repair
 from tests.snapshots.corpus.pairs import Split, pairs
 from tests.training.bases import write_bases
@@ -150,7 +151,7 @@ def table(found: Mapping[str, Result]) -> list[tuple[str, str, str]]:
 
     best = capped.report["recommended"]
     swept = []
-    if best not in (None, DEFAULT) and _enough(capped, best):
+    if best not in (None, THRESHOLD) and _enough(capped, best):
         swept = [
             _functional(best, sparsity(capped, best), "not needed"),
             (f"nDCG@10, bundled questions, threshold {best:g}", _bundled(capped, best), "not needed"),
@@ -158,7 +159,7 @@ def table(found: Mapping[str, Result]) -> list[tuple[str, str, str]]:
     return [
         ("Aspect", "Capped base", "Patched base"),
         ("Metric sparsity, queries / documents", sparsity(capped, None), sparsity(patched, None)),
-        _functional(DEFAULT, sparsity(capped, DEFAULT), f"{sparsity(patched, None)} without threshold"),
+        _functional(THRESHOLD, sparsity(capped, THRESHOLD), f"{sparsity(patched, None)} without threshold"),
         ("Inference requirement", _requirement(capped, best), "no threshold"),
         ("nDCG@10, held-out questions, before training", *(_ndcg(found[name], "before") for name in NAMES)),
         ("nDCG@10, held-out questions, after training", *(_ndcg(found[name], "after") for name in NAMES)),

@@ -23,6 +23,7 @@ from patcher.verify.settings import Verification
 from patcher.verify.verification import evaluate
 
 T = TypeVar("T", bound=LogitFigures)
+NOTHING: dict[str, Any] = {"tensors": 0, "tensors_changed": (), "buffers": 0, "buffers_wrong": (), "not_finite": 0}
 
 
 def figures(kind: type[T], negative: float, sparsity: float, **others: Any) -> T:

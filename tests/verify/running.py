@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from patcher.patching.record import PatchedModel, load
-from patcher.verify.measure.pair import measure
+from patcher.verify.measure.logits import measure
 from patcher.verify.report import Report
+from patcher.verify.requests import prepare
 from patcher.verify.settings import Verification
 from patcher.verify.texts import ProbeText
-from patcher.verify.verification import evaluate, hash_folder, prepare
+from patcher.verify.verification import evaluate, hash_folder
 
 TEXTS = (
     "Oslo er hovedstaden i Norge.",

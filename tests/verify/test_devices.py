@@ -14,13 +14,13 @@ import torch
 from patcher.codec import to_json
 from patcher.errors import UsageError
 from patcher.patching.record import load
-from patcher.verify.devices import parse_devices, parse_dtype
-from patcher.verify.measure.pair import measure
+from patcher.verify.measure.logits import measure
 from patcher.verify.report import Report, load_report
-from patcher.verify.settings import Verification
+from patcher.verify.requests import prepare
+from patcher.verify.settings import Verification, parse_devices, parse_dtype
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.tolerances import EPS, cap_tolerance, device_tolerance, spacing
-from patcher.verify.verification import evaluate, hash_folder, prepare
+from patcher.verify.verification import evaluate, hash_folder
 from tests.conftest import Run
 from tests.verify.running import failed, report_on, wanted
 from tests.verify.test_verification import alter
@@ -178,10 +178,10 @@ def test_a_device_without_memory_gets_smaller_batches(patched: Path, tmp_path: P
     """A real shortage: the process may have just what a batch of one text needs and a little more."""
     code = (
         "import json, sys, torch\nfrom pathlib import Path\nfrom patcher.codec import read_json\n"
-        "from patcher.verify.measure.pair import measure\nfrom patcher.verify.messages import PairRequest\n"
+        "from patcher.verify.measure.logits import measure\nfrom patcher.verify.messages import Request\n"
         "torch.cuda.init()\nfree, total = torch.cuda.mem_get_info()\n"
         "torch.cuda.set_per_process_memory_fraction(60_000_000 / total)\n"
-        "answer = measure(read_json(PairRequest, Path(sys.argv[1]).read_text()))\n"
+        "answer = measure(read_json(Request, Path(sys.argv[1]).read_text()))\n"
         "print(json.dumps([answer.failure, answer.batch_size, answer.positions]))"
     )
     request = prepare(load(patched), tmp_path / "scratch", Verification(load_probe_texts()), "cuda")

@@ -19,9 +19,8 @@ from patcher.threshold.evaluation import bundled_questions
 from patcher.threshold.measure import Request, measure
 from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures, ThresholdMeasured
 from patcher.threshold.repaired import repair
-from patcher.verify import devices
+from patcher.verify import settings
 from patcher.verify.messages import (
-    NOTHING,
     EncoderLoaded,
     Environment,
     KeptCapMeasured,
@@ -34,14 +33,14 @@ from patcher.verify.verification import verify
 from tests.pipeline.test_trained import repaired
 from tests.sandbox.stand_in import answer_with
 from tests.threshold.conftest import capped_once, loading  # noqa: F401 - fixtures
-from tests.verify.made_up import GOOD
+from tests.verify.made_up import GOOD, NOTHING
 from tests.verify.running import wanted
 
 ENVIRONMENT = Environment("3", "2", "5", "cpu", "float32", "not installed")
 SIDE = TopTerms(1, (("Oslo", 1.5),))
 PAIR = replace(GOOD, probe_texts=(ProbeTerms(id="1", language="nb", text="a", tokens=2, base=SIDE, patched=SIDE),))
 KEPT = KeptCapMeasured(
-    **NOTHING, environment=ENVIRONMENT, positions=5, figures=GOOD.base, sparse_encoder=EncoderLoaded("6", True, 0)
+    **NOTHING, environment=ENVIRONMENT, positions=5, patched=GOOD.base, sparse_encoder=EncoderLoaded("6", True, 0)
 )
 ROW = ThresholdFigures(0.0, Sparsity(9.0, 0.0), Sparsity(9.0, 0.0), (Ranking(("a",), ("a",), (1.0,)),), 1.0, None)
 THRESHOLD = ThresholdMeasured(
@@ -128,7 +127,7 @@ def test_a_device_that_is_not_there_is_told_in_the_same_two_lines_by_every_kind(
 def test_sentence_transformers_that_is_missing_is_told_before_a_child_starts(
     patched_once: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "find_spec", lambda _: None)
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="--sparse-encoder needs sentence-transformers") as caught:
         verify(load(patched_once), wanted(sparse_encoder=True))
     assert "splade-patcher[sentence-transformers]" in caught.value.hint

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from patcher.errors import OutputError
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
-from patcher.verify.verification import base_code
+from patcher.verify.requests import base_code
 from tests.conftest import MINI
 from tests.verify.running import CHECKS, failed, report_on, wanted
 
@@ -145,11 +145,11 @@ def test_a_record_without_the_code_of_the_base_model_is_told(patched: Path) -> N
 
 def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) -> None:
     from patcher.verify.measure.models import fresh_model, load_as_users_do, share_weights
-    from patcher.verify.verification import prepare
+    from patcher.verify.requests import prepare
 
     request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
     model, _ = load_as_users_do(request.patched)
-    base = share_weights(fresh_model(request.base), model, request.weights)
+    base = share_weights(fresh_model(request.base.folder), model, request.encoders[0].weights)
     places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
     assert {name: tensor.data_ptr() for name, tensor in base.state_dict().items()} == places
     assert not any(parameter.is_meta for parameter in (*base.parameters(), *base.buffers()))

@@ -9,8 +9,6 @@ import torch
 from patcher.verify.measure.terms import PROBE_TEXTS
 from patcher.verify.messages import Agreement
 
-TEXTS = PROBE_TEXTS  # number of texts that are compared
-
 
 class Agreements:
     """Writes the largest raw logit of every dimension of the first texts to a file, or compares with those in a file.
@@ -28,7 +26,7 @@ class Agreements:
 
     def add(self, index: int, raw: torch.Tensor) -> None:
         """Add the largest logit of each dimension [vocabulary] over the real positions of text `index`."""
-        if index >= TEXTS or not (self._write or self._read):
+        if index >= PROBE_TEXTS or not (self._write or self._read):
             return
         mine = raw.float().cpu().contiguous()
         offset, size = index * mine.numel() * 4, mine.numel() * 4

@@ -24,18 +24,20 @@ def cap_error(cap: CapFunction, base: torch.Tensor, patched: torch.Tensor) -> to
     return function(raw / cap.temperature).mul_(cap.scale).sub_(base).abs_().amax()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Vectors:
     """The largest logit of each dimension [vocabulary] over one text, for both models.
 
-    `base` and `patched` include the first row, `raw` is the patched one over real positions alone.
+    `base` and `patched` include the first row, `raw` is the patched one over real positions alone, and `shifted` is the
+    one that a shift of the logits would change. `tokens` is the text's length, `active` the active dims of both models.
     """
 
     base: torch.Tensor
     patched: torch.Tensor
     raw: torch.Tensor
+    shifted: torch.Tensor
     tokens: int
-    active: tuple[int, int] = (0, 0)
+    active: tuple[int, int]
 
 
 @dataclass
@@ -59,7 +61,6 @@ class Comparison:
         The synthetic row 0 comes first.
         """
         vectors: list[Vectors] = []
-        shifted: list[torch.Tensor] = []
         waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
         for base, patched in texts:
             real = base[1:], patched[1:]
@@ -68,12 +69,10 @@ class Comparison:
                 waiting.append(real)
             else:
                 self.cap_error = float("nan")
-            found, reach = self._vectors(base, patched)
-            vectors.append(found)
-            shifted.append(reach)
+            vectors.append(self._vectors(base, patched))
         for capped, raw in _chunks(waiting):
             self._add_real(capped, raw)
-        self.patched.pooled.add(torch.nan_to_num(torch.stack(shifted)))
+        self.patched.pooled.add(torch.nan_to_num(torch.stack([one.shifted for one in vectors])))
         return vectors
 
     def _add_real(self, capped: torch.Tensor, raw: torch.Tensor) -> None:
@@ -87,8 +86,7 @@ class Comparison:
             best = raw.topk(min(_RANKED, raw.shape[-1]), dim=-1).indices
             self.rankings_changed += int(torch.count_nonzero((capped.gather(-1, best).diff(dim=-1) > 0).any(-1)))
 
-    def _vectors(self, base: torch.Tensor, patched: torch.Tensor) -> tuple[Vectors, torch.Tensor]:
-        """The vectors of one text, and the patched one as a shift of the logits would change it."""
+    def _vectors(self, base: torch.Tensor, patched: torch.Tensor) -> Vectors:
         first_base, first = base[0].float(), patched[0].float()
         # A synthetic first row is the same under both heads; any other is capped as the rest.
         synthetic = torch.equal(first_base, first)
@@ -99,14 +97,11 @@ class Comparison:
         # amax of no rows is an error: a text of one token has no real position.
         raw = patched[1:].amax(0).float() if len(patched) > 1 else torch.full_like(first, -_BEYOND)
         capped = base[1:].amax(0).float() if len(base) > 1 else torch.full_like(first, -_BEYOND)
-        vectors = Vectors(torch.maximum(capped, first_base), torch.maximum(raw, first), raw, len(base))
+        whole_base, whole = torch.maximum(capped, first_base), torch.maximum(raw, first)
         # No shift of the logits changes a synthetic row: what it activates stays active.
-        shifted = torch.where(first > 0, torch.full_like(raw, _BEYOND), raw) if synthetic else vectors.patched
-        vectors.active = (
-            self.base.add_vector(vectors.base, vectors.tokens),
-            self.patched.add_vector(vectors.patched, vectors.tokens),
-        )
-        return vectors, shifted
+        shifted = torch.where(first > 0, torch.full_like(raw, _BEYOND), raw) if synthetic else whole
+        active = self.base.add_vector(whole_base, len(base)), self.patched.add_vector(whole, len(base))
+        return Vectors(whole_base, whole, raw, shifted, len(base), active)
 
     def merge(self, other: Comparison) -> None:
         """Add what another comparison counted."""

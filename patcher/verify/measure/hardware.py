@@ -9,11 +9,12 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from patcher.sandbox.hook import confine_process
@@ -28,11 +29,6 @@ def available_devices() -> list[str]:
     found = ["cuda"] if torch.cuda.is_available() else []
     found += ["mps"] if torch.backends.mps.is_available() else []
     return [*found, "cpu"]
-
-
-def choose_device(device: str) -> str:
-    """`auto` is cuda if there is one, then mps, then cpu."""
-    return available_devices()[0] if device == "auto" else device
 
 
 def confine_on_device(device: str, scratch: Path, readable: Iterable[str]) -> None:
@@ -64,8 +60,6 @@ def tune_malloc(logits: int) -> None:
 
 def environment(device: str) -> Environment:
     """The versions and the device that figures come from. `dtype` is corrected once a batch has run."""
-    import transformers
-
     return Environment(
         python=platform.python_version(),
         torch=str(torch.__version__),
@@ -76,67 +70,48 @@ def environment(device: str) -> Environment:
     )
 
 
-@dataclass
-class Precision:
-    """What a forward pass computed in: observed, because remote code may cast.
+class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What the forward pass in its `with` block computed in: observed, because remote code may cast.
 
     `coarsest` is the floating dtype with the largest eps of all results, `head` the dtype that computed the logits.
     `roundings` counts the operations that compute floating-point numbers, without views. Each rounds its result once,
     so an error accumulates over at most that many roundings.
     """
 
-    coarsest: torch.dtype = torch.float32
-    head: torch.dtype = torch.float32
-    roundings: int = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.coarsest = self.head = torch.float32
+        self.roundings = 0
 
     def fields(self, environment: Environment) -> dict[str, Any]:
         """The fields of `LogitsMeasured` that depend on the precision, the environment among them."""
         coarsest, head = (str(dtype).removeprefix("torch.") for dtype in (self.coarsest, self.head))
+        dtype = coarsest if coarsest == head else f"{coarsest} encoder, {head} head"
         return {
             "coarsest_dtype": coarsest,
             "head_dtype": head,
             "roundings": self.roundings,
-            "environment": replace(
-                environment, dtype=coarsest if coarsest == head else f"{coarsest} encoder, {head} head"
-            ),
+            "environment": replace(environment, dtype=dtype),
         }
 
-    def watch(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The logits [batch, tokens, vocabulary] of a model; observes every operation of its forward pass."""
-        with Watch(self):
-            logits: torch.Tensor = model(**inputs).logits
-        self.inspect_head(logits[0])
-        return logits
-
-    def inspect(self, result: Any) -> None:
-        """Add the result of one operation."""
-        if isinstance(result, torch.Tensor) and result.is_floating_point():
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view and isinstance(result, torch.Tensor) and result.is_floating_point():
             self.roundings += 1
-            self.coarsest = max(self.coarsest, result.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+            self.coarsest = max(self.coarsest, result.dtype, key=_eps)
+        return result
 
     def inspect_head(self, logits: torch.Tensor) -> None:
         """Take the dtype of the logits, or a coarser one that holds them all: they were computed in that and cast."""
         self.head = logits.dtype
         for dtype in (torch.bfloat16, torch.float16):
-            if torch.finfo(dtype).eps > torch.finfo(self.head).eps and torch.equal(
-                logits.to(dtype).to(self.head), logits
-            ):
+            if _eps(dtype) > _eps(self.head) and torch.equal(logits.to(dtype).to(self.head), logits):
                 self.head = dtype
-        self.coarsest = max(self.coarsest, self.head, key=lambda dtype: torch.finfo(dtype).eps)
+        self.coarsest = max(self.coarsest, self.head, key=_eps)
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Passes the result of every operation of a forward pass to a `Precision`."""
-
-    def __init__(self, precision: Precision) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._precision = precision
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            self._precision.inspect(result)
-        return result
+def _eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -59,11 +59,8 @@ def shift_beyond(logits: Histogram, target: float) -> float | None:
 
     None if no shift on the grid does.
     """
-    reached = logits.cells[: _ZERO + 1].sum() + logits.cells[_ZERO + 1 :].cumsum(0)[1::2]
-    if logits.up_to(0) > target * logits.count:
-        return 0.0
-    enough = (reached > target * logits.count).nonzero().flatten()
-    return (int(enough[0]) + 1) / FINE if len(enough) else None
+    enough = (_up_to_each(logits) > target * logits.count).nonzero().flatten()
+    return int(enough[0]) / FINE if len(enough) else None
 
 
 def curve(logits: Histogram, pooled: Histogram, target: float = 0.9999, points: int = 40) -> tuple[ShiftPoint, ...]:
@@ -74,13 +71,16 @@ def curve(logits: Histogram, pooled: Histogram, target: float = 0.9999, points: 
     """
     if not logits.count or not pooled.count:
         return ()
-    positive = logits.cells[_ZERO + 1 :]
-    # reached[k]: values up to (k + 1) / 64
-    reached = logits.up_to(0) + positive[: 2 * (len(positive) // 2)].view(-1, 2).sum(1).cumsum(0)
+    reached = _up_to_each(logits)
     enough = (reached >= target * logits.count).nonzero().flatten()
-    last = 0 if logits.up_to(0) >= target * logits.count else int(enough[0]) + 1 if len(enough) else len(reached)
+    last = int(enough[0]) if len(enough) else len(reached) - 1
     stride = max(1, -(-last // (points - 1)))
     steps = [*range(0, last, stride), last]
     return tuple(
         ShiftPoint(step / FINE, logits.up_to(step) / logits.count, pooled.up_to(step) / pooled.count) for step in steps
     )
+
+
+def _up_to_each(values: Histogram) -> torch.Tensor:
+    """How many values are at most 0, 1/64, 2/64 and so on [steps]."""
+    return values.cells.cumsum(0)[_ZERO::2]

@@ -56,13 +56,15 @@ def fresh_model(folder: str, spec: LoadSpec = LoadSpec()) -> nn.Module:
 
     Parameters are not initialised, so their memory is never touched and costs nothing.
     """
+    from transformers import initialization
+
     config = _config(folder)
     if spec.attention:
         config._attn_implementation = spec.attention
     default = torch.get_default_dtype()
     torch.set_default_dtype(spec.dtype)
     try:
-        with _no_initialisation():
+        with initialization.no_init_weights():
             model: nn.Module = _model_class(folder, config, spec.auto_class)(config)
     finally:
         torch.set_default_dtype(default)
@@ -163,12 +165,3 @@ def nan_filled_memory() -> Iterator[None]:
         yield
     finally:
         torch.set_deterministic_debug_mode(mode)
-
-
-@contextmanager
-def _no_initialisation() -> Iterator[None]:
-    """Leave parameters as the allocator returns them."""
-    from transformers import initialization
-
-    with initialization.no_init_weights():
-        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -42,12 +43,12 @@ class Runner(Generic[T]):
 
     def logits(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """The logits [batch, tokens, vocabulary] of a model; the operations of the first pass are watched."""
-        if self.precision is not None:
+        precision = None if self.precision else Precision()
+        with precision or nullcontext():
             found: torch.Tensor = model(**inputs).logits
-            return found
-        precision = Precision()
-        found = precision.watch(model, inputs)
-        self.precision = precision
+        if precision is not None:
+            precision.inspect_head(found[0])
+            self.precision = precision
         return found
 
     def _run(self, batch: list[Encoded], forward: Forward[T], add: Add[T]) -> None:
@@ -61,16 +62,14 @@ class Runner(Generic[T]):
         except Exception as error:
             if not is_out_of_memory(error) or len(batch) == 1:
                 raise
-            fits = False
         else:
-            fits = True
-        if not fits:  # outside of the handler: its traceback holds the tensors
-            self.size = (len(batch) + 1) // 2
-            free_memory(self.device)
-            self._run(batch, forward, add)
+            add(batch, found)
+            self._report(len(batch))
             return
-        add(batch, found)
-        self._report(len(batch))
+        # Outside of the handler: its traceback holds the tensors.
+        self.size = (len(batch) + 1) // 2
+        free_memory(self.device)
+        self._run(batch, forward, add)
 
     def _report(self, texts: int) -> None:
         """Write how many texts are done, a few times a second, to the file that the parent reads."""

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from patcher.verify.measure.hardware import available_devices, choose_device
+from patcher.verify.measure.hardware import available_devices, environment
 from patcher.verify.measure.models import UnsupportedAttention
 from patcher.verify.messages import Measured, Unavailable
 
@@ -18,21 +18,23 @@ M = TypeVar("M", bound=Measured)
 
 
 def measured(
-    device: str, start: Callable[[str], M], steps: Callable[[M, str], Iterator[M]], folders: Mapping[str, str]
+    device: str, kind: type[M], steps: Callable[[M, str], Iterator[M]], folders: Mapping[str, str], **empty: Any
 ) -> M:
     """What `steps` measure on a device, or until an error of the model's code, which becomes the `failure`.
 
-    `start` makes the answer in which nothing is measured yet, for a kind of device; `steps` gets that and yields it
-    repeatedly, with more in it each time. `folders` maps paths that differ between runs to their names in a failure.
+    `steps` gets an answer in which nothing is measured yet, whose own fields are `empty`, and the kind of device. It
+    yields that answer repeatedly, with more in it each time. `folders` maps paths that differ between runs to their
+    names in a failure.
     """
     devices = available_devices()
-    if device not in {"auto", *devices}:
-        return replace(start("cpu"), unavailable=Unavailable(devices=tuple(devices)))
-    device = choose_device(device)
-    found = start(device)
+    chosen = devices[0] if device == "auto" else device
+    counts: dict[str, Any] = {"tensors": 0, "buffers": 0, "not_finite": 0, "tensors_changed": (), "buffers_wrong": ()}
+    found = kind(environment=environment(chosen if chosen in devices else "cpu"), **counts, **empty)
+    if chosen not in devices:
+        return replace(found, unavailable=Unavailable(devices=tuple(devices)))
     try:
         with torch.inference_mode():
-            for answer in steps(found, device):
+            for answer in steps(found, chosen):
                 found = answer
     except UnsupportedAttention as error:
         return replace(found, unavailable=Unavailable(attention=str(error)))

@@ -1,4 +1,4 @@
-"""Loads both models with sentence-transformers as a user would, and compares its figures with ours."""
+"""Loads models with sentence-transformers as a user would, and compares its figures with ours."""
 
 from __future__ import annotations
 
@@ -6,31 +6,53 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+import torch
+from sentence_transformers import SparseEncoder, __version__
+
 from patcher.verify.measure.batches import read_texts
-from patcher.verify.messages import EncoderFigures, PairRequest, Request
+from patcher.verify.measure.models import nan_filled_memory
+from patcher.verify.messages import EncoderFigures, EncoderLoaded, Request
 
 _WINDOW = 256  # texts whose embeddings are held together, dense
 
 
-def model_kwargs(request: Request) -> dict[str, Any]:
-    """What a user passes on to the model, other than the defaults of SparseEncoder."""
-    import torch
+def _load(folder: str, request: Request, device: str) -> Any:
+    """The model of a folder as a user loads it, with what a user passes on other than SparseEncoder's defaults."""
+    kwargs: dict[str, Any] = {"attn_implementation": request.attention} if request.attention else {}
+    if request.dtype != "float32":
+        kwargs["dtype"] = getattr(torch, request.dtype)
+    with nan_filled_memory():
+        model = SparseEncoder(folder, trust_remote_code=True, device="cpu", local_files_only=True, model_kwargs=kwargs)
+    model.to(device)
+    model.max_seq_length = request.max_tokens
+    return model
 
-    attention = {"attn_implementation": request.attention} if request.attention else {}
-    return attention if request.dtype == "float32" else {**attention, "dtype": getattr(torch, request.dtype)}
+
+def load(request: Request, device: str) -> EncoderLoaded:
+    """Load the patched folder as a user of sentence-transformers would, and encode the texts."""
+    model = _load(request.patched, request, device)
+    embeddings = model.encode_document(
+        [record["text"] for record in read_texts(request.texts)],
+        batch_size=request.batch_size,
+        convert_to_sparse_tensor=False,
+        show_progress_bar=False,
+    )
+    return EncoderLoaded(
+        version=__version__,
+        splade=any(type(module).__name__ == "SpladePooling" for module in model.modules()),
+        not_finite=int((~torch.isfinite(embeddings)).sum()),
+    )
 
 
-def compare(request: PairRequest, active: Sequence[int], device: str) -> EncoderFigures:
+def compare(request: Request, active: Sequence[int], device: str) -> EncoderFigures:
     """Figures of `SparseEncoder.sparsity()` for both models, the pooling, and how many texts disagree with `active`.
 
     `active` are the active dims of the patched model that we counted for each text.
     """
-    from sentence_transformers import SparseEncoder, __version__
-
+    assert request.base is not None
     figures, disagreements, pooling = [], 0, ""
-    for folder in (request.base, request.patched):
-        model = SparseEncoder(folder, trust_remote_code=True, device=device, model_kwargs=model_kwargs(request))
-        model.max_seq_length = request.max_tokens
+    for folder in (request.base.folder, request.patched):
+        model = _load(folder, request, device)
         pooling = type(model[-1]).__name__
         texts = (record["text"] for record in read_texts(request.texts))
         sums: dict[str, float] = {}

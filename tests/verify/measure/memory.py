@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from patcher.patching.record import load
-from patcher.verify.measure.pair import measure
-from patcher.verify.verification import prepare
+from patcher.verify.measure.logits import measure
+from patcher.verify.requests import prepare
 from tests.verify.running import wanted
 
 

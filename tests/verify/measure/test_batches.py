@@ -14,10 +14,11 @@ from patcher.codec import document, to_json
 from patcher.patching.record import load
 from patcher.verify.measure import batches as module
 from patcher.verify.measure.batches import Encoded, batches, collate, windows
-from patcher.verify.measure.pair import measure
+from patcher.verify.measure.logits import measure
+from patcher.verify.requests import prepare
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
-from patcher.verify.verification import prepare, verify
+from patcher.verify.verification import verify
 from tests.conftest import Run
 from tests.verify.running import failed, wanted
 from tests.verify.test_verification import edit

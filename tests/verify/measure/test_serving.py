@@ -8,14 +8,9 @@ from pathlib import Path
 
 import torch
 
-from patcher.verify.measure.hardware import environment
 from patcher.verify.measure.models import UnsupportedAttention
 from patcher.verify.measure.serving import measured
-from patcher.verify.messages import NOTHING, Measured, Unavailable
-
-
-def start(device: str) -> Measured:
-    return Measured(**NOTHING, environment=environment(device))
+from patcher.verify.messages import Measured, Unavailable
 
 
 def counting(found: Measured, device: str) -> Iterator[Measured]:
@@ -25,7 +20,7 @@ def counting(found: Measured, device: str) -> Iterator[Measured]:
 
 
 def test_the_last_state_is_the_answer() -> None:
-    found = measured("cpu", start, counting, {})
+    found = measured("cpu", Measured, counting, {})
     assert (found.tensors, found.failure, found.unavailable) == (2, None, None)
 
 
@@ -34,7 +29,7 @@ def test_a_device_that_is_not_there_is_told_and_nothing_runs() -> None:
         raise AssertionError("ran")
         yield found
 
-    assert measured("tpu", start, run, {}).unavailable == Unavailable(devices=("cpu",)) or torch.cuda.is_available()
+    assert measured("tpu", Measured, run, {}).unavailable == Unavailable(devices=("cpu",)) or torch.cuda.is_available()
 
 
 def test_an_attention_that_is_not_supported_is_no_failure_of_the_model() -> None:
@@ -42,7 +37,7 @@ def test_an_attention_that_is_not_supported_is_no_failure_of_the_model() -> None
         yield found
         raise UnsupportedAttention("one attention only")
 
-    found = measured("cpu", start, run, {})
+    found = measured("cpu", Measured, run, {})
     assert found.unavailable == Unavailable(attention="one attention only") and found.failure is None
 
 
@@ -53,6 +48,6 @@ def test_an_error_keeps_what_was_measured_and_names_no_folder_that_differs_next_
         yield replace(found, tensors=7)
         raise ValueError(f"{base}/code.py and {patched}/code.py, {base.name.replace('-', '_hyphen_')}.code\nmore")
 
-    found = measured("cpu", start, run, {str(base): "base", str(patched): "", str(tmp_path): ""})
+    found = measured("cpu", Measured, run, {str(base): "base", str(patched): "", str(tmp_path): ""})
     assert found.tensors == 7
     assert found.failure == "ValueError: code.py and code.py, base.code"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from patcher.patching.record import load
-from patcher.verify.measure.pair import measure
+from patcher.verify.measure.logits import measure
 from patcher.verify.measure.sparse_encoder import compare
-from patcher.verify.verification import prepare
+from patcher.verify.requests import prepare
 from tests.verify.running import TEXTS, wanted
 
 

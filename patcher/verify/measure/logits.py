@@ -1,0 +1,195 @@
+"""In the child: runs masked LMs on the texts, compares a patched one with its base model, and measures their logits."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from patcher.sandbox.child import Service
+from patcher.verify.measure.agreement import Agreements
+from patcher.verify.measure.batches import Encoded, read_texts
+from patcher.verify.measure.comparison import Comparison, Vectors
+from patcher.verify.measure.figures import Figures
+from patcher.verify.measure.hardware import confine_on_device, tune_malloc
+from patcher.verify.measure.models import (
+    LoadSpec,
+    changed_tensors,
+    fresh_model,
+    load_as_users_do,
+    share_weights,
+    wrong_buffers,
+)
+from patcher.verify.measure.runner import Inputs, Runner
+from patcher.verify.measure.serving import measured
+from patcher.verify.measure.terms import PROBE_TEXTS, Terms
+from patcher.verify.messages import Base, Encoder, KeptCapMeasured, LogitsMeasured, PairMeasured, Request
+
+M = TypeVar("M", bound=LogitsMeasured)
+
+
+def measure(request: Request) -> LogitsMeasured:
+    """Load the models and run the texts through them; then load the folder with SparseEncoder, if asked for."""
+    folders = (request.patched, str(Path(request.texts).parent), *(one.folder for one in request.encoders))
+    names = dict.fromkeys(folders, "")
+    if request.base is None:
+        steps = partial(_run_all, request)
+        return measured(request.device, KeptCapMeasured, steps, names, positions=0, patched=None)
+    return measured(
+        request.device,
+        PairMeasured,
+        partial(_run_pair, request, request.base),
+        {**names, request.base.folder: "base"},
+        positions=0,
+        cap_error=None,
+        predictions_changed=0,
+        rankings_changed=0,
+        batch_size=request.batch_size,
+        base=None,
+        patched=None,
+    )
+
+
+def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: str) -> Iterator[PairMeasured]:
+    """Run the base and the patched model on the same weights, and compare their logits."""
+    weights = request.encoders[0].weights
+    patched, base, changed, found = _load(request, request.patched, capped_base.folder, found)
+    found = replace(found, tensors_changed=tuple(sorted(changed)))
+    yield found
+    base = share_weights(base, patched, weights)
+    patched.to(device)
+    base.to(device)
+
+    runner: Runner[tuple[Comparison, list[Vectors]]] = Runner(request, request.patched, device)
+    total, terms = Comparison(capped_base.cap), Terms(runner.tokenizer)
+    agreements = Agreements(request.digest, request.reference)
+    active = array("i", [0]) * (request.count if request.sparse_encoder else 0)
+
+    def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Comparison, list[Vectors]]:
+        # The base first: its cap needs the most memory, while nothing else of the batch is held.
+        capped = runner.logits(base, inputs)
+        raw: torch.Tensor = patched(**inputs).logits
+        part = Comparison(capped_base.cap)
+        lengths = [len(one.ids) for one in batch]
+        return part, part.add((capped[row, :length], raw[row, :length]) for row, length in enumerate(lengths))
+
+    def add(batch: list[Encoded], results: tuple[Comparison, list[Vectors]]) -> None:
+        total.merge(results[0])
+        for one, vectors in zip(batch, results[1], strict=True):
+            terms.add(one.index, vectors.tokens, vectors.base, vectors.patched, vectors.active)
+            agreements.add(one.index, vectors.raw)
+            if active:
+                active[one.index] = vectors.active[1]
+
+    runner.run(forward, add)
+    # Both models hold the same tensors: a forward pass that writes into them is visible only now.
+    changed |= set(changed_tensors(patched, weights))
+    found = replace(
+        found,
+        tensors_changed=tuple(sorted(changed)),
+        not_finite=total.base.not_finite + total.patched.not_finite,
+        positions=total.patched.positions,
+        cap_error=total.cap_error,
+        predictions_changed=total.predictions_changed,
+        rankings_changed=total.rankings_changed,
+        base=total.base.result(),
+        patched=total.patched.patched_result(request.min_logit_sparsity),
+        batch_size=runner.size,
+        agreement=agreements.result(),
+        probe_texts=terms.result(list(islice(read_texts(request.texts), PROBE_TEXTS))),
+        **(runner.precision.fields(found.environment) if runner.precision else {}),
+    )
+    yield found
+    if request.sparse_encoder:
+        from patcher.verify.measure.sparse_encoder import compare
+
+        del patched, base, runner, forward
+        yield replace(found, sparse_encoder=compare(request, active, device))
+
+
+def _run_all(request: Request, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
+    """Run each masked LM whose cap stays, as its users load it."""
+    for encoder in request.encoders:
+        for found in _run(encoder, request, found, device):  # noqa: B020 - each step goes on from the last one
+            yield found
+    if request.sparse_encoder:
+        from patcher.verify.measure.sparse_encoder import load
+
+        yield replace(found, sparse_encoder=load(request, device))
+
+
+def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
+    """Add what one masked LM shows; the figures, the precision and the comparison are those of the first."""
+    model, fresh, changed, found = _load(request, encoder.folder, encoder.folder, found)
+    del fresh
+    yield found
+    model.to(device)
+    first = found.patched is None
+    figures, agreements = Figures(), Agreements(request.digest, request.reference)
+    runner: Runner[tuple[Figures, list[torch.Tensor | None]]] = Runner(request, encoder.folder, device)
+
+    def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Figures, list[torch.Tensor | None]]:
+        part, largest = Figures(), []
+        for text, encoded in zip(runner.logits(model, inputs), batch, strict=True):
+            real = text[1 : len(encoded.ids)]  # the first row is synthetic, the last ones are padding
+            if part.add_extremes(real):
+                part.logits.add(real.float())
+            part.add_vector(text[: len(encoded.ids)].amax(0), len(encoded.ids))
+            largest.append(real.amax(0) if len(real) else None)
+        return part, largest
+
+    def add(batch: list[Encoded], results: tuple[Figures, list[torch.Tensor | None]]) -> None:
+        figures.merge(results[0])
+        for one, largest in zip(batch, results[1], strict=True):
+            if first and largest is not None:
+                agreements.add(one.index, largest)
+
+    runner.run(forward, add)
+    # After the run: a forward pass that writes into its weights is visible only now.
+    changed |= set(changed_tensors(model, encoder.weights))
+    found = replace(
+        found,
+        tensors_changed=(*found.tensors_changed, *sorted(changed)),
+        not_finite=found.not_finite + figures.not_finite,
+        positions=found.positions + figures.positions,
+    )
+    if first:
+        found = replace(found, patched=figures.result(), agreement=agreements.result())
+        if runner.precision is not None:
+            found = replace(found, **runner.precision.fields(found.environment))
+    yield found
+
+
+def _load(request: Request, folder: str, fresh_folder: str, found: M) -> tuple[nn.Module, nn.Module, set[str], M]:
+    """A loaded model, a fresh one, the keys that did not match the checkpoint, and the answer with what these show."""
+    spec = LoadSpec(request.auto_class, getattr(torch, request.dtype), request.attention)
+    model, info = load_as_users_do(folder, spec)
+    fresh = fresh_model(fresh_folder, spec)
+    buffers, wrong = wrong_buffers(model, fresh)
+    found = replace(
+        found,
+        buffers=found.buffers + buffers,
+        buffers_wrong=(*found.buffers_wrong, *wrong),
+        tensors=found.tensors + len(model.state_dict()),
+    )
+    return model, fresh, {*info["missing_keys"], *info["unexpected_keys"]}, found
+
+
+def _enter_sandbox(request: Request, scratch: Path) -> None:
+    tune_malloc(request.max_batch_tokens * request.vocabulary * 4)
+    if request.sparse_encoder:
+        import_module("sentence_transformers")
+    encoders = [path for encoder in request.encoders for path in (encoder.folder, *encoder.weights)]
+    named = (request.patched, request.base and request.base.folder, request.texts, request.reference, *encoders)
+    confine_on_device(request.device, scratch, [path for path in named if path])
+
+
+SERVICE = Service(Request, _enter_sandbox, measure)
