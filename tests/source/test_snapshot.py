@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from patcher.errors import SourceError, UsageError
-from patcher.source.snapshot import resolve
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import MAX_TEXT, resolve
 from tests.conftest import COMMIT, MINI, Run
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER
@@ -174,15 +176,61 @@ def test_a_cache_without_the_weights_still_gives_a_plan_and_refuses_a_patch(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_whole_job_runs_offline_on_the_cache(cli: Run, hub_cache: Path, tmp_path: Path) -> None:
-    """The user's own command, from a Hub id to a verified folder with a card, without any network."""
-    out = tmp_path / "norbert4-base-splade"
-    arguments = ("patch", "ltg/norbert4-base", "--out", out, "--trust-remote-code", "--device", "cpu", "--json")
-    done = cli(*arguments, HF_HUB_CACHE=str(hub_cache), **CACHED)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["report"]["passed"] is True
-    assert result["report"]["source"] == {"repo_id": "ltg/norbert4-base", "revision": COMMIT, "path": None}
-    card = (out / "README.md").read_text("utf-8")
-    assert "base_model: ltg/norbert4-base" in card and "base_model_relation: finetune" in card and COMMIT in card
-    assert os.listdir(out.parent).count(out.name) == 1
+CODE = "modeling_gptbert.py"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", CODE])
+def test_a_link_out_of_the_folder_is_refused(name: str, mini: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (mini / name).unlink(missing_ok=True)
+    (mini / name).symlink_to("../secret")
+    with pytest.raises(SourceError, match=f"'{name}' in .* is a link to"):
+        resolve(str(mini))
+
+
+def test_a_link_to_a_folder_is_refused(mini: Path, tmp_path: Path) -> None:
+    for target in (tmp_path, mini):
+        (mini / "sub").symlink_to(target)
+        with pytest.raises(SourceError, match=r"'sub' in .* is a link to"):
+            resolve(str(mini))
+        (mini / "sub").unlink()
+
+
+def test_a_link_to_itself_is_refused(mini: Path) -> None:
+    (mini / "notes").symlink_to("../elsewhere")
+    (mini.parent / "elsewhere").symlink_to("norbert4-mini/notes")
+    with pytest.raises(SourceError, match=r"'notes' in .* is a link to"):
+        resolve(str(mini))
+
+
+def test_a_snapshot_in_the_hub_cache_may_link_to_its_blobs(mini: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--ltg--norbert4-base"
+    snapshot = repository / "snapshots" / "0"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for path in mini.iterdir():
+        path.rename(repository / "blobs" / path.name)
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    assert make_plan(resolve(str(snapshot))).soft_cap.scale == 30
+
+
+def test_a_folder_that_looks_like_the_hub_cache_gains_nothing(mini: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0"
+    snapshot.parent.mkdir(parents=True)
+    mini.rename(snapshot)
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "secret").write_text("secret")
+    (tmp_path / "models--a--b" / "blobs").symlink_to(private)
+    (snapshot / "notes.txt").symlink_to("../../blobs/secret")
+    with pytest.raises(SourceError, match=r"'notes.txt' in"):
+        resolve(str(snapshot))
+
+
+@pytest.mark.parametrize("name", [CODE, "config.json", "README.md"])
+def test_a_huge_file_is_refused_before_it_is_read(name: str, mini: Path) -> None:
+    os.truncate(mini / name, 1 << 30) if (mini / name).exists() else (mini / name).touch()
+    begun = time.process_time()
+    with pytest.raises(SourceError, match=f"{name} of .* has more than {MAX_TEXT:,} bytes"):
+        make_plan(resolve(str(mini)))
+    assert time.process_time() - begun < 5
