@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from patcher.constants import RECORD, TOOL
 from patcher.errors import OutputError
-from patcher.patching.staging import check_output, write_atomically
+from patcher.patching.staging import atomic_directory, check_output, write_atomically
 from patcher.patching.writer import staged_model
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI, ROOT, user_environment
@@ -100,34 +101,33 @@ def test_a_failure_while_writing_leaves_the_old_folder(tmp_path: Path) -> None:
     assert is_whole(out) and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-SLOW_COPY = """
-import shutil, time
+BLOCKED_COPY = """
+import shutil, sys
 copy = shutil.copyfile
-def slowly(source, target):
-    print("copying", flush=True)
-    time.sleep(0.15)
-    result = copy(source, target)
-    time.sleep(0.15)
-    return result
-shutil.copyfile = slowly
+def copy_and_wait(source, target):
+    copy(source, target)
+    print("copied", flush=True)
+    sys.stdin.read()
+shutil.copyfile = copy_and_wait
 from patcher.__main__ import main
 main()
 """
 
 
 def begin(out: Path, home: Path, *extra: str) -> subprocess.Popen[str]:
-    """Start a patch whose copying takes long enough to be hit in the middle, and wait until it copies."""
+    """Start a patch that waits after copying one file, and return when it waits."""
     home.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_COPY, "patch", str(MINI), "--out", str(out), "--no-verify", *extra],
+        [sys.executable, "-c", BLOCKED_COPY, "patch", str(MINI), "--out", str(out), "--no-verify", *extra],
         cwd=ROOT,
         env=user_environment(home),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "copying\n"
+    assert process.stdout.readline() == "copied\n"
     return process
 
 
@@ -138,7 +138,6 @@ def test_kill_9_in_the_middle_leaves_the_old_folder_or_none(tmp_path: Path, old:
     if old:
         write(out)
     process = begin(out, tmp_path / "home")
-    time.sleep(0.4)
     process.kill()
     process.wait()
     assert is_whole(out) if old else not out.exists()
@@ -159,26 +158,32 @@ def test_an_interruption_cleans_up_and_says_so(tmp_path: Path, number: int) -> N
     assert list(out.parent.iterdir()) == []
 
 
+WATCHER = """
+import os, sys, threading
+ended = threading.Event()
+threading.Thread(target=lambda: sys.stdin.read() or ended.set()).start()
+print("watching", flush=True)
+looks = gaps = 0
+while not ended.is_set():
+    looks, gaps = looks + 1, gaps + (not os.path.exists(sys.argv[1]))
+print(looks, gaps)
+"""
+
+
 def test_the_exchange_of_two_folders_never_shows_a_gap(tmp_path: Path) -> None:
-    """Somebody reads the folder all the time while it is replaced again and again."""
-    out = tmp_path / "out"
-    write(out)
-    watcher = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import os, sys, time\n"
-            "gaps = 0\n"
-            "end = time.monotonic() + 4\n"
-            f"while time.monotonic() < end: gaps += not os.path.exists({str(out / 'patch.json')!r})\n"
-            "print(gaps)",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    times = 0
-    while watcher.poll() is None:
-        write(out)
-        times += 1
-    assert watcher.stdout is not None
-    assert int(watcher.stdout.read()) == 0 and times > 3
+    """Somebody reads the folder all the time while it is replaced repeatedly."""
+    out, record = tmp_path / "out", json.dumps({"tool": {"name": TOOL}, "files": []})
+
+    def replace() -> None:
+        with atomic_directory(out) as stage:
+            (stage / RECORD).write_text(record)
+
+    replace()
+    command = [sys.executable, "-c", WATCHER, str(out / RECORD)]
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert watcher.stdout is not None and watcher.stdout.readline() == "watching\n"
+    for _ in range(500):
+        replace()
+    said, _ = watcher.communicate(timeout=30)
+    looks, gaps = map(int, said.split())
+    assert gaps == 0 and looks > 500
