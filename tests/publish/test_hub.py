@@ -141,21 +141,6 @@ def test_two_repositories_made_at_a_time_do_not_end_in_a_storm(
     assert sum(one.path == "/api/repos/create" for one in hub.requests) == 4
 
 
-def test_a_card_that_the_hub_refuses_is_told_before_anything_is_uploaded(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
-) -> None:
-    card = (
-        (folder / "README.md")
-        .read_text("utf-8")
-        .replace("library_name:", "base_model_relation: nonsense\nlibrary_name:")
-    )
-    card = card.replace("base_model_relation: finetune\n", "")
-    (folder / "README.md").write_text(card, "utf-8")
-    done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "base_model_relation" in done.err and "Fix the metadata" in done.err
-    assert len(hub.commits(repo_id)) == 1
-
-
 def test_a_traceback_is_shown_only_when_asked_for(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
     hub.faults.status("POST", COMMIT, 403)
     assert "Traceback" in patcher("publish", folder, repo_id, "--yes", env={"HF_DEBUG": "1"}).err
