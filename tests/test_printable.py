@@ -20,3 +20,7 @@ def test_json_says_the_same_in_safe_characters() -> None:
     text = printable_json(json.dumps({"å": EVIL, "\U000e0001": 1}, ensure_ascii=False, indent=1))
     assert text.replace("\n", "").isprintable() and "å" in text
     assert json.loads(text) == {"å": EVIL, "\U000e0001": 1}
+
+
+def test_a_name_can_not_forge_a_second_line() -> None:
+    assert one_line("a\r\nError: b\n") == "a\\r\\nError: b\\n"
