@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from patcher.codec import to_json
+from patcher.errors import PublishError
 from patcher.patching.record import load
-from patcher.source.snapshot import sha256_of
+from patcher.publish.hub import Entry
+from patcher.publish.operations import Origin, PublishedFile, decide, public
+from patcher.publish.target import Target
+from patcher.source.snapshot import Source, sha256_of
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, source_files
+from tests.verify.made_up import MODEL
 
 
 def test_a_model_without_local_weights_is_published_without_ever_downloading_them(
@@ -80,3 +88,47 @@ def test_the_record_on_the_hub_is_the_record_of_the_folder(
 ) -> None:
     assert patcher("publish", folder, repo_id, "--yes").code == 0
     assert json.loads(hub.read(repo_id, "patch.json")) == to_json(load(folder))
+
+
+# Decisions without a Hub
+
+ABC = PublishedFile("a.txt", 3, sha256(b"abc").hexdigest(), b"abc")
+WEIGHTS = PublishedFile("model.safetensors", 9, "f" * 64, None)
+THERE = Entry("model.safetensors", 9, "f" * 64, "", "xet")
+
+
+def decided(*wanted: PublishedFile, files: dict[str, Entry], **options: Any) -> list[tuple[str, str, bool]]:
+    origin = Origin({THERE.path: THERE}) if options.pop("copies", True) else Origin({}, "the source is a folder")
+    target = Target("a/b", files=files)
+    made = decide(wanted, target, MODEL, origin, options.pop("keep", ()), replacing=options.pop("replacing", False))
+    return [(operation.op, operation.path, operation.replaces) for operation in made]
+
+
+def test_large_files_are_copied_small_ones_uploaded_and_equal_ones_left() -> None:
+    assert decided(ABC, WEIGHTS, files={}) == [
+        ("upload", "a.txt", False),
+        ("copy", "model.safetensors", False),
+    ]
+    assert decided(WEIGHTS, files={THERE.path: THERE}) == []
+    assert decided(WEIGHTS, files={THERE.path: replace(THERE, sha256="0" * 64)}) == [("copy", THERE.path, True)]
+
+
+def test_what_is_kept_is_neither_replaced_nor_removed() -> None:
+    other = {"a.txt": Entry("a.txt", 1, None, "", None), "b.bin": Entry("b.bin", 1, None, "", None)}
+    assert decided(ABC, files=other, keep={"a.txt", "b.bin"}, replacing=True) == []
+
+
+def test_only_replacing_removes_the_weights_of_another_publisher() -> None:
+    other = {path: Entry(path, 1, None, "", None) for path in ("pytorch_model.bin", "notes.txt")}
+    assert decided(files=other) == []
+    assert decided(files=other, replacing=True) == [("delete", "pytorch_model.bin", True)]
+
+
+def test_a_file_that_neither_this_machine_nor_the_source_has_is_refused() -> None:
+    with pytest.raises(PublishError, match="can't copy it: the source is a folder"):
+        decided(WEIGHTS, files={}, copies=False)
+
+
+def test_a_published_model_does_not_say_where_its_source_folder_lies() -> None:
+    model = replace(MODEL, source=Source(None, None, "/home/kari/secret/model"))
+    assert public(model).source.path == "model" and public(model) == replace(model, source=Source(None, None, "model"))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from patcher.errors import AccessDenied
+from patcher.publish.outcome import Steps, with_steps
 from tests.hub import LocalHub, RequestRecord
 from tests.publish.tools import SOURCE, Patcher
 
@@ -117,3 +119,12 @@ def test_a_lost_answer_opens_no_second_pull_request(
     else:
         assert done.code == 1 and "Error: The Hub gave no answer" in done.err
     assert len(hub.pull_requests(outdated)) == (1 if opened else 0)
+
+
+def test_an_error_says_what_was_done_before_it() -> None:
+    error = AccessDenied("No access.", "Log in.")
+    assert with_steps(error, Steps()) is error
+    made = with_steps(error, Steps(done=["a/b was made and is empty"]))
+    assert type(made) is AccessDenied and made.hint == "Log in."
+    assert made.message == "No access (a/b was made and is empty; nothing committed)."
+    assert with_steps(error, Steps(commit="0123456789")).message == "No access (the commit 0123456 is there)."
