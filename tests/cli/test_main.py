@@ -15,7 +15,7 @@ from huggingface_hub.utils.logging import get_verbosity
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 
 from patcher.cli import main
-from tests.conftest import MINI, ROOT, Run
+from tests.conftest import MINI, ROOT
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,13 @@ def test_a_folder_that_is_none_of_ours_is_told_in_two_lines(
     assert error.startswith("Error: ") and hint.startswith("Hint: ")
 
 
-def test_a_traceback_is_shown_only_when_asked(cli: Run, tmp_path: Path) -> None:
-    assert "Traceback" not in cli("card", tmp_path).stderr
-    assert "Traceback" in cli("card", tmp_path, HF_DEBUG="1").stderr
+def test_a_traceback_is_shown_only_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value, shown in (("", False), ("1", True)):
+        monkeypatch.setenv("HF_DEBUG", value)
+        assert main(["card", str(tmp_path)]) == 1
+        assert ("Traceback" in capsys.readouterr().err) is shown
 
 
 def test_what_nobody_foresaw_is_told_in_two_lines(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import pytest
 from patcher.errors import SourceError, UsageError
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import MAX_TEXT, resolve
-from tests.conftest import COMMIT, MINI, Run
+from tests.conftest import COMMIT, MINI, ROOT, Run
 from tests.hub import LocalHub
-from tests.hub.fixtures import LESER
+from tests.hub.fixtures import LESER, OLA, client_env
 
 CACHED = {"HF_HUB_OFFLINE": "1"}
 UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # nothing listens on the discard port
@@ -72,14 +74,33 @@ def test_caches_and_hidden_folders_of_a_folder_are_not_part_of_the_model(mini: P
 # The Hub
 
 
-@pytest.mark.parametrize("spec", ["{}", "{}@main", "hf://{}", "hf://models/{}@main", "{}@COMMIT"])
-def test_every_spelling_is_resolved_to_the_same_commit(
-    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], spec: str
-) -> None:
-    source = spec.format("ltg/norbert4-base").replace("COMMIT", repository)
-    done = cli("plan", source, "--json", **hub_env)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["source"] == {"repo_id": "ltg/norbert4-base", "revision": repository, "path": None}
+SPELLINGS = ("{}", "{}@main", "hf://{}", "hf://models/{}@main", "{}@COMMIT")
+RESOLVE = """
+import json, sys
+from patcher.codec import to_json
+from patcher.source.snapshot import resolve
+print(json.dumps([to_json(resolve(spec).source) for spec in sys.argv[1:]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def resolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, object]]:
+    """The commit of a repository, and the source that each spelling of its name is resolved to, in one process."""
+    place = tmp_path_factory.mktemp("spellings")
+    with LocalHub(place / "hub") as hub:
+        hub.add_user("ola", OLA)
+        commit = hub.create_repo("ltg/norbert4-base", {path.name: path for path in MINI.iterdir()})
+        specs = [spec.format("ltg/norbert4-base").replace("COMMIT", commit) for spec in SPELLINGS]
+        command = [sys.executable, "-c", RESOLVE, *specs]
+        env = client_env(hub.endpoint, place / "home", OLA)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    return commit, dict(zip(SPELLINGS, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("spec", SPELLINGS)
+def test_every_spelling_is_resolved_to_the_same_commit(resolved: tuple[str, dict[str, object]], spec: str) -> None:
+    commit, sources = resolved
+    assert sources[spec] == {"repo_id": "ltg/norbert4-base", "revision": commit, "path": None}
 
 
 def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
@@ -87,6 +108,7 @@ def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
 ) -> None:
     done = cli("plan", "ltg/norbert4-base", "--json", **hub_env)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["source"] == {"repo_id": "ltg/norbert4-base", "revision": repository, "path": None}
     fetched = {record.path.rpartition("/")[2] for record in hub.requests if "/resolve" in record.path}
     assert fetched <= {"config.json", "README.md", "modeling_gptbert.py", "configuration_gptbert.py"}
     assert not [record for record in hub.requests if "xet-read-token" in record.path]
