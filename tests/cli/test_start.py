@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import pytest
 
 from patcher.cli import main
 from patcher.sandbox.guard import started
-from patcher.sandbox.process import INTERRUPTED
 from tests.conftest import ROOT, Run
 
 
@@ -77,20 +75,3 @@ def test_what_could_not_be_printed_is_told() -> None:
         code = [sys.executable, "-c", LEAVE.format("").replace("exit_now(3", "exit_now(0")]
         done = subprocess.run(code, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode != 0 and "No space left" in done.stderr
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="closes its streams in a shell")
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_a_stream_that_is_closed_is_no_failure(closed: str, mini: Path) -> None:
-    command = shlex.join([sys.executable, "-m", "patcher", "plan", str(mini), "--quiet"])
-    done = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interruption_before_the_command_is_told_as_one_in_it_is(name: str) -> None:
-    raised = f"signal.raise_signal(signal.{name})"
-    code = f"import signal; from patcher import __main__ as m; m._prepare_streams = lambda: {raised}; m.main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr.splitlines() == [f"Error: {INTERRUPTED[0]}", f"Hint: {INTERRUPTED[1]}"]

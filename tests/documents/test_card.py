@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 
 import jinja2
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 
 from patcher.documents import card, templating
+from patcher.documents.card import render
 from patcher.patching.record import PatchedModel, load
 from patcher.source.snapshot import Source
 from patcher.verify.report import Check, DeviceReport, Report
@@ -143,3 +146,29 @@ def test_the_examples_of_the_card_run_as_they_stand(patched: Path) -> None:
         outputs.append(done.stdout.strip())
     assert outputs[0] == "True"
     assert float(re.findall(r"sparsity_ratio': ([0-9.]+)", outputs[1])[0]) > 0.98
+
+
+def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
+    model = load(patched)
+    hostile = "{{ 7*7 }} {% raw %} <script>x</script> [a](javascript:b) `c` | $$d$$ \" ' \n---\nlicense: x"
+    card = {
+        "license": "{{ 7*7 }}\nextra: 1",
+        "license_name": "a: b\n---\n<b>",
+        "license_link": "javascript:alert(1)",
+        "language": ["no", "{{ 7*7 }}"],
+        "tags": ["norsk", "x\ny: z", "license:mit", "base_model:other/model", "{% x %}"],
+    }
+    diff = model.diff + " ```\n `````\n+<script>\n"
+    text = render(replace(model, base_card=card, diff=diff, source=replace(model.source, path=hostile)), None, hostile)
+    _, front, body = text.split("---\n", 2)
+    data = yaml.safe_load(front)
+    assert data["license"] == "{{ 7*7 }} extra: 1" and data["license_name"] == "a: b --- <b>"
+    assert data["tags"] == ["splade", "sparse-retrieval", "raw-logits", "custom_code", "norsk"]
+    assert "license_link" not in data and set(data) <= {
+        "base_model_relation", "language", "library_name", "license", "license_name", "pipeline_tag", "tags"
+    }  # fmt: skip
+    assert "49" not in body.split("$$")[0]
+    outside = body.replace(body[body.index("``````diff") : body.rindex("``````")], "")
+    assert "\n---" not in outside.split("## Provenance")[0].split("## What changed")[0]
+    assert templating.literal(hostile) == json.dumps(hostile)
+    assert body.count("``````") == 2

@@ -16,7 +16,6 @@ import pytest
 
 from patcher.constants import CARD, PAGE, PLOTS, REPORT
 from patcher.documents import page, plots
-from patcher.documents.advice import advise
 from patcher.errors import OutputError
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output, unrecorded
@@ -24,10 +23,8 @@ from patcher.pipeline.api import describe
 from patcher.planning.files import dropped_because
 from patcher.publish.operations import published_files
 from patcher.source.snapshot import Source
-from patcher.verify.report import Check, Report, load_report
+from patcher.verify.report import Check, Report
 from patcher.verify.verification import hash_folder
-from tests.conftest import Run
-from tests.documents.conftest import TOO_HIGH
 
 Verified = tuple[Path, Report]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028--><!--"
@@ -182,18 +179,6 @@ def test_a_failed_threshold_check_leads_to_a_decision_on_the_page_and_in_the_car
     for told in (text, card):
         assert "has to exceed 99.985 %" in told and "--min-logit-sparsity 0.99" in told
         assert "--calibrate 0.99985" in told and "shift" in told
-
-
-def test_the_terminal_says_what_can_be_done(cli: Run, patched: Path) -> None:
-    arguments = ("verify", patched, "--trust-remote-code", "--device", "cpu", "--min-logit-sparsity", str(TOO_HIGH))
-    done = cli(*arguments)
-    assert done.returncode == 1, done.stderr
-    advice = advise(load_report(patched), str(patched))
-    assert advice is not None and "FAILED:" in done.stdout
-    said = " ".join(done.stdout.split())
-    for part in (advice.verdict, *advice.where, *(choice.command for choice in advice.choices)):
-        assert " ".join(part.split()) in said
-    assert done.stdout.index("FAILED:") < done.stdout.index(advice.verdict)
 
 
 def test_a_shift_is_said_on_the_page_and_in_the_card(verified: Verified, model: PatchedModel) -> None:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patcher.errors import OutputError
-from patcher.patching.record import apply_changes, line_changes, load
+from patcher.patching.record import apply_changes, line_changes, load, read_record
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
 from patcher.verify.requests import base_code
 from tests.conftest import MINI
+from tests.patching.writing import write
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\r\n", b"c", b"\n", b"\xff\n"])).map(b"".join)
 
@@ -44,3 +45,70 @@ def test_a_path_out_of_the_folder_is_refused(patched: Path, name: str) -> None:
     (patched / "patch.json").write_text(json.dumps(record))
     with pytest.raises(OutputError, match="record"):
         load(patched)
+
+
+@pytest.mark.parametrize("path", ["../evil.py", "/tmp/evil.py", "a/../../evil.py"])
+@pytest.mark.parametrize("key", ["files", "originals"])
+def test_a_record_that_leads_out_of_the_folder_is_refused(patched: Path, key: str, path: str) -> None:
+    record = json.loads((patched / "patch.json").read_text())
+    if key == "files":
+        record["files"][0]["path"] = path
+    else:
+        record["originals"][path] = ""
+    (patched / "patch.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match="not a record"):
+        load(patched)
+
+
+@pytest.mark.parametrize("change", [{"originals": []}, {"codemods": None}, {"base_card": []}, {"diff": 5}])
+def test_a_record_of_another_shape_is_refused(patched: Path, change: dict[str, object]) -> None:
+    path = patched / "patch.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(OutputError, match="not a record"):
+        load(patched)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"tool": {"name": "splade-patcher"}, "schema_version": 99}'])
+def test_a_record_that_cannot_be_understood_is_refused(patched: Path, content: str) -> None:
+    (patched / "patch.json").write_text(content)
+    with pytest.raises(OutputError, match="not a record"):
+        load(patched)
+
+
+def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="not a patched folder"):
+        load(tmp_path)
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    model = write(tmp_path / "out")
+    record = json.loads((model.folder / "patch.json").read_text())
+    for key in ("kept_cap", "encoders", "converted", "dropped"):
+        del record[key]
+    record["options"] |= {"also_signed": False}
+    for file in record["files"]:
+        del file["origin"]
+    found = read_record(model.folder, json.dumps(record).encode())
+    assert (found.files, found.originals, found.soft_cap) == (model.files, model.originals, model.soft_cap)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tool": {"name": "other"}},
+        {"schema_version": 2},
+        {"originals": {"../a.py": ""}},
+        {"originals": {"a.py": "no base64!"}},
+        {"encoders": ["/etc"]},
+        {"files": [{"path": "a", "action": "copied", "sha256_before": "", "sha256_after": "", "size": "many"}]},
+        {"source": {"repo_id": "../..", "revision": None, "path": None}},
+        {"diff": None},
+        {"options": {"codemods": ["unknown"]}},
+    ],
+)
+def test_a_record_that_can_not_be_trusted_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    write(tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "patch.json").read_text())
+    (tmp_path / "out" / "patch.json").write_text(json.dumps({**record, **change}))
+    with pytest.raises(OutputError, match="is not a record that this version"):
+        load(tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER
-from tests.publish.tools import SOURCE, Patcher, sealed, writes
+from tests.publish.tools import SOURCE, Patcher, passing_report, sealed, source_files, writes
 
 
 def _edit(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
@@ -131,3 +132,28 @@ def test_a_report_with_an_edited_figure_is_refused(hub: LocalHub, patcher: Patch
     refused = patcher("publish", folder, "ola/new", "--yes")
     assert refused.code == 1 and "can't be read as a report" in refused.err
     assert writes(hub) == []
+
+
+def test_a_pull_request_needs_something_to_be_opened_on(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    done = patcher("publish", folder, repo_id, "--yes", "--create-pr")
+    assert done.code == 1 and f"There is no {repo_id}" in done.err and not hub.exists(repo_id)
+    assert patcher("publish", folder, repo_id, "--yes", "--create-pr", "--tag", "v1").code == 2
+
+
+WEIGHTS = random.Random(5).randbytes(500_000)
+
+
+def test_weights_without_a_xet_hash_are_planned_as_an_upload(
+    hub: LocalHub, patcher: Patcher, tmp_path: Path, repo_id: str
+) -> None:
+    if not hub.exists("ltg/no-xet"):
+        hub.create_repo("ltg/no-xet", source_files(WEIGHTS), xet=False)
+    out = tmp_path / "out"
+    assert patcher("patch", "ltg/no-xet", "--out", out, "--no-verify", "-q").code == 0
+    passing_report(out)
+    plan = patcher("publish", out, repo_id, "--dry-run", "--json").data
+    assert any("has no Xet hash at the source" in note for note in plan["notes"]) and plan["bytes_copied"] == 0
+    assert patcher("publish", out, repo_id, "--yes").code == 0
+    assert hub.read(repo_id, "model.safetensors") == WEIGHTS

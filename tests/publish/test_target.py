@@ -1,197 +1,58 @@
-"""What happens to a target that is there already."""
+"""The target of a publication: an open pull request of ours is continued, any other is not."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.hub import LocalHub
-from tests.publish.tools import Patcher, hub_files, passing_report, sealed, writes
+from tests.publish.tools import Patcher, hub_files
 
 
 @pytest.fixture
-def published(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
-    """The folder, published as `repo_id`."""
+def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    """A publication whose code somebody changed since."""
     assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
     hub.reset_counters()
     return repo_id
 
 
-def older(hub: LocalHub, repo_id: str) -> None:
-    """Make the publication one of an older version: other code, a file that no longer exists."""
-    record = json.loads(hub.read(repo_id, "patch.json"))
-    gone = {"path": "old.txt", "action": "copied", "sha256_before": "", "sha256_after": "", "size": 1}
-    record["files"].append(gone)
-    hub.commit(
-        repo_id,
-        {
-            "modeling_gptbert.py": hub.read(repo_id, "modeling_gptbert.py") + b"# an older line\n",
-            "patch.json": json.dumps(record).encode(),
-            "old.txt": b"x",
-            "evaluation.md": b"added by hand\n",
-        },
-    )
-
-
-def test_the_same_again_is_nothing_to_do(hub: LocalHub, patcher: Patcher, folder: Path, published: str) -> None:
-    head = hub.head(published)
-    for words in ([], ["--yes"], ["--force"]):
-        done = patcher("publish", folder, published, "--json", *words)
-        assert done.code == 0 and done.data["case"] == "nothing to do", done.err
-        assert done.data["commit"] == head and done.data["passed"]
-    assert hub.head(published) == head
-    assert writes(hub) == []
-
-
-def test_an_older_publication_is_updated_and_the_difference_is_shown(
-    hub: LocalHub, patcher: Patcher, folder: Path, published: str
+def test_the_commit_goes_to_a_pull_request_that_shows_the_diff_and_the_checks(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
 ) -> None:
-    older(hub, published)
-    plan = patcher("publish", folder, published, "--dry-run", "--json").data
-    assert plan["case"] == "update" and "-# an older line" in plan["diff"]
-    assert {(one["op"], one["path"], one["replaces"]) for one in plan["operations"]} == {
-        ("upload", "modeling_gptbert.py", True),
-        ("upload", "patch.json", True),
-        ("delete", "old.txt", True),
-    }
-    assert [one["path"] for one in plan["kept"]] == ["evaluation.md"]
-    commits = len(hub.commits(published))
-    done = patcher("publish", folder, published, "--yes")
+    head = hub.head(outdated)
+    done = patcher("publish", folder, outdated, "--yes", "--create-pr", "--json")
     assert done.code == 0, done.err
-    assert len(hub.commits(published)) == commits + 1
-    files = hub_files(hub, published)
-    assert files["modeling_gptbert.py"] == (folder / "modeling_gptbert.py").read_bytes()
-    assert "old.txt" not in files and files["evaluation.md"] == b"added by hand\n"
+    (request,) = hub.pull_requests(outdated)
+    assert done.data["url"].endswith(f"/{outdated}/discussions/{request.num}")
+    assert done.data["pull_request"] == request.num and done.data["commit"] == hub.head(outdated, "refs/pr/1")
+    text = str(request.events[0].data)
+    assert "relu_sparsity" in text and "+++ b/modeling_gptbert.py" in text
+    assert hub.head(outdated) == head
+    there = hub_files(hub, outdated, "refs/pr/1")
+    assert there["modeling_gptbert.py"] == (folder / "modeling_gptbert.py").read_bytes()
 
 
-def test_a_new_report_is_an_update_of_one_file_and_the_card(
-    hub: LocalHub, patcher: Patcher, folder: Path, published: str
+def test_a_repeat_changes_nothing_and_a_change_goes_to_the_same_pull_request(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
 ) -> None:
-    report = json.loads((folder / "report.json").read_text())
-    report["environment"]["torch"] = "3.0"
-    (folder / "report.json").write_text(sealed(report))
-    plan = patcher("publish", folder, published, "--dry-run", "--json").data
-    assert sorted(one["path"] for one in plan["operations"]) == ["README.md", "report.json"]
+    words = ("publish", folder, outdated, "--yes", "--create-pr", "--json")
+    assert patcher(*words).code == 0
+    head = hub.head(outdated, "refs/pr/1")
+    again = patcher(*words)
+    assert again.code == 0 and again.data["case"] == "nothing to do" and again.data["pull_request"] == 1
+    assert hub.head(outdated, "refs/pr/1") == head
+    (folder / "README.md").write_text((folder / "README.md").read_text("utf-8") + "\nmore\n", "utf-8")
+    changed = patcher(*words)
+    assert changed.code == 0 and changed.data["case"] == "committed" and changed.data["pull_request"] == 1, changed.err
+    assert len(hub.pull_requests(outdated)) == 1
+    assert hub.commits(outdated, "refs/pr/1")[1].oid == head
 
 
-def test_a_picture_that_a_new_report_does_not_have_is_removed(
-    hub: LocalHub, patcher: Patcher, folder: Path, published: str
-) -> None:
-    curve = folder / "plots" / "shift.png"
-    curve.parent.mkdir(exist_ok=True)
-    curve.write_bytes(b"of a gate that failed")
-    assert patcher("publish", folder, published, "--yes").code == 0
-    assert hub.read(published, "plots/shift.png") == curve.read_bytes()
-    curve.unlink()
-    assert patcher("publish", folder, published, "--yes").code == 0
-    assert "plots/shift.png" not in hub.files(published) and "report.html" in hub.files(published)
-
-
-@pytest.mark.parametrize("files", [{"model.bin": b"x" * 9}, {"patch.json": b'{"tool": {"name": "other"}}'}])
-def test_somebody_elses_content_is_refused(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, files: dict[str, bytes]
-) -> None:
-    head = hub.create_repo(repo_id, files)
-    done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "holds something else" in done.err and "--force" in done.err
-    assert hub.head(repo_id) == head
-
-
-def test_a_patched_model_of_another_source_is_somebody_elses_content(
-    hub: LocalHub, patcher: Patcher, folder: Path, published: str
-) -> None:
-    record = json.loads(hub.read(published, "patch.json"))
-    record["source"]["repo_id"] = "ltg/norbert4-base"
-    head = hub.commit(published, {"patch.json": json.dumps(record).encode()})
-    done = patcher("publish", folder, published, "--yes")
-    assert done.code == 1 and "a patched model of another source" in done.err
-    assert hub.head(published) == head
-
-
-def test_force_replaces_content_and_leaves_no_weights_of_another_model(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
-) -> None:
-    hub.create_repo(
-        repo_id,
-        {
-            "model.safetensors": b"other",
-            "pytorch_model.bin": b"other",
-            "onnx/model.onnx": b"other",
-            "notes.md": b"mine",
-        },
-    )
-    done = patcher("publish", folder, repo_id, "--yes", "--force")
-    assert done.code == 0, done.err
-    files = hub_files(hub, repo_id)
-    assert "pytorch_model.bin" not in files and "onnx/model.onnx" not in files
-    assert files["notes.md"] == b"mine"
-    assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
-
-
-def test_a_card_edited_on_the_hub_is_kept_unless_told(
-    hub: LocalHub, patcher: Patcher, folder: Path, published: str
-) -> None:
-    edited = hub.read(published, "README.md").replace(b"## Limits", b"## My limits")
-    older(hub, published)
-    hub.commit(published, {"README.md": edited})
-    done = patcher("publish", folder, published, "--yes")
-    assert done.code == 0 and hub.read(published, "README.md") == edited
-    assert "edited by hand" in patcher("publish", folder, published, "--dry-run").out
-    done = patcher("publish", folder, published, "--yes", "--replace-card")
-    assert done.code == 0 and b"## My limits" not in hub.read(published, "README.md")
-
-
-def test_an_empty_repository_is_continued(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
-    hub.create_repo(repo_id, {}, private=True)
-    done = patcher("publish", folder, repo_id, "--yes", "--json", "--private")
-    assert done.code == 0 and done.data["plan"]["case"] == "new", done.err
-    assert len(hub.commits(repo_id)) == 2
-
-
-def test_private_is_refused_where_everybody_can_look(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
-) -> None:
-    head = hub.create_repo(repo_id, {})
-    done = patcher("publish", folder, repo_id, "--yes", "--private")
-    assert done.code == 1 and "is public" in done.err and hub.head(repo_id) == head
-
-
-@pytest.mark.parametrize("moment", ["/revision/main", "/preupload/", "/commit/main"])
-def test_a_race_ends_with_an_error_and_an_unchanged_target(
-    hub: LocalHub, patcher: Patcher, folder: Path, published: str, moment: str
-) -> None:
-    older(hub, published)
-    theirs: list[str] = []
-
-    def interfere(request: object, phase: str) -> None:
-        if phase == "before" and moment in getattr(request, "path", "") and not theirs:
-            theirs.append(hub.commit(published, {"hers.txt": b"quicker"}))
-
-    hub.on_request = interfere
-    done = patcher("publish", folder, published, "--yes")
-    assert done.code == 1 and "was changed by somebody else meanwhile" in done.err, done.err
-    assert [hub.head(published)] == theirs
-
-
-def test_a_tag_that_stands_elsewhere_is_refused_before_the_commit(
-    hub: LocalHub, patcher: Patcher, folder: Path, published: str
-) -> None:
-    assert patcher("publish", folder, published, "--yes", "--tag", "v1").code == 0
-    passing_report(folder)
-    older(hub, published)
-    head = hub.head(published)
-    done = patcher("publish", folder, published, "--yes", "--tag", "v1")
-    assert done.code == 1 and "has a tag 'v1' already" in done.err and hub.head(published) == head
-
-
-def test_a_missing_tag_is_put_on_what_is_there_already(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
-) -> None:
-    assert patcher("publish", folder, repo_id, "--yes", "--tag", "v1").code == 0
-    head = hub.head(repo_id)
-    hub.repo(repo_id).tags.clear()
-    done = patcher("publish", folder, repo_id, "--yes", "--tag", "v1", "--json")
-    assert done.code == 0 and done.data["case"] == "nothing to do"
-    assert hub.tags(repo_id) == {"v1": head} and hub.head(repo_id) == head
+def test_a_closed_pull_request_is_not_continued(hub: LocalHub, patcher: Patcher, folder: Path, outdated: str) -> None:
+    words = ("publish", folder, outdated, "--yes", "--create-pr", "--json")
+    assert patcher(*words).code == 0
+    hub.pull_requests(outdated)[0].status = "closed"
+    assert patcher(*words).data["pull_request"] == 2

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from patcher.errors import SourceError, UsageError
-from patcher.source.snapshot import resolve
-from tests.conftest import COMMIT, MINI, Run
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import MAX_TEXT, resolve
+from tests.conftest import COMMIT, MINI, ROOT, Run
 from tests.hub import LocalHub
-from tests.hub.fixtures import LESER
+from tests.hub.fixtures import LESER, OLA, client_env
 
 CACHED = {"HF_HUB_OFFLINE": "1"}
 UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # nothing listens on the discard port
@@ -70,14 +74,33 @@ def test_caches_and_hidden_folders_of_a_folder_are_not_part_of_the_model(mini: P
 # The Hub
 
 
-@pytest.mark.parametrize("spec", ["{}", "{}@main", "hf://{}", "hf://models/{}@main", "{}@COMMIT"])
-def test_every_spelling_is_resolved_to_the_same_commit(
-    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], spec: str
-) -> None:
-    source = spec.format("ltg/norbert4-base").replace("COMMIT", repository)
-    done = cli("plan", source, "--json", **hub_env)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["source"] == {"repo_id": "ltg/norbert4-base", "revision": repository, "path": None}
+SPELLINGS = ("{}", "{}@main", "hf://{}", "hf://models/{}@main", "{}@COMMIT")
+RESOLVE = """
+import json, sys
+from patcher.codec import to_json
+from patcher.source.snapshot import resolve
+print(json.dumps([to_json(resolve(spec).source) for spec in sys.argv[1:]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def resolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, object]]:
+    """The commit of a repository, and the source that each spelling of its name is resolved to, in one process."""
+    place = tmp_path_factory.mktemp("spellings")
+    with LocalHub(place / "hub") as hub:
+        hub.add_user("ola", OLA)
+        commit = hub.create_repo("ltg/norbert4-base", {path.name: path for path in MINI.iterdir()})
+        specs = [spec.format("ltg/norbert4-base").replace("COMMIT", commit) for spec in SPELLINGS]
+        command = [sys.executable, "-c", RESOLVE, *specs]
+        env = client_env(hub.endpoint, place / "home", OLA)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    return commit, dict(zip(SPELLINGS, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("spec", SPELLINGS)
+def test_every_spelling_is_resolved_to_the_same_commit(resolved: tuple[str, dict[str, object]], spec: str) -> None:
+    commit, sources = resolved
+    assert sources[spec] == {"repo_id": "ltg/norbert4-base", "revision": commit, "path": None}
 
 
 def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
@@ -85,6 +108,7 @@ def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
 ) -> None:
     done = cli("plan", "ltg/norbert4-base", "--json", **hub_env)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["source"] == {"repo_id": "ltg/norbert4-base", "revision": repository, "path": None}
     fetched = {record.path.rpartition("/")[2] for record in hub.requests if "/resolve" in record.path}
     assert fetched <= {"config.json", "README.md", "modeling_gptbert.py", "configuration_gptbert.py"}
     assert not [record for record in hub.requests if "xet-read-token" in record.path]
@@ -174,15 +198,61 @@ def test_a_cache_without_the_weights_still_gives_a_plan_and_refuses_a_patch(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_whole_job_runs_offline_on_the_cache(cli: Run, hub_cache: Path, tmp_path: Path) -> None:
-    """The user's own command, from a Hub id to a verified folder with a card, without any network."""
-    out = tmp_path / "norbert4-base-splade"
-    arguments = ("patch", "ltg/norbert4-base", "--out", out, "--trust-remote-code", "--device", "cpu", "--json")
-    done = cli(*arguments, HF_HUB_CACHE=str(hub_cache), **CACHED)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["report"]["passed"] is True
-    assert result["report"]["source"] == {"repo_id": "ltg/norbert4-base", "revision": COMMIT, "path": None}
-    card = (out / "README.md").read_text("utf-8")
-    assert "base_model: ltg/norbert4-base" in card and "base_model_relation: finetune" in card and COMMIT in card
-    assert os.listdir(out.parent).count(out.name) == 1
+CODE = "modeling_gptbert.py"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", CODE])
+def test_a_link_out_of_the_folder_is_refused(name: str, mini: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (mini / name).unlink(missing_ok=True)
+    (mini / name).symlink_to("../secret")
+    with pytest.raises(SourceError, match=f"'{name}' in .* is a link to"):
+        resolve(str(mini))
+
+
+def test_a_link_to_a_folder_is_refused(mini: Path, tmp_path: Path) -> None:
+    for target in (tmp_path, mini):
+        (mini / "sub").symlink_to(target)
+        with pytest.raises(SourceError, match=r"'sub' in .* is a link to"):
+            resolve(str(mini))
+        (mini / "sub").unlink()
+
+
+def test_a_link_to_itself_is_refused(mini: Path) -> None:
+    (mini / "notes").symlink_to("../elsewhere")
+    (mini.parent / "elsewhere").symlink_to("norbert4-mini/notes")
+    with pytest.raises(SourceError, match=r"'notes' in .* is a link to"):
+        resolve(str(mini))
+
+
+def test_a_snapshot_in_the_hub_cache_may_link_to_its_blobs(mini: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--ltg--norbert4-base"
+    snapshot = repository / "snapshots" / "0"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for path in mini.iterdir():
+        path.rename(repository / "blobs" / path.name)
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    assert make_plan(resolve(str(snapshot))).soft_cap.scale == 30
+
+
+def test_a_folder_that_looks_like_the_hub_cache_gains_nothing(mini: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0"
+    snapshot.parent.mkdir(parents=True)
+    mini.rename(snapshot)
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "secret").write_text("secret")
+    (tmp_path / "models--a--b" / "blobs").symlink_to(private)
+    (snapshot / "notes.txt").symlink_to("../../blobs/secret")
+    with pytest.raises(SourceError, match=r"'notes.txt' in"):
+        resolve(str(snapshot))
+
+
+@pytest.mark.parametrize("name", [CODE, "config.json", "README.md"])
+def test_a_huge_file_is_refused_before_it_is_read(name: str, mini: Path) -> None:
+    os.truncate(mini / name, 1 << 30) if (mini / name).exists() else (mini / name).touch()
+    begun = time.process_time()
+    with pytest.raises(SourceError, match=f"{name} of .* has more than {MAX_TEXT:,} bytes"):
+        make_plan(resolve(str(mini)))
+    assert time.process_time() - begun < 5

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from patcher.publish.hub import Entry, Hub, RetryPolicy, is_transient, retry_after, time_limit
+from patcher.source.request_limit import REQUEST_LIMIT
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.tools import Patcher
@@ -141,21 +147,6 @@ def test_two_repositories_made_at_a_time_do_not_end_in_a_storm(
     assert sum(one.path == "/api/repos/create" for one in hub.requests) == 4
 
 
-def test_a_card_that_the_hub_refuses_is_told_before_anything_is_uploaded(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
-) -> None:
-    card = (
-        (folder / "README.md")
-        .read_text("utf-8")
-        .replace("library_name:", "base_model_relation: nonsense\nlibrary_name:")
-    )
-    card = card.replace("base_model_relation: finetune\n", "")
-    (folder / "README.md").write_text(card, "utf-8")
-    done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "base_model_relation" in done.err and "Fix the metadata" in done.err
-    assert len(hub.commits(repo_id)) == 1
-
-
 def test_a_traceback_is_shown_only_when_asked_for(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
     hub.faults.status("POST", COMMIT, 403)
     assert "Traceback" in patcher("publish", folder, repo_id, "--yes", env={"HF_DEBUG": "1"}).err
@@ -167,3 +158,57 @@ def test_offline_is_said(hub: LocalHub, folder: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "patcher", "publish", str(folder), "ola/model", "--yes"]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "HF_HUB_OFFLINE is set" in done.stderr and hub.requests == []
+
+
+# The policy of retries
+
+
+def answered(status: int, **headers: str) -> HfHubHTTPError:
+    request = httpx2.Request("GET", "https://hub")
+    return HfHubHTTPError("no", response=httpx2.Response(status, request=request, headers=headers))
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
+def test_an_answer_that_may_change_is_transient(status: int) -> None:
+    assert is_transient(answered(status))
+
+
+@pytest.mark.parametrize("error", [answered(401), answered(404), answered(412), OfflineModeIsEnabled(), KeyError()])
+def test_an_answer_that_stays_and_an_error_of_ours_are_not_transient(error: Exception) -> None:
+    assert not is_transient(error)
+
+
+def test_no_answer_and_one_that_is_no_json_are_transient() -> None:
+    assert is_transient(httpx2.ReadTimeout("")) and is_transient(json.JSONDecodeError("", "<html>", 0))
+
+
+def test_the_wait_is_read_from_either_header_and_only_in_seconds() -> None:
+    assert retry_after(answered(429, **{"Retry-After": " 7 "})) == 7
+    assert retry_after(answered(429, RateLimit='"api";r=0;t=9', **{"Retry-After": "7"})) == 9
+    assert retry_after(answered(429, **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})) is None
+    assert retry_after(KeyError()) is None
+
+
+def test_each_further_try_waits_twice_as_long_until_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+
+    def call() -> None:
+        raise answered(503)
+
+    with pytest.raises(HfHubHTTPError):
+        Hub(RetryPolicy(tries=4, first_delay=0.5)).call_with_retry(call)
+    assert waits == [0.5, 1.0, 2.0]
+
+
+def test_a_limit_of_a_request_ends_with_its_block() -> None:
+    before = REQUEST_LIMIT.seconds
+    with time_limit(3), time_limit(1):
+        assert REQUEST_LIMIT.seconds == 1
+    assert REQUEST_LIMIT.seconds == before
+
+
+def test_a_small_file_is_known_by_its_git_hash() -> None:
+    listed = Entry("a", 3, None, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f", None)  # git hash-object of b"abc"
+    assert listed.equals(b"abc") and not listed.equals(b"abd")
+    assert not replace(listed, sha256="0").equals(b"abc"), "a large file has no such hash"

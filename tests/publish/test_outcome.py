@@ -1,4 +1,4 @@
-"""One publication is one commit, whatever is lost, killed or interrupted on the way."""
+"""After a lost answer or an interruption: whether the commit landed, and what the user is told."""
 
 from __future__ import annotations
 
@@ -8,27 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from patcher.errors import AccessDenied
+from patcher.publish.outcome import Steps, with_steps
 from tests.hub import LocalHub, RequestRecord
-from tests.publish.tools import SOURCE, Patcher, hub_files
+from tests.publish.tools import SOURCE, Patcher
 
 COMMIT = "/commit/main"
-
-
-@pytest.fixture
-def right(patcher: Patcher, hub: LocalHub, folder: Path, repo_id: str) -> dict[str, bytes]:
-    """What an undisturbed publication holds."""
-    assert patcher("publish", folder, f"{repo_id}-right", "--yes", "--tag", "v1").code == 0
-    hub.reset_counters()
-    return hub_files(hub, f"{repo_id}-right")
-
-
-def assert_right(hub: LocalHub, repo_id: str, right: dict[str, bytes]) -> None:
-    """Exactly one commit on top of the one the Hub makes, with the right content."""
-    assert len(hub.commits(repo_id)) == 2, [one.title for one in hub.commits(repo_id)]
-    files = hub_files(hub, repo_id)
-    card, expected = files.pop("README.md"), dict(right)
-    assert card.startswith(b"---\n") and len(card) > 1000 and expected.pop("README.md")
-    assert files == expected
 
 
 def test_a_lost_answer_is_found_by_reading_the_head(
@@ -47,13 +32,6 @@ def test_half_an_answer_is_a_lost_answer(
     hub.faults.cut_answer("POST", COMMIT, after)
     done = patcher("publish", folder, repo_id, "--yes")
     assert done.code == 0 and "the response of the Hub was lost" in done.out, done.err
-    assert len(hub.commits(repo_id)) == 2
-
-
-def test_a_commit_that_did_not_land_is_sent_again(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
-    hub.faults.cut_request("POST", COMMIT, 1000)
-    done = patcher("publish", folder, repo_id, "--yes", "--json")
-    assert done.code == 0 and done.data["case"] == "committed", done.err
     assert len(hub.commits(repo_id)) == 2
 
 
@@ -82,54 +60,6 @@ def test_where_the_head_can_not_be_read_either_nothing_is_claimed(
     hub.faults.clear()
     again = patcher("publish", folder, repo_id, "--yes", "--json")
     assert again.code == 0 and again.data["case"] == "nothing to do" and len(hub.commits(repo_id)) == 2
-
-
-@pytest.mark.parametrize("path", ["/repos/create", "/branch/next", "/tag/", "/lfs-files/duplicate", "/commit/next"])
-def test_the_lost_answer_of_any_write_is_survived(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, path: str
-) -> None:
-    hub.faults.lose_answer("POST", path)
-    done = patcher("publish", folder, repo_id, "--yes", "--tag", "v1", "--revision", "next")
-    assert done.code == 0 and len(hub.faults.fired) == 1, done.err
-    assert len(hub.commits(repo_id, "next")) == 2 and hub.tags(repo_id) == {"v1": hub.head(repo_id, "next")}
-
-
-def test_a_kill_at_any_request_and_a_repeat_make_exactly_one_commit(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, right: dict[str, bytes]
-) -> None:
-    words = ("--yes", "--quiet", "--tag", "v1")
-    landed = []
-
-    def boundary(number: int, phase: str) -> bool:
-        """Kill at that request, repeat, and say whether there was such a request."""
-        name, killed = f"{repo_id}-{phase}-{number}", []
-
-        def kill(request: RequestRecord, now: str) -> bool:
-            if (request.number, now) != (number, phase) or killed:
-                return False
-            killed.append(request)
-            os.kill(patcher.last_pid, signal.SIGKILL)
-            return True
-
-        hub.reset_counters()
-        hub.on_request = kill
-        first = patcher("publish", folder, name, *words)
-        hub.on_request = None
-        assert first.code == (-signal.SIGKILL if killed else 0), first.err
-        landed.append(hub.exists(name) and len(hub.commits(name)) == 2)
-        again = patcher("publish", folder, name, *words)
-        assert again.code == 0, (number, phase, again.err)
-        assert_right(hub, name, right)
-        assert hub.tags(name) == {"v1": hub.head(name)}
-        return bool(killed)
-
-    number = 1
-    # "after": the request had its effect and the answer was not heard; for reads "before" is the same boundary.
-    while boundary(number, "after"):
-        writes = hub.requests and any(one.number == number and one.method == "POST" for one in hub.requests)
-        assert not writes or boundary(number, "before")
-        number += 1
-    assert number > 15 and True in landed and False in landed
 
 
 @pytest.mark.parametrize(
@@ -167,3 +97,34 @@ def test_ctrl_c_says_what_was_and_was_not_done(
     again = patcher("publish", folder, repo_id, "--yes", "--tag", "v1")
     assert again.code == 0 and len(hub.commits(repo_id)) == 2, again.err
     assert hub.files(repo_id)["model.safetensors"] == hub.files(SOURCE)["model.safetensors"]
+
+
+@pytest.fixture
+def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    """A publication whose code somebody changed since."""
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
+    hub.reset_counters()
+    return repo_id
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_lost_answer_opens_no_second_pull_request(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str, opened: bool
+) -> None:
+    (hub.faults.lose_answer if opened else hub.faults.drop)("POST", "/commit/main")
+    done = patcher("publish", folder, outdated, "--yes", "--create-pr", "--json")
+    if opened:
+        assert done.code == 0 and done.data["case"] == "landed", done.err
+    else:
+        assert done.code == 1 and "Error: The Hub gave no answer" in done.err
+    assert len(hub.pull_requests(outdated)) == (1 if opened else 0)
+
+
+def test_an_error_says_what_was_done_before_it() -> None:
+    error = AccessDenied("No access.", "Log in.")
+    assert with_steps(error, Steps()) is error
+    made = with_steps(error, Steps(done=["a/b was made and is empty"]))
+    assert type(made) is AccessDenied and made.hint == "Log in."
+    assert made.message == "No access (a/b was made and is empty; nothing committed)."
+    assert with_steps(error, Steps(commit="0123456789")).message == "No access (the commit 0123456 is there)."

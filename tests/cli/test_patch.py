@@ -1,0 +1,107 @@
+"""`patcher patch` as a user runs it: a folder with a report and a card, or an error and no folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patcher.cli import main
+from patcher.patching.record import load
+from tests.conftest import COMMIT, MINI, ROOT, Run
+from tests.verify.running import CHECKS
+
+FIGURES = {"min", "max", "negative_fraction", "logit_sparsity", "embedding_sparsity", "active_dims"}
+FIGURES |= {"histogram", "by_length"}
+
+
+def test_the_job_ends_with_a_folder_that_passed_every_check(verified: dict[str, Any]) -> None:
+    report = verified["result"]["report"]
+    assert report["passed"] is True
+    assert [check["name"] for check in report["checks"]] == [*CHECKS, "sparse_encoder_agrees"]
+    assert {"README.md", "patch.json", "report.json", "model.safetensors"} <= {
+        p.name for p in verified["out"].iterdir()
+    }
+
+
+def test_the_metric_of_sentence_transformers_goes_from_zero_to_above_098(verified: dict[str, Any]) -> None:
+    found = verified["result"]["report"]["sparse_encoder"]
+    assert found["before"]["sparsity_ratio"] == 0.0
+    assert found["after"]["sparsity_ratio"] > 0.98
+    assert found["pooling"] == "SpladePooling" and found["disagreements"] == 0
+
+
+def test_the_report_has_the_documented_keys(verified: dict[str, Any]) -> None:
+    report = verified["result"]["report"]
+    assert {"schema_version", "passed", "source", "environment", "checks", "before", "after"} <= set(report)
+    versions = {"python", "torch", "transformers", "flash_attn"}
+    assert set(report["environment"]) == {*versions, "device", "dtype", "attention", "batch_size"}
+    assert all(set(check) == {"name", "passed", "value", "limit", "detail"} for check in report["checks"])
+    for side in ("before", "after"):
+        assert set(report[side]) - {"curve", "shift_to_gate"} == FIGURES
+        assert set(report[side]["embedding_sparsity"]) == {"mean", "min"}
+        assert set(report[side]["active_dims"]) == {"mean", "max"}
+    assert json.loads((verified["out"] / "report.json").read_text()) == report
+
+
+def test_progress_goes_to_stderr_and_only_json_to_stdout(verified: dict[str, Any]) -> None:
+    assert verified["stderr"].startswith("Patching ") and "Traceback" not in verified["stderr"]
+
+
+def test_an_already_patched_source_is_said_so_with_exit_0(
+    patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(patched)]) == 0
+    assert "already patched" in capsys.readouterr().err
+    assert main(["patch", str(patched), "--out", str(tmp_path / "out")]) == 0
+    assert "already patched" in capsys.readouterr().out
+    assert main(["patch", str(patched), "--out", str(tmp_path / "out"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["already_patched"] is True and result["folder"] is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_record_survives_a_round_trip(verified: dict[str, Any]) -> None:
+    model = load(verified["out"])
+    assert model.soft_cap.class_name == "GptBertForMaskedLM"
+    assert model.source.path == "tests/snapshots/norbert4-mini"
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk; the system reports it on the same path."""
+    out = tmp_path / "out"
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+        f"from patcher.cli import main; sys.exit(main(['patch', {str(MINI)!r}, '--out', {str(out)!r}, '--no-verify']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2].startswith("Error: No space left")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_may_not_be_written_is_told(cli: Run) -> None:
+    done = cli("patch", MINI, "--out", "/proc/out", "--no-verify")
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-2].startswith("Error: /proc/out could not be written") or "may not be" in done.stderr
+    )
+
+
+def test_a_whole_job_runs_offline_on_the_cache(cli: Run, hub_cache: Path, tmp_path: Path) -> None:
+    """The user's own command, from a Hub id to a verified folder with a card, without any network."""
+    out = tmp_path / "norbert4-base-splade"
+    arguments = ("patch", "ltg/norbert4-base", "--out", out, "--trust-remote-code", "--device", "cpu", "--json")
+    done = cli(*arguments, HF_HUB_CACHE=str(hub_cache), HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["report"]["passed"] is True
+    assert result["report"]["source"] == {"repo_id": "ltg/norbert4-base", "revision": COMMIT, "path": None}
+    card = (out / "README.md").read_text("utf-8")
+    assert "base_model: ltg/norbert4-base" in card and "base_model_relation: finetune" in card and COMMIT in card
+    assert os.listdir(out.parent).count(out.name) == 1

@@ -1,0 +1,270 @@
+"""One publication is one commit, whatever is lost, killed or interrupted on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from patcher.documents.card import is_sealed
+from tests.hub import LocalHub, RequestRecord
+from tests.hub.fixtures import KARI
+from tests.publish.tools import SOURCE, Patcher, hub_files
+
+COMMIT = "/commit/main"
+
+
+@pytest.fixture
+def right(patcher: Patcher, hub: LocalHub, folder: Path, repo_id: str) -> dict[str, bytes]:
+    """What an undisturbed publication holds."""
+    assert patcher("publish", folder, f"{repo_id}-right", "--yes", "--tag", "v1").code == 0
+    hub.reset_counters()
+    return hub_files(hub, f"{repo_id}-right")
+
+
+def assert_right(hub: LocalHub, repo_id: str, right: dict[str, bytes]) -> None:
+    """Exactly one commit on top of the one the Hub makes, with the right content."""
+    assert len(hub.commits(repo_id)) == 2, [one.title for one in hub.commits(repo_id)]
+    files = hub_files(hub, repo_id)
+    card, expected = files.pop("README.md"), dict(right)
+    assert card.startswith(b"---\n") and len(card) > 1000 and expected.pop("README.md")
+    assert files == expected
+
+
+def test_a_commit_that_did_not_land_is_sent_again(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    hub.faults.cut_request("POST", COMMIT, 1000)
+    done = patcher("publish", folder, repo_id, "--yes", "--json")
+    assert done.code == 0 and done.data["case"] == "committed", done.err
+    assert len(hub.commits(repo_id)) == 2
+
+
+@pytest.mark.parametrize("path", ["/repos/create", "/branch/next", "/tag/", "/lfs-files/duplicate", "/commit/next"])
+def test_the_lost_answer_of_any_write_is_survived(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, path: str
+) -> None:
+    hub.faults.lose_answer("POST", path)
+    done = patcher("publish", folder, repo_id, "--yes", "--tag", "v1", "--revision", "next")
+    assert done.code == 0 and len(hub.faults.fired) == 1, done.err
+    assert len(hub.commits(repo_id, "next")) == 2 and hub.tags(repo_id) == {"v1": hub.head(repo_id, "next")}
+
+
+def test_a_kill_at_any_request_and_a_repeat_make_exactly_one_commit(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, right: dict[str, bytes]
+) -> None:
+    words = ("--yes", "--quiet", "--tag", "v1")
+    landed = []
+
+    def boundary(number: int, phase: str) -> bool:
+        """Kill at that request, repeat, and say whether there was such a request."""
+        name, killed = f"{repo_id}-{phase}-{number}", []
+
+        def kill(request: RequestRecord, now: str) -> bool:
+            if (request.number, now) != (number, phase) or killed:
+                return False
+            killed.append(request)
+            os.kill(patcher.last_pid, signal.SIGKILL)
+            return True
+
+        hub.reset_counters()
+        hub.on_request = kill
+        first = patcher("publish", folder, name, *words)
+        hub.on_request = None
+        assert first.code == (-signal.SIGKILL if killed else 0), first.err
+        landed.append(hub.exists(name) and len(hub.commits(name)) == 2)
+        again = patcher("publish", folder, name, *words)
+        assert again.code == 0, (number, phase, again.err)
+        assert_right(hub, name, right)
+        assert hub.tags(name) == {"v1": hub.head(name)}
+        return bool(killed)
+
+    number = 1
+    # "after": the request had its effect and the answer was not heard; for reads "before" is the same boundary.
+    while boundary(number, "after"):
+        writes = hub.requests and any(one.number == number and one.method == "POST" for one in hub.requests)
+        assert not writes or boundary(number, "before")
+        number += 1
+    assert number > 15 and True in landed and False in landed
+
+
+@pytest.fixture
+def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    """A publication whose code somebody changed since."""
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
+    hub.reset_counters()
+    return repo_id
+
+
+def test_who_may_not_write_uploads_the_weights_into_a_pull_request(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
+) -> None:
+    hub.commit(outdated, {"model.safetensors": None}, user="ola")
+    done = patcher("publish", folder, outdated, "--yes", "--create-pr", "--json", env={"HF_TOKEN": KARI})
+    assert done.code == 0, done.err
+    assert "The Hub would not copy the weights" in done.err
+    assert hub.pull_requests(outdated)[0].author == "kari"
+    assert hub.read(outdated, "model.safetensors", "refs/pr/1") == (folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def published(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    """The folder, published as `repo_id`."""
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.reset_counters()
+    return repo_id
+
+
+def older(hub: LocalHub, repo_id: str) -> None:
+    """Make the publication one of an older version: other code, a file that no longer exists."""
+    record = json.loads(hub.read(repo_id, "patch.json"))
+    gone = {"path": "old.txt", "action": "copied", "sha256_before": "", "sha256_after": "", "size": 1}
+    record["files"].append(gone)
+    hub.commit(
+        repo_id,
+        {
+            "modeling_gptbert.py": hub.read(repo_id, "modeling_gptbert.py") + b"# an older line\n",
+            "patch.json": json.dumps(record).encode(),
+            "old.txt": b"x",
+            "evaluation.md": b"added by hand\n",
+        },
+    )
+
+
+@pytest.mark.parametrize("moment", ["/revision/main", "/preupload/", "/commit/main"])
+def test_a_race_ends_with_an_error_and_an_unchanged_target(
+    hub: LocalHub, patcher: Patcher, folder: Path, published: str, moment: str
+) -> None:
+    older(hub, published)
+    theirs: list[str] = []
+
+    def interfere(request: object, phase: str) -> None:
+        if phase == "before" and moment in getattr(request, "path", "") and not theirs:
+            theirs.append(hub.commit(published, {"hers.txt": b"quicker"}))
+
+    hub.on_request = interfere
+    done = patcher("publish", folder, published, "--yes")
+    assert done.code == 1 and "was changed by somebody else meanwhile" in done.err, done.err
+    assert [hub.head(published)] == theirs
+
+
+def test_a_missing_tag_is_put_on_what_is_there_already(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    assert patcher("publish", folder, repo_id, "--yes", "--tag", "v1").code == 0
+    head = hub.head(repo_id)
+    hub.repo(repo_id).tags.clear()
+    done = patcher("publish", folder, repo_id, "--yes", "--tag", "v1", "--json")
+    assert done.code == 0 and done.data["case"] == "nothing to do"
+    assert hub.tags(repo_id) == {"v1": head} and hub.head(repo_id) == head
+
+
+def test_a_card_that_the_hub_refuses_is_told_before_anything_is_uploaded(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    card = (
+        (folder / "README.md")
+        .read_text("utf-8")
+        .replace("library_name:", "base_model_relation: nonsense\nlibrary_name:")
+    )
+    card = card.replace("base_model_relation: finetune\n", "")
+    (folder / "README.md").write_text(card, "utf-8")
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert done.code == 1 and "base_model_relation" in done.err and "Fix the metadata" in done.err
+    assert len(hub.commits(repo_id)) == 1
+
+
+def refuse(hub: LocalHub) -> None:
+    hub.refuse_duplicate(source=SOURCE, error="objects live in another region")
+
+
+def gate(hub: LocalHub) -> None:
+    hub.repo(SOURCE).gated = "manual"
+
+
+def fail(hub: LocalHub) -> None:
+    hub.faults.status("POST", "/lfs-files/duplicate", 400, times=0)
+
+
+def hide(hub: LocalHub) -> None:
+    hub.repo(SOURCE).private = True
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (refuse, "objects live in another region"),
+        (gate, "may not copy from the source"),
+        (fail, "it answered 400"),
+        (hide, f"No model repository {SOURCE} on the Hub, or it is private"),
+    ],
+)
+def test_a_refused_copy_is_uploaded_and_the_reason_is_said(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, refusal: object, reason: str
+) -> None:
+    refusal(hub)  # type: ignore[operator]
+    try:
+        done = patcher("publish", folder, repo_id, "--yes", "--json")
+    finally:
+        hub.repo(SOURCE).gated = hub.repo(SOURCE).private = False
+    assert done.code == 0, done.err
+    assert any(reason in note for note in done.data["plan"]["notes"])
+    assert hub.read(repo_id, "model.safetensors") == (folder / "model.safetensors").read_bytes()
+    assert len(hub.commits(repo_id)) == 2
+    assert done.data["plan"]["bytes_copied"] == 0
+
+
+def test_where_neither_a_copy_nor_an_upload_is_possible_nothing_is_committed(
+    hub: LocalHub, patcher: Patcher, tmp_path: Path, repo_id: str
+) -> None:
+    out = tmp_path / "code"
+    assert patcher("patch", SOURCE, "--out", out, "--no-verify", "--code-only", "-q").code == 0
+    refuse(hub)
+    done = patcher("publish", out, repo_id, "--yes", "--unverified")
+    assert done.code == 1 and "objects live in another region" in done.err and "--code-only" in done.err
+    assert len(hub.commits(repo_id)) == 1
+    hub._state.refusals.clear()
+    assert patcher("publish", out, repo_id, "--yes", "--unverified").code == 0
+    upload = patcher("publish", out, f"{repo_id}-2", "--yes", "--unverified", "--upload-weights")
+    assert upload.code == 1 and "is not in" in upload.err and not hub.exists(f"{repo_id}-2")
+
+
+def test_one_commit_copies_the_weights_and_uploads_kilobytes(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    done = patcher("publish", folder, repo_id, "--yes", "--json")
+    assert done.code == 0, done.err
+    assert [one.title for one in hub.commits(repo_id)][:-1] == [f"Publish {SOURCE} without the logit cap"]
+    assert hub.files(repo_id)["model.safetensors"].sha256 == hub.files(SOURCE)["model.safetensors"].sha256
+    assert hub.counters.uploaded < 200_000
+    assert hub.counters.xet_stored == hub.counters.lfs_uploaded == 0
+    assert done.data["case"] == "committed" and done.data["passed"] and done.data["commit"] == hub.head(repo_id)
+    there = hub_files(hub, repo_id)
+    card = there.pop("README.md").decode()
+    assert f'SparseEncoder("{repo_id}"' in card and is_sealed(card)
+    here = {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name not in {".gitattributes", "README.md"}
+    }
+    assert there == here
+
+
+def test_upload_weights_sends_them_from_here(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    plan = patcher("publish", folder, repo_id, "--dry-run", "--json", "--upload-weights").data
+    assert plan["bytes_copied"] == 0 and plan["bytes_uploaded"] > 2_000_000
+    done = patcher("publish", folder, repo_id, "--yes", "--upload-weights")
+    assert done.code == 0, done.err
+    assert hub.read(repo_id, "model.safetensors") == (folder / "model.safetensors").read_bytes()
+    assert not any("duplicate" in one.path for one in hub.requests)
+
+
+def test_private_message_tag_and_branch_arrive(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    words = ("--private", "--tag", "v1", "--commit-message", "First words", "--revision", "next")
+    done = patcher("publish", folder, repo_id, "--yes", "--json", *words)
+    assert done.code == 0, done.err
+    assert hub.repo(repo_id).private
+    assert [one.title for one in hub.commits(repo_id, "next")][:-1] == ["First words"]
+    assert hub.tags(repo_id) == {"v1": hub.head(repo_id, "next")}
+    assert 'revision="v1"' in hub.read(repo_id, "README.md", "next").decode()
+    assert "patch.json" not in hub.files(repo_id)

@@ -1,0 +1,102 @@
+"""The tests mirror the package: the tests of patcher/a/b.py stand in tests/a/test_b.py."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+# Modules without logic of their own: from a path below patcher to the reason why it needs no tests of its own.
+WITHOUT_TESTS = {
+    "cli/options.py": "aliases of Typer options; the help and the commands are tested",
+    "constants.py": "names and numbers",
+    "patching/convert_child.py": "the entry point of a process; a conversion starts it",
+    "patching/messages.py": "dataclasses without methods",
+    "source/request_limit.py": "a dataclass without methods",
+}
+# Modules whose tests still stand elsewhere.
+PENDING = {
+    "cli/threshold.py",
+    "codemods/checkpointing.py",
+    "codemods/chunks.py",
+    "codemods/dataflow/flow.py",
+    "codemods/dataflow/frame.py",
+    "codemods/dataflow/outputs.py",
+    "codemods/dataflow/package.py",
+    "codemods/dataflow/reaching.py",
+    "codemods/dataflow/steps.py",
+    "codemods/dataflow/torch_functions.py",
+    "codemods/hunks.py",
+    "codemods/is_decoder.py",
+    "codemods/limits.py",
+    "codemods/nodes.py",
+    "codemods/outcomes.py",
+    "codemods/rewrite.py",
+    "codemods/rotary_tables.py",
+    "codemods/soft_cap/config_shift.py",
+    "codemods/soft_cap/edits.py",
+    "codemods/soft_cap/find.py",
+    "codemods/soft_cap/other_callers.py",
+    "codemods/soft_cap/other_uses.py",
+    "codemods/soft_cap/quoting.py",
+    "codemods/soft_cap/recognition.py",
+    "codemods/soft_cap/removal.py",
+    "codemods/tied_weights.py",
+    "pipeline/api.py",
+    "planning/files.py",
+    "planning/layout.py",
+    "planning/model_code.py",
+    "planning/refusals.py",
+    "sandbox/access.py",
+    "sandbox/child.py",
+    "sandbox/kernel.py",
+    "sandbox/process.py",
+    "threshold/child.py",
+    "threshold/measure.py",
+    "threshold/messages.py",
+    "threshold/report.py",
+    "threshold/sparse_threshold.py",
+    "verify/disagreement.py",
+    "verify/kept_cap.py",
+    "verify/measure/agreement.py",
+    "verify/measure/child.py",
+    "verify/measure/hardware.py",
+    "verify/measure/kept_cap.py",
+    "verify/measure/kept_cap_child.py",
+    "verify/measure/models.py",
+    "verify/measure/pair.py",
+    "verify/measure/runner.py",
+    "verify/measure/terms.py",
+    "verify/report.py",
+    "verify/requests.py",
+    "verify/settings.py",
+    "verify/texts/__init__.py",
+    "verify/texts/lines.py",
+    "verify/tolerances.py",
+}
+MODULES = {path.relative_to(ROOT / "patcher").as_posix(): path for path in (ROOT / "patcher").rglob("*.py")}
+
+
+def mirrored(module: str) -> Path:
+    """The test file of a module; that of a package's own code bears the name of the package."""
+    path = Path(module)
+    name = {"__init__": path.parent.name, "__main__": "main"}.get(path.stem, path.stem)
+    return ROOT / "tests" / path.parent / f"test_{name}.py"
+
+
+def only_exports(path: Path) -> bool:
+    """Whether an `__init__.py` defines nothing itself."""
+    defines = (ast.FunctionDef, ast.ClassDef)
+    return path.name == "__init__.py" and not any(isinstance(one, defines) for one in ast.parse(path.read_bytes()).body)
+
+
+def test_every_module_has_its_test_file() -> None:
+    required = [module for module, path in sorted(MODULES.items()) if not only_exports(path)]
+    missing = [module for module in required if not mirrored(module).is_file()]
+    assert [module for module in missing if module not in {*WITHOUT_TESTS, *PENDING}] == []
+
+
+def test_an_exception_is_a_module_that_has_no_test_file() -> None:
+    wrong = [module for module in {*WITHOUT_TESTS, *PENDING} if module not in MODULES or mirrored(module).is_file()]
+    assert wrong == []
