@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,13 @@ def test_line_ends_that_cannot_be_written_back_are_told(mini: Path) -> None:
         ("language: [", {}),
     ],
 )
-def test_odd_front_matter_of_the_source_never_stops_a_plan(mini: Path, front_matter: str, expected: Any) -> None:
-    (mini / "README.md").write_text(f"\ufeff---\n{front_matter}\n---\n# Base\n", "utf-8")
-    assert plan_of(mini).base_card == expected
+def test_odd_front_matter_of_the_source_never_stops_a_plan(plan: Plan, front_matter: str, expected: Any) -> None:
+    card = f"\ufeff---\n{front_matter}\n---\n# Base\n".encode()
+    assert replace(plan, card=card).base_card == expected
+
+
+def test_the_card_of_the_source_is_in_the_plan(plan: Plan) -> None:
+    assert plan.card == (MINI / "README.md").read_bytes()
 
 
 def test_a_syntax_error_is_told_with_its_line(mini: Path) -> None:
