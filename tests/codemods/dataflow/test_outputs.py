@@ -18,9 +18,8 @@ from tests.codemods.dataflow.functions import body_of, frame_of, node_of, parsed
 
 
 def test_nested_functions_and_dead_code_return_nothing() -> None:
-    frame = frame_of(
-        "def f(x):\n    def g():\n        return 1\n    if x:\n        return 2\n        return 3\n    return 4\n    return 5\n"
-    )
+    nested = "    def g():\n        return 1\n"
+    frame = frame_of(f"def f(x):\n{nested}    if x:\n        return 2\n        return 3\n    return 4\n    return 5\n")
     assert [source(value) for _, value in returned(frame)] == ["2", "4"]
 
 
