@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from patcher.codemods import Applied
+from patcher.codemods.chunks import InvalidSyntax, bindings_of, lines, split
 from tests.codemods.heads import NORBERT, head_file, only_the_cap_goes
 from tests.codemods.shapes import ACCEPTED, BESIDE
 from tests.codemods.tools import find_and_remove, package_of
@@ -112,3 +113,42 @@ def test_what_is_written_compiles_on_every_python_that_is_supported(version: str
 @pytest.mark.parametrize("name", SYNTAX)
 def test_the_syntax_of_every_python_survives(name: str) -> None:
     assert rewritten_syntax(name)
+
+
+def test_the_texts_of_the_chunks_are_the_file_and_each_knows_the_lines_above_it() -> None:
+    text = "# top\n\nimport a; b = 1\n# of f\ndef f():\n    pass\n    # of f as well\n\n# tail\n"
+    chunks = split(text)
+    assert "".join(chunk.text for chunk in chunks) == text
+    assert [(len(chunk.statements), chunk.above, chunk.line_count) for chunk in chunks] == [
+        (2, 0, 3),
+        (1, 3, 4),
+        (0, 7, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("x = (\n", "line 1"), ("x = 1\ny = = 2\n", "line 2"), ("(" * 300, "")],
+)
+def test_what_is_no_python_is_told_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(InvalidSyntax, match=message):
+        split(text)
+
+
+def test_a_form_feed_ends_no_line() -> None:
+    assert lines("a\x0cb\r\nc\n") == ["a\x0cb\r\n", "c\n"]
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("import a.b, c as d", [("a", "a"), ("d", "c")]),
+        ("from ..a import b as c, d", [("c", "..a.b"), ("d", "..a.d")]),
+        ("from . import a", [("a", ".a")]),
+        ("from a import *", []),
+        ("global a, b", [("a", "a"), ("b", "b")]),
+        ("def f(a): ...", [("f", "f")]),
+    ],
+)
+def test_the_names_that_a_statement_binds(code: str, names: list[tuple[str, str]]) -> None:
+    assert list(bindings_of(ast.parse(code).body[0])) == names

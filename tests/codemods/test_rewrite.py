@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+import libcst as cst
 import pytest
 
-from patcher.codemods import Applied
+from patcher.codemods import Applied, Code, NotNeeded, Span
+from patcher.codemods.rewrite import replaced, rewrite
 from patcher.errors import CodeError
 from tests.codemods.heads import MARK, NORBERT, head, head_file, only_the_cap_goes
-from tests.codemods.tools import applied, run
+from tests.codemods.tools import HOME, applied, run
 
 
 @pytest.mark.parametrize(
@@ -63,3 +67,21 @@ def test_a_declared_encoding_is_kept() -> None:
     outcome = run("soft_cap", code)
     assert isinstance(outcome, Applied)
     assert "blåbær".encode("latin-1") in outcome.code
+
+
+def test_each_node_is_replaced_and_its_line_is_told() -> None:
+    code = Code(HOME, b"a = 1\n\nb  =  2 # two\n", {})
+    values = [node.value for node in code.nodes(cst.Assign, re.compile(""))]
+    outcome = replaced(code, {value: lambda old: cst.Integer(old.value + "0") for value in values}, "nothing")
+    assert outcome == Applied(b"a = 10\n\nb  =  20 # two\n", (Span(1, 1), Span(3, 3)))
+
+
+def test_nothing_to_replace_is_not_needed_for_the_reason_given() -> None:
+    assert replaced(Code(HOME, b"a = 1\n", {}), {}, "there is no b") == NotNeeded("there is no b")
+
+
+def test_chunks_without_a_replacement_are_never_parsed_by_libcst() -> None:
+    code = Code(HOME, b"a = 1\nb = 2\n", {})
+    (value,) = [node.value for node in code.nodes(cst.Assign, re.compile("b"))]
+    assert rewrite(code, {value: lambda _: cst.Name("c")}) == b"a = 1\nb = c\n"
+    assert [chunk.is_parsed for chunk in code.chunks] == [False, True]

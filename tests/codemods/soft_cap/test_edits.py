@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patcher.codemods import Applied
+from patcher.codemods import Applied, Refused
+from patcher.codemods.soft_cap.edits import number
 from tests.codemods.heads import MARK, NORBERT, head, head_file
 from tests.codemods.shapes import ACCEPTED, Shape
-from tests.codemods.tools import applied, check, named, patched, run
+from tests.codemods.tools import HOME, applied, check, find_and_remove, named, package_of, patched, run
 
 
 def test_a_statement_that_would_assign_to_itself_goes_and_leaves_a_comment() -> None:
@@ -183,3 +184,26 @@ def test_dedent_is_not_needed_for_the_tests_to_mean_something() -> None:
     """The helper compares bytes: a changed blank must not pass."""
     with pytest.raises(AssertionError):
         check("soft_cap", head(NORBERT, "return x"), dedent(head(MARK.format(NORBERT), "return  x")))
+
+
+@pytest.mark.parametrize(
+    ("body", "after"),
+    [
+        ((NORBERT, "return x"), ["x = x - SPLADE_LOGIT_SHIFT", "return x"]),
+        (("return 30 * torch.sigmoid((x + 1) / 7.5)",), ["return (x + 1) - SPLADE_LOGIT_SHIFT"]),
+        (("return x.div_(7.5).sigmoid_().mul_(30)",), ["return x.sub_(SPLADE_LOGIT_SHIFT)"]),
+        (("x /= 7.5", "x = x.sigmoid()", "x *= 30", "return x"), ["x -= SPLADE_LOGIT_SHIFT", "return x"]),
+    ],
+)
+def test_a_shift_is_subtracted_where_the_cap_was(body: tuple[str, ...], after: list[str]) -> None:
+    outcomes = find_and_remove(package_of({HOME: head_file(*body)}), shift=2.5)
+    assert not isinstance(outcomes, Refused)
+    outcome = outcomes[HOME]
+    assert isinstance(outcome, Applied)
+    lines = [line.strip() for line in outcome.code.decode().splitlines()[3:] if "# splade-patcher" not in line]
+    assert lines == ["SPLADE_LOGIT_SHIFT = 2.5  # config.json has it as well", *after]
+
+
+@pytest.mark.parametrize(("value", "code"), [(30.0, "30"), (-2.0, "-2"), (1e300, "1e+300"), (0.1, "0.1")])
+def test_a_whole_number_is_written_without_a_point(value: float, code: str) -> None:
+    assert number(value) == code
