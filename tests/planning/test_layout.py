@@ -56,9 +56,17 @@ def test_a_route_without_splade_pooling_is_uncapped(tmp_path: Path, name: str) -
 def test_files_of_modules_belong_to_the_model_and_checkpoints_and_exports_do_not(tmp_path: Path) -> None:
     write(tmp_path, modules=PLAIN, config=ENCODER, checkpoint_500__config=ENCODER, onnx__config=ENCODER)
     write(tmp_path / "1_SpladePooling", config={}, deeper__config={})
+    for name in ("README.md", "model.onnx", "pytorch_model.bin"):
+        (tmp_path / name).touch()
     layout = layout_of(tmp_path)
     assert set(layout.files) == {
-        *("config.json", "modules.json", "1_SpladePooling/config.json", "1_SpladePooling/deeper/config.json"),
+        *(
+            "README.md",
+            "config.json",
+            "modules.json",
+            "1_SpladePooling/config.json",
+            "1_SpladePooling/deeper/config.json",
+        ),
     }
     assert layout.folders == ("", "1_SpladePooling", "1_SpladePooling/deeper")
 

@@ -72,7 +72,8 @@ def test_a_loop_is_gone_through_twice_and_no_more() -> None:
 
 
 def test_a_function_that_calls_itself_ends_the_path() -> None:
-    assert Flow(frame_of("def f(x):\n    return f(x) * 2\n")).unfinished is False
+    flow = Flow(frame_of("def f(x):\n    return f(x) * 2\n"))
+    assert len(flow.frames) == 2 and not flow.unfinished
 
 
 def test_more_paths_than_the_limit_leave_the_flow_unfinished() -> None:
