@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.codemods import Applied
+from patcher.codemods import Applied, Refused
 from patcher.codemods.chunks import InvalidSyntax, bindings_of, lines, split
 from tests.codemods.heads import NORBERT, head_file, only_the_cap_goes
 from tests.codemods.shapes import ACCEPTED, BESIDE
@@ -90,6 +90,7 @@ def rewritten_shapes() -> tuple[str, ...]:
     texts: list[str] = []
     for shape in [*ACCEPTED[::3], *BESIDE]:
         outcomes = find_and_remove(package_of(shape.package(), shape.settings()))
+        assert not isinstance(outcomes, Refused), outcomes
         texts += [one.code.decode() for one in outcomes.values() if isinstance(one, Applied)]
     return tuple(texts)
 

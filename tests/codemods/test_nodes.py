@@ -8,13 +8,13 @@ import pytest
 from patcher.codemods.nodes import assignments, base_names, dotted, last_name, mentions, methods, walk
 
 MODULE = cst.parse_module("class A(nn.Module, Base, *rest(), metaclass=M):\n    x = 1\n    def f(self): ...\n")
-CLASS = MODULE.body[0]
-assert isinstance(CLASS, cst.ClassDef)
 
 
 def test_a_class_has_its_methods_and_the_last_names_of_its_bases() -> None:
-    assert list(methods(CLASS)) == ["f"]
-    assert base_names(CLASS) == ["Module", "Base"]
+    (node,) = MODULE.body
+    assert isinstance(node, cst.ClassDef)
+    assert list(methods(node)) == ["f"]
+    assert base_names(node) == ["Module", "Base"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 import libcst as cst
 
-from patcher.codemods.code import Code
 from patcher.codemods.dataflow.frame import Frame
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.dataflow.reaching import Body
@@ -51,13 +50,14 @@ def node_of(frame_or_body: Frame | Body, kind: type[Node], code: str) -> Node:
     return next(found)
 
 
+def statement_of(body: Body, code: str) -> cst.BaseSmallStatement:
+    """The first small statement with this code."""
+    nodes = (node for node in walk(body.function) if isinstance(node, cst.BaseSmallStatement))
+    return next(node for node in nodes if source(node) == code)
+
+
 def parsed_call(code: str) -> cst.Call:
     """A call, parsed."""
     call = cst.parse_expression(code)
     assert isinstance(call, cst.Call)
     return call
-
-
-def code_of(text: str) -> Code:
-    """A file with this text."""
-    return Code(HOME, text.encode(), {})

@@ -21,7 +21,7 @@ def flow_of(*lines: str) -> Flow:
 def steps_of(*lines: str) -> list[list[tuple[str, float | None]]]:
     """What happens on each path, from the logits backwards, with its number."""
     return [
-        [(item.what, item.number and item.number.value) for item in path if isinstance(item, Step)]
+        [(item.what, item.number.value if item.number else None) for item in path if isinstance(item, Step)]
         for path in flow_of(*lines).paths
     ]
 

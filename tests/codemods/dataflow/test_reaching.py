@@ -8,7 +8,7 @@ import libcst as cst
 import pytest
 
 from patcher.codemods.dataflow.reaching import mutated, written_into
-from tests.codemods.dataflow.functions import body_of, node_of, source
+from tests.codemods.dataflow.functions import body_of, node_of, source, statement_of
 
 
 def reaching(*lines: str) -> tuple[list[str | None], bool]:
@@ -81,10 +81,10 @@ def test_a_chain_of_methods_in_place_changes_the_tensor_it_begins_with(code: str
 @pytest.mark.parametrize("code", ["x.zero_()", "x[0].fill_(1)", "x += 1", "x[0] *= 2", "x[:, 0] = 1"])
 def test_a_statement_that_writes_into_a_tensor_names_it(code: str) -> None:
     body = body_of(f"def f(x):\n    {code}\n")
-    assert written_into(node_of(body, cst.BaseSmallStatement, code)) == "x"
+    assert written_into(statement_of(body, code)) == "x"
 
 
 @pytest.mark.parametrize("code", ["x = 1", "x.sum()", "x.__len__()", "pass"])
 def test_a_statement_that_writes_into_no_tensor_names_none(code: str) -> None:
     body = body_of(f"def f(x):\n    {code}\n")
-    assert written_into(node_of(body, cst.BaseSmallStatement, code)) is None
+    assert written_into(statement_of(body, code)) is None
