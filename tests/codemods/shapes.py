@@ -1,8 +1,8 @@
 """Every shape that the README's table names: heads with a cap, heads without one, and heads that are refused.
 
 A head is written for the numbers `$A` (scale), `$T` (temperature), `$K` = 1 / T, `$H` = A / 2 and `$D` = 2 * T, so that
-the same table serves with fixed numbers (test_shapes.py) and with random ones (test_meaning.py). In each `body`, which
-is the rest of `forward`, `x` holds the raw logits and `h` the hidden states.
+the same table serves with fixed numbers (soft_cap/test_recognition.py) and with random ones (test_meaning.py). In each
+`body`, which is the rest of `forward`, `x` holds the raw logits and `h` the hidden states.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ from libcst.metadata import (
 
 from patcher.codemods import Code
 from patcher.codemods.nodes import walk
+from patcher.errors import CodeError
+from patcher.planning.rewriting import rewrite_code
+from tests.codemods.heads import NORBERT, head_file
 
 SOURCE = '''\
 """A file with every kind of binding."""
@@ -90,3 +93,13 @@ def test_names_and_lines_are_those_of_libcst(end: str) -> None:
         if contexts.get(other) is ExpressionContext.LOAD and other in scopes:  # a nonlocal statement has no scope
             expected = {full.name for full in scopes[other].get_qualified_names_for(other)}
             assert code.full_names(one) == expected, code.source(one)
+
+
+AUTO_MAP = {"auto_map": {"AutoModelForMaskedLM": "modeling.Head"}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_an_encoding_in_which_python_reads_no_source_is_refused(encoding: str) -> None:
+    with pytest.raises(CodeError) as caught:
+        rewrite_code({"modeling.py": head_file(NORBERT, "return x").encode(encoding)}, AUTO_MAP)
+    assert "\n" not in caught.value.message and caught.value.hint

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from textwrap import dedent
 from typing import Any
 
+import pytest
+
 from patcher.codemods import (
     CODEMODS,
     Applied,
@@ -17,12 +19,14 @@ from patcher.codemods import (
     Outcome,
     Package,
     Refused,
+    SoftCap,
     Span,
     Target,
     find_cap,
     remove_cap,
 )
 from patcher.codemods.proof import prove
+from tests.codemods.shapes import Shape
 
 CONFIG: dict[str, Any] = {}
 HOME = "modeling.py"
@@ -102,3 +106,30 @@ def applied(
 def check(name: str, before: str, after: str, classes: tuple[str, ...] = ("Head",)) -> None:
     """`before` becomes `after`, byte for byte."""
     assert applied(name, before, classes) == dedent(after)
+
+
+def patched(shape: Shape) -> tuple[dict[str, str], dict[str, str], SoftCap]:
+    """The files before and after, and the record; each file is proved, and a second run changes nothing."""
+    before = shape.package()
+    outcomes = find_and_remove(package_of(before, shape.settings()))
+    assert not isinstance(outcomes, Refused), outcomes
+    changed = {path: one for path, one in outcomes.items() if isinstance(one, Applied)}
+    assert changed, outcomes
+    after = dict(before)
+    for path, outcome in changed.items():
+        after[path] = outcome.code.decode()
+        ast.parse(after[path], feature_version=(3, 10))
+        assert_only_intended(before[path], after[path], outcome.spans, path)
+    again = find_and_remove(package_of(after, shape.settings()))
+    assert not isinstance(again, Refused), again
+    assert all(isinstance(one, NotNeeded) for one in again.values()), again
+    (record,) = {one.soft_cap for one in changed.values()}
+    assert record is not None
+    return before, after, record
+
+
+def named(shapes: list[Shape]) -> pytest.MarkDecorator:
+    """One test for each shape, named after it."""
+    names = [" ".join(shape.name.split()) for shape in shapes]
+    assert len(names) == len(set(names))
+    return pytest.mark.parametrize("shape", shapes, ids=names)

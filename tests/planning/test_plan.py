@@ -6,43 +6,25 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from patcher.codec import document
-from patcher.errors import CodeError, PatcherError, SourceError
-from patcher.planning.files import file_table
-from patcher.planning.plan import Plan, make_plan
-from patcher.planning.rewriting import Options
-from patcher.source.snapshot import resolve
+from patcher.errors import CodeError, SourceError
+from patcher.planning.plan import Plan
 from tests.conftest import MINI
+from tests.planning.folders import CAP, edit, plan_of, refusal
 
 REST = ("kind", "shift")
-CAP = "        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
-
-
-def plan_of(folder: Path, **options: bool) -> Plan:
-    return make_plan(resolve(str(folder)), Options(**options))
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     """The plan of the miniature, everything asked for."""
     return plan_of(MINI, also_causal_lm=True, checkpointing=True)
-
-
-def configure(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def edit(folder: Path, old: str, new: str, count: int = -1) -> None:
-    path = folder / "modeling_gptbert.py"
-    text = path.read_text("utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new, count), "utf-8")
 
 
 def test_the_plan_of_the_miniature() -> None:
@@ -109,63 +91,7 @@ def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
     assert {"line", "before", "after"} == set(data["codemods"][0]["edits"][0])
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "model.onnx",
-        "model.onnx_data",
-        "onnx/model_quantized.onnx",
-        "onnx/config.json",
-        "openvino/openvino_model.xml",
-        "pytorch_model.bin",
-        "pytorch_model.bin.index.json",
-        "training_args.bin",
-        "optimizer.pt",
-        "tf_model.h5",
-        "flax_model.msgpack",
-        "model.gguf",
-    ],
-)
-def test_exported_graphs_and_other_weights_are_left_out_with_a_reason(path: str) -> None:
-    assert file_table([path, "model.safetensors"], ()).dropped[path]
-
-
-@pytest.mark.parametrize("path", ["vocab.txt", "LICENSE", "assets/onnx.png", "1_Pooling/config.json", "binary.py"])
-def test_everything_else_is_carried_over(path: str) -> None:
-    assert file_table([path], ()).copied == (path,)
-
-
-def test_code_that_auto_map_does_not_reach_is_carried_over_as_it_is(mini: Path) -> None:
-    (mini / "convert.py").write_text("this is no Python at all")
-    assert "convert.py" in plan_of(mini).files.copied
-
-
-def test_repairs_reach_the_files_that_the_model_imports(mini: Path) -> None:
-    source = (mini / "modeling_gptbert.py").read_text("utf-8")
-    (mini / "heads.py").write_text(source, "utf-8")
-    (mini / "modeling_gptbert.py").write_text("from .heads import GptBertForMaskedLM as Base\n\n\n" + HEAD, "utf-8")
-    plan = plan_of(mini)
-    assert plan.files.changed == ("heads.py",)
-    applied = {result.name: result.file for result in plan.codemods if result.status == "applied"}
-    assert applied == dict.fromkeys(("soft_cap", "rotary_tables", "tied_weights", "is_decoder"), "heads.py")
-    assert plan.soft_cap and plan.soft_cap.class_name == "GptBertForMaskedLM" and plan.soft_cap.file == "heads.py"
-
-
-HEAD = """\
-class GptBertForMaskedLM(Base):
-    def forward(self, **inputs):
-        return super().forward(**inputs)
-"""
-
-
 # Bad input
-
-
-def refusal(folder: Path, kind: type[PatcherError], **options: bool) -> PatcherError:
-    with pytest.raises(kind) as caught:
-        plan_of(folder, **options)
-    assert "\n" not in caught.value.message and caught.value.hint
-    return caught.value
 
 
 def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
@@ -176,12 +102,6 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
 def test_a_configuration_that_is_none_is_refused(mini: Path, content: str, why: str) -> None:
     (mini / "config.json").write_text(content)
     assert why in refusal(mini, SourceError).message
-
-
-@pytest.mark.parametrize("auto_map", ["x.Y", ["a"], 5])
-def test_an_auto_map_that_is_no_object_is_refused(mini: Path, auto_map: Any) -> None:
-    configure(mini, auto_map=auto_map)
-    assert "not an object" in refusal(mini, SourceError).message
 
 
 def test_a_configuration_with_a_byte_order_mark_is_refused_because_transformers_cannot_read_it(mini: Path) -> None:
@@ -204,30 +124,13 @@ def test_line_ends_that_cannot_be_written_back_are_told(mini: Path) -> None:
         ("language: [", {}),
     ],
 )
-def test_odd_front_matter_of_the_source_never_stops_a_plan(mini: Path, front_matter: str, expected: Any) -> None:
-    (mini / "README.md").write_text(f"\ufeff---\n{front_matter}\n---\n# Base\n", "utf-8")
-    assert plan_of(mini).base_card == expected
+def test_odd_front_matter_of_the_source_never_stops_a_plan(plan: Plan, front_matter: str, expected: Any) -> None:
+    card = f"\ufeff---\n{front_matter}\n---\n# Base\n".encode()
+    assert replace(plan, card=card).base_card == expected
 
 
-@pytest.mark.parametrize("auto_map", [None, {}, {"AutoModel": "modeling_gptbert.GptBertModel"}])
-def test_a_model_without_masked_lm_code_is_refused(mini: Path, auto_map: Any) -> None:
-    configure(mini, auto_map=auto_map)
-    assert "AutoModelForMaskedLM" in refusal(mini, SourceError).message
-
-
-def test_code_of_another_repository_is_refused(mini: Path) -> None:
-    configure(mini, auto_map={"AutoModelForMaskedLM": "ltg/norbert4-base--modeling_gptbert.GptBertForMaskedLM"})
-    assert "another repository" in refusal(mini, SourceError).message
-
-
-def test_a_file_that_auto_map_needs_and_that_is_missing_is_refused(mini: Path) -> None:
-    (mini / "modeling_gptbert.py").unlink()
-    assert "modeling_gptbert.py" in refusal(mini, SourceError).message
-
-
-def test_a_class_that_the_file_does_not_define_is_refused(mini: Path) -> None:
-    configure(mini, auto_map={"AutoModelForMaskedLM": "modeling_gptbert.BertForMaskedLM"})
-    assert "BertForMaskedLM" in refusal(mini, CodeError).message
+def test_the_card_of_the_source_is_in_the_plan(plan: Plan) -> None:
+    assert plan.card == (MINI / "README.md").read_bytes()
 
 
 def test_a_syntax_error_is_told_with_its_line(mini: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ CODE = "modeling_gptbert.py"
 CAP = b"subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
 
 
+@cache
 def rewritten(**options: Any) -> Rewritten:
+    """The miniature's code after the codemods; not to be changed."""
     modules = {path.name: path.read_bytes() for path in MINI.glob("*.py")}
     content = (MINI / "config.json").read_bytes()
     return rewrite_code(modules, json.loads(content), Options(**options), content)

@@ -1,11 +1,11 @@
-"""The repairs for transformers 5: each touches its own place, says where it is not needed, or refuses."""
+"""Tables that no checkpoint holds are filled again after loading; a class for which that cannot be done is refused."""
 
 from __future__ import annotations
 
 import pytest
 
 from patcher.codemods import NotNeeded, Refused
-from tests.codemods.tools import applied, check, run
+from tests.codemods.tools import IMPORTS, applied, check, run
 
 TABLES = """\
 class Rotary(nn.Module):
@@ -39,9 +39,6 @@ class Base(PreTrainedModel):
         if isinstance(module, nn.Linear):
             module.weight.data.normal_()
 """
-
-
-# rotary_tables: what must not change
 
 
 @pytest.mark.parametrize("kept", ["", ", persistent=True", ", persistent=keep"])
@@ -80,7 +77,39 @@ def test_tables_without_a_model_in_the_file_are_refused() -> None:
     assert isinstance(outcome, Refused) and "no PreTrainedModel" in outcome.reason
 
 
-# rotary_tables: what must change
+ROTARY = """\
+class Tables(nn.Module):
+    def __init__({arguments}):
+        {init}
+        self.register_buffer("cos", torch.ones(size), persistent=False)
+{more}"""
+HOME_OF_TABLES = "class Model(PreTrainedModel):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("rotary-no-home", ROTARY.format(arguments="self, size", init="super().__init__()", more="")),
+        (
+            "rotary-in-model",
+            ROTARY.format(arguments="self, size", init="super().__init__()", more=HOME_OF_TABLES).replace(
+                "Tables(nn.Module)", "Tables(PreTrainedModel)"
+            ),
+        ),
+        (
+            "rotary-star-arguments",
+            ROTARY.format(arguments="self, *size", init="super().__init__()", more=HOME_OF_TABLES),
+        ),
+        (
+            "rotary-positional-only",
+            ROTARY.format(arguments="self, /, size", init="super().__init__()", more=HOME_OF_TABLES),
+        ),
+        ("rotary-no-super-init", ROTARY.format(arguments="self, size", init="pass", more=HOME_OF_TABLES)),
+    ],
+)
+def test_tables_that_cannot_be_filled_again(name: str, code: str) -> None:
+    outcome = run("rotary_tables", IMPORTS + code)
+    assert isinstance(outcome, Refused) and outcome.name == name and "Tables" in outcome.reason
 
 
 def test_tables_are_filled_again_in_init_weights() -> None:
@@ -128,60 +157,3 @@ def test_new_lines_follow_the_line_ends_and_tabs_of_the_file() -> None:
     assert windows == TABLES_AFTER.replace("\n", "\r\n")
     tabs = applied("rotary_tables", TABLES.replace("    ", "\t").encode())
     assert tabs == TABLES_AFTER.replace("    ", "\t")
-
-
-# tied_weights
-
-
-@pytest.mark.parametrize("value", ["None", '{"a": "b"}', "NAMES"])
-def test_tied_weights_that_transformers_5_reads_need_nothing(value: str) -> None:
-    assert isinstance(run("tied_weights", f"class Head(Model):\n    _tied_weights_keys = {value}\n"), NotNeeded)
-
-
-def test_a_list_inside_a_method_is_nobody_s_business() -> None:
-    code = 'class Head(Model):\n    def f(self):\n        _tied_weights_keys = ["a"]\n'
-    assert isinstance(run("tied_weights", code), NotNeeded)
-
-
-@pytest.mark.parametrize("value", ['["a.weight"]', '("a.weight",)', "[]", '[\n        "a.weight",\n    ]'])
-@pytest.mark.parametrize("hint", ["", ": list[str]"])
-def test_a_list_of_tied_weights_becomes_none(value: str, hint: str) -> None:
-    before = f"class Head(Model):\n    _tied_weights_keys{hint} = {value}  # kept\n    x = 1\n"
-    check("tied_weights", before, before.replace(value, "None"))
-
-
-# is_decoder
-
-
-def test_a_configuration_with_the_key_needs_nothing() -> None:
-    assert isinstance(run("is_decoder", "x = config.is_decoder\n", config={"is_decoder": False}), NotNeeded)
-
-
-@pytest.mark.parametrize("line", ["config.is_decoder = True", "del config.is_decoder", "x = model.is_decoder", "x = 1"])
-def test_what_is_no_read_of_the_configuration_needs_nothing(line: str) -> None:
-    assert isinstance(run("is_decoder", f"{line}\n"), NotNeeded)
-
-
-@pytest.mark.parametrize("config", ["config", "self.config", "decoder.config"])
-def test_a_read_of_is_decoder_gets_its_default(config: str) -> None:
-    check(
-        "is_decoder",
-        f"causal = not ({config}.is_decoder) and True  # why\n",
-        f'causal = not (getattr({config}, "is_decoder", False)) and True  # why\n',
-    )
-
-
-# checkpointing
-
-
-def test_a_checkpoint_that_is_not_reentrant_needs_nothing() -> None:
-    assert isinstance(run("checkpointing", "checkpoint(f, x, use_reentrant=False)\n"), NotNeeded)
-    assert isinstance(run("checkpointing", "other(f, x, use_reentrant=True)\n"), NotNeeded)
-
-
-def test_checkpointing_becomes_non_reentrant() -> None:
-    check(
-        "checkpointing",
-        "y = torch.utils.checkpoint.checkpoint(f, x, use_reentrant=True)\n",
-        "y = torch.utils.checkpoint.checkpoint(f, x, use_reentrant=False)\n",
-    )

@@ -1,0 +1,95 @@
+"""Names of one file lead to definitions in another, and attributes to the expression that sets them."""
+
+from __future__ import annotations
+
+import pytest
+
+from patcher.codemods import Refused
+from patcher.codemods.dataflow.package import Class, External, Value
+from tests.codemods.dataflow.functions import source
+from tests.codemods.tools import HOME, package_of, run
+
+
+@pytest.mark.parametrize("statement", ["self.scale, self.act = get()", "self.act += get()"])
+def test_an_attribute_that_no_single_expression_sets_is_not_understood(statement: str) -> None:
+    code = f"import torch\nclass Head(Model):\n    def __init__(self, config):\n        {statement}\n"
+    code += "    def forward(self, x):\n        return self.act(30 * torch.sigmoid(x / 7.5))\n"
+    assert isinstance(run("soft_cap", code), Refused)
+
+
+FILES = {
+    "modeling.py": """\
+        import torch.nn as nn
+        from . import parts
+        from .parts.heads import Head, SCALE as S
+        from ..outside import Far
+        TWICE = 1
+        TWICE = 2
+        class Model(Head):
+            act = nn.GELU
+            def __init__(self):
+                self.once = 1
+                self.twice = 1
+                self.twice = 2
+            def forward(self, x): ...
+            def reset(self):
+                self.late = 3
+        """,
+    "parts/heads.py": """\
+        from .base import Base
+        SCALE = 30
+        class Head(Base):
+            def forward(self, x): ...
+        """,
+    "parts/base.py": "class Base:\n    def project(self, x): ...\n    def forward(self, x): ...\n",
+}
+PACKAGE = package_of(FILES)
+CODE = PACKAGE.codes["modeling.py"]
+
+
+def class_of(name: str) -> Class:
+    found = PACKAGE.top_level(CODE, name)
+    assert isinstance(found, Class)
+    return found
+
+
+def test_a_name_leads_through_relative_imports_to_its_definition() -> None:
+    assert class_of("Head").code.path == "parts/heads.py"
+    value = PACKAGE.top_level(CODE, "S")
+    assert isinstance(value, Value) and source(value.node) == "30"
+
+
+@pytest.mark.parametrize("name", ["TWICE", "Far", "parts", "unknown"])
+def test_a_name_without_one_certain_definition_has_none(name: str) -> None:
+    assert PACKAGE.top_level(CODE, name) is None
+
+
+def test_what_is_outside_the_package_keeps_its_full_name() -> None:
+    assert PACKAGE.top_level(CODE, "nn") == External("torch.nn")
+    assert PACKAGE.definition(CODE, "torch.sigmoid") == External("torch.sigmoid")
+
+
+def test_methods_come_from_the_nearest_base_and_super_skips_its_own() -> None:
+    model, head = class_of("Model"), class_of("Head")
+    assert [one.name for one in PACKAGE.lineage(model)] == ["Model", "Head", "Base"]
+    found = [PACKAGE.method(model, "forward"), PACKAGE.method(model, "forward", after=head)]
+    assert [one and one.owner and one.owner.name for one in found] == ["Model", "Base"]
+    assert PACKAGE.method(model, "project") and PACKAGE.method(model, "other") is None
+
+
+def test_an_attribute_is_what_init_assigns_once_or_the_class_body() -> None:
+    model = class_of("Model")
+    once, act = PACKAGE.attribute(model, "once"), PACKAGE.attribute(model, "act")
+    assert isinstance(once, tuple) and source(once[1]) == "1"
+    assert isinstance(act, Value) and source(act.node) == "nn.GELU"
+    assert [PACKAGE.attribute(model, name) for name in ("twice", "late", "missing")] == [None] * 3
+
+
+def test_attributes_that_are_set_on_other_objects_are_known() -> None:
+    package = package_of({HOME: "def f(self):\n    self.head.scale = 30\n    self.own = 1\n    x.y.z == 2\n"})
+    assert package.set_from_outside == {"scale"}
+
+
+def test_defaults_of_configuration_classes_are_known() -> None:
+    code = "class AConfig:\n    a = 1\n    b: int = 2\n    c: int\n    def __init__(self, d, e=3, *, f, g=4): ...\n"
+    assert package_of({HOME: code + "class Other:\n    h = 5\n"}).configured == {"a", "b", "e", "g"}
