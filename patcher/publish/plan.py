@@ -63,10 +63,10 @@ class PublishPlan:
     json_properties = (
         "repo_id",
         "private",
-        "revision",
+        "target.revision",
         "parent_commit",
-        "create_pr",
-        "tag",
+        "options.create_pr",
+        "options.tag",
         "bytes_uploaded",
         "bytes_copied",
     )
@@ -82,29 +82,14 @@ class PublishPlan:
         return self.options.private if self.target.private is None else self.target.private
 
     @property
-    def revision(self) -> str:
-        """The branch, or the reference of the pull request, that gets the commit."""
-        return self.target.revision
-
-    @property
     def parent_commit(self) -> str | None:
         """The commit on top of which the new one is put; None where there is no repository yet."""
         return self.target.head
 
     @property
-    def create_pr(self) -> bool:
-        """Whether the commit goes on a pull request."""
-        return self.options.create_pr
-
-    @property
     def opens_pr(self) -> bool:
         """Whether the commit opens a pull request, because there is none to continue."""
-        return self.create_pr and self.target.pull_request is None
-
-    @property
-    def tag(self) -> str | None:
-        """The tag that the commit gets."""
-        return self.options.tag
+        return self.options.create_pr and self.target.pull_request is None
 
     @property
     def bytes_uploaded(self) -> int:
@@ -124,7 +109,7 @@ class PublishPlan:
     @property
     def tag_missing(self) -> bool:
         """Whether the tag has still to be made."""
-        return self.tag is not None and self.tag not in self.target.tags
+        return self.options.tag not in (None, *self.target.tags)
 
 
 def plan_publication(
