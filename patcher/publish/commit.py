@@ -15,9 +15,9 @@ from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 
 from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
+from patcher.publish.check import Finding, read_back
 from patcher.publish.hub import Hub, RetryPolicy, is_transient, time_limit
 from patcher.publish.plan import EQUAL, PublishPlan, without_copies
-from patcher.publish.readback import Finding, read_back
 from patcher.publish.target import MAIN, open_pull_request
 from patcher.source.hub_errors import from_publishing, status_of
 
