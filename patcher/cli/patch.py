@@ -1,4 +1,4 @@
-"""`patcher patch`, for one model and for a list of models."""
+"""`patcher plan`, and `patcher patch` for one model and for a list of models."""
 
 from __future__ import annotations
 
@@ -18,6 +18,30 @@ from patcher.errors import UsageError
 if TYPE_CHECKING:
     from patcher.planning.rewriting import Options
     from patcher.verify.settings import Verification
+
+
+@app.command(epilog=examples("plan ltg/norbert4-base", "plan ./norbert4-base --json"))
+def plan(
+    source: opt.SourceArgument,
+    *,
+    revision: opt.Revision = None,
+    also_causal_lm: opt.AlsoCausal = False,
+    checkpointing: opt.Checkpointing = False,
+    codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
+    from patcher.planning.plan import make_plan
+    from patcher.planning.rewriting import Options
+    from patcher.source.snapshot import resolve
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
+    made = make_plan(resolve(source, revision), options)
+    console.result(made, str(made.source), lambda: tables.plan(made))
+    if made.nothing_to_do:
+        console.talk(tables.nothing_line(made))
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""`patcher publish`."""
+"""`patcher publish` and `patcher check`."""
 
 from __future__ import annotations
 
@@ -75,3 +75,22 @@ def publish(
         done = publishing.publish(planned, retry=retry)
         console.result(done, done.url, lambda: tables.publication(done))
     raise typer.Exit(0 if done.passed else 1)
+
+
+@app.command(epilog=examples("check me/norbert4-splade", "check me/norbert4-splade@v1 --json"))
+def check(
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID[@REV]", help="A published model.", show_default=False)],
+    *,
+    revision: opt.Revision = None,
+    timeout: opt.HubTimeout = HUB_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Check a published model against its record and its source. Runs no model code, needs no weights."""
+    from patcher import publish as publishing
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    with console.quiet_hub():
+        found = publishing.check(repo_id, revision, retry=publishing.RetryPolicy(timeout))
+    console.result(found, "passed" if found.passed else "failed", lambda: tables.checked(found))
+    raise typer.Exit(0 if found.passed else 1)

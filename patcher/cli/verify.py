@@ -1,4 +1,4 @@
-"""`patcher verify`."""
+"""`patcher verify`, and `patcher card`, which writes its documents again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from patcher.cli import options as opt
 from patcher.cli import tables
 from patcher.cli.app import app, examples, require_trust
 from patcher.cli.console import Console
-from patcher.constants import CARD, MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
+from patcher.constants import CARD, MIN_LOGIT_SPARSITY, SCHEMA_VERSION, VERIFY_TIMEOUT
 
 CHILD = "patcher.verify.measure.child"
 
@@ -70,3 +70,15 @@ def verify(
         console.talk(f"{folder / CARD} was edited by hand and was left unchanged; `patcher card` replaces it.")
     console.result(report, "passed" if report.passed else "failed", lambda: tables.verification(report, folder))
     raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command(epilog=examples("card norbert4-splade"))
+def card(folder: opt.FolderArgument, *, as_json: opt.Json = False, quiet: opt.Quiet = False) -> None:
+    """Write README.md again from the plan and the last report, with the report's plots and page."""
+    from patcher.patching.record import load
+    from patcher.pipeline.api import describe
+    from patcher.verify.report import load_report
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    path = str(describe(load(folder), load_report(folder), folder.resolve().name))
+    console.result({"schema_version": SCHEMA_VERSION, "path": path}, path, lambda: [f"Wrote {path}"])
