@@ -135,7 +135,9 @@ def _make_plan(
         raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
     preflight.check_names(model, repo_id, options.revision)
     preflight.check_report(model, report, unverified=options.unverified)
-    text = _card(model, report, repo_id, options.tag)
+    path = model.folder / CARD  # rendered for the target, unless it was edited
+    ours = cards.is_ours(path)
+    text = cards.render(public(model), report, repo_id, options.tag) if ours else path.read_text("utf-8")
     preflight.check_licence(model, text)
     account = preflight.get_account(hub)
     with explained(repo_id):
@@ -147,12 +149,10 @@ def _make_plan(
     kept = _kept(target, wanted, options)
     case = NEW if target.empty else UPDATE if target.is_ours(model) else REPLACE
     operations = decide(wanted, target, model, origin, kept, replacing=case == REPLACE)
-    deleted = {operation.path for operation in operations if operation.op == "delete"}
-    others = set(target.files) - {file.path for file in wanted} - deleted - NOT_PUBLISHED
-    notes = [
-        f"{path} is not in {RECORD} and is not published"
-        for path in unrecorded(model.folder, [file.path for file in model.files])
-    ]
+    known = {*(file.path for file in wanted), *(operation.path for operation in operations)}
+    others = set(target.files) - known - NOT_PUBLISHED
+    extra = unrecorded(model.folder, [file.path for file in model.files])
+    notes = [f"{path} is not in {RECORD} and is not published" for path in extra]
     if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
         notes.append(f"the weights are uploaded: {origin.refusal}")
     elif any(op.op == "upload" and (file := model.file(op.path)) and file.action == "converted" for op in operations):
@@ -194,12 +194,6 @@ def without_copies(plan: PublishPlan, reason: str) -> PublishPlan:
             operation = replace(operation, op="upload", origin="this machine")
         changed.append(operation)
     return replace(plan, operations=tuple(changed), notes=(*plan.notes, f"the weights are uploaded: {reason}"))
-
-
-def _card(model: PatchedModel, report: Report | None, repo_id: str, tag: str | None) -> str:
-    """The card to publish: rendered for the target, unless the one in the folder was edited."""
-    path = model.folder / CARD
-    return cards.render(public(model), report, repo_id, tag) if cards.is_ours(path) else path.read_text("utf-8")
 
 
 def _check_target(model: PatchedModel, target: Target, options: PublishOptions) -> None:
