@@ -103,16 +103,13 @@ def _read_back(done: Publication, hub: Hub) -> tuple[Finding, ...]:
     except PatcherError:
         raise
     except Exception as error:
+        why = f"could not be read back: {from_publishing(error, repo_id).message}"
         raise PublishError(
-            f"The commit {short} is on {repo_id}, but could not be read back: "
-            f"{from_publishing(error, repo_id).message}",
-            f"Run `patcher check {repo_id}@{short}` later.",
+            f"The commit {short} is on {repo_id}, but {why}", f"Run `patcher check {repo_id}@{short}` later."
         ) from error
     except BaseException as stop:
-        raise Interrupted(
-            f"Interrupted; the commit {short} is on {repo_id}, but was not read back.",
-            f"Run `patcher check {repo_id}@{short}`.",
-        ) from stop
+        what = f"Interrupted; the commit {short} is on {repo_id}, but was not read back."
+        raise Interrupted(what, f"Run `patcher check {repo_id}@{short}`.") from stop
 
 
 def _execute(plan: PublishPlan, hub: Hub, steps: _Steps) -> Publication:

@@ -184,15 +184,13 @@ def without_copies(plan: PublishPlan, reason: str) -> PublishPlan:
     """The same plan with every copy as an upload. Raises PublishError where this machine lacks the bytes."""
     absent = {file.path for file in plan.files if file.content is None}
     changed = []
-    for operation in plan.operations:
-        if operation.op == "copy":
-            if operation.path in absent:
-                raise PublishError(
-                    f"The Hub would not copy {operation.path} ({reason}), and the folder does not hold it.",
-                    "Run `patcher patch` again without --code-only, then publish that folder.",
-                )
-            operation = replace(operation, op="upload", origin="this machine")
-        changed.append(operation)
+    for one in plan.operations:
+        if one.op == "copy" and one.path in absent:
+            raise PublishError(
+                f"The Hub would not copy {one.path} ({reason}), and the folder does not hold it.",
+                "Run `patcher patch` again without --code-only, then publish that folder.",
+            )
+        changed.append(replace(one, op="upload", origin="this machine") if one.op == "copy" else one)
     return replace(plan, operations=tuple(changed), notes=(*plan.notes, f"the weights are uploaded: {reason}"))
 
 

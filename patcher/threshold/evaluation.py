@@ -39,16 +39,12 @@ def bundled_questions() -> Evaluation:
 
     Ids are chosen so that a relevant document sorts behind its near misses: a tie between them never helps it.
     """
-    queries: dict[str, str] = {}
-    documents: dict[str, str] = {}
-    relevant: dict[str, tuple[str, ...]] = {}
-    for question in load_questions():
-        right = f"{question.id}/right"
-        queries[question.id] = question.query
+    questions, documents = load_questions(), dict[str, str]()
+    for question in questions:
         documents |= {f"{question.id}/near-{i}": text for i, text in enumerate(question.negatives, 1)}
-        documents[right] = question.positive
-        relevant[question.id] = (right,)
-    return Evaluation(queries, documents, relevant, bundled=True)
+        documents[f"{question.id}/right"] = question.positive
+    queries = {question.id: question.query for question in questions}
+    return Evaluation(queries, documents, {key: (f"{key}/right",) for key in queries}, bundled=True)
 
 
 def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | None) -> Evaluation:
