@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
@@ -55,7 +56,8 @@ def json_field(
 def to_json(value: Any) -> Any:
     """A value as objects that `json.dumps` takes.
 
-    A dataclass becomes an object of its fields, followed by the properties that its `json_properties` names.
+    A dataclass becomes an object of its fields, followed by the properties that its `json_properties` names; of
+    "one.other" the key is "other".
     """
     return _converter().unstructure(value)
 
@@ -110,7 +112,8 @@ def _converter() -> Converter:
             data = plain(value)
             for name, one in forms.items():
                 data[one.get(_KEY) or name] = one[_WRITE](getattr(value, name))
-            return {**data, **{name: converter.unstructure(getattr(value, name)) for name in properties}}
+            found = {name.rpartition(".")[2]: attrgetter(name)(value) for name in properties}
+            return {**data, **converter.unstructure(found)}
 
         return write
 

@@ -36,19 +36,24 @@ class Failure(str):
     """A line in bold red."""
 
 
-class Console:
+class Console(logging.Handler):
     """Prints results and messages. `as_json` prints one JSON object, `quiet` one line; otherwise tables and diffs."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        super().__init__()
         self.as_json = as_json
         self.quiet = quiet
 
     def listen(self) -> Console:
         """Show on stderr what the package logs, from INFO on; `patcher.cli.main` ends that."""
         logger = logging.getLogger("patcher")
-        logger.addHandler(_Talk(self))
+        logger.addHandler(self)
         logger.setLevel(logging.INFO)
         return self
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a log record as a message."""
+        self.talk(record.getMessage())
 
     @cached_property
     def _out(self) -> Rich:
@@ -167,17 +172,6 @@ class Console:
                 disable_progress_bars()
                 restoring.callback(enable_progress_bars)
             yield
-
-
-class _Talk(logging.Handler):
-    """Prints log records on a console."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._console.talk(record.getMessage())
 
 
 def _rich(*, stderr: bool, width: int | None = None) -> Rich:

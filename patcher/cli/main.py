@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from patcher import errors
 from patcher.cli import card, check, patch, plan, publish, threshold, verify
@@ -42,25 +41,18 @@ def _report(error: BaseException) -> int:
     console = Console()
     if os.environ.get("HF_DEBUG") and not isinstance(error, Interrupted):
         console.talk(traceback.format_exc())
-    explained = next(explain(error) for kind, explain in _ERRORS if isinstance(error, kind))
+    explained = _explained(error)
     console.error(explained)
     return explained.exit_code
 
 
-def _from_os(error: OSError) -> PatcherError:
-    where = f" ({error.filename})" if error.filename else ""
-    return OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where.")
-
-
-def _unforeseen(error: Exception) -> PatcherError:
+def _explained(error: BaseException) -> PatcherError:
+    if isinstance(error, Interrupted):
+        return errors.Interrupted(*INTERRUPTED)
+    if isinstance(error, PatcherError):
+        return error
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where.")
     what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     return PatcherError(f"Unexpected error: {what}.", "HF_DEBUG=1 shows where; please report it.")
-
-
-# From an error to what the user reads and the exit code; the first kind that fits.
-_ERRORS: tuple[tuple[type[BaseException], Callable[[Any], PatcherError]], ...] = (
-    (Interrupted, lambda _: errors.Interrupted(*INTERRUPTED)),
-    (PatcherError, lambda error: error),
-    (OSError, _from_os),
-    (Exception, _unforeseen),
-)

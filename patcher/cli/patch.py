@@ -17,6 +17,7 @@ from patcher.errors import UsageError
 
 if TYPE_CHECKING:
     from patcher.planning.rewriting import Options
+    from patcher.source.snapshot import Snapshot
     from patcher.verify.settings import Verification
 
 
@@ -58,6 +59,7 @@ def patch(
 ) -> None:
     """Write the patched folder, run it against the base model, and write its report and card."""
     from patcher.planning.rewriting import Options
+    from patcher.source.snapshot import resolve
     from patcher.verify.settings import Verification, parse_devices, parse_dtype
     from patcher.verify.texts import load_probe_texts
 
@@ -86,7 +88,7 @@ def patch(
         passed = _patch_list(console, every, out, options, wanted, trusted=trust_remote_code)
     elif source is not None:
         flags = {"code_only": code_only, "calibrate": calibrate is not None, "trusted": trust_remote_code}
-        passed = _patch_one(console, source, revision, out, options, wanted, **flags)
+        passed = _patch_one(console, resolve(source, revision), out, options, wanted, **flags)
     else:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
     raise typer.Exit(0 if passed else 1)
@@ -94,11 +96,10 @@ def patch(
 
 def _patch_one(
     console: Console,
-    source: str,
-    revision: str | None,
+    snapshot: Snapshot,
     out: Path,
     options: Options,
-    verification: Verification | None,
+    wanted: Verification | None,
     *,
     code_only: bool,
     calibrate: bool,
@@ -107,21 +108,17 @@ def _patch_one(
     """Patch one model; whether it passed or was not verified."""
     from patcher.pipeline import api
     from patcher.planning.plan import make_plan
-    from patcher.source.snapshot import resolve
 
-    snapshot = resolve(source, revision)
     api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
         console.result(api.Patched(None, made, None), str(made.source), lambda: [tables.nothing_line(made)])
         return True
-    if verification is not None:
+    if wanted is not None:
         require_trust(console, made.executed, str(snapshot.source), trusted=trusted)
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress("texts") as progress:
-        done = api.patch_model(
-            made, snapshot, out, verification, code_only=code_only, progress=progress, calibrate=calibrate
-        )
+        done = api.patch_model(made, snapshot, out, wanted, code_only=code_only, calibrate=calibrate, progress=progress)
     console.result(done, str(out), lambda: tables.patched(done, out))
     return done.report is None or done.report.passed
 

@@ -25,15 +25,10 @@ _VERDICTS = {True: "passed", False: "FAILED", None: "open"}
 def plan(plan: Plan) -> Iterator[Table | str]:
     """The diff, what each codemod does, and what becomes of each file of the source."""
     yield Diff(plan.diff)
-    codemods = [
-        (
-            result.name,
-            result.status.replace("_", " "),
-            result.file,
-            result.reason or ", ".join(f"line {edit.line}" for edit in result.edits),
-        )
-        for result in plan.codemods
-    ]
+    codemods = []
+    for result in plan.codemods:
+        where = result.reason or ", ".join(f"line {edit.line}" for edit in result.edits)
+        codemods.append((result.name, result.status.replace("_", " "), result.file, where))
     yield Table(("codemod", "status", "file", "where"), codemods)
     yield ""
     found = plan.files
@@ -155,10 +150,8 @@ def checked(checked: Checked) -> Iterator[Table | str]:
     """What was found of a published model, and whether it matches its record."""
     model = f"{checked.repo_id}@{checked.commit[:7]}"
     yield _findings(checked.findings)
-    yield from (
-        "",
-        f"{model} matches its record." if checked.passed else Failure(f"{model} does NOT match its record."),
-    )
+    yield ""
+    yield f"{model} matches its record." if checked.passed else Failure(f"{model} does NOT match its record.")
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
@@ -172,21 +165,16 @@ def threshold(report: ThresholdReport, model: str, save: Path | None) -> Iterato
 
     yield _checks(report.checks)
     if report.row is not None:
-        yield ""
-        yield _threshold_figures(report, report.row)
+        yield from ("", _threshold_figures(report, report.row))
     if report.row is not None and report.swept:
-        yield ""
-        yield _sweep(report)
-        yield from ("", *curve(report.rows[1:]))
+        yield from ("", _sweep(report), "")
+        yield from curve(report.rows[1:])
     yield from ("", *_threshold_lines(report, model, save))
 
 
 def _checks(checks: Sequence[Check]) -> Table:
     """One row for each check, its value beside its limit."""
-    rows = [
-        (_VERDICTS[check.passed], check.name, number(check.value), number(check.limit), check.detail)
-        for check in checks
-    ]
+    rows = [(_VERDICTS[one.passed], one.name, number(one.value), number(one.limit), one.detail) for one in checks]
     return Table(("", "check", "value", "limit", "what the value is"), rows, right=(2, 3))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from patcher.documents.formatting import decimal, number, percent
@@ -103,8 +104,5 @@ def figure_rows(report: Report) -> list[tuple[str, str, list[str]]]:
     return [(rows[0][0], rows[0][1], [row[2] for row in rows]) for rows in zip(*by_device, strict=True)]
 
 
-def _at(found: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    value: Any = found
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def _at(found: Any, keys: tuple[str, ...]) -> Any:
+    return reduce(lambda value, key: value.get(key) if isinstance(value, Mapping) else None, keys, found)

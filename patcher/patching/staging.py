@@ -103,8 +103,7 @@ def _move_into_place(stage: Path, out: Path) -> None:
     """Rename the staging folder to `out`. An old `out` is exchanged with it atomically where the system can."""
     if not out.exists() or not any(out.iterdir()):
         os.replace(stage, out)
-        return
-    if not _exchange_atomically(stage, out):
+    elif not _exchange_atomically(stage, out):
         # Without an atomic exchange (macOS on some volumes, Windows) `out` is missing for a moment. Both folders are
         # complete then, and the name of the old one says what it is.
         backup = out.parent / f".{out.name}.{os.getpid()}.replaced"

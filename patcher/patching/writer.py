@@ -61,33 +61,30 @@ def _write(
     records = []
     origins = {**plan.files.added, **(plan.files.converted if converted else {})}
     for path in sorted((*plan.files.changed, *plan.files.copied, *origins)):
-        target = stage / path
+        target, origin = stage / path, origins.get(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path in origins:
-            if path in plan.contents:
-                target.write_bytes(plan.contents[path])
-            action, before = "added" if path in plan.contents else "converted", sha256_of(snapshot.local(origins[path]))
-            records.append(FileRecord(path, action, before, sha256_of(target), target.stat().st_size, origins[path]))
-        elif path in plan.contents:
+        if path in plan.contents:
+            action = "added" if origin else "changed"
             target.write_bytes(plan.contents[path])
-            before = sha256_of(snapshot.local(path))
-            records.append(FileRecord(path, "changed", before, sha256_of(target), target.stat().st_size))
-        elif path in copied:
-            shutil.copyfile(snapshot.local(path), target)
-            before, after = listed[path].sha256 or sha256_of(snapshot.local(path)), sha256_of(target)
-            if before != after:
-                raise PatcherError(
-                    f"{path} is not the file that {snapshot.source} lists: its SHA-256 differs.",
-                    "Remove it from the local Hub cache (`hf cache rm`) and run the command again.",
-                )
-            records.append(FileRecord(path, "copied", before, after, target.stat().st_size))
         else:
-            known = listed[path].sha256
+            action = "converted" if origin else "copied"
+        known = listed[path].sha256 if action == "copied" else None
+        if action == "copied" and path not in copied:
             if known is None:
                 raise PatcherError(
                     f"{path} can't be left on the Hub: the source does not list its SHA-256.", "Leave out --code-only."
                 )
-            records.append(FileRecord(path, "copied", known, known, listed[path].size or 0))
+            records.append(FileRecord(path, action, known, known, listed[path].size or 0))
+            continue
+        if action == "copied":
+            shutil.copyfile(snapshot.local(path), target)
+        before, after = known or sha256_of(snapshot.local(origin or path)), sha256_of(target)
+        if action == "copied" and before != after:
+            raise PatcherError(
+                f"{path} is not the file that {snapshot.source} lists: its SHA-256 differs.",
+                "Remove it from the local Hub cache (`hf cache rm`) and run the command again.",
+            )
+        records.append(FileRecord(path, action, before, after, target.stat().st_size, origin))
     return _record(plan, stage, records, converted)
 
 

@@ -1,11 +1,9 @@
 """Publishes a verified folder: a plan, one commit of kilobytes, and a check of what arrived."""
 
-from patcher.publish.check import Checked, check
-from patcher.publish.commit import publish
+from patcher.publish.check import Checked, Finding, check
+from patcher.publish.commit import Publication, publish
 from patcher.publish.hub import RetryPolicy
-from patcher.publish.outcome import Publication
 from patcher.publish.plan import PublishOptions, PublishPlan, plan_publication
-from patcher.publish.readback import Finding
 
 __all__ = [
     "Checked",

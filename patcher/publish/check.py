@@ -1,8 +1,14 @@
-"""Checks a published model against its own record: source, code, weights, files and report. Runs no model code."""
+"""Checks what is on the Hub: a publication against its plan, a published model against its record and its source.
+
+Runs no model code and does not trust the answer to a commit.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+
+from huggingface_hub import ModelCardData
 
 from patcher.codec import Unreadable
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
@@ -10,12 +16,24 @@ from patcher.errors import PatcherError, SourceError
 from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
-from patcher.publish.hub import RetryPolicy, time_limit
+from patcher.publish.hub import Hub, RetryPolicy, time_limit
 from patcher.publish.operations import not_verified, recorded_files
-from patcher.publish.readback import Finding, finding
+from patcher.publish.plan import PublishPlan
 from patcher.publish.target import NOT_PUBLISHED
+from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import Snapshot, fetch, resolve, sha256_of
 from patcher.verify.report import load_report
+
+_KEYS = ("license", "license_name", "license_link", "language", "base_model", "library_name", "pipeline_tag", "tags")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked. `passed` is None where it could not be checked; `detail` says what was found."""
+
+    name: str
+    passed: bool | None
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -41,28 +59,24 @@ def check(repo_id: str, revision: str | None = None, *, retry: RetryPolicy = Ret
     or does not answer.
     """
     with time_limit(retry.timeout):
-        return _check(repo_id, revision)
-
-
-def _check(repo_id: str, revision: str | None) -> Checked:
-    published = resolve(repo_id if "://" in repo_id else f"hf://{repo_id}", revision)
-    if RECORD not in published.paths:
-        raise SourceError(
-            f"{published.source} has no {RECORD}, so it was not published with this tool.",
-            "Check the name and revision.",
+        published = resolve(repo_id if "://" in repo_id else f"hf://{repo_id}", revision)
+        if RECORD not in published.paths:
+            raise SourceError(
+                f"{published.source} has no {RECORD}, so it was not published with this tool.",
+                "Check the name and revision.",
+            )
+        read = (file.path for file in published.files if file.sha256 is None or file.path.endswith(".py"))
+        small = [path for path in read if path not in NOT_PUBLISHED]
+        published = fetch(published, small)
+        model = _model(published)
+        source, there = _source(model)
+        findings = (
+            there,
+            _code(model, published, source),
+            _weights(model, published, source),
+            _files(model, published, small),
+            _report(model, published),
         )
-    read = (file.path for file in published.files if file.sha256 is None or file.path.endswith(".py"))
-    small = [path for path in read if path not in NOT_PUBLISHED]
-    published = fetch(published, small)
-    model = _model(published)
-    source, there = _source(model)
-    findings = (
-        there,
-        _code(model, published, source),
-        _weights(model, published, source),
-        _files(model, published, small),
-        _report(model, published),
-    )
     return Checked(str(published.source.repo_id), str(published.source.revision), findings)
 
 
@@ -112,7 +126,7 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
     except PatcherError as error:
         return Finding(name, passed=False, detail=error.message)
     wrong = sorted(path for path in {*here, *made} if here.get(path) != made.get(path))
-    return finding(name, wrong, f"{len(here)} files, {origin}")
+    return _finding(name, wrong, f"{len(here)} files, {origin}")
 
 
 def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
@@ -130,7 +144,7 @@ def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) 
                 wrong.add(file.path)
     against = "the record" if source is None else "the record and the source"
     how = "; converted from pickles, whose hashes were compared" if model.converted else ""
-    return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
+    return _finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
 
 
 def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Finding:
@@ -142,7 +156,7 @@ def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Findin
     wrong = [path for path in expected if found[path] != expected[path]]
     more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - DRAWN - NOT_PUBLISHED)
     detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
-    return finding("files_equal", wrong, detail)
+    return _finding("files_equal", wrong, detail)
 
 
 def _report(model: PatchedModel, published: Snapshot) -> Finding:
@@ -157,4 +171,42 @@ def _report(model: PatchedModel, published: Snapshot) -> Finding:
     if not report.passed:
         return Finding(name, passed=False, detail=f"failed: {', '.join(one.name for one in report.failed)}")
     other = not_verified(model, report, published.local(RECORD))
-    return finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")
+    return _finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")
+
+
+def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
+    """Check the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
+    listed = hub.files(plan.repo_id, commit)
+    there = [file for file in plan.wanted if file.path in listed]
+    missing = [file.path for file in plan.wanted if file.path not in listed]
+    sizes = [file.path for file in there if listed[file.path].size != file.size]
+    large = [file for file in there if listed[file.path].sha256 is not None]
+    small = [file for file in there if listed[file.path].sha256 is None]
+    other = [file.path for file in large if listed[file.path].sha256 != file.sha256]
+    content = hub.read(plan.repo_id, commit, [file.path for file in small])
+    damaged = [file.path for file in small if hashlib.sha256(content[file.path]).hexdigest() != file.sha256]
+    kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
+    return (
+        _finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
+        _finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
+        _finding("small_files_equal", damaged, f"{len(small)} downloaded again and hashed"),
+        *([_finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
+        _card(plan, commit, hub),
+    )
+
+
+def _finding(name: str, wrong: list[str], fine: str) -> Finding:
+    """Passed where `wrong` is empty; otherwise the detail names what is in it."""
+    return Finding(name, not wrong, f"mismatch: {', '.join(wrong)}" if wrong else fine)
+
+
+def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
+    """Whether the Hub parsed the metadata of the card as written."""
+    info = hub.call_with_retry(lambda: hub.api.model_info(plan.repo_id, revision=commit))
+    parsed = info.card_data.to_dict() if info.card_data is not None else {}  # type: ignore[no-untyped-call]
+    text = plan.target.texts.get(CARD, b"").decode("utf-8", "replace") if CARD in plan.kept else plan.card
+    written = {key: value for key, value in read_metadata(text).items() if key in _KEYS}
+    expected = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
+    wrong = [key for key in _KEYS if parsed.get(key) != expected.get(key)]
+    fine = ", ".join(f"{key} {expected[key]}" for key in ("license", "base_model") if key in expected)
+    return _finding("card_understood", wrong, fine)

@@ -1,25 +1,75 @@
-"""The only writer to the Hub: one commit per publication, even if an answer is lost or the user interrupts."""
+"""The only writer to the Hub: one commit per publication, even if an answer is lost or the user interrupts.
+
+Where an answer was lost, it finds out whether the commit landed.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, constants
 from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 
+from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
-from patcher.publish import outcome
+from patcher.publish.check import Finding, read_back
 from patcher.publish.hub import Hub, RetryPolicy, is_transient, time_limit
-from patcher.publish.outcome import COMMITTED, NOTHING, Publication, Steps
 from patcher.publish.plan import EQUAL, PublishPlan, without_copies
-from patcher.publish.readback import Finding, read_back
-from patcher.publish.target import MAIN
+from patcher.publish.target import MAIN, open_pull_request
 from patcher.source.hub_errors import from_publishing, status_of
 
 logger = logging.getLogger(__name__)
 Sent = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+COMMITTED, LANDED, NOTHING = "committed", "landed", "nothing to do"
+# A commit whose answer was lost may still be in progress: check this often, this many seconds apart.
+_CHECKS, _INTERVAL = 3, 1.0
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
+
+    case: str
+    commit: str
+    pull_request: int | None
+    _: KW_ONLY
+    findings: tuple[Finding, ...] = ()
+    plan: PublishPlan = json_field(write=document)
+
+    json_properties = ("passed", "url", "plan.options.tag")
+
+    @property
+    def url(self) -> str:
+        """The page of the model, or of the pull request."""
+        page = f"{constants.ENDPOINT}/{self.plan.repo_id}"
+        return page if self.pull_request is None else f"{page}/discussions/{self.pull_request}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether no finding failed."""
+        return all(finding.passed is not False for finding in self.findings)
+
+    @property
+    def usage(self) -> str:
+        """Three lines of Python that load the model, pinned to this commit."""
+        pinned = f'"{self.plan.repo_id}", revision="{self.commit}", trust_remote_code=True'
+        return (
+            "from transformers import AutoModelForMaskedLM, AutoTokenizer\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({pinned})\n"
+            f"model = AutoModelForMaskedLM.from_pretrained({pinned})"
+        )
+
+
+@dataclass
+class Steps:
+    """What has been done so far, for errors and interruptions. `parent` is set once a commit may be sent."""
+
+    done: list[str] = field(default_factory=list)
+    parent: str | None = None
+    commit: str | None = None
 
 
 def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publication:
@@ -34,10 +84,18 @@ def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publica
         except PatcherError:
             raise
         except Exception as error:
-            raise outcome.with_steps(from_publishing(error, plan.repo_id), steps) from error
+            raise with_steps(from_publishing(error, plan.repo_id), steps) from error
         except BaseException as stop:
-            raise outcome.interrupted(plan, hub, steps) from stop
+            raise _interrupted(plan, hub, steps) from stop
         return replace(done, findings=_read_back(done, hub))
+
+
+def with_steps(error: PatcherError, steps: Steps) -> PatcherError:
+    """The same error, with what was done before it."""
+    if not steps.done and steps.commit is None:
+        return error
+    landed = f"the commit {steps.commit[:7]} is there" if steps.commit else "nothing committed"
+    return type(error)(f"{error.message.rstrip('.')} ({'; '.join((*steps.done, landed))}).", error.hint)
 
 
 def _read_back(done: Publication, hub: Hub) -> tuple[Finding, ...]:
@@ -48,16 +106,13 @@ def _read_back(done: Publication, hub: Hub) -> tuple[Finding, ...]:
     except PatcherError:
         raise
     except Exception as error:
+        why = f"could not be read back: {from_publishing(error, repo_id).message}"
         raise PublishError(
-            f"The commit {short} is on {repo_id}, but could not be read back: "
-            f"{from_publishing(error, repo_id).message}",
-            f"Run `patcher check {repo_id}@{short}` later.",
+            f"The commit {short} is on {repo_id}, but {why}", f"Run `patcher check {repo_id}@{short}` later."
         ) from error
     except BaseException as stop:
-        raise Interrupted(
-            f"Interrupted; the commit {short} is on {repo_id}, but was not read back.",
-            f"Run `patcher check {repo_id}@{short}`.",
-        ) from stop
+        what = f"Interrupted; the commit {short} is on {repo_id}, but was not read back."
+        raise Interrupted(what, f"Run `patcher check {repo_id}@{short}`.") from stop
 
 
 def _execute(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:
@@ -82,14 +137,14 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
         steps.done.append(f"{target.repo_id} was made and is empty")
         # Another process may have created it first: it must be as empty as the plan expects.
         if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
-            raise outcome.concurrent_update(plan)
+            raise _concurrent_update(plan)
     if target.branch_missing or (not target.exists and target.revision != MAIN):
         hub.call_with_retry(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
         steps.done.append(f"its branch {target.revision} was made")
     head = hub.head(target.repo_id, target.revision)
     # The Hub would notice a moved branch only after the uploads.
     if target.exists and head != target.head:
-        raise outcome.concurrent_update(plan)
+        raise _concurrent_update(plan)
     return head
 
 
@@ -117,7 +172,7 @@ def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication:
                 continue
             if not is_transient(error) and status_of(error) != 412:  # a plain refusal: it has not landed
                 raise
-            found = outcome.find_commit(plan, hub, parent, error)
+            found = _find_commit(plan, hub, parent, error)
             if found is not None:
                 return found
             # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.
@@ -171,3 +226,77 @@ def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
             f"The commit {commit[:7]} is on {plan.repo_id}, but the tag {tag!r} could not be made.",
             "Run the same command again: it makes only the tag.",
         ) from error
+
+
+def _find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> Publication | None:
+    """The commit, if it landed although its answer was lost. Raises PublishError after a concurrent update."""
+    stale = status_of(error) == 412
+    for turn in range(1 if stale or status_of(error) == 429 else _CHECKS):
+        if turn:
+            time.sleep(_INTERVAL * min(1.0, hub.retry.first_delay))
+        try:
+            found = _find_landed_commit(plan, hub, parent)
+        except PatcherError:
+            raise
+        except Exception as silence:
+            raise PublishError(
+                f"The Hub did not answer for {plan.repo_id}, and can't be asked whether the commit landed.",
+                "Run the same command again: it checks first, and never commits twice.",
+            ) from silence
+        if found is not None:
+            return found
+    if stale:
+        raise _concurrent_update(plan) from error
+    return None
+
+
+def _find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication | None:
+    """The child of `parent` on the branch, or the pull request of this account, with exactly the planned content.
+
+    None where there is none. Raises PublishError for a child of `parent` with other content.
+    """
+    if plan.opens_pr:
+        number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
+        head = hub.head(plan.repo_id, f"refs/pr/{number}") if number else ""
+        return Publication(LANDED, head, number, plan=plan) if number and _is_as_planned(plan, hub, head) else None
+    if hub.head(plan.repo_id, plan.target.revision) == parent:
+        return None
+    history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
+    ids = [commit.commit_id for commit in history]
+    child = ids[ids.index(parent) - 1] if parent in ids[1:] else None
+    if child is None or not _is_as_planned(plan, hub, child):
+        raise _concurrent_update(plan)
+    return Publication(LANDED, child, plan.target.pull_request, plan=plan)
+
+
+def _is_as_planned(plan: PublishPlan, hub: Hub, commit: str) -> bool:
+    files = hub.files(plan.repo_id, commit)
+    deleted = (operation.path for operation in plan.operations if operation.op == "delete")
+    return all(file.equals(files.get(file.path)) for file in plan.wanted) and not any(path in files for path in deleted)
+
+
+def _concurrent_update(plan: PublishPlan) -> PublishError:
+    """The error for a target that changed between plan and commit."""
+    return PublishError(
+        f"{plan.repo_id} was changed by somebody else meanwhile; nothing was written to it.",
+        "Run the same command again to see the plan against what is there now.",
+    )
+
+
+def _interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
+    """What to tell a user who pressed Ctrl-C: whether there is a commit."""
+    again, commit = "Run the same command again; it continues from there.", steps.commit
+    if commit is None and steps.parent is not None:
+        once = replace(hub, retry=replace(hub.retry, tries=1))
+        try:
+            found = _find_landed_commit(plan, once, steps.parent)
+        except Exception:
+            return Interrupted(
+                f"Interrupted while the commit to {plan.repo_id} was in progress; whether it landed is not known.",
+                "Run the same command again: it checks first, and never commits twice.",
+            )
+        commit = found.commit if found else None
+    if commit is not None:
+        return Interrupted(f"Interrupted, but the commit {commit[:7]} is on {plan.repo_id} already.", again)
+    made = f" ({'; '.join(steps.done)})" if steps.done else ""
+    return Interrupted(f"Interrupted; nothing was committed to {plan.repo_id}{made}.", again)

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from huggingface_hub import HfApi, set_client_factory, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import sha
 from huggingface_hub.utils._http import default_client_factory  # the only way to keep the client's own request hook
 from huggingface_hub.utils.tqdm import tqdm
 
@@ -53,10 +52,6 @@ class Entry:
     sha256: str | None
     blob_id: str
     xet_hash: str | None
-
-    def equals(self, content: bytes) -> bool:
-        """Whether this file, which is not an LFS file, has that content."""
-        return self.sha256 is None and self.size == len(content) and self.blob_id == sha.git_hash(content)
 
 
 class _NoBar(tqdm):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePath
 
+from huggingface_hub.utils import sha
+
 from patcher.codec import document, json_field, json_text, to_json
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
@@ -39,7 +41,7 @@ class PublishedFile:
             return False
         if entry.sha256 is not None:
             return entry.sha256 == self.sha256
-        return self.content is not None and entry.equals(self.read())
+        return self.content is not None and entry.blob_id == sha.git_hash(self.read())
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,10 @@ class PublishPlan:
     json_properties = (
         "repo_id",
         "private",
-        "revision",
+        "target.revision",
         "parent_commit",
-        "create_pr",
-        "tag",
+        "options.create_pr",
+        "options.tag",
         "bytes_uploaded",
         "bytes_copied",
     )
@@ -82,29 +82,14 @@ class PublishPlan:
         return self.options.private if self.target.private is None else self.target.private
 
     @property
-    def revision(self) -> str:
-        """The branch, or the reference of the pull request, that gets the commit."""
-        return self.target.revision
-
-    @property
     def parent_commit(self) -> str | None:
         """The commit on top of which the new one is put; None where there is no repository yet."""
         return self.target.head
 
     @property
-    def create_pr(self) -> bool:
-        """Whether the commit goes on a pull request."""
-        return self.options.create_pr
-
-    @property
     def opens_pr(self) -> bool:
         """Whether the commit opens a pull request, because there is none to continue."""
-        return self.create_pr and self.target.pull_request is None
-
-    @property
-    def tag(self) -> str | None:
-        """The tag that the commit gets."""
-        return self.options.tag
+        return self.options.create_pr and self.target.pull_request is None
 
     @property
     def bytes_uploaded(self) -> int:
@@ -124,7 +109,7 @@ class PublishPlan:
     @property
     def tag_missing(self) -> bool:
         """Whether the tag has still to be made."""
-        return self.tag is not None and self.tag not in self.target.tags
+        return self.options.tag not in (None, *self.target.tags)
 
 
 def plan_publication(
@@ -150,7 +135,9 @@ def _make_plan(
         raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
     preflight.check_names(model, repo_id, options.revision)
     preflight.check_report(model, report, unverified=options.unverified)
-    text = _card(model, report, repo_id, options.tag)
+    path = model.folder / CARD  # rendered for the target, unless it was edited
+    ours = cards.is_ours(path)
+    text = cards.render(public(model), report, repo_id, options.tag) if ours else path.read_text("utf-8")
     preflight.check_licence(model, text)
     account = preflight.get_account(hub)
     with explained(repo_id):
@@ -162,12 +149,10 @@ def _make_plan(
     kept = _kept(target, wanted, options)
     case = NEW if target.empty else UPDATE if target.is_ours(model) else REPLACE
     operations = decide(wanted, target, model, origin, kept, replacing=case == REPLACE)
-    deleted = {operation.path for operation in operations if operation.op == "delete"}
-    others = set(target.files) - {file.path for file in wanted} - deleted - NOT_PUBLISHED
-    notes = [
-        f"{path} is not in {RECORD} and is not published"
-        for path in unrecorded(model.folder, [file.path for file in model.files])
-    ]
+    known = {*(file.path for file in wanted), *(operation.path for operation in operations)}
+    others = set(target.files) - known - NOT_PUBLISHED
+    extra = unrecorded(model.folder, [file.path for file in model.files])
+    notes = [f"{path} is not in {RECORD} and is not published" for path in extra]
     if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
         notes.append(f"the weights are uploaded: {origin.refusal}")
     elif any(op.op == "upload" and (file := model.file(op.path)) and file.action == "converted" for op in operations):
@@ -199,22 +184,14 @@ def without_copies(plan: PublishPlan, reason: str) -> PublishPlan:
     """The same plan with every copy as an upload. Raises PublishError where this machine lacks the bytes."""
     absent = {file.path for file in plan.files if file.content is None}
     changed = []
-    for operation in plan.operations:
-        if operation.op == "copy":
-            if operation.path in absent:
-                raise PublishError(
-                    f"The Hub would not copy {operation.path} ({reason}), and the folder does not hold it.",
-                    "Run `patcher patch` again without --code-only, then publish that folder.",
-                )
-            operation = replace(operation, op="upload", origin="this machine")
-        changed.append(operation)
+    for one in plan.operations:
+        if one.op == "copy" and one.path in absent:
+            raise PublishError(
+                f"The Hub would not copy {one.path} ({reason}), and the folder does not hold it.",
+                "Run `patcher patch` again without --code-only, then publish that folder.",
+            )
+        changed.append(replace(one, op="upload", origin="this machine") if one.op == "copy" else one)
     return replace(plan, operations=tuple(changed), notes=(*plan.notes, f"the weights are uploaded: {reason}"))
-
-
-def _card(model: PatchedModel, report: Report | None, repo_id: str, tag: str | None) -> str:
-    """The card to publish: rendered for the target, unless the one in the folder was edited."""
-    path = model.folder / CARD
-    return cards.render(public(model), report, repo_id, tag) if cards.is_ours(path) else path.read_text("utf-8")
 
 
 def _check_target(model: PatchedModel, target: Target, options: PublishOptions) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from huggingface_hub import get_token, parse_hf_uri
@@ -23,10 +22,10 @@ from patcher.verify.report import Report
 
 @dataclass(frozen=True)
 class Account:
-    """The account that publishes. `namespaces` maps each namespace that it belongs to to its role there."""
+    """The account that publishes, and the namespaces that it may write to: its own and those of organisations."""
 
     name: str
-    namespaces: Mapping[str, str]
+    namespaces: frozenset[str]
 
 
 def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
@@ -103,21 +102,20 @@ def get_account(hub: Hub) -> Account:
             f"The token of {name} can only read.",
             "Create one that can write on https://huggingface.co/settings/tokens.",
         )
-    organisations = {str(org["name"]): str(org.get("roleInOrg")) for org in answer.get("orgs") or []}
-    return Account(name, {name: "admin", **organisations})
+    organisations = (str(org["name"]) for org in answer.get("orgs") or [] if org.get("roleInOrg") != "read")
+    return Account(name, frozenset({name, *organisations}))
 
 
 def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool) -> None:
     """Refuse a target that this account can't write to. Raises AccessDenied and PublishError."""
-    namespace = target.repo_id.split("/")[0]
+    namespace, name = target.repo_id.split("/")
     if not target.exists:
         if create_pr:
             raise PublishError(f"There is no {target.repo_id} to open a pull request on.", "Leave out --create-pr.")
-        role = account.namespaces.get(namespace)
-        if role is None or role == "read":
+        if namespace not in account.namespaces:
             raise AccessDenied(
                 f"{namespace} is neither the account {account.name} nor an organisation in which it may write.",
-                f"Publish to {account.name}/{target.repo_id.split('/')[1]}, or use another token.",
+                f"Publish to {account.name}/{name}, or use another token.",
             )
         return
     if create_pr:

@@ -7,101 +7,83 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from patcher.errors import AccessDenied, HubUnreachable, PatcherError, PublishError, SourceError
 
-READING, PUBLISHING = "reading", "publishing"
 _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status", "any error"
+_LIMITED = "The Hub limits the rate of requests."
+_TOKEN = "The Hub did not accept the token for {at}."
 _LOGIN = "Run `hf auth login` with a valid token."
-_DEBUG = "HF_DEBUG=1 shows where."
+_FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "HF_DEBUG=1 shows where."
 
-
-class _Meaning(NamedTuple):
-    kind: type[PatcherError]
-    message: str
-    hint: str
-
-
-# The first row whose key fits, in the order of `_keys`, is the error that the user reads.
-_ERRORS: Mapping[tuple[str, str | int], _Meaning] = {
-    (READING, "GatedRepoError"): _Meaning(
+# The first row whose key fits, in the order of `_keys`, is the error that the user reads: its class, message and hint.
+_Table = Mapping[str | int, tuple[type[PatcherError], str, str]]
+_READING: _Table = {
+    "GatedRepoError": (
         AccessDenied,
         "{repo_id} is gated and this account has no access.",
         "Ask for access on its page (https://huggingface.co/{repo_id}), then run `hf auth login`.",
     ),
-    (READING, "DisabledRepoError"): _Meaning(
-        AccessDenied, "Access to {repo_id} has been disabled.", "Choose another source repository."
-    ),
-    (READING, "RepositoryNotFoundError"): _Meaning(
+    "DisabledRepoError": (AccessDenied, "Access to {repo_id} has been disabled.", "Choose another source repository."),
+    "RepositoryNotFoundError": (
         SourceError,
         "No model repository {repo_id} on the Hub, or it is private.",
         "Check the spelling; for a private repository run `hf auth login` first.",
     ),
-    (READING, "RevisionNotFoundError"): _Meaning(
+    "RevisionNotFoundError": (
         SourceError,
         "{repo_id} has no revision {revision!r}.",
         "Give a branch, a tag or a commit that `hf models info {repo_id}` knows.",
     ),
-    (READING, 401): _Meaning(AccessDenied, "The Hub did not accept the token for {at}.", _LOGIN),
-    (READING, 403): _Meaning(AccessDenied, "This account may not do that on {at}.", "Use a token with access to it."),
-    (READING, 404): _Meaning(
-        SourceError, "{at} is not on the Hub.", "Check the spelling of the repository and the file."
-    ),
-    (READING, 429): _Meaning(
-        HubUnreachable, "The Hub limits the rate of requests.", "Wait some minutes and run the command again."
-    ),
-    (READING, _STATUS): _Meaning(
-        HubUnreachable, "The Hub answered {status} for {at}.", "Try again; see https://status.huggingface.co."
-    ),
-    (READING, _UNREACHABLE): _Meaning(
+    401: (AccessDenied, _TOKEN, _LOGIN),
+    403: (AccessDenied, "This account may not do that on {at}.", "Use a token with access to it."),
+    404: (SourceError, "{at} is not on the Hub.", "Check the spelling of the repository and the file."),
+    429: (HubUnreachable, _LIMITED, "Wait some minutes and run the command again."),
+    _STATUS: (HubUnreachable, "The Hub answered {status} for {at}.", "Try again; see https://status.huggingface.co."),
+    _UNREACHABLE: (
         HubUnreachable,
         "The Hub can't be reached, and {at} is not in the local Hub cache.",
         "Connect once to fetch it (or unset HF_HUB_OFFLINE), or run `make demo`, which needs no network.",
     ),
-    (READING, _OTHER): _Meaning(PatcherError, "The Hub client failed on {at}: {kind}.", _DEBUG),
-    (PUBLISHING, 401): _Meaning(AccessDenied, "The Hub did not accept the token for {repo_id}.", _LOGIN),
-    (PUBLISHING, 403): _Meaning(
-        AccessDenied, "This account may not write to {repo_id}.", "Use another token, or add --create-pr."
-    ),
-    (PUBLISHING, 404): _Meaning(
+    _OTHER: (PatcherError, _FAILED, _DEBUG),
+}
+_PUBLISHING: _Table = {
+    401: (AccessDenied, _TOKEN, _LOGIN),
+    403: (AccessDenied, "This account may not write to {at}.", "Use another token, or add --create-pr."),
+    404: (
         PublishError,
-        "{repo_id} is not on the Hub, or this token may not see it.",
+        "{at} is not on the Hub, or this token may not see it.",
         "Check the spelling and the token, then try again.",
     ),
-    (PUBLISHING, 409): _Meaning(
+    409: (
         PublishError,
-        "The Hub is busy with another change to {repo_id}.",
+        "The Hub is busy with another change to {at}.",
         "Wait a moment and run the same command again.",
     ),
-    (PUBLISHING, 412): _Meaning(
+    412: (
         PublishError,
-        "{repo_id} was changed by somebody else meanwhile; nothing was written.",
+        "{at} was changed by somebody else meanwhile; nothing was written.",
         "Run the command again to see what is new.",
     ),
-    (PUBLISHING, 413): _Meaning(
+    413: (
         PublishError,
-        "The Hub refused the commit to {repo_id} as too large.",
+        "The Hub refused the commit to {at} as too large.",
         "Leave out --upload-weights, so that the Hub copies them.",
     ),
-    (PUBLISHING, 429): _Meaning(
-        PublishError, "The Hub limits the rate of requests.", "Wait some minutes and run the same command again."
-    ),
-    (PUBLISHING, _SERVER_ERROR): _Meaning(
+    429: (PublishError, _LIMITED, "Wait some minutes and run the same command again."),
+    _SERVER_ERROR: (
         HubUnreachable,
-        "The Hub repeatedly answered {status} for {repo_id}.",
+        "The Hub repeatedly answered {status} for {at}.",
         "Try later; see https://status.huggingface.co.",
     ),
-    (PUBLISHING, _STATUS): _Meaning(
-        PublishError, "The Hub refused a request for {repo_id} ({status}).", "HF_DEBUG=1 shows which one."
+    _STATUS: (PublishError, "The Hub refused a request for {at} ({status}).", "HF_DEBUG=1 shows which one."),
+    "OfflineModeIsEnabled": (
+        HubUnreachable,
+        "Publishing needs the Hub, and HF_HUB_OFFLINE is set.",
+        "Unset it and try again.",
     ),
-    (PUBLISHING, "OfflineModeIsEnabled"): _Meaning(
-        HubUnreachable, "Publishing needs the Hub, and HF_HUB_OFFLINE is set.", "Unset it and try again."
-    ),
-    (PUBLISHING, _UNREACHABLE): _Meaning(
-        HubUnreachable, "The Hub gave no answer for {repo_id}.", "Check the connection and try again."
-    ),
-    (PUBLISHING, _OTHER): _Meaning(PublishError, "The Hub client failed on {repo_id}: {kind}.", _DEBUG),
+    _UNREACHABLE: (HubUnreachable, "The Hub gave no answer for {at}.", "Check the connection and try again."),
+    _OTHER: (PublishError, _FAILED, _DEBUG),
 }
 
 
@@ -110,7 +92,7 @@ def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> Pat
 
     The text of the original error stays out of the message: it could repeat request headers.
     """
-    return _translated(READING, _reason(error), repo_id, revision)
+    return _translated(_READING, _reason(error), repo_id, revision)
 
 
 def from_publishing(error: Exception, repo_id: str) -> PatcherError:
@@ -123,7 +105,7 @@ def from_publishing(error: Exception, repo_id: str) -> PatcherError:
     if isinstance(error, ValueError) and "README.md" in str(error):
         text = " ".join(str(error).split())
         return PublishError(text, "Fix the metadata at the top of the card, then publish again.")
-    return _translated(PUBLISHING, error, repo_id)
+    return _translated(_PUBLISHING, error, repo_id)
 
 
 @contextmanager
@@ -137,8 +119,8 @@ def explained(repo_id: str) -> Iterator[None]:
         raise from_publishing(error, repo_id) from error
 
 
-def _translated(use: str, error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:
-    meaning = next(_ERRORS[use, key] for key in _keys(error) if (use, key) in _ERRORS)
+def _translated(table: _Table, error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:
+    kind, *texts = next(table[key] for key in _keys(error) if key in table)
     values = {
         "repo_id": repo_id,
         "at": f"{repo_id}@{revision}" if revision else repo_id,
@@ -146,7 +128,7 @@ def _translated(use: str, error: Exception, repo_id: str, revision: str | None =
         "status": status_of(error),
         "kind": type(error).__name__,
     }
-    return meaning.kind(meaning.message.format(**values), meaning.hint.format(**values))
+    return kind(*(text.format(**values) for text in texts))
 
 
 def _keys(error: BaseException) -> Iterator[str | int]:

@@ -35,21 +35,17 @@ def check_names(paths: Iterable[str], source: object) -> None:
 def why_unsafe(path: str) -> str | None:
     """Why a relative path with slashes may not be written, as the end of a sentence; None where it may."""
     parts = path.split("/")
-    if path.startswith("/") or ":" in path:
-        return "which is an absolute path or one with a drive"
-    if "\\" in path:
-        return "with a backslash, which separates folders on Windows"
-    if not path.isprintable():
-        return "with an invisible character"
-    if any(part in {"", ".", ".."} for part in parts):
-        return "which escapes its folder"
-    if any(part.endswith((".", " ")) or _DEVICE.fullmatch(part) for part in parts):
-        return "which is another file on Windows"
-    if any(part.casefold() in {".git", "git~1"} for part in parts):
-        return "which git would use as its own"
-    if any(len(part.encode()) > 255 for part in parts) or len(path.encode()) > 1024:
-        return "which is too long"
-    return None
+    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in (*parts, path)]
+    reasons = {
+        "which is an absolute path or one with a drive": path.startswith("/") or ":" in path,
+        "with a backslash, which separates folders on Windows": "\\" in path,
+        "with an invisible character": not path.isprintable(),
+        "which escapes its folder": any(part in {"", ".", ".."} for part in parts),
+        "which is another file on Windows": any(part.endswith((".", " ")) or _DEVICE.fullmatch(part) for part in parts),
+        "which git would use as its own": any(part.casefold() in {".git", "git~1"} for part in parts),
+        "which is too long": max(lengths[:-1]) > 255 or lengths[-1] > 1024,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), None)
 
 
 def check_auto_map(auto_map: Mapping[str, Any]) -> None:

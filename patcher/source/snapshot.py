@@ -218,6 +218,7 @@ def _stores(root: Path) -> list[Path]:
 
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     api = HfApi()
     try:
@@ -231,20 +232,12 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     except Exception as error:
         if not is_unreachable(error):
             raise from_hub(error, repo_id, revision) from error
-        return _from_cache(source, error)
+        try:
+            return replace(_from_folder(_download(source, local_files_only=True)), source=source)
+        except LocalEntryNotFoundError:
+            raise from_hub(error, repo_id, commit) from error
     files = [File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None) for entry in siblings]
     return _snapshot(source, files, None)
-
-
-def _from_cache(source: Source, reason: Exception) -> Snapshot:
-    """The same revision from the local Hub cache, which may have only part of it."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        root = _download(source, local_files_only=True)
-    except LocalEntryNotFoundError:
-        raise from_hub(reason, str(source.repo_id), source.revision) from reason
-    return replace(_from_folder(root), source=source)
 
 
 def weights(snapshot: Snapshot) -> tuple[str, ...]:

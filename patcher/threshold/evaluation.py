@@ -39,16 +39,12 @@ def bundled_questions() -> Evaluation:
 
     Ids are chosen so that a relevant document sorts behind its near misses: a tie between them never helps it.
     """
-    queries: dict[str, str] = {}
-    documents: dict[str, str] = {}
-    relevant: dict[str, tuple[str, ...]] = {}
-    for question in load_questions():
-        right = f"{question.id}/right"
-        queries[question.id] = question.query
+    questions, documents = load_questions(), dict[str, str]()
+    for question in questions:
         documents |= {f"{question.id}/near-{i}": text for i, text in enumerate(question.negatives, 1)}
-        documents[right] = question.positive
-        relevant[question.id] = (right,)
-    return Evaluation(queries, documents, relevant, bundled=True)
+        documents[f"{question.id}/right"] = question.positive
+    queries = {question.id: question.query for question in questions}
+    return Evaluation(queries, documents, {key: (f"{key}/right",) for key in queries}, bundled=True)
 
 
 def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | None) -> Evaluation:
@@ -97,14 +93,20 @@ def _judgements(path: Path, found: Evaluation) -> dict[str, tuple[str, ...]]:
                     f"{line.place}: there is no {kind} with the id {key!r}.",
                     "Use the ids of --queries and --documents; leave out judgements of other texts.",
                 )
-        if _relevance(line, grade) > 0:
+        try:
+            is_relevant = float(grade) > 0
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"{line.place}: the relevance {grade!r} is not a number.", "Use 0, 1 or a grade."
+            ) from error
+        if is_relevant:
             relevant.setdefault(query, {})[document] = None
     if not relevant:
         raise UsageError(f"{path} judges no document relevant.", "Give at least one line with a relevance above 0.")
     return {query: tuple(documents) for query, documents in relevant.items()}
 
 
-def _read_judgements(path: Path) -> Iterator[tuple[Line, str, str, object]]:
+def _read_judgements(path: Path) -> Iterator[tuple[Line, str, str, Any]]:
     """Each judgement with its line: the ids of query and document, and the grade as given."""
     if path.suffix.lower() == ".jsonl":
         advice = 'Give each line as {"query": "...", "document": "...", "relevance": 1}.'
@@ -119,13 +121,6 @@ def _read_judgements(path: Path) -> Iterator[tuple[Line, str, str, object]]:
                 "Give TREC qrels, `query 0 document relevance` in each line, or name the file .jsonl.",
             )
         yield line, fields[0], fields[2], fields[3]
-
-
-def _relevance(line: Line, grade: Any) -> float:
-    try:
-        return float(grade)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{line.place}: the relevance {grade!r} is not a number.", "Use 0, 1 or a grade.") from error
 
 
 def _id(line: Line, record: Mapping[str, object], key: str) -> str:

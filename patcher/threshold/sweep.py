@@ -61,7 +61,34 @@ def rows(
     measured: Sequence[ThresholdFigures], queries: Sequence[str], relevant: Mapping[str, Sequence[str]]
 ) -> tuple[Row, ...]:
     """The rows of what the child measured; the first one is threshold 0, the reference."""
-    return tuple(_row(one, measured[0].rankings, queries, relevant) for one in measured)
+
+    def right(rankings: Sequence[Ranking]) -> list[bool]:
+        return [
+            query in relevant and bool(one.leaders) and set(one.leaders) <= set(relevant[query])
+            for query, one in zip(queries, rankings, strict=True)
+        ]
+
+    found = []
+    for figures in measured:
+        pairs = list(zip(measured[0].rankings, figures.rankings, strict=True))
+        taus = [kendall_tau(old.scores, new.scores) for old, new in pairs]
+        was_right, now_right = right(measured[0].rankings), right(figures.rankings)
+        row = Row(
+            threshold=figures.threshold,
+            query_sparsity=figures.query.sparsity_ratio,
+            query_active_dims=figures.query.active_dims,
+            document_sparsity=figures.document.sparsity_ratio,
+            document_active_dims=figures.document.active_dims,
+            right_first=sum(now_right) if relevant else None,
+            lost=sum(was > now for was, now in zip(was_right, now_right, strict=True)) if relevant else None,
+            exact=sum(old.top == new.top for old, new in pairs) / len(queries),
+            tau=sum(taus) / len(taus),
+            tau_min=math.nan if any(math.isnan(tau) for tau in taus) else min(taus),
+            ndcg=figures.ndcg,
+            mrr=figures.mrr,
+        )
+        found.append(row)
+    return tuple(found)
 
 
 def kept(row: Row, reference: Row) -> bool:
@@ -100,40 +127,6 @@ def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
     if len(before) < 2:
         return 1.0
     pairs = combinations(zip(before, after, strict=True), 2)
-    signs = [(_sign(one[0] - other[0]), _sign(one[1] - other[1])) for one, other in pairs]
+    signs = [[(a > b) - (a < b) for a, b in zip(one, other, strict=True)] for one, other in pairs]
     weight = math.sqrt(sum(old != 0 for old, _ in signs) * sum(new != 0 for _, new in signs))
     return sum(old * new for old, new in signs) / weight if weight else 0.0
-
-
-def _row(
-    figures: ThresholdFigures,
-    reference: Sequence[Ranking],
-    queries: Sequence[str],
-    relevant: Mapping[str, Sequence[str]],
-) -> Row:
-    rankings = figures.rankings
-    taus = [kendall_tau(old.scores, new.scores) for old, new in zip(reference, rankings, strict=True)]
-    right = [_right(query, one, relevant) for query, one in zip(queries, rankings, strict=True)]
-    was_right = [_right(query, one, relevant) for query, one in zip(queries, reference, strict=True)]
-    return Row(
-        threshold=figures.threshold,
-        query_sparsity=figures.query.sparsity_ratio,
-        query_active_dims=figures.query.active_dims,
-        document_sparsity=figures.document.sparsity_ratio,
-        document_active_dims=figures.document.active_dims,
-        right_first=sum(right) if relevant else None,
-        lost=sum(was and not now for was, now in zip(was_right, right, strict=True)) if relevant else None,
-        exact=sum(old.top == new.top for old, new in zip(reference, rankings, strict=True)) / len(queries),
-        tau=sum(taus) / len(taus),
-        tau_min=math.nan if any(math.isnan(tau) for tau in taus) else min(taus),
-        ndcg=figures.ndcg,
-        mrr=figures.mrr,
-    )
-
-
-def _right(query: str, ranking: Ranking, relevant: Mapping[str, Sequence[str]]) -> bool:
-    return query in relevant and bool(ranking.leaders) and set(ranking.leaders) <= set(relevant[query])
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from patcher.codec import from_json
 from patcher.errors import UsageError
 from patcher.verify.texts.lines import is_text, read_lines, read_objects, string
 
@@ -48,10 +49,8 @@ def load_probe_texts(own: Path | None = None) -> tuple[ProbeText, ...]:
 
     Raises UsageError, naming file and line, for a file that can't be read or holds no text, and for its first bad line.
     """
-    bundled = tuple(
-        ProbeText(*(string(line, record, name) for name in ProbeText.__slots__))
-        for line, record in read_objects(_PROBE_TEXTS, "Restore the bundled file.")
-    )
+    records = read_objects(_PROBE_TEXTS, "Restore the bundled file.")
+    bundled = tuple(from_json(ProbeText, record) for _, record in records)
     return bundled if own is None else (*bundled, *_own_texts(own))
 
 
@@ -92,13 +91,7 @@ def load_questions(path: Path | None = None) -> tuple[Question, ...]:
         negatives = record.get("negatives")
         if not isinstance(negatives, list) or not negatives or not all(is_text(one) for one in negatives):
             raise UsageError(f'{line.place}: "negatives" is not a list of texts.', advice)
-        found.append(
-            Question(
-                string(line, record, "id", f"line-{line.number}"),
-                string(line, record, "language", "und"),
-                string(line, record, "query"),
-                string(line, record, "positive"),
-                tuple(negatives),
-            )
-        )
+        key, language = string(line, record, "id", f"line-{line.number}"), string(line, record, "language", "und")
+        query, positive = string(line, record, "query"), string(line, record, "positive")
+        found.append(Question(key, language, query, positive, tuple(negatives)))
     return tuple(found)
