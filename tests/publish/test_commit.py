@@ -355,15 +355,6 @@ def test_ctrl_c_says_what_was_and_was_not_done(
     assert hub.files(repo_id)["model.safetensors"] == hub.files(SOURCE)["model.safetensors"]
 
 
-@pytest.fixture
-def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
-    """A publication whose code somebody changed since."""
-    assert patcher("publish", folder, repo_id, "--yes").code == 0
-    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
-    hub.reset_counters()
-    return repo_id
-
-
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_lost_answer_opens_no_second_pull_request(
     hub: LocalHub, patcher: Patcher, folder: Path, outdated: str, opened: bool
