@@ -85,7 +85,7 @@ def read_layout(snapshot: Snapshot) -> Layout:
     own = next((folder for folder, kind in folders.items() if _class(kind) == CLASS_NAME), None)
     return Layout(
         modules=tuple(modules),
-        files=tuple(path for path in snapshot.paths if _belongs(path, folders) and _carried_over(path)),
+        files=tuple(path for path in snapshot.paths if _belongs(path, folders)),
         encoders=encoders,
         uncapped_tasks=uncapped,
         threshold=read_json(snapshot, join(own, "config.json"))["threshold"] if own is not None else None,
@@ -120,13 +120,11 @@ def _brings_code(snapshot: Snapshot, folder: str) -> bool:
 
 
 def _belongs(path: str, folders: Iterable[str]) -> bool:
-    """Whether a file is in the model's folder or in that of a module, and not in `checkpoint-500/` or the like."""
+    """Whether a file is carried over, and in the model's folder or a module's, not in `checkpoint-500/` or the like."""
+    if path != CARD and dropped_because(path) is not None:
+        return False
     parents = {str(parent) for parent in PurePosixPath(path).parents}
     return "/" not in path or any(folder and folder in parents for folder in folders)
-
-
-def _carried_over(path: str) -> bool:
-    return path == CARD or dropped_because(path) is None
 
 
 def _class(kind: str) -> str:

@@ -107,11 +107,9 @@ class _File:
     """A file between two codemods; `origin[i]` is the line of the published file behind line i."""
 
     code: Code
-    origin: list[int]
 
-    @classmethod
-    def of(cls, code: Code) -> _File:
-        return cls(code, list(range(1, len(lines(code.text)) + 2)))
+    def __post_init__(self) -> None:
+        self.origin = list(range(1, len(lines(self.code.text)) + 2))
 
 
 def rewrite_code(
@@ -124,13 +122,13 @@ def rewrite_code(
     """
     model = find_code(modules, config, also_causal_lm=options.also_causal_lm, config_json=config_json)
     published = model.package.codes
-    files = {path: _File.of(code) for path, code in published.items()}
+    files = {path: _File(code) for path, code in published.items()}
     removes_cap = "soft_cap" in options.names
     outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
     if any(result.status == "applied" for result in results):
         _assert_removed(model, files)
-    base = {path: _File.of(code) if files[path].code is not code else files[path] for path, code in published.items()}
+    base = {path: _File(code) if files[path].code is not code else files[path] for path, code in published.items()}
     repairs = [name for name in options.names if name in CODEMODS]
     for path, file in files.items():
         if base[path] is not file:

@@ -80,32 +80,24 @@ def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlo
 def flow_of(package: Package, target: Target) -> Flow | None:
     """The paths of a class's logits; None where the package defines no forward for it."""
     cls = package.top_level(package.codes[target.path], target.name)
-    forward = package.method(cls, "forward") if isinstance(cls, Class) else None
-    if forward is None or not isinstance(cls, Class):
+    if not isinstance(cls, Class) or (forward := package.method(cls, "forward")) is None:
         return None
     return Flow(Frame(package, forward.code, forward.node, forward.owner, cls))
 
 
 def _expression(cap: Cap) -> str:
     """The statements that a cap consists of, innermost first, which is the order in which they run."""
-    texts = [
-        step.frame.code.source(statement if isinstance(statement, cst.BaseSmallStatement) else step.node).rstrip("; ")
-        for step in reversed(cap.removed)
-        for statement in [step.frame.body.statement(step.node)]
-    ]
+    texts = (step.frame.code.source(_statement(step)).rstrip("; ") for step in reversed(cap.removed))
     return "; ".join(dict.fromkeys(texts))
 
 
 def _without_cap(
     package: Package, target: Target, flow: Flow, unrecognized: Sequence[UnrecognizedCap]
 ) -> NotNeeded | Refused:
-    """Why a class has no cap that could be removed."""
     name = target.name
-    off = next((one for one in unrecognized if one.name == "switched-off"), None)
-    if off is not None:
+    if off := next((one for one in unrecognized if one.name == "switched-off"), None):
         return NotNeeded(f"{name} no longer has a cap: {off.reason}")
-    removed = _marked(flow.frames, name)
-    if removed is not None:
+    if removed := _marked(flow.frames, name):
         return NotNeeded(f"{name} is already patched: `{removed.expression}` was removed before", removed)
     if unrecognized:
         reasons = [f"{quote_steps([one.step])} {one.reason}" for one in unrecognized[:_LISTED]]
@@ -125,8 +117,7 @@ def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
     """The cap that an earlier run removed from one of these functions, read from the comment that it left."""
     for frame in frames:
         for node in walk(frame.function):
-            found = _MARKED.match(node.value) if isinstance(node, cst.Comment) else None
-            if found:
+            if isinstance(node, cst.Comment) and (found := _MARKED.match(node.value)):
                 expression, kind, scale, temperature, shift = found.groups()
                 where = class_name, frame.function.name.value, frame.code.path, frame.code.line(node)
                 return SoftCap(*where, expression, float(scale), float(temperature), kind, float(shift or 0))
