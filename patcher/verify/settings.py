@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 from patcher.verify.messages import Measured
+from patcher.verify.report import Report
 from patcher.verify.texts import ProbeText
-
-if TYPE_CHECKING:
-    from patcher.verify.report import Report
 
 CHILD = "patcher.verify.measure.logits"
 DEVICES = ("auto", "cpu", "cuda", "mps")

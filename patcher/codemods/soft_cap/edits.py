@@ -72,14 +72,10 @@ class FileEdits:
     def _remainder_of(self, step: Step, nodes: Mapping[cst.CSTNode, Step], body: Body) -> Replacement:
         extract = step.extract
         assert extract is not None
-        outermost = _enclosing_expr(step.node, body) not in nodes
+        if _enclosing_expr(step.node, body) in nodes:
+            return extract
         optional = isinstance(body.parent(step.node), _PARENTHESES_OPTIONAL)
-
-        def remainder(updated: Any) -> Any:
-            inner = extract(updated)
-            return _parenthesized(inner, parentheses_optional=optional) if outermost else inner
-
-        return remainder
+        return lambda updated: _parenthesized(extract(updated), parentheses_optional=optional)
 
     def _define_shift(self, step: Step, body: Body) -> None:
         """Assign the constant right before the patched statement, where a reader sees it."""
@@ -98,10 +94,8 @@ class FileEdits:
             self._blocks[body.parent(parent)] = None
             return
         assert isinstance(parent, (cst.SimpleStatementLine, cst.SimpleStatementSuite))
-        if len(parent.body) == 1:
-            self.replacements[statement] = lambda _: cst.Pass()
-        else:
-            self.replacements[statement] = lambda _: cst.RemoveFromParent()
+        is_only = len(parent.body) == 1
+        self.replacements[statement] = lambda _: cst.Pass() if is_only else cst.RemoveFromParent()
         self._note(line, note)
 
     def _note(self, line: _Line, note: list[cst.EmptyLine]) -> None:
@@ -124,8 +118,7 @@ class FileEdits:
             kept.append(after)
             pending = []
         if kept:
-            footer = [*pending, *updated.footer] if pending else updated.footer
-            return updated.with_changes(body=kept, footer=footer)
+            return updated.with_changes(body=kept, footer=[*pending, *updated.footer])
         last = cast(cst.SimpleStatementLine, block.body[-1])
         empty = cst.SimpleStatementLine(
             [cst.Pass()], leading_lines=pending, trailing_whitespace=last.trailing_whitespace
