@@ -115,7 +115,6 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 
 def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
-    """Verify and write the report."""
     report = verify(model, verification, child, progress)
     report.write(model.folder)
     return report

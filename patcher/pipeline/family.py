@@ -103,9 +103,8 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(
-            f"The list {path} can't be read: {reason}.", "Give a text file with one model per line."
-        ) from (error)
+        why = f"The list {path} can't be read: {reason}."
+        raise UsageError(why, "Give a text file with one model per line.") from error
     entries: list[Entry] = []
     for number, line in enumerate(lines, 1):
         try:

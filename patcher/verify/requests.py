@@ -90,7 +90,6 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
 
 
 def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
-    """The masked LMs to run: the patched model, or those whose cap stays."""
     if model.soft_cap is not None:
         yield Encoder(str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights))
         return

@@ -85,12 +85,6 @@ def flow_of(package: Package, target: Target) -> Flow | None:
     return Flow(Frame(package, forward.code, forward.node, forward.owner, cls))
 
 
-def _expression(cap: Cap) -> str:
-    """The statements that a cap consists of, innermost first, which is the order in which they run."""
-    texts = (step.frame.code.source(_statement(step)).rstrip("; ") for step in reversed(cap.removed))
-    return "; ".join(dict.fromkeys(texts))
-
-
 def _without_cap(
     package: Package, target: Target, flow: Flow, unrecognized: Sequence[UnrecognizedCap]
 ) -> NotNeeded | Refused:
@@ -106,11 +100,12 @@ def _without_cap(
 
 
 def _describe(cap: Cap, class_name: str) -> SoftCap:
-    """What to tell of a cap; its line is that of the outermost step."""
+    """What to tell of a cap: the line of the outermost step, and all its statements in the order in which they run."""
     first, formula = cap.removed[0], cap.formula
     code = first.frame.code
     where = class_name, first.frame.function.name.value, code.path, code.line(first.node)
-    return SoftCap(*where, _expression(cap), formula.scale, formula.temperature, formula.kind)
+    texts = (step.frame.code.source(_statement(step)).rstrip("; ") for step in reversed(cap.removed))
+    return SoftCap(*where, "; ".join(dict.fromkeys(texts)), formula.scale, formula.temperature, formula.kind)
 
 
 def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:

@@ -231,23 +231,21 @@ def _to_remove(flow: Flow, path: LogitPath, steps: Sequence[Step]) -> tuple[Step
             removed.append(item)
         if not isinstance(item, CallEntry) or id(item) in covered:
             continue
-        section = _section(path, index, item)
-        if section and any(id(step) in wanted for step in _steps(section)):
-            parameter = section[-1]
-            assert isinstance(parameter, CallExit)
-            if _is_only_a_cap(flow, item, parameter, wanted):
-                covered |= {id(one) for one in section}
-                removed.append(item.as_step(parameter.name))
+        section, end = _section(path, index, item)
+        is_used = any(id(step) in wanted for step in _steps(section))
+        if end is not None and is_used and _is_only_a_cap(flow, item, end, wanted):
+            covered |= {id(one) for one in (*section, end)}
+            removed.append(item.as_step(end.name))
     return tuple(step for step in removed if id(step) not in covered)
 
 
-def _section(path: LogitPath, index: int, entry: CallEntry) -> LogitPath | None:
-    """The items from a call's entry to its exit, included; None where the path ends inside of the function."""
+def _section(path: LogitPath, index: int, entry: CallEntry) -> tuple[LogitPath, CallExit | None]:
+    """The items between a call's entry and its exit, and the exit; None where the path ends inside of the function."""
     for end in range(index + 1, len(path)):
         item = path[end]
         if isinstance(item, CallExit) and item.frame is entry.frame:
-            return path[index + 1 : end + 1]
-    return None
+            return path[index + 1 : end], item
+    return (), None
 
 
 def _is_only_a_cap(flow: Flow, entry: CallEntry, parameter: CallExit, wanted: set[int]) -> bool:
@@ -257,12 +255,10 @@ def _is_only_a_cap(flow: Flow, entry: CallEntry, parameter: CallExit, wanted: se
         for index, item in enumerate(path):
             if not isinstance(item, CallEntry) or item.call is not entry.call:
                 continue
-            section = _section(path, index, item)
-            if section is None:
+            section, end = _section(path, index, item)
+            if end is None or end.name != parameter.name:
                 return False
-            end = section[-1]
-            assert isinstance(end, CallExit)
-            if end.name != parameter.name or any(isinstance(one, (Passthrough, Merge)) for one in section):
+            if any(isinstance(one, (Passthrough, Merge)) for one in section):
                 return False
             if any(id(step.node) not in nodes for step in _steps(section)):
                 return False
