@@ -48,12 +48,8 @@ def find_code(
     for target in targets:
         if codes[target.path].definition(cst.ClassDef, target.name) is None:
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
-    others = tuple(
-        target
-        for target in dict.fromkeys(classes.values())
-        if target not in targets and target.path in codes
-        if codes[target.path].definition(cst.ClassDef, target.name) is not None
-    )
+    more = [one for one in dict.fromkeys(classes.values()) if one not in targets and one.path in codes]
+    others = tuple(one for one in more if codes[one.path].definition(cst.ClassDef, one.name) is not None)
     return ModelCode(Package(codes, config, config_json), targets, others)
 
 

@@ -101,7 +101,6 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
 
 
 def _start(module: str, device: str, scratch: Path) -> Child:
-    """Start a child in a session and an environment of its own."""
     with (scratch / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "patcher.sandbox.child", module, str(scratch)],

@@ -74,10 +74,8 @@ class Frame:
         self, target: Function, call: cst.Call, at: cst.CSTNode, self_class: Class | None, instance: Instance | None
     ) -> Frame:
         """The frame of a function that this one calls at a statement."""
-        bound = self._bind(target, call, at)
-        return Frame(
-            self.package, target.code, target.node, target.owner, self_class, instance, bound, call, self.depth + 1
-        )
+        bound, depth = self._bind(target, call, at), self.depth + 1
+        return Frame(self.package, target.code, target.node, target.owner, self_class, instance, bound, call, depth)
 
     def _bind(self, target: Function, call: cst.Call, at: cst.CSTNode) -> dict[str, Argument]:
         """The argument of each parameter; empty where the call has starred arguments."""
@@ -178,8 +176,7 @@ class Frame:
         """The number that an expression always gives, from literals, constants, arguments and config.json."""
         if depth > _DEPTH:
             return None
-        known = _computed(node, lambda part: self.number(part, at, depth + 1)) or self._configured(node, at)
-        if known is not None:
+        if known := _computed(node, lambda part: self.number(part, at, depth + 1)) or self._configured(node, at):
             return known
         if isinstance(node, cst.Name):
             return self._named_number(node, at, depth)

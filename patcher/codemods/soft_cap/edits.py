@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -35,9 +35,8 @@ class FileEdits:
         self._inserted_before: dict[cst.CSTNode, cst.BaseStatement] = {}
         self._blocks: dict[cst.CSTNode, None] = {}
 
-    def add(self, steps: Iterable[Step], body: Body, comment: str, last: Step | None) -> None:
+    def add(self, steps: Sequence[Step], body: Body, comment: str, last: Step | None) -> None:
         """Plan the removal of the steps of one function; the comment is put where the step `last` was."""
-        steps = list(steps)
         nodes = {step.node: step for step in steps}
         shifted = last.node if last is not None and self.shift else None
         for step in steps:
@@ -47,7 +46,7 @@ class FileEdits:
                 self._define_shift(step, body)
             elif step.extract is not None:
                 self.replacements[step.node] = self._remainder_of(step, nodes, body)
-        for statement in dict.fromkeys(body.statement(step.node) for step in steps):
+        for statement in dict.fromkeys(map(body.statement, nodes)):
             line = _line_of(statement, body)
             self.spans.append(self._span(line, [node for node in nodes if body.statement(node) is statement]))
             here = last is not None and body.statement(last.node) is statement
