@@ -120,9 +120,8 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
                 "Write one model per line, and after it, if you like, a name without slashes.",
             )
         if any(entry.out.name == name for entry in entries):
-            raise UsageError(
-                f"Line {number} of {path} would write {name} a second time.", "Write another name after the source."
-            )
+            why = f"Line {number} of {path} would write {name} a second time."
+            raise UsageError(why, "Write another name after the source.")
         entries.append(Entry(words[0], out / name))
     if not entries:
         raise UsageError(f"The list {path} names no model.", "Write one Hub id or folder per line.")
@@ -203,11 +202,8 @@ def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
     """Whether the source still is what the folder was made from. A commit can't change, a folder can."""
     if snapshot.source.path is None:
         return True
-    root = Path(snapshot.source.path)
-    return all(
-        (root / file.source_path).is_file() and sha256_of(root / file.source_path) == file.before
-        for file in model.files
-    )
+    pairs = [(Path(snapshot.source.path, file.source_path), file.before) for file in model.files]
+    return all(path.is_file() and sha256_of(path) == before for path, before in pairs)
 
 
 def _as_patcher_error(error: Exception, out: Path) -> PatcherError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from patcher.codec import json_field
@@ -70,7 +71,7 @@ class Plan:
     def already_patched(self) -> bool:
         """Whether an earlier run removed the cap, or did all that was chosen instead."""
         found = [result.status for result in self.codemods if result.name == "soft_cap"]
-        return all(status == "not_needed" for status in found) if found else not self._writes
+        return {*found} == {"not_needed"} if found else not self._writes
 
     @property
     def nothing_to_do(self) -> str | None:
@@ -179,10 +180,9 @@ def _code_on_top(
 ) -> dict[str, str]:
     """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
-    for folder, path in ((folder, path) for folder in filter(None, encoders) for path in rewritten):
-        name = path.removeprefix(f"{folder}/")
-        if name != path and name not in modules:
-            added.setdefault(name, path)
+    for prefix, path in product((f"{folder}/" for folder in encoders if folder), rewritten):
+        if path.startswith(prefix) and path.removeprefix(prefix) not in modules:
+            added.setdefault(path.removeprefix(prefix), path)
     return added
 
 

@@ -137,7 +137,7 @@ def rewrite_code(
     config_change = outcomes.get(CONFIG)
     changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
     kept = None if removes_cap else find_cap(model.package, model.targets[0])
-    removed = (outcome.soft_cap for outcome in outcomes.values() if isinstance(outcome, (Applied, NotNeeded)))
+    removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
     return Rewritten(
         contents={**changed_config, **{path: file.code.content for path, file in files.items()}},
         base={path: file.code.content for path, file in base.items()},

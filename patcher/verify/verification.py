@@ -79,14 +79,11 @@ def evaluate(
     changed = changed_files(model, files)
     first, *others = (_judge_device(model, one, changed, settings) for one in measured)
     disagreement = worst_disagreement(measured, settings.devices)
+    agreement = [judge_agreement(disagreement)] if disagreement else []
     return Report(
         source=model.source,
         environment=first.environment,
-        checks=(
-            *first.checks,
-            *([judge_agreement(disagreement)] if disagreement else []),
-            *weights_converted(model, files),
-        ),
+        checks=(*first.checks, *agreement, *weights_converted(model, files)),
         base=first.base,
         patched=first.patched,
         files=files,
