@@ -39,8 +39,7 @@ def rotary_tables(code: Code) -> Outcome:
         return NotNeeded(f"_init_weights already handles {', '.join(names)}")
     insertions = _Insertions(code)
     for node in tables:
-        problem = _remember_arguments(insertions, node)
-        if problem:
+        if problem := _remember_arguments(insertions, node):
             return problem
     kinds = names[0] if len(names) == 1 else f"({', '.join(names)})"
     for owner in owners:
@@ -84,9 +83,7 @@ class _Insertions:
 def _has_tables(node: cst.ClassDef, flash: set[str]) -> bool:
     """Whether the class, or flash-attn's rotary class below it, registers non-persistent buffers on construction."""
     init = methods(node).get("__init__")
-    if init is None:
-        return False
-    return any(_is_table(item) for item in walk(init)) or any(name in flash for name in base_names(node))
+    return init is not None and (any(map(_is_table, walk(init))) or not flash.isdisjoint(base_names(node)))
 
 
 def _is_table(node: cst.CSTNode) -> bool:

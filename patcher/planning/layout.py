@@ -47,10 +47,8 @@ def find_layout(snapshot: Snapshot) -> Layout | None:
 
     Raises SourceError for a modules.json that can't be read.
     """
-    if MODULES not in snapshot.paths:
-        return None
     try:
-        return read_layout(snapshot)
+        return read_layout(snapshot) if MODULES in snapshot.paths else None
     except _NotSplade:
         return None
 
@@ -113,9 +111,7 @@ def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str,
 
 def _brings_code(snapshot: Snapshot, folder: str) -> bool:
     path = join(folder, "config.json")
-    if path not in snapshot.paths:
-        return False
-    config = read_json(snapshot, path)
+    config = read_json(snapshot, path) if path in snapshot.paths else None
     return isinstance(config, dict) and "AutoModelForMaskedLM" in (config.get("auto_map") or {})
 
 

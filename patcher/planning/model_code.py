@@ -85,10 +85,9 @@ def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: 
         if path not in modules:
             raise SourceError(f"auto_map needs {path}, which is missing.", "Give a complete model repository.")
         code = codes[path] = Code(path, modules[path], config)
-        if _IMPORT.search(code.content):
-            for statement in code.import_statements():
-                found = [p for p in imported(path, statement) if p in modules and p not in codes]
-                waiting += [p for p in found if p not in waiting]
+        for statement in code.import_statements() if _IMPORT.search(code.content) else ():
+            found = [p for p in imported(path, statement) if p in modules and p not in codes]
+            waiting += [p for p in found if p not in waiting]
     return codes
 
 

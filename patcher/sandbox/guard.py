@@ -94,10 +94,8 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
     try:
         return read_json(answer, left_behind(path, MAX_ANSWER))
     except Unreadable as error:  # the child ran in the same process as the model's code: it may be anything
-        raise VerificationError(
-            f"The child's answer can't be read: {printable(str(error))[:300]}",
-            "Run the same command again; HF_DEBUG=1 shows more.",
-        ) from error
+        why = f"The child's answer can't be read: {printable(str(error))[:300]}"
+        raise VerificationError(why, "Run the same command again; HF_DEBUG=1 shows more.") from error
 
 
 def _start(module: str, device: str, scratch: Path) -> Child:

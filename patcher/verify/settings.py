@@ -83,10 +83,8 @@ def check_available(answer: Measured, device: str, attention: str | None = None)
     """Raise UsageError if a child could not run on the device or with the attention that was asked for."""
     if answer.unavailable is None:
         return
-    if answer.unavailable.attention is not None:
-        raise UsageError(
-            answer.unavailable.attention, f"Leave out --attn {attention}: the code's own attention runs then."
-        )
+    if (why := answer.unavailable.attention) is not None:
+        raise UsageError(why, f"Leave out --attn {attention}: the code's own attention runs then.")
     raise UsageError(
         f"There is no {device} device that torch can use here; it finds {', '.join(answer.unavailable.devices)}.",
         "Leave out --device, or install a torch that was built for it.",

@@ -63,17 +63,14 @@ def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlo
         return Refused("several-caps", f"{name} has {len(caps)} soft caps where exactly one was expected: {listed}")
     if not caps:
         return _without_cap(package, target, flow, unrecognized)
-    cap = caps[0]
+    (cap,) = caps
     if flow.unfinished:
         why = f"{name}: its logits have too many paths to follow all of them: {quote_steps([cap.bounded])}"
         return Refused("not-understood", why)
     soft_cap = _describe(cap, name)
     if soft_cap.kind == "tanh":
-        return LeftAlone(
-            f"line {soft_cap.line}: `{soft_cap.expression}` is a signed cap, which keeps the sign of each logit and "
-            "with it the zeros of ReLU",
-            soft_cap,
-        )
+        why = "is a signed cap, which keeps the sign of each logit and with it the zeros of ReLU"
+        return LeftAlone(f"line {soft_cap.line}: `{soft_cap.expression}` {why}", soft_cap)
     return FoundCap(target, soft_cap, cap, flow)
 
 

@@ -45,14 +45,12 @@ def _depends_on_cap(package: Package, found: Sequence[FoundCap], others: Sequenc
     """What else of the model a removal would change."""
     for one in found:
         name, text = one.target.name, one.soft_cap.expression
-        uses = list(used_elsewhere(one.cap, one.flow))
-        if uses:
+        if uses := list(used_elsewhere(one.cap, one.flow)):
             why = f"{name}: an intermediate value of `{text}` (line {one.soft_cap.line}) is also used elsewhere"
             return Refused("used-elsewhere", f"{why}: {quote_statements(uses)}")
         if problem := _shared(package, one, others):
             return problem
-    calls = list(other_callers(package, [one.cap for one in found], [one.flow for one in found]))
-    if calls:
+    if calls := list(other_callers(package, [one.cap for one in found], [one.flow for one in found])):
         name, text = found[0].target.name, found[0].soft_cap.expression
         why = f"{name}: the function that contains `{text}` is also called elsewhere"
         return Refused("used-elsewhere", f"{why}: {quote_statements(calls)}")
