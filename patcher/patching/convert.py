@@ -80,8 +80,6 @@ def _index(snapshot: Snapshot, path: str, names: Mapping[str, str]) -> bytes:
         weight_map = index["weight_map"].items()
         index["weight_map"] = {name: names[f"{prefix}{file}"].rpartition("/")[2] for name, file in weight_map}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(
-            f"{path} of {snapshot.source} is not an index of existing weights ({type(error).__name__}: {error}).",
-            "Fix that file, or give a complete repository.",
-        ) from error
+        why = f"{path} of {snapshot.source} is not an index of existing weights ({type(error).__name__}: {error})."
+        raise SourceError(why, "Fix that file, or give a complete repository.") from error
     return (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()

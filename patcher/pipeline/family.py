@@ -115,10 +115,8 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
             continue
         name = words[1] if len(words) > 1 else f"{_name(words[0])}-splade"
         if len(words) > 2 or PurePosixPath(name).name != name or "\\" in name or name in {"..", "."}:
-            raise UsageError(
-                f"Line {number} of {path} is not a source and the name of a folder: {line.strip()}",
-                "Write one model per line, and after it, if you like, a name without slashes.",
-            )
+            why = f"Line {number} of {path} is not a source and the name of a folder: {line.strip()}"
+            raise UsageError(why, "Write one model per line, and after it, if you like, a name without slashes.")
         if any(entry.out.name == name for entry in entries):
             why = f"Line {number} of {path} would write {name} a second time."
             raise UsageError(why, "Write another name after the source.")

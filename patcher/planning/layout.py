@@ -59,10 +59,8 @@ def read_layout(snapshot: Snapshot) -> Layout:
     Raises SourceError where this is not a SparseEncoder model with SPLADE pooling over remote code.
     """
     if MODULES not in snapshot.paths:
-        raise SourceError(
-            f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}.",
-            "Give a model that sentence-transformers saved; for a base model use `patcher patch`.",
-        )
+        why = f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}."
+        raise SourceError(why, "Give a model that sentence-transformers saved; for a base model use `patcher patch`.")
     modules = read_json(snapshot, MODULES)
     if not isinstance(modules, list) or not all(isinstance(entry, dict) and "type" in entry for entry in modules):
         raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Fix that file.")
@@ -76,10 +74,8 @@ def read_layout(snapshot: Snapshot) -> Layout:
     encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
     if not pooled or not encoders:
         what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
-        raise _NotSplade(
-            f"{snapshot.source} {what}, so its embeddings come from no capped head.",
-            "A threshold is for SPLADE models trained on a capped NorBERT4.",
-        )
+        why = f"{snapshot.source} {what}, so its embeddings come from no capped head."
+        raise _NotSplade(why, "A threshold is for SPLADE models trained on a capped NorBERT4.")
     own = next((folder for folder, kind in folders.items() if _class(kind) == CLASS_NAME), None)
     return Layout(
         modules=tuple(modules),

@@ -39,10 +39,8 @@ def find_code(
     wanted = ["AutoModelForMaskedLM", *(["AutoModelForCausalLM"] if also_causal_lm else [])]
     missing = [name for name in wanted if name not in classes]
     if missing:
-        raise SourceError(
-            f"auto_map in config.json names no class for {missing[0]}.",
-            "Only models that bring the code of their masked-LM head can be patched.",
-        )
+        why = f"auto_map in config.json names no class for {missing[0]}."
+        raise SourceError(why, "Only models that bring the code of their masked-LM head can be patched.")
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
     for target in targets:

@@ -68,10 +68,8 @@ class Options:
     def __post_init__(self) -> None:
         unknown = [name for name in self.codemods if name not in NAMES]
         if unknown:
-            raise UsageError(
-                f"There is no codemod {unknown[0]!r}.",
-                f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.",
-            )
+            why = f"There is no codemod {unknown[0]!r}."
+            raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
 
     @classmethod
     def choose(cls, codemods: Iterable[str], *, also_causal_lm: bool = False, checkpointing: bool = False) -> Options:

@@ -75,10 +75,8 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
         child.process.stdin.close()  # the end of its input is what the child waits for
         code = _wait(child.process, timeout, watch)
     except subprocess.TimeoutExpired as error:
-        raise VerificationError(
-            f"The model did not finish within {timeout:.0f} seconds and was stopped.",
-            "Increase the limit with --timeout, or use a faster device.",
-        ) from error
+        why = f"The model did not finish within {timeout:.0f} seconds and was stopped."
+        raise VerificationError(why, "Increase the limit with --timeout, or use a faster device.") from error
     finally:
         _stop(child.process)
     if code == REFUSED:

@@ -61,10 +61,8 @@ def parse_devices(words: str) -> tuple[str, ...]:
     devices = tuple(word.strip() for word in words.lower().split(","))
     for device in devices:
         if device not in DEVICES:
-            raise UsageError(
-                f"{device!r} is not a valid device.",
-                f"Give one of {', '.join(DEVICES)}, or several with commas: cpu,cuda.",
-            )
+            why = f"{device!r} is not a valid device."
+            raise UsageError(why, f"Give one of {', '.join(DEVICES)}, or several with commas: cpu,cuda.")
     if len(set(devices)) < len(devices):
         raise UsageError(f"--device {words} names a device twice.", "Name each device once: cpu,cuda.")
     if len(devices) > 1 and "auto" in devices:
@@ -85,16 +83,12 @@ def check_available(answer: Measured, device: str, attention: str | None = None)
         return
     if (why := answer.unavailable.attention) is not None:
         raise UsageError(why, f"Leave out --attn {attention}: the code's own attention runs then.")
-    raise UsageError(
-        f"There is no {device} device that torch can use here; it finds {', '.join(answer.unavailable.devices)}.",
-        "Leave out --device, or install a torch that was built for it.",
-    )
+    why = f"There is no {device} device that torch can use here; it finds {', '.join(answer.unavailable.devices)}."
+    raise UsageError(why, "Leave out --device, or install a torch that was built for it.")
 
 
 def check_sentence_transformers(why: str) -> None:
     """Raise UsageError if sentence-transformers is not installed; `why` says what needs it."""
     if find_spec("sentence_transformers") is None:
-        raise UsageError(
-            f"{why} sentence-transformers, which is not installed.",
-            "pip install 'splade-patcher[sentence-transformers]'",
-        )
+        error = f"{why} sentence-transformers, which is not installed."
+        raise UsageError(error, "pip install 'splade-patcher[sentence-transformers]'")

@@ -36,10 +36,8 @@ def verify(
     what was asked for; a check that fails is in the report.
     """
     if model.code_only:
-        raise VerificationError(
-            f"{model.folder} holds no weights, so there is nothing to run.",
-            "Run `patcher patch` again without --code-only.",
-        )
+        why = f"{model.folder} holds no weights, so there is nothing to run."
+        raise VerificationError(why, "Run `patcher patch` again without --code-only.")
     if settings.sparse_encoder:
         check_sentence_transformers("--sparse-encoder needs")
     measured: list[LogitsMeasured] = []
