@@ -160,10 +160,9 @@ def split(text: str) -> tuple[Chunk, ...]:
     every, found, start = lines(text), list[Chunk](), 0
     groups: list[list[ast.stmt]] = []
     for statement in statements:  # those that share a line stay together
-        if groups and statement.lineno <= (groups[-1][-1].end_lineno or 0):
-            groups[-1].append(statement)
-        else:
-            groups.append([statement])
+        if not groups or statement.lineno > (groups[-1][-1].end_lineno or 0):
+            groups.append([])
+        groups[-1].append(statement)
     for group in groups:
         end = group[-1].end_lineno or 0
         following = end  # indented comments belong to the block above them

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, TypeVar
 
 import libcst as cst
@@ -136,12 +136,10 @@ class Code:
     def _bindings(self) -> Mapping[str, Sequence[str]]:
         """The full names of what the file binds at its top level, by name, one for each time that it is bound."""
         found: dict[str, list[str]] = {}
-        for chunk in self.chunks:
-            for name, full in chunk.bindings:
-                found.setdefault(name, []).append(full)
-        for node in self.python_nodes(ast.Global, _GLOBAL):
-            for name in node.names:
-                found.setdefault(name, []).append(name)
+        pairs = (pair for chunk in self.chunks for pair in chunk.bindings)
+        outside = ((name, name) for node in self.python_nodes(ast.Global, _GLOBAL) for name in node.names)
+        for name, full in chain(pairs, outside):
+            found.setdefault(name, []).append(full)
         return found
 
     def import_statements(self) -> list[ast.ImportFrom]:

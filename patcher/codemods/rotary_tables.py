@@ -18,7 +18,13 @@ from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Refused, Span
 from patcher.codemods.rewrite import Replacement, rewrite
 
 _ARGUMENTS = "_init_arguments"
-_COMMENT = "# transformers 5 leaves non-persistent buffers uninitialised after loading; they are computed again here."
+_BRANCH = f"""\
+# transformers 5 leaves non-persistent buffers uninitialised after loading; they are computed again here.
+if isinstance({{module}}, {{kinds}}):
+{{indent}}rebuilt = type({{module}})(**{{module}}.{_ARGUMENTS})
+{{indent}}for name, table in rebuilt.named_buffers(recurse=False):
+{{indent}}{{indent}}getattr({{module}}, name).copy_(table)
+"""
 
 
 def rotary_tables(code: Code) -> Outcome:
@@ -33,21 +39,18 @@ def rotary_tables(code: Code) -> Outcome:
         return NotNeeded(f"_init_weights already handles {', '.join(names)}")
     insertions = _Insertions(code)
     for node in tables:
-        problem = _remember_arguments(insertions, node)
-        if problem:
+        if problem := _remember_arguments(insertions, node):
             return problem
-    branch = _branch(names)
+    kinds = names[0] if len(names) == 1 else f"({', '.join(names)})"
     for owner in owners:
-        _insert_branch(insertions, methods(owner)["_init_weights"], branch)
+        _insert_branch(insertions, methods(owner)["_init_weights"], kinds)
     if not owners:
         roots = [node for node in code.class_nodes("PreTrainedModel") if "PreTrainedModel" in base_names(node)]
         if not roots:
-            return Refused(
-                "rotary-no-home",
-                f"{', '.join(names)}: this file has no PreTrainedModel that could fill the tables again",
-            )
+            why = f"{', '.join(names)}: this file has no PreTrainedModel that could fill the tables again"
+            return Refused("rotary-no-home", why)
         for root in roots:
-            _add_method(insertions, root, branch)
+            _add_method(insertions, root, kinds)
     return Applied(rewrite(code, insertions.replacements), tuple(insertions.spans))
 
 
@@ -80,9 +83,7 @@ class _Insertions:
 def _has_tables(node: cst.ClassDef, flash: set[str]) -> bool:
     """Whether the class, or flash-attn's rotary class below it, registers non-persistent buffers on construction."""
     init = methods(node).get("__init__")
-    if init is None:
-        return False
-    return any(_is_table(item) for item in walk(init)) or any(name in flash for name in base_names(node))
+    return init is not None and (any(map(_is_table, walk(init))) or not flash.isdisjoint(base_names(node)))
 
 
 def _is_table(node: cst.CSTNode) -> bool:
@@ -107,27 +108,17 @@ def _remember_arguments(insertions: _Insertions, node: cst.ClassDef) -> Refused 
     code = insertions.code
     name, init = node.name.value, methods(node)["__init__"]
     if any("PreTrainedModel" in base for base in base_names(node)):
-        return Refused(
-            "rotary-in-model",
-            f"{name} computes non-persistent buffers in the model itself, which can't be built a second time",
-        )
-    params = init.params
+        why = f"{name} computes non-persistent buffers in the model itself, which can't be built a second time"
+        return Refused("rotary-in-model", why)
+    params, where = init.params, f"{name}.__init__ (line {code.line(init)})"
     if isinstance(params.star_arg, cst.Param) or params.star_kwarg:
-        return Refused(
-            "rotary-star-arguments",
-            f"{name}.__init__ (line {code.line(init)}) takes *args or **kwargs, so its arguments can't be repeated",
-        )
+        return Refused("rotary-star-arguments", f"{where} takes *args or **kwargs, so its arguments can't be repeated")
     arguments = [p.name.value for p in (*params.posonly_params, *params.params, *params.kwonly_params)][1:]
     if params.posonly_params:
-        return Refused(
-            "rotary-positional-only", f"{name}.__init__ (line {code.line(init)}) takes positional-only arguments"
-        )
+        return Refused("rotary-positional-only", f"{where} takes positional-only arguments")
     anchor = next((line for line in init.body.body if any(_is_super_init(n) for n in walk(line))), None)
     if anchor is None:
-        return Refused(
-            "rotary-no-super-init",
-            f"{name}.__init__ (line {code.line(init)}) does not call super().__init__ at its top level",
-        )
+        return Refused("rotary-no-super-init", f"{where} does not call super().__init__ at its top level")
     repeated = ", ".join(f'"{argument}": {argument}' for argument in arguments)
     insertions.after(anchor, code.statement(f"self.{_ARGUMENTS} = {{{repeated}}}  # for _init_weights\n"))
     return None
@@ -139,21 +130,10 @@ def _is_super_init(node: cst.CSTNode) -> bool:
     return isinstance(made, cst.Call) and is_name(made.func, "super")
 
 
-def _branch(names: list[str]) -> str:
-    kinds = names[0] if len(names) == 1 else f"({', '.join(names)})"
-    return (
-        f"{_COMMENT}\n"
-        f"if isinstance({{module}}, {kinds}):\n"
-        f"{{indent}}rebuilt = type({{module}})(**{{module}}.{_ARGUMENTS})\n"
-        f"{{indent}}for name, table in rebuilt.named_buffers(recurse=False):\n"
-        f"{{indent}}{{indent}}getattr({{module}}, name).copy_(table)\n"
-    )
-
-
-def _insert_branch(insertions: _Insertions, method: cst.FunctionDef, branch: str) -> None:
+def _insert_branch(insertions: _Insertions, method: cst.FunctionDef, kinds: str) -> None:
     code, body = insertions.code, method.body.body
     parameter = method.params.params[1].name.value
-    statement = code.statement(branch.format(module=parameter, indent=code.indent))
+    statement = code.statement(_BRANCH.format(module=parameter, kinds=kinds, indent=code.indent))
     if _is_docstring(body[0]) and len(body) > 1:
         insertions.after(body[0], statement)
     else:
@@ -165,9 +145,9 @@ def _is_docstring(node: cst.CSTNode) -> bool:
     return isinstance(one, cst.Expr) and isinstance(one.value, cst.SimpleString)
 
 
-def _add_method(insertions: _Insertions, node: cst.ClassDef, branch: str) -> None:
+def _add_method(insertions: _Insertions, node: cst.ClassDef, kinds: str) -> None:
     indent = insertions.code.indent
-    lines = branch.format(module="module", indent=indent).splitlines()
+    lines = _BRANCH.format(module="module", kinds=kinds, indent=indent).splitlines()
     text = f"def _init_weights(self, module):\n{indent}super()._init_weights(module)\n"
     statement = insertions.code.statement(text + "".join(f"{indent}{line}\n" for line in lines))
     insertions.at_end(node.body, statement.with_changes(leading_lines=[cst.EmptyLine(indent=False)]))

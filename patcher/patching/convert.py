@@ -50,14 +50,11 @@ def _run(child: Child, snapshot: Snapshot, pickles: dict[str, str]) -> tuple[Con
     try:
         answers = ask(child, pickles, tuple[ConvertedFile, ...], VERIFY_TIMEOUT)
         if len(answers) != len(pickles):
-            raise VerificationError(
-                f"The child's answer can't be read: {len(answers)} files instead of {len(pickles)}",
-                "Run the same command again; HF_DEBUG=1 shows more.",
-            )
+            why = f"The child's answer can't be read: {len(answers)} files instead of {len(pickles)}"
+            raise VerificationError(why, "Run the same command again; HF_DEBUG=1 shows more.")
     except VerificationError as error:
-        raise SourceError(
-            f"The weights of {snapshot.source} could not be converted: {error.message}", error.hint
-        ) from error
+        why = f"The weights of {snapshot.source} could not be converted: {error.message}"
+        raise SourceError(why, error.hint) from error
     return answers
 
 
@@ -77,16 +74,12 @@ def _accept(snapshot: Snapshot, target: str, origin: str, found: ConvertedFile) 
 
 def _index(snapshot: Snapshot, path: str, names: Mapping[str, str]) -> bytes:
     """The index of shards with the new file names. `names` maps the path of each pickle to that of its safetensors."""
-    folder = path.rpartition("/")[0]
+    prefix = path.removesuffix(path.rpartition("/")[2])
     try:
         index = json.loads(snapshot.read(path))
-        index["weight_map"] = {
-            name: names[f"{folder}/{file}" if folder else file].rpartition("/")[2]
-            for name, file in index["weight_map"].items()
-        }
+        weight_map = index["weight_map"].items()
+        index["weight_map"] = {name: names[f"{prefix}{file}"].rpartition("/")[2] for name, file in weight_map}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(
-            f"{path} of {snapshot.source} is not an index of existing weights ({type(error).__name__}: {error}).",
-            "Fix that file, or give a complete repository.",
-        ) from error
+        why = f"{path} of {snapshot.source} is not an index of existing weights ({type(error).__name__}: {error})."
+        raise SourceError(why, "Fix that file, or give a complete repository.") from error
     return (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()

@@ -45,10 +45,8 @@ def check_out(out: Path, snapshot: Snapshot) -> None:
     """Refuse an output folder that would lose somebody's work, before anything is done. Raises OutputError."""
     check_output(out)
     if out.is_dir() and not card.is_ours(out / CARD):
-        raise OutputError(
-            f"{out / CARD} was edited by hand; the folder was left unchanged.",
-            "Move that file elsewhere, or choose another --out.",
-        )
+        why = f"{out / CARD} was edited by hand; the folder was left unchanged."
+        raise OutputError(why, "Move that file elsewhere, or choose another --out.")
     if snapshot.source.path is not None:
         source, target = Path(snapshot.source.path).resolve(), out.resolve()
         if source == target or source in target.parents or target in source.parents:
@@ -115,7 +113,6 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 
 def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
-    """Verify and write the report."""
     report = verify(model, verification, child, progress)
     report.write(model.folder)
     return report

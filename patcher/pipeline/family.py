@@ -103,9 +103,8 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(
-            f"The list {path} can't be read: {reason}.", "Give a text file with one model per line."
-        ) from (error)
+        why = f"The list {path} can't be read: {reason}."
+        raise UsageError(why, "Give a text file with one model per line.") from error
     entries: list[Entry] = []
     for number, line in enumerate(lines, 1):
         try:
@@ -116,14 +115,11 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
             continue
         name = words[1] if len(words) > 1 else f"{_name(words[0])}-splade"
         if len(words) > 2 or PurePosixPath(name).name != name or "\\" in name or name in {"..", "."}:
-            raise UsageError(
-                f"Line {number} of {path} is not a source and the name of a folder: {line.strip()}",
-                "Write one model per line, and after it, if you like, a name without slashes.",
-            )
+            why = f"Line {number} of {path} is not a source and the name of a folder: {line.strip()}"
+            raise UsageError(why, "Write one model per line, and after it, if you like, a name without slashes.")
         if any(entry.out.name == name for entry in entries):
-            raise UsageError(
-                f"Line {number} of {path} would write {name} a second time.", "Write another name after the source."
-            )
+            why = f"Line {number} of {path} would write {name} a second time."
+            raise UsageError(why, "Write another name after the source.")
         entries.append(Entry(words[0], out / name))
     if not entries:
         raise UsageError(f"The list {path} names no model.", "Write one Hub id or folder per line.")
@@ -204,11 +200,8 @@ def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
     """Whether the source still is what the folder was made from. A commit can't change, a folder can."""
     if snapshot.source.path is None:
         return True
-    root = Path(snapshot.source.path)
-    return all(
-        (root / file.source_path).is_file() and sha256_of(root / file.source_path) == file.before
-        for file in model.files
-    )
+    pairs = [(Path(snapshot.source.path, file.source_path), file.before) for file in model.files]
+    return all(path.is_file() and sha256_of(path) == before for path, before in pairs)
 
 
 def _as_patcher_error(error: Exception, out: Path) -> PatcherError:

@@ -77,10 +77,8 @@ def _conversions(paths: tuple[str, ...], folder: str) -> dict[str, str]:
     here = {path.rpartition("/")[2] for path in paths if path.rpartition("/")[0] == folder}
     if any(name.endswith(".safetensors") for name in here):
         return {}
-    names: dict[str, str] = {}
-    if _SINGLE in here:
-        names = {"model.safetensors": _SINGLE}
-    elif _INDEX in here:
+    names = {"model.safetensors": _SINGLE} if _SINGLE in here else {}
+    if not names and _INDEX in here:
         shards = {f"model{found[1]}.safetensors": name for name in here if (found := _SHARD.fullmatch(name))}
         names = {**dict(sorted(shards.items())), "model.safetensors.index.json": _INDEX}
     return {join(folder, target): join(folder, name) for target, name in names.items()}

@@ -47,10 +47,8 @@ def find_layout(snapshot: Snapshot) -> Layout | None:
 
     Raises SourceError for a modules.json that can't be read.
     """
-    if MODULES not in snapshot.paths:
-        return None
     try:
-        return read_layout(snapshot)
+        return read_layout(snapshot) if MODULES in snapshot.paths else None
     except _NotSplade:
         return None
 
@@ -61,10 +59,8 @@ def read_layout(snapshot: Snapshot) -> Layout:
     Raises SourceError where this is not a SparseEncoder model with SPLADE pooling over remote code.
     """
     if MODULES not in snapshot.paths:
-        raise SourceError(
-            f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}.",
-            "Give a model that sentence-transformers saved; for a base model use `patcher patch`.",
-        )
+        why = f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}."
+        raise SourceError(why, "Give a model that sentence-transformers saved; for a base model use `patcher patch`.")
     modules = read_json(snapshot, MODULES)
     if not isinstance(modules, list) or not all(isinstance(entry, dict) and "type" in entry for entry in modules):
         raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Fix that file.")
@@ -78,14 +74,12 @@ def read_layout(snapshot: Snapshot) -> Layout:
     encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
     if not pooled or not encoders:
         what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
-        raise _NotSplade(
-            f"{snapshot.source} {what}, so its embeddings come from no capped head.",
-            "A threshold is for SPLADE models trained on a capped NorBERT4.",
-        )
+        why = f"{snapshot.source} {what}, so its embeddings come from no capped head."
+        raise _NotSplade(why, "A threshold is for SPLADE models trained on a capped NorBERT4.")
     own = next((folder for folder, kind in folders.items() if _class(kind) == CLASS_NAME), None)
     return Layout(
         modules=tuple(modules),
-        files=tuple(path for path in snapshot.paths if _belongs(path, folders) and _carried_over(path)),
+        files=tuple(path for path in snapshot.paths if _belongs(path, folders)),
         encoders=encoders,
         uncapped_tasks=uncapped,
         threshold=read_json(snapshot, join(own, "config.json"))["threshold"] if own is not None else None,
@@ -113,20 +107,16 @@ def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str,
 
 def _brings_code(snapshot: Snapshot, folder: str) -> bool:
     path = join(folder, "config.json")
-    if path not in snapshot.paths:
-        return False
-    config = read_json(snapshot, path)
+    config = read_json(snapshot, path) if path in snapshot.paths else None
     return isinstance(config, dict) and "AutoModelForMaskedLM" in (config.get("auto_map") or {})
 
 
 def _belongs(path: str, folders: Iterable[str]) -> bool:
-    """Whether a file is in the model's folder or in that of a module, and not in `checkpoint-500/` or the like."""
+    """Whether a file is carried over, and in the model's folder or a module's, not in `checkpoint-500/` or the like."""
+    if path != CARD and dropped_because(path) is not None:
+        return False
     parents = {str(parent) for parent in PurePosixPath(path).parents}
     return "/" not in path or any(folder and folder in parents for folder in folders)
-
-
-def _carried_over(path: str) -> bool:
-    return path == CARD or dropped_because(path) is None
 
 
 def _class(kind: str) -> str:

@@ -39,21 +39,15 @@ def find_code(
     wanted = ["AutoModelForMaskedLM", *(["AutoModelForCausalLM"] if also_causal_lm else [])]
     missing = [name for name in wanted if name not in classes]
     if missing:
-        raise SourceError(
-            f"auto_map in config.json names no class for {missing[0]}.",
-            "Only models that bring the code of their masked-LM head can be patched.",
-        )
+        why = f"auto_map in config.json names no class for {missing[0]}."
+        raise SourceError(why, "Only models that bring the code of their masked-LM head can be patched.")
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
     for target in targets:
         if codes[target.path].definition(cst.ClassDef, target.name) is None:
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
-    others = tuple(
-        target
-        for target in dict.fromkeys(classes.values())
-        if target not in targets and target.path in codes
-        if codes[target.path].definition(cst.ClassDef, target.name) is not None
-    )
+    more = [one for one in dict.fromkeys(classes.values()) if one not in targets and one.path in codes]
+    others = tuple(one for one in more if codes[one.path].definition(cst.ClassDef, one.name) is not None)
     return ModelCode(Package(codes, config, config_json), targets, others)
 
 
@@ -89,10 +83,9 @@ def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: 
         if path not in modules:
             raise SourceError(f"auto_map needs {path}, which is missing.", "Give a complete model repository.")
         code = codes[path] = Code(path, modules[path], config)
-        if _IMPORT.search(code.content):
-            for statement in code.import_statements():
-                found = [p for p in imported(path, statement) if p in modules and p not in codes]
-                waiting += [p for p in found if p not in waiting]
+        for statement in code.import_statements() if _IMPORT.search(code.content) else ():
+            found = [p for p in imported(path, statement) if p in modules and p not in codes]
+            waiting += [p for p in found if p not in waiting]
     return codes
 
 

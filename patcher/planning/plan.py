@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from patcher.codec import json_field
@@ -46,8 +47,20 @@ class Plan:
 
     @cached_property
     def base_card(self) -> Mapping[str, Any]:
-        """Licence, languages and tags of the source's card."""
-        return _base_card(self.card)
+        """Licence, languages and tags of the source's card; empty where it has no metadata that can be read."""
+        from patcher.source.metadata import read_metadata
+
+        data = read_metadata(self.card.decode("utf-8-sig", "replace"))
+        if not data:
+            return {}
+        kept: dict[str, Any] = {
+            key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)
+        }
+        # YAML 1.1 reads an unquoted `no`, the code of Norwegian, as False.
+        languages = ["no" if item is False else item for item in _listed(data.get("language"))]
+        kept["language"] = [item for item in languages if isinstance(item, str)]
+        kept["tags"] = [item for item in _listed(data.get("tags")) if isinstance(item, str)]
+        return kept
 
     @property
     def executed(self) -> Mapping[str, bytes]:
@@ -58,7 +71,7 @@ class Plan:
     def already_patched(self) -> bool:
         """Whether an earlier run removed the cap, or did all that was chosen instead."""
         found = [result.status for result in self.codemods if result.name == "soft_cap"]
-        return all(status == "not_needed" for status in found) if found else not self._writes
+        return {*found} == {"not_needed"} if found else not self._writes
 
     @property
     def nothing_to_do(self) -> str | None:
@@ -122,7 +135,8 @@ def rewrite_folders(
     transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
     configuration: it may be in either, or in both. Paths are those of the whole model.
     """
-    done: dict[str, Rewritten] = {}
+    done: set[str] = set()
+    found = Rewritten({}, {})
     for folder, content in configs.items():
         config = json.loads(content)
         code_folders = [one for one in dict.fromkeys((folder, "")) if _brings_code(modules, one, config)]
@@ -130,20 +144,14 @@ def rewrite_folders(
             if code_folder not in done:
                 prefix = join(code_folder, "")
                 own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
+                done.add(code_folder)
                 rewritten = rewrite_code(own, config, options, config_json=content)
-                done[code_folder] = _moved(rewritten, code_folder, join(folder, CONFIG))
-    found = done.values()
-    return Rewritten(
-        contents={path: code for one in found for path, code in one.contents.items()},
-        base={path: code for one in found for path, code in one.base.items()},
-        results=tuple(result for one in found for result in one.results),
-        soft_cap=next((one.soft_cap for one in found if one.soft_cap), None),
-        kept_cap=next((one.kept_cap for one in found if one.kept_cap), None),
-    )
+                found = _joined(found, rewritten, code_folder, join(folder, CONFIG))
+    return found
 
 
-def _moved(rewritten: Rewritten, folder: str, config: str) -> Rewritten:
-    """The same with paths of the whole model: the code is in `folder`, and `config` is its config.json."""
+def _joined(found: Rewritten, more: Rewritten, folder: str, config: str) -> Rewritten:
+    """Both, with paths of the whole model: the code of `more` is in `folder`, and `config` is its config.json."""
 
     def home(path: str) -> str:
         return config if path == CONFIG else join(folder, path)
@@ -152,11 +160,11 @@ def _moved(rewritten: Rewritten, folder: str, config: str) -> Rewritten:
         return cap and replace(cap, file=home(cap.file))
 
     return Rewritten(
-        contents={home(path): code for path, code in rewritten.contents.items()},
-        base={home(path): code for path, code in rewritten.base.items()},
-        results=tuple(replace(result, file=home(result.file)) for result in rewritten.results),
-        soft_cap=moved(rewritten.soft_cap),
-        kept_cap=moved(rewritten.kept_cap),
+        contents={**found.contents, **{home(path): code for path, code in more.contents.items()}},
+        base={**found.base, **{home(path): code for path, code in more.base.items()}},
+        results=(*found.results, *(replace(result, file=home(result.file)) for result in more.results)),
+        soft_cap=found.soft_cap or moved(more.soft_cap),
+        kept_cap=found.kept_cap or moved(more.kept_cap),
     )
 
 
@@ -172,10 +180,9 @@ def _code_on_top(
 ) -> dict[str, str]:
     """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
-    for folder, path in ((folder, path) for folder in filter(None, encoders) for path in rewritten):
-        name = path.removeprefix(f"{folder}/")
-        if name != path and name not in modules:
-            added.setdefault(name, path)
+    for prefix, path in product((f"{folder}/" for folder in encoders if folder), rewritten):
+        if path.startswith(prefix) and path.removeprefix(prefix) not in modules:
+            added.setdefault(path.removeprefix(prefix), path)
     return added
 
 
@@ -189,27 +196,8 @@ def _trained_through(cap: SoftCap | None, source: Source) -> SourceError:
     )
 
 
-def _base_card(card: bytes) -> dict[str, Any]:
-    """Licence, languages and tags of the source's card; empty where it has no metadata that can be read."""
-    from patcher.source.metadata import read_metadata
-
-    data = read_metadata(card.decode("utf-8-sig", "replace"))
-    if not data:
-        return {}
-    kept: dict[str, Any] = {
-        key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)
-    }
-    # YAML 1.1 reads an unquoted `no`, the code of Norwegian, as False.
-    languages = ["no" if item is False else item for item in _listed(data.get("language"))]
-    kept["language"] = [item for item in languages if isinstance(item, str)]
-    kept["tags"] = [item for item in _listed(data.get("tags")) if isinstance(item, str)]
-    return kept
-
-
 def _listed(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    return [] if value is None else [value]
+    return value if isinstance(value, list) else [value]
 
 
 def _diff(path: str, before: bytes, after: bytes) -> str:

@@ -68,10 +68,8 @@ class Options:
     def __post_init__(self) -> None:
         unknown = [name for name in self.codemods if name not in NAMES]
         if unknown:
-            raise UsageError(
-                f"There is no codemod {unknown[0]!r}.",
-                f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.",
-            )
+            why = f"There is no codemod {unknown[0]!r}."
+            raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
 
     @classmethod
     def choose(cls, codemods: Iterable[str], *, also_causal_lm: bool = False, checkpointing: bool = False) -> Options:
@@ -107,11 +105,9 @@ class _File:
     """A file between two codemods; `origin[i]` is the line of the published file behind line i."""
 
     code: Code
-    origin: list[int]
 
-    @classmethod
-    def of(cls, code: Code) -> _File:
-        return cls(code, list(range(1, len(lines(code.text)) + 2)))
+    def __post_init__(self) -> None:
+        self.origin = list(range(1, len(lines(self.code.text)) + 2))
 
 
 def rewrite_code(
@@ -124,13 +120,13 @@ def rewrite_code(
     """
     model = find_code(modules, config, also_causal_lm=options.also_causal_lm, config_json=config_json)
     published = model.package.codes
-    files = {path: _File.of(code) for path, code in published.items()}
+    files = {path: _File(code) for path, code in published.items()}
     removes_cap = "soft_cap" in options.names
     outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
     if any(result.status == "applied" for result in results):
         _assert_removed(model, files)
-    base = {path: _File.of(code) if files[path].code is not code else files[path] for path, code in published.items()}
+    base = {path: _File(code) if files[path].code is not code else files[path] for path, code in published.items()}
     repairs = [name for name in options.names if name in CODEMODS]
     for path, file in files.items():
         if base[path] is not file:
@@ -139,7 +135,7 @@ def rewrite_code(
     config_change = outcomes.get(CONFIG)
     changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
     kept = None if removes_cap else find_cap(model.package, model.targets[0])
-    removed = (outcome.soft_cap for outcome in outcomes.values() if isinstance(outcome, (Applied, NotNeeded)))
+    removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
     return Rewritten(
         contents={**changed_config, **{path: file.code.content for path, file in files.items()}},
         base={path: file.code.content for path, file in base.items()},

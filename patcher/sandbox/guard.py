@@ -75,10 +75,8 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
         child.process.stdin.close()  # the end of its input is what the child waits for
         code = _wait(child.process, timeout, watch)
     except subprocess.TimeoutExpired as error:
-        raise VerificationError(
-            f"The model did not finish within {timeout:.0f} seconds and was stopped.",
-            "Increase the limit with --timeout, or use a faster device.",
-        ) from error
+        why = f"The model did not finish within {timeout:.0f} seconds and was stopped."
+        raise VerificationError(why, "Increase the limit with --timeout, or use a faster device.") from error
     finally:
         _stop(child.process)
     if code == REFUSED:
@@ -94,14 +92,11 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
     try:
         return read_json(answer, left_behind(path, MAX_ANSWER))
     except Unreadable as error:  # the child ran in the same process as the model's code: it may be anything
-        raise VerificationError(
-            f"The child's answer can't be read: {printable(str(error))[:300]}",
-            "Run the same command again; HF_DEBUG=1 shows more.",
-        ) from error
+        why = f"The child's answer can't be read: {printable(str(error))[:300]}"
+        raise VerificationError(why, "Run the same command again; HF_DEBUG=1 shows more.") from error
 
 
 def _start(module: str, device: str, scratch: Path) -> Child:
-    """Start a child in a session and an environment of its own."""
     with (scratch / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "patcher.sandbox.child", module, str(scratch)],

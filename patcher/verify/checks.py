@@ -96,8 +96,7 @@ def judge(
     if shifted:
         detail = f"of {measured.positions} positions rank their best tokens otherwise"
         checks.append(by.none_of("rankings_kept", measured.rankings_changed, detail))
-    if measured.sparse_encoder is not None:
-        found = measured.sparse_encoder
+    if found := measured.sparse_encoder:
         detail = f"texts whose active dims differ from ours; SparseEncoder pools with {found.pooling}"
         agrees = found.pooling == "SpladePooling" and found.disagreements == 0
         checks.append(by.check("sparse_encoder_agrees", found.disagreements, 0, detail, passed=agrees))
@@ -112,8 +111,7 @@ def judge_kept_cap(measured: KeptCapMeasured, files_changed: Sequence[str] = ())
     by = _judge_of(measured)
     positions = f"logits at {measured.positions} positions are not finite"
     checks = [*by.loaded(measured, files_changed), by.none_of("logits_finite", measured.not_finite, positions)]
-    if measured.sparse_encoder is not None:
-        theirs = measured.sparse_encoder
+    if theirs := measured.sparse_encoder:
         pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
         wrong = theirs.not_finite + (not theirs.splade)
         detail = f"embedding values are not finite; SparseEncoder {pooling}"

@@ -76,10 +76,8 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
     """
     folder = model.folder
     if model.base is None:
-        raise OutputError(
-            f"{folder} was written by an earlier version of {TOOL}, whose record lacks the code of the base model.",
-            "Make the folder again with `patcher patch`.",
-        )
+        why = f"{folder} was written by an earlier version of {TOOL}, whose record lacks the code of the base model."
+        raise OutputError(why, "Make the folder again with `patcher patch`.")
     modules = {
         file.path: model.originals.get(file.path) or (folder / file.path).read_bytes()
         for file in model.files
@@ -90,7 +88,6 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
 
 
 def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
-    """The masked LMs to run: the patched model, or those whose cap stays."""
     if model.soft_cap is not None:
         yield Encoder(str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights))
         return

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 from patcher.verify.messages import Measured
+from patcher.verify.report import Report
 from patcher.verify.texts import ProbeText
-
-if TYPE_CHECKING:
-    from patcher.verify.report import Report
 
 CHILD = "patcher.verify.measure.logits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -64,10 +61,8 @@ def parse_devices(words: str) -> tuple[str, ...]:
     devices = tuple(word.strip() for word in words.lower().split(","))
     for device in devices:
         if device not in DEVICES:
-            raise UsageError(
-                f"{device!r} is not a valid device.",
-                f"Give one of {', '.join(DEVICES)}, or several with commas: cpu,cuda.",
-            )
+            why = f"{device!r} is not a valid device."
+            raise UsageError(why, f"Give one of {', '.join(DEVICES)}, or several with commas: cpu,cuda.")
     if len(set(devices)) < len(devices):
         raise UsageError(f"--device {words} names a device twice.", "Name each device once: cpu,cuda.")
     if len(devices) > 1 and "auto" in devices:
@@ -86,20 +81,14 @@ def check_available(answer: Measured, device: str, attention: str | None = None)
     """Raise UsageError if a child could not run on the device or with the attention that was asked for."""
     if answer.unavailable is None:
         return
-    if answer.unavailable.attention is not None:
-        raise UsageError(
-            answer.unavailable.attention, f"Leave out --attn {attention}: the code's own attention runs then."
-        )
-    raise UsageError(
-        f"There is no {device} device that torch can use here; it finds {', '.join(answer.unavailable.devices)}.",
-        "Leave out --device, or install a torch that was built for it.",
-    )
+    if (why := answer.unavailable.attention) is not None:
+        raise UsageError(why, f"Leave out --attn {attention}: the code's own attention runs then.")
+    why = f"There is no {device} device that torch can use here; it finds {', '.join(answer.unavailable.devices)}."
+    raise UsageError(why, "Leave out --device, or install a torch that was built for it.")
 
 
 def check_sentence_transformers(why: str) -> None:
     """Raise UsageError if sentence-transformers is not installed; `why` says what needs it."""
     if find_spec("sentence_transformers") is None:
-        raise UsageError(
-            f"{why} sentence-transformers, which is not installed.",
-            "pip install 'splade-patcher[sentence-transformers]'",
-        )
+        error = f"{why} sentence-transformers, which is not installed."
+        raise UsageError(error, "pip install 'splade-patcher[sentence-transformers]'")

@@ -67,14 +67,11 @@ def judge_agreement(found: Disagreement) -> Check:
 def _compare(first: LogitsMeasured, other: LogitsMeasured, names: tuple[str, str]) -> Disagreement:
     largest_logit = max(_largest_logit(first), _largest_logit(other))
     roundings = max(first.roundings, other.roundings)
-    tolerances = {
-        run.coarsest_dtype: device_tolerance(largest_logit, run.coarsest_dtype, roundings) for run in (first, other)
-    }
-    dtype = max(tolerances, key=lambda name: tolerances[name])
+    dtype = max(first.coarsest_dtype, other.coarsest_dtype, key=EPS.__getitem__)
     agreement = None if first.failure is not None or other.failure is not None else other.agreement
     return Disagreement(
         largest=agreement.largest if agreement and math.isfinite(agreement.largest) else None,
-        tolerance=tolerances[dtype],
+        tolerance=device_tolerance(largest_logit, dtype, roundings),
         between=names,
         texts=agreement.texts if agreement else 0,
         dtype=dtype,

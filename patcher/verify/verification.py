@@ -36,10 +36,8 @@ def verify(
     what was asked for; a check that fails is in the report.
     """
     if model.code_only:
-        raise VerificationError(
-            f"{model.folder} holds no weights, so there is nothing to run.",
-            "Run `patcher patch` again without --code-only.",
-        )
+        why = f"{model.folder} holds no weights, so there is nothing to run."
+        raise VerificationError(why, "Run `patcher patch` again without --code-only.")
     if settings.sparse_encoder:
         check_sentence_transformers("--sparse-encoder needs")
     measured: list[LogitsMeasured] = []
@@ -79,14 +77,11 @@ def evaluate(
     changed = changed_files(model, files)
     first, *others = (_judge_device(model, one, changed, settings) for one in measured)
     disagreement = worst_disagreement(measured, settings.devices)
+    agreement = [judge_agreement(disagreement)] if disagreement else []
     return Report(
         source=model.source,
         environment=first.environment,
-        checks=(
-            *first.checks,
-            *([judge_agreement(disagreement)] if disagreement else []),
-            *weights_converted(model, files),
-        ),
+        checks=(*first.checks, *agreement, *weights_converted(model, files)),
         base=first.base,
         patched=first.patched,
         files=files,

@@ -60,9 +60,7 @@ class Flow:
             if named is not None:
                 self._value(named, here)
                 return
-            if self._follow_call(node, here, self._logits):
-                return
-            if outputs.is_output(node):
+            if self._follow_call(node, here, self._logits) or outputs.is_output(node):
                 return
         elif isinstance(node, cst.Dict):
             for element in node.elements:
@@ -75,9 +73,7 @@ class Flow:
             if first is not None:
                 self._value(first, here)
             return
-        elif (
-            isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add) and outputs.is_tuple_sum(node)
-        ):
+        elif isinstance(node, cst.BinaryOperation) and outputs.is_tuple_sum(node):
             loss = isinstance(node.left, cst.Tuple) and all(outputs.mentions_loss(e.value) for e in node.left.elements)
             self._logits(node.right if loss else node.left, here)
             return
@@ -93,13 +89,13 @@ class Flow:
             found, _ = here.frame.body.reaching_definitions(node.value, here.at)
             if attributes and is_definite:
                 return
+            for one in found:
+                if one.augmented is None and one.value is not None and not one.partial:
+                    self.used.add(id(node))
+                    self._logits(one.value, here.then(Link(here.frame, one, node), at=one.statement))
+                elif one.augmented is not None or (one.partial and not outputs.sets_other_key(one)):
+                    self._definition(one, node, here)
             if found:
-                for one in found:
-                    if one.augmented is None and one.value is not None and not one.partial:
-                        self.used.add(id(node))
-                        self._logits(one.value, here.then(Link(here.frame, one, node), at=one.statement))
-                    elif one.augmented is not None or (one.partial and not outputs.sets_other_key(one)):
-                        self._definition(one, node, here)
                 return
         self._value(node, here)
 
@@ -249,9 +245,8 @@ class Flow:
             bounded = steps.BOUNDED.get(name)  # in a form that can't be removed, so that a refusal can quote it
             self._end(here.then(Step(here.frame, node, bounded, None)) if bounded else here)
         elif name in steps.BOUNDED:
-            step = Step(
-                here.frame, node, steps.BOUNDED[name], steps.make_extractor(node, argument), None, name.endswith("_")
-            )
+            extract = steps.make_extractor(node, argument)
+            step = Step(here.frame, node, steps.BOUNDED[name], extract, None, name.endswith("_"))
             self._value(argument, here.then(step))
         elif name in steps.ARITHMETIC:
             other = steps.argument_of(node, "other", 1)
@@ -292,9 +287,7 @@ class Flow:
         self, what: str, node: cst.Call, one: cst.BaseExpression, other: cst.BaseExpression | None, here: _Position
     ) -> None:
         """`torch.mul(one, other)` or `one.mul(other)`."""
-        extra = [
-            item for item in node.args if item.keyword is not None and item.keyword.value not in {"input", "other"}
-        ]
+        extra = any(item.keyword is not None and item.keyword.value not in {"input", "other"} for item in node.args)
         if other is None or extra:  # alpha=, rounding_mode=, out=
             self._end(here)
             return

@@ -74,10 +74,8 @@ class Frame:
         self, target: Function, call: cst.Call, at: cst.CSTNode, self_class: Class | None, instance: Instance | None
     ) -> Frame:
         """The frame of a function that this one calls at a statement."""
-        bound = self._bind(target, call, at)
-        return Frame(
-            self.package, target.code, target.node, target.owner, self_class, instance, bound, call, self.depth + 1
-        )
+        bound, depth = self._bind(target, call, at), self.depth + 1
+        return Frame(self.package, target.code, target.node, target.owner, self_class, instance, bound, call, depth)
 
     def _bind(self, target: Function, call: cst.Call, at: cst.CSTNode) -> dict[str, Argument]:
         """The argument of each parameter; empty where the call has starred arguments."""
@@ -136,10 +134,9 @@ class Frame:
     def is_self(self, node: cst.CSTNode) -> bool:
         """Whether a node is the name of the object itself, `self`."""
         params = self.function.params
-        first = [*params.posonly_params, *params.params][:1]
-        return (
-            self.owner is not None and not is_static(self.function) and any(is_name(node, p.name.value) for p in first)
-        )
+        first = next(iter((*params.posonly_params, *params.params)), None)
+        is_method = self.owner is not None and not is_static(self.function)
+        return is_method and first is not None and is_name(node, first.name.value)
 
     @cached_property
     def parameters(self) -> Mapping[str, cst.Param]:
@@ -151,8 +148,7 @@ class Frame:
     def _member(self, name: str, depth: int) -> Meaning | None:
         if self.self_class is None:
             return None
-        method = self.package.method(self.self_class, name)
-        if method is not None:
+        if method := self.package.method(self.self_class, name):
             return method
         bound = self.package.attribute(self.self_class, name)
         if isinstance(bound, Value):
@@ -180,8 +176,7 @@ class Frame:
         """The number that an expression always gives, from literals, constants, arguments and config.json."""
         if depth > _DEPTH:
             return None
-        known = _computed(node, lambda part: self.number(part, at, depth + 1)) or self._configured(node, at)
-        if known is not None:
+        if known := _computed(node, lambda part: self.number(part, at, depth + 1)) or self._configured(node, at):
             return known
         if isinstance(node, cst.Name):
             return self._named_number(node, at, depth)
@@ -209,8 +204,7 @@ class Frame:
                 return None
             return self.number(one.value, one.statement, depth + 1)
         if node.value in self.parameters:
-            bound = self.arguments.get(node.value)
-            if bound is not None:
+            if bound := self.arguments.get(node.value):
                 return bound[1].number(bound[0], bound[2], depth + 1)
             default = self.parameters[node.value].default
             known = self.call is not None and not any(argument.star for argument in self.call.args)
@@ -222,42 +216,37 @@ class Frame:
         found: tuple[Mapping[str, Any], tuple[str, ...]] | None = None
         key: str | bytes | None = None
         if isinstance(node, cst.Attribute):
-            found, key = self.configuration(node.value, at), node.attr.value
+            found, key = self.configuration(node.value), node.attr.value
         elif isinstance(node, cst.Call) and dotted(node.func) == "getattr" and 2 <= len(node.args) <= 3:
             name = node.args[1].value
-            found = self.configuration(node.args[0].value, at)
+            found = self.configuration(node.args[0].value)
             key = name.evaluated_value if isinstance(name, cst.SimpleString) else None
         if found is None or not isinstance(key, str):
             return None
         section, path = found
-        value = section.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return Number(float(value), (*path, key))
-        if key in section and value is None:
-            return Number(math.nan, (*path, key))  # switched off
-        if key not in section and isinstance(node, cst.Call) and len(node.args) == 3:
-            if key in self.package.configured:
-                return None  # a configuration class has a default of its own
+        if key in section:
+            value = math.nan if section[key] is None else section[key]  # NaN: switched off
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            return Number(float(value), (*path, key)) if is_number else None
+        # A configuration class may have a default of its own.
+        if isinstance(node, cst.Call) and len(node.args) == 3 and key not in self.package.configured:
             return self.number(node.args[2].value, at, 1)
         return None
 
-    def configuration(
-        self, node: cst.BaseExpression, at: cst.CSTNode
-    ) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
+    def configuration(self, node: cst.BaseExpression) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
         """The part of config.json that an expression stands for, with the keys that lead to it; None if it is none.
 
         By the convention of transformers, `config` and `self.config` are the model's configuration.
         """
-        if isinstance(node, cst.Name) and node.value == "config":
-            return self.package.config, ()
-        if isinstance(node, cst.Attribute) and node.attr.value == "config" and isinstance(node.value, cst.Name):
+        owner = node.value if isinstance(node, cst.Attribute) and node.attr.value == "config" else None
+        if is_name(node, "config") or isinstance(owner, cst.Name):
             return self.package.config, ()
         if isinstance(node, cst.Attribute):
-            outer = self.configuration(node.value, at)
+            outer = self.configuration(node.value)
             section = outer[0].get(node.attr.value) if outer else None
             return (section, (*outer[1], node.attr.value)) if outer and isinstance(section, Mapping) else None
         if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and not node.args:
-            outer = self.configuration(node.func.value, at)
+            outer = self.configuration(node.func.value)
             if outer and node.func.attr.value == "get_text_config":
                 section = outer[0].get("text_config")
                 return (section, (*outer[1], "text_config")) if isinstance(section, Mapping) else outer
@@ -287,8 +276,7 @@ def outside(package: Package, value: Value, depth: int) -> Meaning | None:
     """What a function bound at the top level of a file or in a class body stands for: `squash = torch.sigmoid`."""
     if depth > _DEPTH or isinstance(value.node, cst.Call):
         return None
-    names = value.code.full_names(value.node)
-    found = [package.definition(value.code, name) for name in names]
+    found = [package.definition(value.code, name) for name in value.code.full_names(value.node)]
     return _means(package, found[0], depth + 1) if len(found) == 1 else None
 
 

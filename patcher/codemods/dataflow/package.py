@@ -127,9 +127,7 @@ class Package:
 
     def class_of(self, code: Code, node: cst.BaseExpression) -> Class | None:
         """The class that a name at the top level of a file refers to; None where it is none of the package's."""
-        name = dotted(node)
-        if name is None:
-            return None
+        name = dotted(node) or ""
         first, _, rest = name.partition(".")
         found = self.definition(code, f"{code.imports.get(first, first)}.{rest}" if rest else name)
         return found if isinstance(found, Class) else None
@@ -140,26 +138,21 @@ class Package:
         if after is not None:
             index = next((i for i, one in enumerate(lineage) if one.node is after.node), -1)
             lineage = lineage[index + 1 :]
-        for one in lineage:
-            if name in one.methods:
-                return Function(one.code, one.methods[name], one)
-        return None
+        return next((Function(one.code, one.methods[name], one) for one in lineage if name in one.methods), None)
 
     def attribute(self, cls: Class, name: str) -> tuple[Function, cst.BaseExpression] | Value | None:
         """The value of `self.name`, with the `__init__` that assigns it or as a Value of a class body.
 
         None where it is assigned nowhere, more than once, in another method, or by no single expression.
         """
-        found: list[tuple[Function, cst.BaseExpression | None]] = []
-        for one in self.lineage(cls):
-            for function in one.methods.values():
-                found += [(Function(one.code, function, one), value) for value in _assigned(function, name)]
+        lineage = self.lineage(cls)
+        functions = [Function(one.code, function, one) for one in lineage for function in one.methods.values()]
+        found = [(function, value) for function in functions for value in _assigned(function.node, name)]
         if found:
             where, value = found[0]
-            if value is None or len(found) > 1 or where.node.name.value != "__init__":
-                return None
-            return where, value
-        for one in self.lineage(cls):
+            is_certain = len(found) == 1 and where.node.name.value == "__init__"
+            return (where, value) if value is not None and is_certain else None
+        for one in lineage:
             values = [value for bound, value in assignments(one.node.body.body) if bound == name]
             if values:
                 return Value(one.code, values[0]) if len(values) == 1 else None

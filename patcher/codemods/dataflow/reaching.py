@@ -121,17 +121,13 @@ def _after(node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
         body, in_body = _after(node.body, name)
         other, in_other = _after(node.orelse, name) if node.orelse is not None else ([], False)
         return [*other, *body, *_in_header(node, name)], in_body and in_other
-    if isinstance(node, cst.Else):
-        return _after(node.body, name)
-    if isinstance(node, cst.With):
+    if isinstance(node, (cst.Else, cst.With)):
         body, in_body = _after(node.body, name)
         return [*body, *_in_header(node, name)], in_body
     found = []
     if isinstance(node, (cst.For, cst.While, cst.Try, cst.TryStar, cst.Match)):
-        for child in walk(node):
-            if isinstance(child, cst.BaseSmallStatement):
-                found += _definitions(child, name)
-        found += _in_header(node, name)
+        inside = (child for child in walk(node) if isinstance(child, cst.BaseSmallStatement))
+        found = [one for child in inside for one in _definitions(child, name)] + _in_header(node, name)
     elif isinstance(node, (cst.FunctionDef, cst.ClassDef)) and node.name.value == name:
         return [Definition(name, node, None)], True
     return found, False
@@ -181,8 +177,7 @@ def mutated(node: cst.BaseExpression) -> str | None:
     """The name of a tensor changed in place: `x` of `x.div_(7.5).sigmoid_().mul_(30)` and of `torch.sigmoid_(x)`."""
     changed = False
     while isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
-        method = node.func.attr.value
-        if method not in _IN_PLACE:
+        if node.func.attr.value not in _IN_PLACE:
             return None
         changed = True
         outside = dotted(node.func.value) in {"torch", "F", "torch.nn.functional", "nn.functional"}

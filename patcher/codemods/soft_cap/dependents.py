@@ -69,11 +69,8 @@ def _neighbours(cap: Cap, flow: Flow) -> Iterator[Link]:
 def _mutated_elsewhere(step: Step) -> Iterator[tuple[Frame, cst.CSTNode]]:
     """Later readers of a tensor that a step changes in place while its result is bound to another name."""
     body = step.frame.body
-    if not step.in_place:
-        return
     statement = body.statement(step.node)
-    assert isinstance(step.node, cst.Call)
-    name = mutated(step.node)
+    name = mutated(step.node) if step.in_place and isinstance(step.node, cst.Call) else None
     if name is None or isinstance(statement, cst.Expr):
         return
     before, _ = body.reaching_definitions(name, statement)

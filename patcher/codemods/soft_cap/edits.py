@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -35,9 +35,8 @@ class FileEdits:
         self._inserted_before: dict[cst.CSTNode, cst.BaseStatement] = {}
         self._blocks: dict[cst.CSTNode, None] = {}
 
-    def add(self, steps: Iterable[Step], body: Body, comment: str, last: Step | None) -> None:
+    def add(self, steps: Sequence[Step], body: Body, comment: str, last: Step | None) -> None:
         """Plan the removal of the steps of one function; the comment is put where the step `last` was."""
-        steps = list(steps)
         nodes = {step.node: step for step in steps}
         shifted = last.node if last is not None and self.shift else None
         for step in steps:
@@ -47,7 +46,7 @@ class FileEdits:
                 self._define_shift(step, body)
             elif step.extract is not None:
                 self.replacements[step.node] = self._remainder_of(step, nodes, body)
-        for statement in dict.fromkeys(body.statement(step.node) for step in steps):
+        for statement in dict.fromkeys(map(body.statement, nodes)):
             line = _line_of(statement, body)
             self.spans.append(self._span(line, [node for node in nodes if body.statement(node) is statement]))
             here = last is not None and body.statement(last.node) is statement
@@ -72,14 +71,10 @@ class FileEdits:
     def _remainder_of(self, step: Step, nodes: Mapping[cst.CSTNode, Step], body: Body) -> Replacement:
         extract = step.extract
         assert extract is not None
-        outermost = _enclosing_expr(step.node, body) not in nodes
+        if _enclosing_expr(step.node, body) in nodes:
+            return extract
         optional = isinstance(body.parent(step.node), _PARENTHESES_OPTIONAL)
-
-        def remainder(updated: Any) -> Any:
-            inner = extract(updated)
-            return _parenthesized(inner, parentheses_optional=optional) if outermost else inner
-
-        return remainder
+        return lambda updated: _parenthesized(extract(updated), parentheses_optional=optional)
 
     def _define_shift(self, step: Step, body: Body) -> None:
         """Assign the constant right before the patched statement, where a reader sees it."""
@@ -98,10 +93,8 @@ class FileEdits:
             self._blocks[body.parent(parent)] = None
             return
         assert isinstance(parent, (cst.SimpleStatementLine, cst.SimpleStatementSuite))
-        if len(parent.body) == 1:
-            self.replacements[statement] = lambda _: cst.Pass()
-        else:
-            self.replacements[statement] = lambda _: cst.RemoveFromParent()
+        is_only = len(parent.body) == 1
+        self.replacements[statement] = lambda _: cst.Pass() if is_only else cst.RemoveFromParent()
         self._note(line, note)
 
     def _note(self, line: _Line, note: list[cst.EmptyLine]) -> None:
@@ -124,8 +117,7 @@ class FileEdits:
             kept.append(after)
             pending = []
         if kept:
-            footer = [*pending, *updated.footer] if pending else updated.footer
-            return updated.with_changes(body=kept, footer=footer)
+            return updated.with_changes(body=kept, footer=[*pending, *updated.footer])
         last = cast(cst.SimpleStatementLine, block.body[-1])
         empty = cst.SimpleStatementLine(
             [cst.Pass()], leading_lines=pending, trailing_whitespace=last.trailing_whitespace

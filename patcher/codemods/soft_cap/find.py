@@ -63,49 +63,32 @@ def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlo
         return Refused("several-caps", f"{name} has {len(caps)} soft caps where exactly one was expected: {listed}")
     if not caps:
         return _without_cap(package, target, flow, unrecognized)
-    cap = caps[0]
+    (cap,) = caps
     if flow.unfinished:
         why = f"{name}: its logits have too many paths to follow all of them: {quote_steps([cap.bounded])}"
         return Refused("not-understood", why)
     soft_cap = _describe(cap, name)
     if soft_cap.kind == "tanh":
-        return LeftAlone(
-            f"line {soft_cap.line}: `{soft_cap.expression}` is a signed cap, which keeps the sign of each logit and "
-            "with it the zeros of ReLU",
-            soft_cap,
-        )
+        why = "is a signed cap, which keeps the sign of each logit and with it the zeros of ReLU"
+        return LeftAlone(f"line {soft_cap.line}: `{soft_cap.expression}` {why}", soft_cap)
     return FoundCap(target, soft_cap, cap, flow)
 
 
 def flow_of(package: Package, target: Target) -> Flow | None:
     """The paths of a class's logits; None where the package defines no forward for it."""
     cls = package.top_level(package.codes[target.path], target.name)
-    forward = package.method(cls, "forward") if isinstance(cls, Class) else None
-    if forward is None or not isinstance(cls, Class):
+    if not isinstance(cls, Class) or (forward := package.method(cls, "forward")) is None:
         return None
     return Flow(Frame(package, forward.code, forward.node, forward.owner, cls))
-
-
-def _expression(cap: Cap) -> str:
-    """The statements that a cap consists of, innermost first, which is the order in which they run."""
-    texts = [
-        step.frame.code.source(statement if isinstance(statement, cst.BaseSmallStatement) else step.node).rstrip("; ")
-        for step in reversed(cap.removed)
-        for statement in [step.frame.body.statement(step.node)]
-    ]
-    return "; ".join(dict.fromkeys(texts))
 
 
 def _without_cap(
     package: Package, target: Target, flow: Flow, unrecognized: Sequence[UnrecognizedCap]
 ) -> NotNeeded | Refused:
-    """Why a class has no cap that could be removed."""
     name = target.name
-    off = next((one for one in unrecognized if one.name == "switched-off"), None)
-    if off is not None:
+    if off := next((one for one in unrecognized if one.name == "switched-off"), None):
         return NotNeeded(f"{name} no longer has a cap: {off.reason}")
-    removed = _marked(flow.frames, name)
-    if removed is not None:
+    if removed := _marked(flow.frames, name):
         return NotNeeded(f"{name} is already patched: `{removed.expression}` was removed before", removed)
     if unrecognized:
         reasons = [f"{quote_steps([one.step])} {one.reason}" for one in unrecognized[:_LISTED]]
@@ -114,19 +97,19 @@ def _without_cap(
 
 
 def _describe(cap: Cap, class_name: str) -> SoftCap:
-    """What to tell of a cap; its line is that of the outermost step."""
+    """What to tell of a cap: the line of the outermost step, and all its statements in the order in which they run."""
     first, formula = cap.removed[0], cap.formula
     code = first.frame.code
     where = class_name, first.frame.function.name.value, code.path, code.line(first.node)
-    return SoftCap(*where, _expression(cap), formula.scale, formula.temperature, formula.kind)
+    texts = (step.frame.code.source(_statement(step)).rstrip("; ") for step in reversed(cap.removed))
+    return SoftCap(*where, "; ".join(dict.fromkeys(texts)), formula.scale, formula.temperature, formula.kind)
 
 
 def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
     """The cap that an earlier run removed from one of these functions, read from the comment that it left."""
     for frame in frames:
         for node in walk(frame.function):
-            found = _MARKED.match(node.value) if isinstance(node, cst.Comment) else None
-            if found:
+            if isinstance(node, cst.Comment) and (found := _MARKED.match(node.value)):
                 expression, kind, scale, temperature, shift = found.groups()
                 where = class_name, frame.function.name.value, frame.code.path, frame.code.line(node)
                 return SoftCap(*where, expression, float(scale), float(temperature), kind, float(shift or 0))

@@ -92,15 +92,18 @@ def _read_all(flow: Flow, occurrences: Sequence[tuple[LogitPath, int]]) -> Cap |
         while all(len(nodes) > common for nodes in inside) and len({nodes[common] for nodes in inside}) == 1:
             common += 1
         found = [_read(flow, path, index, common) for path, index in occurrences]
-    united: Cap | None = None
+    caps: list[Cap] = []
     for one in found:
         if isinstance(one, UnrecognizedCap):
             return one
-        if united is not None and not united.formula.equals(one.formula):
+        if caps and not caps[0].formula.equals(one.formula):
             return UnrecognizedCap("several-caps", "has two different scales", one.bounded)
-        united = one if united is None else _united(united, one)
-    assert united is not None
-    return united
+        caps.append(one)
+    removed = list(caps[0].removed)
+    for cap in caps[1:]:
+        seen = {id(step.node) for step in removed}
+        removed += [step for step in cap.removed if id(step.node) not in seen]
+    return replace(caps[0], removed=tuple(removed), links=tuple(link for cap in caps for link in cap.links))
 
 
 def _agree(found: Sequence[Cap | UnrecognizedCap]) -> bool:
@@ -108,26 +111,17 @@ def _agree(found: Sequence[Cap | UnrecognizedCap]) -> bool:
     return len(formulas) == len(found) and all(formula.equals(formulas[0]) for formula in formulas)
 
 
-def _united(one: Cap, other: Cap) -> Cap:
-    """The same cap on two paths, with the steps of both."""
-    seen = {id(step.node) for step in one.removed}
-    removed = (*one.removed, *(step for step in other.removed if id(step.node) not in seen))
-    return replace(one, removed=removed, links=(*one.links, *other.links))
-
-
 def _read(flow: Flow, path: LogitPath, index: int, inside: int | None = None) -> Cap | UnrecognizedCap:
     """The cap around one bounded step of a path, with at most `inside` steps inside of it."""
-    outer, inner = _outer(path, index), _inner(path, index)[:inside]
-    (bounded,) = _at(path, [index])
-    steps = _at(path, [*outer, index, *inner])
-    problem = next(_problems(path, index, _at(path, outer), _at(path, inner)), None)
-    if problem is not None:
+    around = [*_outer(path, index), index, *_inner(path, index)[:inside]]
+    steps, outside = _at(path, around), around.index(index)
+    outer, bounded, inner = steps[:outside], steps[outside], steps[outside + 1 :]
+    if problem := next(_problems(path, index, outer, inner), None):
         return UnrecognizedCap(*problem, bounded)
-    formula = _formula(bounded.what, _at(path, outer), _at(path, inner))
+    formula = _formula(bounded.what, outer, inner)
     if isinstance(formula, str):
         return UnrecognizedCap(formula, _REASONS[formula], bounded)
-    first, last = (outer or [index])[0], (inner or [index])[-1]
-    links = tuple(item for item in path[first : last + 1] if isinstance(item, Link))
+    links = tuple(item for item in path[around[0] : around[-1] + 1] if isinstance(item, Link))
     return Cap(formula, bounded, steps, _to_remove(flow, path, steps), links)
 
 
@@ -237,23 +231,21 @@ def _to_remove(flow: Flow, path: LogitPath, steps: Sequence[Step]) -> tuple[Step
             removed.append(item)
         if not isinstance(item, CallEntry) or id(item) in covered:
             continue
-        section = _section(path, index, item)
-        if section and any(id(step) in wanted for step in _steps(section)):
-            parameter = section[-1]
-            assert isinstance(parameter, CallExit)
-            if _is_only_a_cap(flow, item, parameter, wanted):
-                covered |= {id(one) for one in section}
-                removed.append(item.as_step(parameter.name))
+        section, end = _section(path, index, item)
+        is_used = any(id(step) in wanted for step in _steps(section))
+        if end is not None and is_used and _is_only_a_cap(flow, item, end, wanted):
+            covered |= {id(one) for one in (*section, end)}
+            removed.append(item.as_step(end.name))
     return tuple(step for step in removed if id(step) not in covered)
 
 
-def _section(path: LogitPath, index: int, entry: CallEntry) -> LogitPath | None:
-    """The items from a call's entry to its exit, included; None where the path ends inside of the function."""
+def _section(path: LogitPath, index: int, entry: CallEntry) -> tuple[LogitPath, CallExit | None]:
+    """The items between a call's entry and its exit, and the exit; None where the path ends inside of the function."""
     for end in range(index + 1, len(path)):
         item = path[end]
         if isinstance(item, CallExit) and item.frame is entry.frame:
-            return path[index + 1 : end + 1]
-    return None
+            return path[index + 1 : end], item
+    return (), None
 
 
 def _is_only_a_cap(flow: Flow, entry: CallEntry, parameter: CallExit, wanted: set[int]) -> bool:
@@ -263,12 +255,10 @@ def _is_only_a_cap(flow: Flow, entry: CallEntry, parameter: CallExit, wanted: se
         for index, item in enumerate(path):
             if not isinstance(item, CallEntry) or item.call is not entry.call:
                 continue
-            section = _section(path, index, item)
-            if section is None:
+            section, end = _section(path, index, item)
+            if end is None or end.name != parameter.name:
                 return False
-            end = section[-1]
-            assert isinstance(end, CallExit)
-            if end.name != parameter.name or any(isinstance(one, (Passthrough, Merge)) for one in section):
+            if any(isinstance(one, (Passthrough, Merge)) for one in section):
                 return False
             if any(id(step.node) not in nodes for step in _steps(section)):
                 return False

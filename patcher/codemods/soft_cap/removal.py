@@ -29,12 +29,11 @@ def remove_cap(
     With a `shift`, that constant is subtracted from the logits, in the code and as a key of config.json. Refused where
     other code depends on what would be removed.
     """
-    problem = _depends_on_cap(package, found, others)
-    if problem is not None or not found:
-        return problem or {}
+    if problem := _depends_on_cap(package, found, others):
+        return problem
     records = [replace(one.soft_cap, shift=shift) for one in found]
     applied: dict[str, Applied] = {}
-    if shift:
+    if shift and found:
         applied[CONFIG] = Applied(_with_shift(package.config_json, shift), (), records[0])
     for path, edits in _edits(found, shift).items():
         record = next((one for one in records if one.file == path), records[0])
@@ -46,15 +45,12 @@ def _depends_on_cap(package: Package, found: Sequence[FoundCap], others: Sequenc
     """What else of the model a removal would change."""
     for one in found:
         name, text = one.target.name, one.soft_cap.expression
-        uses = list(used_elsewhere(one.cap, one.flow))
-        if uses:
+        if uses := list(used_elsewhere(one.cap, one.flow)):
             why = f"{name}: an intermediate value of `{text}` (line {one.soft_cap.line}) is also used elsewhere"
             return Refused("used-elsewhere", f"{why}: {quote_statements(uses)}")
-        problem = _shared(package, one, others)
-        if problem is not None:
+        if problem := _shared(package, one, others):
             return problem
-    calls = list(other_callers(package, [one.cap for one in found], [one.flow for one in found]))
-    if calls:
+    if calls := list(other_callers(package, [one.cap for one in found], [one.flow for one in found])):
         name, text = found[0].target.name, found[0].soft_cap.expression
         why = f"{name}: the function that contains `{text}` is also called elsewhere"
         return Refused("used-elsewhere", f"{why}: {quote_statements(calls)}")

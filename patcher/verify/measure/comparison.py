@@ -11,8 +11,7 @@ from patcher.verify.measure.figures import Figures
 from patcher.verify.messages import CapFunction
 
 # Logits that are compared at once: on a CPU as many as its cache holds, elsewhere enough to keep a device busy.
-_CHUNK = {"cpu": 1 << 18}
-_CHUNK_ELSEWHERE = 1 << 24
+_CHUNK, _CHUNK_ELSEWHERE = {"cpu": 1 << 18}, 1 << 24
 _BEYOND = 1e30
 _RANKED = 100  # best tokens of a position whose order has to stay
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from patcher.verify.measure.histogram import Histogram, curve, shift_beyond
@@ -70,31 +68,20 @@ class Figures:
 
     def result(self) -> LogitFigures | None:
         """The figures as the report holds them; None if there were no positions."""
-        return LogitFigures(**self._fields()) if self.positions * self.dims else None
-
-    def patched_result(self, min_logit_sparsity: float) -> PatchedFigures | None:
-        """The same, and what a shift of the logits would change, up to a logit sparsity above the limit."""
-        if not self.positions * self.dims:
-            return None
-        return PatchedFigures(
-            **self._fields(),
-            curve=curve(self.logits, self.pooled),
-            shift_to_gate=shift_beyond(self.logits, min_logit_sparsity),
-        )
-
-    def _fields(self) -> dict[str, Any]:
         count = self.positions * self.dims
+        if not count:
+            return None
         active = torch.stack(list(self._active.values())).sum(0)
         overall = self._distribution(active)
-        return {
-            "min": self.low if self.low < float("inf") else None,
-            "max": self.high if self.high > float("-inf") else None,
-            "negative_fraction": self.logits.negative / count,
-            "logit_sparsity": self.logits.up_to(0) / count,
-            "embedding_sparsity": MeanAndMin(overall["mean"], overall["min"]),
-            "active_dims": MeanAndMax(self._mean_active(active), int(active.nonzero().max())),
-            "histogram": self.logits.bins(),
-            "by_length": tuple(
+        return LogitFigures(
+            min=self.low if self.low < float("inf") else None,
+            max=self.high if self.high > float("-inf") else None,
+            negative_fraction=self.logits.negative / count,
+            logit_sparsity=self.logits.up_to(0) / count,
+            embedding_sparsity=MeanAndMin(overall["mean"], overall["min"]),
+            active_dims=MeanAndMax(self._mean_active(active), int(active.nonzero().max())),
+            histogram=self.logits.bins(),
+            by_length=tuple(
                 LengthBin(
                     tokens=(1 if longest == _SHORTEST else longest // 2 + 1, longest),
                     texts=int(self._active[longest].sum()),
@@ -102,7 +89,14 @@ class Figures:
                 )
                 for longest in sorted(self._active)
             ),
-        }
+        )
+
+    def patched_result(self, min_logit_sparsity: float) -> PatchedFigures | None:
+        """The same, and what a shift of the logits would change, up to a logit sparsity above the limit."""
+        shift, found = shift_beyond(self.logits, min_logit_sparsity), self.result()
+        if found is None:
+            return None
+        return PatchedFigures(**vars(found), curve=curve(self.logits, self.pooled), shift_to_gate=shift)
 
     def _mean_active(self, active: torch.Tensor) -> float:
         return int((active * torch.arange(len(active))).sum()) / int(active.sum())

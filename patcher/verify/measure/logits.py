@@ -162,9 +162,8 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
         positions=found.positions + figures.positions,
     )
     if first:
-        found = replace(found, patched=figures.result(), agreement=agreements.result())
-        if runner.precision is not None:
-            found = replace(found, **runner.precision.fields(found.environment))
+        precision = runner.precision.fields(found.environment) if runner.precision else {}
+        found = replace(found, patched=figures.result(), agreement=agreements.result(), **precision)
     yield found
 
 

@@ -80,10 +80,8 @@ def wrong_buffers(model: nn.Module, fresh: nn.Module) -> tuple[int, list[str]]:
     """How many non-persistent buffers a loaded model has, and which of them differ from freshly computed ones."""
     right, loaded = dict(fresh.named_buffers()), dict(model.named_buffers())
     names = sorted(non_persistent(fresh) | non_persistent(model))
-    wrong = [
-        name for name in names if name not in right or name not in loaded or not torch.equal(right[name], loaded[name])
-    ]
-    return len(names), wrong
+    both = right.keys() & loaded.keys()
+    return len(names), [name for name in names if name not in both or not torch.equal(right[name], loaded[name])]
 
 
 def share_weights(base: nn.Module, patched: nn.Module, files: Sequence[str]) -> nn.Module:

@@ -31,9 +31,9 @@ class Terms:
     def result(self, texts: list[dict[str, str]]) -> tuple[ProbeTerms, ...]:
         """The texts with what was collected about them, in the order of the texts."""
         return tuple(
-            ProbeTerms(one["id"], one["language"], _shortened(one["text"]), *self._found[index])
+            ProbeTerms(one["id"], one["language"], one["text"][:_LONGEST] + "…" * (len(one["text"]) > _LONGEST), *found)
             for index, one in enumerate(texts)
-            if index in self._found
+            if (found := self._found.get(index))
         )
 
     def _strongest(self, logits: torch.Tensor) -> tuple[tuple[str, float], ...]:
@@ -46,7 +46,3 @@ class Terms:
         if token in self._special:
             return str(self._tokenizer.convert_ids_to_tokens(token))
         return str(self._tokenizer.decode([token])).strip() or str(self._tokenizer.convert_ids_to_tokens(token))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
