@@ -6,38 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from patcher.patching.record import load
-from patcher.verify.measure.histogram import FINE, Histogram, shift_beyond
+from patcher.verify.measure.histogram import FINE
 from tests.conftest import MINI, Run
 
 TARGET = 0.9999
-
-
-@pytest.fixture(scope="module")
-def values() -> torch.Tensor:
-    return torch.randn(4000, generator=torch.Generator().manual_seed(0)) * 3
-
-
-@pytest.mark.parametrize("target", [0.3, 0.6, 0.9, 0.999])
-def test_no_smaller_shift_on_the_grid_reaches_the_target(values: torch.Tensor, target: float) -> None:
-    counted = Histogram()
-    counted.add(values)
-    shift = shift_beyond(counted, target)
-    assert shift is not None
-
-    def sparsity(constant: float) -> float:
-        return float((torch.relu(values - constant) == 0).double().mean())
-
-    assert sparsity(shift) > target
-    assert shift == 0 or sparsity(shift - 1 / FINE) <= target
-
-
-def test_no_shift_helps_where_a_logit_lies_beyond_the_grid() -> None:
-    counted = Histogram()
-    counted.add(torch.tensor([1000.0, 2.0]))
-    assert shift_beyond(counted, 0.6) is None and shift_beyond(counted, 0.4) == 2.0
 
 
 def test_a_calibrated_patch_passes_its_gate_and_says_what_it_subtracts(tmp_path: Path, cli: Run) -> None:

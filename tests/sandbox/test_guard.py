@@ -14,12 +14,7 @@ from tests.sandbox.stand_in import run_child
 
 TOKEN = "hf_recognisableFakeToken0123456789"
 CHILD = "tests.sandbox.probe"
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    (tmp_path / "scratch").mkdir()
-    return tmp_path / "scratch"
+ACTS = "tests.sandbox.acts"
 
 
 def test_no_token_is_in_reach(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +64,16 @@ def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
 def test_a_crash_is_told_in_one_line(scratch: Path) -> None:
     with pytest.raises(VerificationError, match="ValueError: the model is a teapot"):
         run_child(CHILD, {"do": "crash"}, dict[str, Any], scratch, "cpu", 60)
+
+
+@pytest.mark.parametrize("forged", ["[1]", "[" * 200_000, "nonsense", ""])
+def test_an_answer_that_is_none_is_told(forged: str, scratch: Path) -> None:
+    with pytest.raises(VerificationError, match=r"The child's answer can't be read: ."):
+        run_child(ACTS, {"do": "forged", "answer": forged}, dict[str, Any], scratch, "cpu", 60)
+
+
+def test_code_that_never_returns_is_stopped_in_time(scratch: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(VerificationError, match="did not finish within 2 seconds"):
+        run_child(ACTS, {"do": "sleep", "given": []}, dict[str, Any], scratch, "cpu", 2)
+    assert time.monotonic() - begun < 20

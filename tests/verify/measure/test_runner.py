@@ -1,0 +1,85 @@
+"""A batch that does not fit into memory is halved, and each text is counted once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from patcher.codec import to_json
+from patcher.patching.record import load
+from patcher.verify.measure.logits import measure
+from patcher.verify.requests import prepare
+from patcher.verify.settings import Verification
+from patcher.verify.texts import load_probe_texts
+from patcher.verify.verification import verify
+from tests.verify.running import edit, failed, wanted
+
+gpu = pytest.mark.gpu
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
+
+
+@gpu
+@needs_cuda
+def test_a_device_without_memory_gets_smaller_batches(patched: Path, tmp_path: Path) -> None:
+    """A real shortage: the process may have just what a batch of one text needs and a little more."""
+    code = (
+        "import json, sys, torch\nfrom pathlib import Path\nfrom patcher.codec import read_json\n"
+        "from patcher.verify.measure.logits import measure\nfrom patcher.verify.messages import Request\n"
+        "torch.cuda.init()\nfree, total = torch.cuda.mem_get_info()\n"
+        "torch.cuda.set_per_process_memory_fraction(60_000_000 / total)\n"
+        "answer = measure(read_json(Request, Path(sys.argv[1]).read_text()))\n"
+        "print(json.dumps([answer.failure, answer.batch_size, answer.positions]))"
+    )
+    request = prepare(load(patched), tmp_path / "scratch", Verification(load_probe_texts()), "cuda")
+    (tmp_path / "request.json").write_text(json.dumps(to_json(replace(request, max_batch_tokens=1 << 16))))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "request.json")], capture_output=True, text=True, check=True
+    )
+    failure, size, positions = json.loads(done.stdout.splitlines()[-1])
+    assert failure is None and size < 32 and positions > 0
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_counted_twice(patched: Path, tmp_path: Path) -> None:
+    model, asked = load(patched), Verification(load_probe_texts(), ("cpu",))
+    whole = measure(prepare(model, tmp_path / "whole", asked, "cpu"))
+    edit(
+        patched,
+        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
+        "        if input_ids.shape[0] > 2:\n            raise torch.OutOfMemoryError('CUDA out of memory')\n"
+        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
+    )
+    report = verify(load(patched), asked)
+    assert report.environment["batch_size"] <= 2 and whole.batch_size == 32
+    assert report.passed, failed(report)
+    assert [text["id"] for text in report.probe_texts] == [text.id for text in whole.probe_texts]
+    for side in ("base", "patched"):
+        one, other = getattr(report, side), to_json(getattr(whole, side))
+        assert sum(one["histogram"]["counts"]) == sum(other["histogram"]["counts"])
+        assert sum(bin["texts"] for bin in one["by_length"]) == len(asked.texts)
+        for key in ("min", "max", "logit_sparsity", "negative_fraction"):
+            assert one[key] == pytest.approx(other[key], rel=1e-5)
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "RuntimeError('MPS backend out of memory')"])
+def test_memory_that_one_text_alone_lacks_is_a_finding(patched: Path, tmp_path: Path, error: str) -> None:
+    edit(
+        patched, "        first_row = torch.zeros_like", f"        raise {error}\n        first_row = torch.zeros_like"
+    )
+    answer = measure(prepare(load(patched), tmp_path / "scratch", wanted(), "cpu"))
+    assert answer.failure.startswith(error.partition("(")[0])
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(patched: Path, tmp_path: Path) -> None:
+    edit(
+        patched,
+        "        first_row = torch.zeros_like",
+        "        assert input_ids.shape[0] == 1, 'too many'\n        first_row = torch.zeros_like",
+    )
+    answer = measure(prepare(load(patched), tmp_path / "scratch", wanted(), "cpu"))
+    assert answer.failure == "AssertionError: too many"
