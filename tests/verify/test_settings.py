@@ -11,7 +11,6 @@ from patcher.patching.record import load
 from patcher.verify import settings
 from patcher.verify.settings import parse_devices, parse_dtype
 from patcher.verify.verification import verify
-from tests.threshold.conftest import capped_once, loading  # noqa: F401 - fixtures
 from tests.verify.running import wanted
 
 
