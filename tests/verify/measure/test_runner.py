@@ -7,18 +7,22 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from patcher.codec import to_json
 from patcher.patching.record import load
+from patcher.verify.measure.batches import Encoded
 from patcher.verify.measure.logits import measure
+from patcher.verify.measure.runner import Runner
 from patcher.verify.requests import prepare
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import verify
-from tests.verify.running import edit, failed, wanted
+from tests.verify.running import TEXTS, edit, failed, wanted
 
 gpu = pytest.mark.gpu
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
@@ -83,3 +87,51 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(patched: Path, tmp_path
     )
     answer = measure(prepare(load(patched), tmp_path / "scratch", wanted(), "cpu"))
     assert answer.failure == "AssertionError: too many"
+
+
+@pytest.fixture
+def runner(patched_once: Path, tmp_path: Path) -> Runner[int]:
+    """A runner for nine short texts."""
+    request = prepare(load(patched_once), tmp_path / "scratch", wanted(*TEXTS * 3), "cpu")
+    return Runner(request, str(patched_once), "cpu")
+
+
+def test_a_batch_that_fails_is_added_once_in_halves(runner: Runner[int]) -> None:
+    tried, added = [], []
+
+    def forward(batch: list[Encoded], inputs: dict[str, torch.Tensor]) -> int:
+        assert len(batch) == len(inputs["input_ids"])
+        tried.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError
+        return len(batch)
+
+    runner.run(forward, lambda batch, found: added.extend(one.index for one in batch[:found]))
+    assert tried == [9, 5, 3, 2, 3, 1] and runner.size == 3
+    assert sorted(added) == list(range(9))
+    assert int(Path(runner.request.progress).read_text()) > 0
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, ValueError])
+def test_an_error_that_smaller_batches_do_not_help_is_raised(runner: Runner[int], error: type[Exception]) -> None:
+    sizes = []
+
+    def forward(batch: list[Encoded], _: object) -> int:
+        sizes.append(len(batch))
+        raise error
+
+    with pytest.raises(error):
+        runner.run(forward, lambda *_: None)
+    assert sizes == ([9, 5, 3, 2, 1] if error is torch.OutOfMemoryError else [9])
+
+
+def test_the_operations_of_the_first_pass_alone_are_watched(runner: Runner[int]) -> None:
+    class Model:
+        def __call__(self, values: torch.Tensor) -> Any:
+            return SimpleNamespace(logits=values * 1.1)
+
+    runner.logits(Model(), {"values": torch.ones(1, 2, 3)})
+    first = runner.precision
+    assert first is not None and first.roundings == 1
+    assert torch.equal(runner.logits(Model(), {"values": torch.zeros(1, 2, 3)}), torch.zeros(1, 2, 3))
+    assert runner.precision is first and first.roundings == 1

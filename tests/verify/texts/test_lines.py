@@ -12,6 +12,7 @@ import pytest
 
 from patcher.errors import UsageError
 from patcher.verify.texts import lines, load_probe_texts, load_questions
+from patcher.verify.texts.lines import Line, read_lines, read_objects, string
 
 
 def refusal(path: Path) -> tuple[str, str]:
@@ -119,3 +120,31 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(
         load(tmp_path / "none.jsonl")
     with pytest.raises(UsageError, match=r"can't be read \(Is a directory"):
         load(tmp_path)
+
+
+def test_lines_come_with_their_number_and_without_the_space_around_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeff  ein \r\n\nto".encode())
+    assert list(read_lines(path, skip_empty=True)) == [Line(f"{path}:1", 1, "ein"), Line(f"{path}:3", 3, "to")]
+
+
+def test_a_file_of_our_own_may_be_of_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MAX_CHARACTERS", 3)
+    (tmp_path / "a.txt").write_text("lang linje\n")
+    assert [line.text for line in read_lines(tmp_path / "a.txt", limited=False)] == ["lang linje"]
+    with pytest.raises(UsageError, match="longer than 3 characters"):
+        list(read_lines(tmp_path / "a.txt"))
+
+
+def test_the_advice_of_the_caller_is_the_hint(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("[]")
+    with pytest.raises(UsageError) as caught:
+        list(read_objects(tmp_path / "a.jsonl", "Do this."))
+    assert caught.value.hint == "Do this."
+
+
+def test_a_default_stands_in_for_what_is_left_out_and_not_for_what_is_wrong() -> None:
+    line = Line("a:1", 1, "{}")
+    assert string(line, {}, "kind", "own") == string(line, {"kind": None}, "kind", "own") == "own"
+    with pytest.raises(UsageError, match='a:1: "kind" is not a text'):
+        string(line, {"kind": 7}, "kind", "own")
