@@ -59,20 +59,20 @@ def test_a_model_that_takes_too_long_is_stopped_with_all_it_started(scratch: Pat
     assert left == ""
 
 
-def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
-    answer = run_child(CHILD, {"do": "leave"}, dict[str, Any], scratch, "cpu", 60)
-    deadline = time.monotonic() + 0.2
-    while lives(answer["left"]) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert not lives(answer["left"])
-
-
 def lives(pid: int) -> bool:
     """Whether a process runs; one that nobody waited for yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
+    answer = run_child(CHILD, {"do": "leave"}, dict[str, Any], scratch, "cpu", 60)
+    deadline = time.monotonic() + 0.2
+    while lives(answer["left"]) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not lives(answer["left"])
 
 
 def test_a_crash_is_told_in_one_line(scratch: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -54,10 +55,8 @@ def test_signals_that_ask_a_process_to_end_raise_what_no_handler_of_errors_swall
     try:
         install_signal_handlers()
         with pytest.raises(Interrupted):
-            try:
+            with contextlib.suppress(Exception):
                 os.kill(os.getpid(), number)
-            except Exception:
-                pass
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
