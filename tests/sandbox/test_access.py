@@ -38,11 +38,13 @@ def test_the_public_roots_hold_what_lies_beside_the_private_folders(tmp_path: Pa
     for name in ("kari", "ola", "kari/deeper"):
         (tmp_path / name).mkdir()
     (tmp_path / "file").touch()
+    (tmp_path / "kari" / "token").touch()
     (tmp_path / "link").symlink_to(tmp_path / "kari")
     private = (str(tmp_path / "kari" / "deeper"), str(tmp_path / "kari"))
     roots = AccessPolicy(private, (), ()).public_roots()
     assert {str(tmp_path / "ola"), str(tmp_path / "file")} <= set(roots)
-    assert not {"/", str(tmp_path), *private, str(tmp_path / "link")} & set(roots)
+    hidden = {"/", str(tmp_path), *private, str(tmp_path / "kari" / "token"), str(tmp_path / "link")}
+    assert not hidden & set(roots)
 
 
 def test_the_contents_of_a_folder_that_holds_too_much_are_not_public(

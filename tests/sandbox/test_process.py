@@ -30,7 +30,8 @@ finally:
 def ended(tidy: str = "", before: str = "") -> subprocess.CompletedProcess[str]:
     """A process that ends with code 3."""
     code = ENDING.format(tidy=tidy, before=before)
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=buffered, capture_output=True, text=True)
 
 
 def test_what_was_said_is_flushed_and_exit_handlers_run() -> None:
@@ -54,9 +55,8 @@ def test_signals_that_ask_a_process_to_end_raise_what_no_handler_of_errors_swall
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         install_signal_handlers()
-        with pytest.raises(Interrupted):
-            with contextlib.suppress(Exception):
-                os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted), contextlib.suppress(Exception):
+            os.kill(os.getpid(), number)
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

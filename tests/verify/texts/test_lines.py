@@ -146,5 +146,6 @@ def test_the_advice_of_the_caller_is_the_hint(tmp_path: Path) -> None:
 def test_a_default_stands_in_for_what_is_left_out_and_not_for_what_is_wrong() -> None:
     line = Line("a:1", 1, "{}")
     assert string(line, {}, "kind", "own") == string(line, {"kind": None}, "kind", "own") == "own"
-    with pytest.raises(UsageError, match='a:1: "kind" is not a text'):
-        string(line, {"kind": 7}, "kind", "own")
+    for wrong in (7, "", []):
+        with pytest.raises(UsageError, match='a:1: "kind" is not a text'):
+            string(line, {"kind": wrong}, "kind", "own")
