@@ -29,17 +29,18 @@ class Mutation:
 
 
 JUDGED = "verify/test_checks.py::test_each_fault_fails_its_own_check[change{}-{}]"
-CAPPED = "pipeline/test_trained.py::test_each_check_fails_by_itself[change{0}-fails{0}]"
-HASHES = "verify/test_evaluate.py::test_a_weight_file_with_another_hash_fails_although_the_tensors_look_right"
-APART = "verify/test_evaluate.py::test_a_device_that_differs_or_was_not_compared_does_not_agree"
+CAPPED = "verify/test_checks.py::test_each_check_fails_by_itself[change{0}-fails{0}]"
+HASHES = "verify/test_checks.py::test_a_weight_file_with_another_hash_fails_although_the_tensors_look_right"
+APART = "verify/test_tolerances.py::test_a_device_that_differs_or_was_not_compared_does_not_agree"
 COMPARED = "verify/measure/test_comparison.py::test_"
+DIFFER = "verify/measure/test_agreement.py::test_"
 OFF_CAP = COMPARED + "one_logit_off_the_cap_shows_above_and_below_it"
 FIGURES = "verify/measure/test_figures.py::test_figures_leave_out_padding_and_the_synthetic_row"
 VERIFIED = "verify/test_verification.py::test_"
 KEPT = "verify/test_checks.py::test_shifted_logits_have_to_keep_their_rankings[1-fails1]"
 THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails[found{}]"
 GARBAGE = "pipeline/test_trained.py::test_wrong_tables_and_logits_that_are_not_finite_are_caught"
-READ_BACK = "patching/test_convert.py::test_a_tensor_that_reads_back_otherwise_is_found"
+READ_BACK = "patching/test_pickles.py::test_a_tensor_that_reads_back_otherwise_is_found"
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
 # fmt: off
@@ -54,7 +55,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "if files.get(file.path) != file.carried", "if False", HASHES),
     ("weights_unchanged", "changed files are ignored where the cap stays", "verify/verification.py",
      "judge_kept_cap(measured, changed)", "judge_kept_cap(measured, ())",
-     "pipeline/test_trained.py::test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right"),
+     "verify/test_verification.py::test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right"),
     ("weights_unchanged", "tensors in memory are looked up by name only", "verify/measure/models.py",
      "if name not in state or not _equal(state[name], tensor):", "if name not in state:",
      VERIFIED + "a_weight_that_the_code_alters_on_loading_is_caught"),
@@ -72,7 +73,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "verify/test_checks.py::test_a_value_exactly_at_its_limit_is_within_the_tolerance_and_not_beyond_the_limit"),
     ("cap_removed_exactly", "every model gets the tolerance of bfloat16", "verify/verification.py",
      "cap.scale, measured.head_dtype", 'cap.scale, "bfloat16"',
-     "verify/test_evaluate.py::test_the_tolerance_follows_the_dtype_of_the_head"),
+     "verify/test_verification.py::test_the_tolerance_follows_the_dtype_of_the_head"),
     ("cap_removed_exactly", "the magnitude is forgotten", "verify/measure/comparison.py",
      ".sub_(base).abs_().amax()", ".sub_(base).amax()", OFF_CAP),
     ("cap_removed_exactly", "the last dimension is left out", "verify/measure/comparison.py",
@@ -110,7 +111,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      COMPARED + "an_order_that_a_shift_disturbs_shows_below_the_best_token"),
     ("rankings_kept", "is not asked of a shifted model", "verify/verification.py",
      "shifted=bool(cap.shift)", "shifted=False",
-     "verify/test_evaluate.py::test_a_shift_on_record_has_to_keep_the_rankings"),
+     "verify/test_verification.py::test_a_shift_on_record_has_to_keep_the_rankings"),
     ("sparse_encoder_agrees", "disagreements pass", "verify/checks.py",
      " and found.disagreements == 0", "", THEIRS.format(1)),
     ("sparse_encoder_agrees", "any pooling passes", "verify/checks.py",
@@ -123,17 +124,17 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      " and found.texts > 0", "", APART + "[no texts]"),
     ("devices_agree", "the nearest device is judged", "verify/tolerances.py",
      "max(found, key=_excess", "min(found, key=_excess",
-     "verify/test_evaluate.py::test_of_several_devices_the_one_that_lies_farthest_away_is_judged"),
+     "verify/test_tolerances.py::test_of_several_devices_the_one_that_lies_farthest_away_is_judged"),
     ("devices_agree", "the magnitude is forgotten", "verify/measure/agreement.py", "(mine - theirs).abs().amax()",
-     "(mine - theirs).amax()", COMPARED + "one_logit_that_two_devices_compute_otherwise_shows[-0.25]"),
+     "(mine - theirs).amax()", DIFFER + "one_logit_that_two_devices_compute_otherwise_shows[-0.25]"),
     ("devices_agree", "a difference that is no number is lost", "verify/measure/agreement.py",
      "difference != difference or ", "",
-     COMPARED + "one_logit_that_two_devices_compute_otherwise_shows[nan]"),
+     DIFFER + "one_logit_that_two_devices_compute_otherwise_shows[nan]"),
     ("weights_converted", "hashes are not compared", "verify/checks.py",
      "if files.get(made.path) != records[made.path].after", "if False", HASHES),
     ("weights_converted", "a file that is gone passes", "verify/checks.py",
      "if files.get(made.path) != ", "if files.get(made.path, records[made.path].after) != ",
-     "verify/test_evaluate.py::test_a_converted_file_that_is_gone_fails"),
+     "verify/test_checks.py::test_a_converted_file_that_is_gone_fails"),
     ("weights_converted", "numbers are compared in place of bytes", "patching/pickles.py",
      "one.contiguous().reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)", "one, other", READ_BACK),
     ("logits_finite", "always passes", "verify/checks.py",

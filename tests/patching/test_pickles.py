@@ -1,4 +1,4 @@
-"""A pickle is read without running code, and becomes safetensors with the same names, types, shapes and bytes."""
+"""One pickle becomes one safetensors file with equal tensors, and is read without running anything."""
 
 from __future__ import annotations
 
@@ -6,14 +6,67 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from patcher.patching.messages import ConvertedFile
 from patcher.patching.pickles import convert, read_pickle
 
 
-def saved(content: object, folder: Path) -> str:
-    torch.save(content, folder / "weights.bin")
-    return str(folder / "weights.bin")
+@pytest.mark.parametrize(
+    "content",
+    [{"model": {"a": torch.zeros(1)}}, {"epoch": 3}, [torch.zeros(1)], {}, {"a": torch.zeros(2, 2).to_sparse()}],
+    ids=["nested", "a number", "a list", "empty", "sparse"],
+)
+def test_what_is_not_a_tensor_for_each_name_is_refused(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "a.bin")
+    found = convert(str(tmp_path / "a.bin"), str(tmp_path / "a.safetensors"))
+    assert found.refused and not (tmp_path / "a.safetensors").exists()
+
+
+def test_bytes_that_are_no_checkpoint_are_refused(tmp_path: Path) -> None:
+    for content in (b"", b"not a pickle at all", b"PK\x03\x04broken"):
+        (tmp_path / "a.bin").write_bytes(content)
+        assert "checkpoint of torch" in (
+            convert(str(tmp_path / "a.bin"), str(tmp_path / "a.safetensors")).refused or ""
+        )
+
+
+def test_every_way_tensors_lie_in_memory_is_carried_over(tmp_path: Path) -> None:
+    base = torch.arange(12.0).reshape(3, 4)
+    tensors = {
+        "whole": base,
+        "again": base,
+        "turned": base.T,
+        "a part": base[1],
+        "half": base.to(torch.float16),
+        "brain": base.to(torch.bfloat16),
+        "not a number": torch.tensor([float("nan"), float("inf"), -0.0]),
+        "scalar": torch.tensor(5),
+        "bool": torch.tensor([True, False]),
+        "empty": torch.zeros(0, 4),
+        "also empty": torch.zeros(0, 4),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+    }
+    torch.save(tensors, tmp_path / "new.bin")
+    torch.save(tensors, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
+    for form in ("new", "old"):
+        found = convert(str(tmp_path / f"{form}.bin"), str(tmp_path / f"{form}.safetensors"))
+        assert found == ConvertedFile(12, (), (("whole", "again"),), None)
+        made = load_file(tmp_path / f"{form}.safetensors")
+        for name, tensor in tensors.items():
+            assert made[name].dtype == tensor.dtype and torch.equal(
+                made[name].nan_to_num(7), tensor.detach().nan_to_num(7)
+            )
+
+
+def test_a_tensor_that_reads_back_otherwise_is_found(tmp_path: Path) -> None:
+    from patcher.patching.pickles import _differing
+
+    torch.save({"a": torch.tensor([0.0]), "b": torch.ones(2), "c": torch.ones(1)}, tmp_path / "a.bin")
+    wrong = {"a": torch.tensor([-0.0]), "b": torch.ones(2, dtype=torch.float64), "d": torch.ones(1)}
+    save_file(wrong, tmp_path / "a.safetensors")
+    found = _differing(read_pickle(str(tmp_path / "a.bin")), str(tmp_path / "a.safetensors"))
+    assert found == ["a", "b", "c", "d"]
 
 
 def test_tensors_keep_their_names_types_and_bytes(tmp_path: Path) -> None:

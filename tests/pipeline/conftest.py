@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-
-from tests.threshold.conftest import capped, capped_once, hand_made_once, loading  # noqa: F401 - the trained ones
 
 EMBEDDING, OUTPUT = "embedding.word_embedding.weight", "classifier.emb2vocab.weight"
 Pickled = Callable[..., Path]
@@ -43,9 +40,3 @@ def pickle_weights(folder: Path, tied: bool = False, shards: int = 1) -> Path:
 def pickled(mini: Path) -> Pickled:
     """The miniature with its weights pickled, as `pickle_weights` does it."""
     return partial(pickle_weights, mini)
-
-
-@pytest.fixture
-def trained(capped_once: Path, tmp_path: Path) -> Path:  # noqa: F811
-    """A capped SparseEncoder model with the code as published, in a folder with a name of its own."""
-    return shutil.copytree(capped_once, tmp_path / f"trained-{tmp_path.name}")

@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,39 +13,27 @@ from patcher.cli import main, tables
 from patcher.cli.console import Console
 from patcher.codec import Unreadable, from_json, to_json
 from patcher.documents import card
-from patcher.errors import SourceError, UsageError
+from patcher.errors import SourceError
 from patcher.patching.record import load
-from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve, sha256_of
-from patcher.verify.checks import judge_kept_cap
 from patcher.verify.measure.logits import measure
-from patcher.verify.messages import EncoderLoaded, Environment, KeptCapMeasured
+from patcher.verify.messages import KeptCapMeasured
 from patcher.verify.report import Report
 from patcher.verify.requests import prepare
-from patcher.verify.settings import CHILD, check_available
+from patcher.verify.settings import CHILD
 from patcher.verify.verification import evaluate, hash_folder
 from tests.conftest import MINI, Run
 from tests.sandbox.stand_in import run_child
-from tests.verify.made_up import NOTHING
-from tests.verify.running import wanted
-from tests.verify.test_verification import alter, edit
+from tests.verify.running import repaired, wanted
 
 CODE = "modeling_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
-REPAIRS = Options.choose(["repairs"])
 
 
 def plan_of(folder: Path, *codemods: str, **options: bool) -> Plan:
     return make_plan(resolve(str(folder)), Options.choose(codemods, **options))
-
-
-def repaired(folder: Path, out: Path, options: Options = REPAIRS) -> Path:
-    snapshot = resolve(str(folder))
-    made = patch_model(make_plan(snapshot, options), snapshot, out, None).folder
-    assert made is not None
-    return made
 
 
 def report_on(folder: Path, scratch: Path, sparse_encoder: bool = False) -> Report:
@@ -124,45 +111,6 @@ def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, t
     assert checks["weights_unchanged"].passed
 
 
-def test_batches_are_halved_when_memory_runs_out_and_progress_is_reported_where_the_cap_stays(
-    trained: Path, tmp_path: Path
-) -> None:
-    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
-    whole = measure(prepare(load(out), tmp_path / "whole", wanted(), "cpu"))
-    edit(
-        out,
-        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
-        "        if input_ids.shape[0] > 2:\n            raise torch.OutOfMemoryError('CUDA out of memory')\n"
-        "        hidden_states = self.get_contextualized_embeddings(input_ids, attention_mask)\n",
-    )
-    halved = measure(prepare(load(out), tmp_path / "halved", wanted(), "cpu"))
-    assert halved.failure is None and halved.positions == whole.positions
-    assert halved.patched.active_dims == whole.patched.active_dims and halved.patched.min == pytest.approx(
-        whole.patched.min
-    )
-    assert int((tmp_path / "halved" / "progress").read_text()) > 0
-
-
-@pytest.mark.parametrize(("other", "agree"), [(None, True), ("altered", False)])
-def test_devices_are_held_against_each_other_where_the_cap_stays(
-    trained: Path, tmp_path: Path, other: str | None, agree: bool
-) -> None:
-    """One model in two dtypes stands in for two devices; then another model, which only this check can tell."""
-    folders = [repaired(trained, tmp_path / f"out-{tmp_path.name}")]
-    if other:
-        alter(trained, "classifier.emb2vocab.bias", 9.0)
-    folders.append(repaired(trained, tmp_path / f"{other}-{tmp_path.name}"))
-    asked = replace(wanted(), devices=("cpu", "cuda"))
-    first, second = load(folders[0]), load(folders[1])
-    answers = [measure(prepare(first, tmp_path / "0", asked, "cpu"))]
-    request = prepare(second, tmp_path / "1", asked, "cpu", tmp_path / "0" / "digest")
-    answers.append(measure(replace(request, dtype="bfloat16")))
-    report = evaluate(first, answers, hash_folder(folders[0]), asked)
-    assert [one.environment["dtype"] for one in (report, *report.more_devices)] == ["float32", "bfloat16"]
-    assert report.disagreement is not None and report.disagreement.largest > 0
-    assert {check.name for check in report.all_checks if not check.passed} == (set() if agree else {"devices_agree"})
-
-
 def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,48 +130,6 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     heads = capsys.readouterr().out.splitlines()[0].split()
     assert heads == ["this", "model,", "cpu", "this", "model,", "cpu", "limit", "verdict"]
     assert card.render(model, report, "x").count("logits_finite") == 2
-
-
-def test_an_attention_that_the_code_does_not_offer_is_not_silently_dropped(trained: Path, tmp_path: Path) -> None:
-    out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
-    asked = replace(wanted(), attention="sdpa")
-    answer = measure(prepare(load(out), tmp_path / "0", asked, "cpu"))
-    with pytest.raises(UsageError) as caught:
-        check_available(answer, "cpu", asked.attention)
-    assert "--attn sdpa" in caught.value.hint
-
-
-MEASURED = KeptCapMeasured(
-    **NOTHING,
-    environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
-    positions=5,
-    patched=None,
-    sparse_encoder=EncoderLoaded("6", True, 0),
-)
-
-
-@pytest.mark.parametrize(
-    ("change", "fails"),
-    [
-        ({}, set()),
-        ({"tensors_changed": ("a",)}, {"weights_unchanged"}),
-        ({"buffers_wrong": ("a",)}, {"buffers_rebuilt"}),
-        ({"not_finite": 1}, {"logits_finite"}),
-        ({"sparse_encoder": EncoderLoaded("6", False, 0)}, {"sparse_encoder_loads"}),
-        ({"sparse_encoder": EncoderLoaded("6", True, 3)}, {"sparse_encoder_loads"}),
-        ({"positions": 0}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
-        ({"failure": "boom"}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
-    ],
-)
-def test_each_check_fails_by_itself(change: dict[str, Any], fails: set[str]) -> None:
-    found = judge_kept_cap(replace(MEASURED, **change))
-    assert {check.name for check in found if not check.passed} == fails
-
-
-def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right(patched_once: Path) -> None:
-    files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
-    report = evaluate(replace(load(patched_once), soft_cap=None), [MEASURED], files, wanted())
-    assert {check.name for check in report.checks if not check.passed} == {"weights_unchanged"}
 
 
 def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked_for(

@@ -14,12 +14,7 @@ from tests.sandbox.stand_in import run_child
 
 TOKEN = "hf_recognisableFakeToken0123456789"
 CHILD = "tests.sandbox.probe"
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    (tmp_path / "scratch").mkdir()
-    return tmp_path / "scratch"
+ACTS = "tests.sandbox.acts"
 
 
 def test_no_token_is_in_reach(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,13 +30,18 @@ def test_no_token_is_in_reach(scratch: Path, tmp_path: Path, monkeypatch: pytest
     assert Path(answer["token_path"]).is_relative_to(scratch)
 
 
-def test_the_hub_is_offline(scratch: Path) -> None:
-    assert run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "cpu", 60)["offline"] is True
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a child for the CPU sees."""
+    return run_child(CHILD, {"do": "look"}, dict[str, Any], tmp_path_factory.mktemp("scratch"), "cpu", 60)
 
 
-def test_the_cpu_is_a_cpu_without_cuda_in_sight(scratch: Path) -> None:
-    answer = run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "cpu", 60)
-    assert answer["environment"]["CUDA_VISIBLE_DEVICES"] == ""
+def test_the_hub_is_offline(seen: dict[str, Any]) -> None:
+    assert seen["offline"] is True
+
+
+def test_the_cpu_is_a_cpu_without_cuda_in_sight(seen: dict[str, Any]) -> None:
+    assert seen["environment"]["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_caches_and_home_are_its_own(scratch: Path) -> None:
@@ -59,13 +59,35 @@ def test_a_model_that_takes_too_long_is_stopped_with_all_it_started(scratch: Pat
     assert left == ""
 
 
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that nobody waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
     answer = run_child(CHILD, {"do": "leave"}, dict[str, Any], scratch, "cpu", 60)
-    time.sleep(0.2)
-    stat = Path(f"/proc/{answer['left']}/stat")
-    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+    deadline = time.monotonic() + 0.2
+    while lives(answer["left"]) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not lives(answer["left"])
 
 
 def test_a_crash_is_told_in_one_line(scratch: Path) -> None:
     with pytest.raises(VerificationError, match="ValueError: the model is a teapot"):
         run_child(CHILD, {"do": "crash"}, dict[str, Any], scratch, "cpu", 60)
+
+
+@pytest.mark.parametrize("forged", ["[1]", "[" * 200_000, "nonsense", ""])
+def test_an_answer_that_is_none_is_told(forged: str, scratch: Path) -> None:
+    with pytest.raises(VerificationError, match=r"The child's answer can't be read: ."):
+        run_child(ACTS, {"do": "forged", "answer": forged}, dict[str, Any], scratch, "cpu", 60)
+
+
+def test_code_that_never_returns_is_stopped_in_time(scratch: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(VerificationError, match="did not finish within 2 seconds"):
+        run_child(ACTS, {"do": "sleep", "given": []}, dict[str, Any], scratch, "cpu", 2)
+    assert time.monotonic() - begun < 20

@@ -1,42 +1,37 @@
-"""Trained-like models: the miniature as a capped SparseEncoder, as it comes out of `save_pretrained`."""
+"""The hand-made model with a card, saved with a threshold and loaded without one; made once."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.threshold.models import CODE, MINI, write_hand_made, write_loading
+from patcher.source.snapshot import resolve
+from patcher.threshold.repaired import RepairedModel, repair
+from patcher.threshold.save import save
+from tests.threshold.made_up import CARD, PASSED, load
 
 
 @pytest.fixture(scope="session")
-def loading(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The miniature as a capped SparseEncoder model whose code is repaired. Not to be written to."""
-    return write_loading(tmp_path_factory.mktemp("loading"))
+def model(hand_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> RepairedModel:
+    """The hand-made model with a card of its own."""
+    folder = shutil.copytree(hand_made_once, tmp_path_factory.mktemp("model") / "with-card")
+    (folder / "README.md").write_text(CARD, newline="")
+    return repair(resolve(str(folder)))
 
 
 @pytest.fixture(scope="session")
-def capped_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the code as published, as every model trained before transformers 5 has it."""
-    target = shutil.copytree(loading, tmp_path_factory.mktemp("capped") / "capped")
-    shutil.copyfile(MINI / CODE, target / CODE)
-    return target
+def saved(model: RepairedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy with the threshold 0.05. Not to be written to."""
+    return save(model, PASSED, tmp_path_factory.mktemp("saved") / "saved-with-threshold")
 
 
 @pytest.fixture(scope="session")
-def hand_made_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hand-made model (see hand_made.py), with the code as published. Not to be written to."""
-    return write_hand_made(loading, tmp_path_factory.mktemp("hand") / "hand-made")
-
-
-@pytest.fixture
-def capped(capped_once: Path, tmp_path: Path) -> Path:
-    """A capped model that a test may damage, in a folder with a name of its own."""
-    return shutil.copytree(capped_once, tmp_path / f"capped-{tmp_path.name}")
-
-
-@pytest.fixture
-def handmade(hand_made_once: Path, tmp_path: Path) -> Path:
-    """The hand-made model, to be damaged."""
-    return shutil.copytree(hand_made_once, tmp_path / f"hand-{tmp_path.name}")
+def plain(model: RepairedModel, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same model without a threshold, loaded right."""
+    folder = tmp_path_factory.mktemp("plain") / "without-threshold"
+    folder.mkdir()
+    model.write(folder, link=True)
+    return load(folder)

@@ -18,8 +18,8 @@ from patcher.threshold.messages import Sparsity, ThresholdMeasured
 from patcher.threshold.sweep import Row
 from patcher.verify.messages import Environment
 from tests.conftest import MINI
-from tests.threshold.conftest import CODE
 from tests.threshold.measuring import check, few_questions, lay_out
+from tests.threshold.models import CODE
 
 NAMES = [
     "loads_right",

@@ -11,8 +11,8 @@ import torch
 from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import repair
 from patcher.threshold.save import save
+from tests.threshold.made_up import DOCUMENTS, PASSED, QUERIES, load
 from tests.threshold.measuring import check, few_questions
-from tests.threshold.test_save import DOCUMENTS, PASSED, QUERIES, load
 
 
 @pytest.fixture(scope="module")

@@ -9,34 +9,9 @@ from typing import Any
 
 import pytest
 
-from patcher.codemods import SoftCap
 from patcher.errors import UsageError
-from patcher.source.snapshot import Source
-from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.plot import check_plot, curve, draw
-from patcher.threshold.report import ThresholdReport
-from patcher.threshold.sweep import Row
-
-ROW = Row(0.0, 0.0, 100, 0.0, 100, 10, 0, 1.0, 1.0, 1.0, 0.9, 0.8)
-ROWS = (
-    ROW,
-    replace(ROW, threshold=0.05, query_sparsity=0.5, document_sparsity=0.25),
-    replace(ROW, threshold=1.0, query_sparsity=1.0, document_sparsity=0.99, ndcg=0.4, tau=-0.3),
-)
-REPORT = ThresholdReport(
-    source=Source(None, None, "model"),
-    code_source=Source(None, None, "model"),
-    soft_cap=SoftCap("Head", "forward", "modeling.py", 1, "30 * sigmoid(x / 7.5)", 30, 7.5),
-    capped=True,
-    threshold=0.05,
-    environment={},
-    checks=(),
-    raw={},
-    rows=ROWS,
-    evaluation=Evaluation({}, {}, {}, True),
-    swept=True,
-    recommended=0.05,
-)
+from tests.threshold.made_up import REPORT, ROWS
 
 
 @pytest.mark.parametrize(("name", "magic"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.PDF", b"%PDF")])

@@ -13,7 +13,7 @@ from patcher.errors import CodeError, HubUnreachable, SourceError, UsageError
 from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from tests.conftest import COMMIT, MINI
-from tests.threshold.conftest import CODE
+from tests.threshold.models import CODE
 
 
 def of(folder: Path) -> RepairedModel:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from sentence_transformers import SparseEncoder
 
 from patcher.errors import OutputError, SourceError, UsageError
 from patcher.source.snapshot import resolve
@@ -17,71 +15,7 @@ from patcher.threshold.repaired import RepairedModel, repair
 from patcher.threshold.save import check_save, save
 from patcher.verify.report import Check
 from tests.conftest import MINI
-from tests.threshold.test_plot import REPORT
-
-QUERIES = ["Hva er hovedstaden i Norge?", "Hvem skrev romanen Sult?"]
-DOCUMENTS = ["Oslo er hovedstaden og den største byen i Norge.", "Kari."]
-PASSED = replace(
-    REPORT,
-    checks=(Check("loads_right", True, 0, 0, "none"),),
-    environment={"device": "cpu", "sentence_transformers": "6", "transformers": "5"},
-)
-CARD = "---\nlanguage:\n- 'no'\nlicense: apache-2.0\n---\n\n# My model\n\nTrained on something.\n"
-
-
-@pytest.fixture(scope="module")
-def model(hand_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> RepairedModel:
-    folder = shutil.copytree(hand_made_once, tmp_path_factory.mktemp("model") / "with-card")
-    (folder / "README.md").write_text(CARD, newline="")
-    return repair(resolve(str(folder)))
-
-
-@pytest.fixture(scope="module")
-def saved(model: RepairedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with the threshold 0.05. Not to be written to."""
-    return save(model, PASSED, tmp_path_factory.mktemp("saved") / "saved-with-threshold")
-
-
-@pytest.fixture(scope="module")
-def plain(model: RepairedModel, tmp_path_factory: pytest.TempPathFactory) -> SparseEncoder:
-    """The same model without a threshold, loaded right."""
-    folder = tmp_path_factory.mktemp("plain") / "without-threshold"
-    folder.mkdir()
-    model.write(folder, link=True)
-    return SparseEncoder(str(folder), trust_remote_code=True, device="cpu")
-
-
-def load(folder: Path) -> SparseEncoder:
-    return SparseEncoder(str(folder), trust_remote_code=True, device="cpu")
-
-
-def test_embeddings_are_sparse_without_a_line_of_user_code_and_otherwise_the_same(
-    saved: Path, plain: SparseEncoder
-) -> None:
-    model = load(saved)
-    for encode, reference, texts in (
-        (model.encode_query, plain.encode_query, QUERIES),
-        (model.encode_document, plain.encode_document, DOCUMENTS),
-    ):
-        raw = reference(texts, convert_to_sparse_tensor=False)
-        expected = torch.where(raw < 0.05, 0, raw)
-        assert int((raw == 0).sum()) == 0
-        assert torch.equal(encode(texts, convert_to_sparse_tensor=False), expected)
-        sparse = encode(texts)
-        assert sparse.is_sparse
-        assert torch.equal(sparse.to_dense(), expected)
-        assert sparse.coalesce().values().min() >= 0.05
-        assert model.sparsity(sparse)["sparsity_ratio"] > 0.98
-
-
-def test_saving_and_loading_again_twice_keeps_every_embedding(saved: Path, tmp_path: Path) -> None:
-    model = load(saved)
-    expected = model.encode_document(DOCUMENTS, convert_to_sparse_tensor=False)
-    for name in ("again", "and-again"):
-        model.save_pretrained(str(tmp_path / name), create_model_card=False)
-        model = load(tmp_path / name)
-        assert type(model[-1]).__name__ == "SparseThreshold"
-        assert torch.equal(model.encode_document(DOCUMENTS, convert_to_sparse_tensor=False), expected)
+from tests.threshold.made_up import PASSED
 
 
 def test_the_folder_holds_repaired_code_with_its_cap_and_the_same_weights(saved: Path, hand_made_once: Path) -> None:

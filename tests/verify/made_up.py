@@ -11,7 +11,10 @@ from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Source
 from patcher.verify.messages import (
+    Agreement,
+    EncoderLoaded,
     Environment,
+    KeptCapMeasured,
     LogitFigures,
     MeanAndMax,
     MeanAndMin,
@@ -77,3 +80,20 @@ DEVICES = ("cpu", "cuda", "mps")
 def judged(*measured: PairMeasured, model: PatchedModel = MODEL, files: dict[str, str] = FILES) -> Report:
     """The report on what each of the first `DEVICES` measured."""
     return evaluate(model, measured, files, Verification((), devices=DEVICES[: len(measured)]))
+
+
+ROUNDED = replace(GOOD, coarsest_dtype="bfloat16", roundings=64)
+LIMIT = 2.0  # eps / 2 of bfloat16 * sqrt(64) * 64, the largest logit
+
+
+def apart(largest: float, texts: int = 12, **change: Any) -> Any:
+    return replace(ROUNDED, agreement=Agreement(largest, texts), **change)
+
+
+KEPT_CAP = KeptCapMeasured(
+    **NOTHING,
+    environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
+    positions=5,
+    patched=None,
+    sparse_encoder=EncoderLoaded("6", True, 0),
+)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from patcher.verify.checks import judge
-from patcher.verify.messages import EncoderFigures, PairMeasured
+from patcher.verify.checks import judge, judge_kept_cap
+from patcher.verify.messages import EncoderFigures, EncoderLoaded, PairMeasured
 from patcher.verify.tolerances import cap_tolerance
-from tests.verify.made_up import GOOD, patched
+from tests.verify.made_up import CONVERTED, GOOD, KEPT_CAP, judged, patched
+from tests.verify.running import failed
 
 CAP_TOLERANCE = cap_tolerance(30, "float32")
 
@@ -80,3 +81,31 @@ def test_the_limit_of_logit_sparsity_can_be_set() -> None:
 def test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails(found: dict[str, Any]) -> None:
     encoder = EncoderFigures(version="6", base={}, patched={}, **found)
     assert failing(replace(GOOD, sparse_encoder=encoder)) == ["sparse_encoder_agrees"]
+
+
+def test_a_weight_file_with_another_hash_fails_although_the_tensors_look_right() -> None:
+    assert failed(judged(GOOD, files={"model.safetensors": "b"})) == {"weights_unchanged"}
+    wrong = judged(GOOD, model=CONVERTED, files={"model.safetensors": "b"})
+    assert failed(wrong) == {"weights_unchanged", "weights_converted"}
+
+
+def test_a_converted_file_that_is_gone_fails() -> None:
+    assert "weights_converted" in failed(judged(GOOD, model=CONVERTED, files={}))
+
+
+@pytest.mark.parametrize(
+    ("change", "fails"),
+    [
+        ({}, set()),
+        ({"tensors_changed": ("a",)}, {"weights_unchanged"}),
+        ({"buffers_wrong": ("a",)}, {"buffers_rebuilt"}),
+        ({"not_finite": 1}, {"logits_finite"}),
+        ({"sparse_encoder": EncoderLoaded("6", False, 0)}, {"sparse_encoder_loads"}),
+        ({"sparse_encoder": EncoderLoaded("6", True, 3)}, {"sparse_encoder_loads"}),
+        ({"positions": 0}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
+        ({"failure": "boom"}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
+    ],
+)
+def test_each_check_fails_by_itself(change: dict[str, Any], fails: set[str]) -> None:
+    found = judge_kept_cap(replace(KEPT_CAP, **change))
+    assert {check.name for check in found if not check.passed} == fails

@@ -19,7 +19,6 @@ from patcher.threshold.evaluation import bundled_questions
 from patcher.threshold.measure import Request, measure
 from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures, ThresholdMeasured
 from patcher.threshold.repaired import repair
-from patcher.verify import settings
 from patcher.verify.messages import (
     EncoderLoaded,
     Environment,
@@ -30,11 +29,9 @@ from patcher.verify.messages import (
     Unavailable,
 )
 from patcher.verify.verification import verify
-from tests.pipeline.test_trained import repaired
 from tests.sandbox.stand_in import answer_with
-from tests.threshold.conftest import capped_once, loading  # noqa: F401 - fixtures
 from tests.verify.made_up import GOOD, NOTHING
-from tests.verify.running import wanted
+from tests.verify.running import repaired, wanted
 
 ENVIRONMENT = Environment("3", "2", "5", "cpu", "float32", "not installed")
 SIDE = TopTerms(1, (("Oslo", 1.5),))
@@ -122,12 +119,3 @@ def test_a_device_that_is_not_there_is_told_in_the_same_two_lines_by_every_kind(
         run()
     assert caught.value.message == "There is no cpu device that torch can use here; it finds mps."
     assert caught.value.hint == "Leave out --device, or install a torch that was built for it."
-
-
-def test_sentence_transformers_that_is_missing_is_told_before_a_child_starts(
-    patched_once: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settings, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="--sparse-encoder needs sentence-transformers") as caught:
-        verify(load(patched_once), wanted(sparse_encoder=True))
-    assert "splade-patcher[sentence-transformers]" in caught.value.hint

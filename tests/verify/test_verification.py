@@ -8,30 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
-from patcher.errors import OutputError
+from patcher.codec import document
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from patcher.verify.requests import base_code
-from tests.conftest import MINI
-from tests.verify.running import CHECKS, failed, report_on, wanted
-
-CAP = "subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)"
-
-
-def edit(folder: Path, old: str, new: str, count: int = -1) -> None:
-    path = folder / "modeling_gptbert.py"
-    text = path.read_text("utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new, count), "utf-8")
-
-
-def alter(folder: Path, name: str, value: float) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    tensors[name].view(-1)[7] = value
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+from patcher.verify.verification import evaluate, hash_folder, verify
+from tests.conftest import MINI, Run
+from tests.verify.made_up import CONVERTED, GOOD, KEPT_CAP, LIMIT, MODEL, ROUNDED, apart, judged
+from tests.verify.running import CAP, CHECKS, alter, edit, failed, report_on, wanted
 
 
 def test_the_patched_miniature_passes_every_check(patched: Path, tmp_path: Path) -> None:
@@ -126,44 +111,58 @@ def test_a_logit_that_is_not_finite_fails_every_check(patched: Path, tmp_path: P
     assert json.loads((patched / "report.json").read_text())["passed"] is False
 
 
-def test_the_base_model_of_the_proof_runs_the_published_constructor(patched: Path) -> None:
-    """Only the repairs may tell it from the published code; the cap has to be in it."""
-    text = base_code(load(patched))["modeling_gptbert.py"].decode()
-    assert text.count(CAP) == 2
-    assert "_init_arguments" in text and "_tied_weights_keys = None" in text
-
-
-def test_a_record_without_the_code_of_the_base_model_is_told(patched: Path) -> None:
-    record = json.loads((patched / "patch.json").read_text())
-    del record["base"]
-    record["options"]["also_signed"] = False
-    (patched / "patch.json").write_text(json.dumps(record))
-    with pytest.raises(OutputError, match="earlier version") as caught:
-        base_code(load(patched))
-    assert "patcher patch" in caught.value.hint
-
-
-def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) -> None:
-    from patcher.verify.measure.models import fresh_model, load_as_users_do, share_weights
-    from patcher.verify.requests import prepare
-
-    request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
-    model, _ = load_as_users_do(request.patched)
-    base = share_weights(fresh_model(request.base.folder), model, request.encoders[0].weights)
-    places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
-    assert {name: tensor.data_ptr() for name, tensor in base.state_dict().items()} == places
-    assert not any(parameter.is_meta for parameter in (*base.parameters(), *base.buffers()))
-
-
-def test_input_and_output_matrices_stay_two(patched: Path) -> None:
-    from patcher.verify.measure.models import load_as_users_do
-
-    model, _ = load_as_users_do(str(patched))
-    assert not torch.equal(model.classifier.emb2vocab.weight, model.embedding.word_embedding.weight)
-
-
 def test_the_report_says_which_bytes_it_is_about(patched: Path, tmp_path: Path) -> None:
     report = report_on(patched, tmp_path / "scratch")
     assert report.files["model.safetensors"] == sha256_of(MINI / "model.safetensors")
     assert report.files["modeling_gptbert.py"] == sha256_of(patched / "modeling_gptbert.py")
     assert "patch.json" in report.files and "README.md" not in report.files
+
+
+def test_a_right_model_passes_on_one_device_and_on_several() -> None:
+    assert judged(GOOD).passed and judged(GOOD, model=CONVERTED).passed
+    assert judged(ROUNDED, apart(0.0), apart(LIMIT)).passed, "what rounding explains, to the last bit"
+
+
+def test_the_tolerance_follows_the_dtype_of_the_head() -> None:
+    off = replace(GOOD, cap_error=1e-3)
+    assert failed(judged(off)) == {"cap_removed_exactly"}
+    assert judged(replace(off, head_dtype="bfloat16")).passed
+
+
+def test_a_shift_on_record_has_to_keep_the_rankings() -> None:
+    assert MODEL.soft_cap is not None
+    shifted = replace(MODEL, soft_cap=replace(MODEL.soft_cap, shift=1.5))
+    assert judged(GOOD, model=shifted).passed
+    assert failed(judged(replace(GOOD, rankings_changed=1), model=shifted)) == {"rankings_kept"}
+
+
+def test_the_same_inputs_give_the_same_report_byte_for_byte(patched: Path, cli: Run) -> None:
+    reports = []
+    for _ in range(2):
+        assert cli("verify", patched, "--trust-remote-code", "--device", "cpu", "--quiet").returncode == 0
+        reports.append((patched / "report.json").read_bytes())
+        (patched / "report.json").unlink()
+    assert reports[0] == reports[1]
+
+
+def test_a_failing_report_is_the_same_each_time_too(patched: Path) -> None:
+    edit(
+        patched,
+        "        first_row = torch.zeros_like",
+        "        raise ValueError(__file__)\n        first_row = torch.zeros_like",
+    )
+    reports = [document(verify(load(patched), wanted())) for _ in range(2)]
+    assert reports[0] == reports[1]
+
+
+def test_progress_tells_how_many_texts_are_done(patched: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    verify(load(patched), wanted(*["Oslo er hovedstaden i Norge."] * 50), progress=lambda *said: told.append(said))
+    assert (told[0], told[-1]) == (("cpu", 0, 50), ("cpu", 50, 50))  # also while libraries and weights are loaded
+    assert all(0 <= done <= total == 50 for _, done, total in told)
+
+
+def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right(patched_once: Path) -> None:
+    files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
+    report = evaluate(replace(load(patched_once), soft_cap=None), [KEPT_CAP], files, wanted())
+    assert {check.name for check in report.checks if not check.passed} == {"weights_unchanged"}

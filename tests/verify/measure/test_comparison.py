@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from patcher.verify.measure.agreement import Agreements
 from patcher.verify.measure.comparison import Comparison
 from patcher.verify.messages import CapFunction
 
@@ -92,19 +91,3 @@ def test_what_was_found_in_one_batch_is_still_there_after_the_last() -> None:
     assert total.cap_error == bad.cap_error > 0.2
     assert total.predictions_changed == bad.predictions_changed == 1
     assert total.rankings_changed == bad.rankings_changed == 1
-
-
-@pytest.mark.parametrize("off", [0.25, -0.25, math.nan])
-def test_one_logit_that_two_devices_compute_otherwise_shows(tmp_path: object, off: float) -> None:
-    place = f"{tmp_path}/digest"
-    rows = [text(1, seed=seed)[1][0] for seed in range(3)]
-    first = Agreements(place, None)
-    for index in (2, 0, 1):  # texts come sorted by length, not by their number
-        first.add(index, rows[index])
-    second = Agreements(None, place)
-    for index in (1, 2, 0):
-        other = rows[index].clone()
-        other[7] += off * (index == 1)
-        second.add(index, other)
-    assert second.texts == 3
-    assert second.largest == pytest.approx(abs(off), abs=1e-5, nan_ok=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from patcher.codec import to_json
-from patcher.verify.measure.histogram import Histogram, curve
+from patcher.verify.measure.histogram import FINE, Histogram, curve, shift_beyond
 
 
 def counted(values: torch.Tensor) -> Histogram:
@@ -63,3 +63,28 @@ def test_the_curve_is_what_the_shift_makes_of_the_logits() -> None:
 
 def test_logits_that_are_sparse_already_need_no_curve() -> None:
     assert [point.shift for point in curve(counted(-torch.ones(9)), counted(-torch.ones(3)))] == [0]
+
+
+@pytest.fixture(scope="module")
+def values() -> torch.Tensor:
+    return torch.randn(4000, generator=torch.Generator().manual_seed(0)) * 3
+
+
+@pytest.mark.parametrize("target", [0.3, 0.6, 0.9, 0.999])
+def test_no_smaller_shift_on_the_grid_reaches_the_target(values: torch.Tensor, target: float) -> None:
+    counted = Histogram()
+    counted.add(values)
+    shift = shift_beyond(counted, target)
+    assert shift is not None
+
+    def sparsity(constant: float) -> float:
+        return float((torch.relu(values - constant) == 0).double().mean())
+
+    assert sparsity(shift) > target
+    assert shift == 0 or sparsity(shift - 1 / FINE) <= target
+
+
+def test_no_shift_helps_where_a_logit_lies_beyond_the_grid() -> None:
+    counted = Histogram()
+    counted.add(torch.tensor([1000.0, 2.0]))
+    assert shift_beyond(counted, 0.6) is None and shift_beyond(counted, 0.4) == 2.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -62,26 +61,3 @@ def test_the_peak_stays_below_one_and_a_half_models(patched: Path, large: Path, 
     logits = len(TEXTS) * 40 * 8192 * 4
     print(f"\npeak {measured['peak'] / weights:.2f} times the weights ({weights / 1e6:.0f} MB)")
     assert measured["peak"] < 1.4 * weights + logits
-
-
-FAULTS = """
-import resource, torch
-from patcher.verify.measure.hardware import tune_malloc
-tune_malloc({logits})
-torch.ones(2_500_000)  # 10 MB
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    torch.ones(2_500_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets glibc's allocator")
-def test_freed_memory_is_kept_for_the_next_tensor_where_batches_are_larger_by_far(tmp_path: Path) -> None:
-    faults = []
-    for logits in (1 << 25, 1 << 28):
-        code = [sys.executable, "-c", FAULTS.format(logits=logits)]
-        done = subprocess.run(code, cwd=ROOT, env=environment(tmp_path, "cpu"), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        faults.append(int(done.stdout))
-    assert faults[1] < faults[0] / 2

@@ -15,7 +15,7 @@ import torch
 from patcher.cli import main
 from patcher.verify import settings
 from tests.conftest import Run
-from tests.threshold.conftest import CODE
+from tests.threshold.models import CODE
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:

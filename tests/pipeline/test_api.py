@@ -1,0 +1,110 @@
+"""Calibrated logits: the smallest constant that reaches the gate, visible in code and configuration, and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from patcher.codec import document
+from patcher.constants import PAGE
+from patcher.patching.record import load
+from patcher.pipeline import api
+from patcher.pipeline.api import _calibrated_shift, describe, verify_folder
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import resolve
+from patcher.verify.measure.histogram import FINE
+from patcher.verify.report import Report, load_report
+from patcher.verify.verification import hash_folder
+from tests.conftest import MINI, Run
+from tests.verify.made_up import GOOD, judged
+from tests.verify.made_up import patched as figures
+from tests.verify.running import wanted
+
+TARGET = 0.9999
+
+
+def test_a_calibrated_patch_passes_its_gate_and_says_what_it_subtracts(tmp_path: Path, cli: Run) -> None:
+    out = tmp_path / "shifted"
+    arguments = ("--out", out, "--trust-remote-code", "--device", "cpu", "--calibrate", str(TARGET), "--json")
+    done = cli("patch", MINI, *arguments)
+    assert done.returncode == 0, done.stderr
+    model, report = load(out), json.loads(done.stdout)["report"]
+    assert model.soft_cap is not None
+    shift = model.soft_cap.shift
+    assert shift > 0 and shift * FINE == int(shift * FINE)
+    assert report["after"]["logit_sparsity"] > TARGET
+    names = {check["name"]: check["passed"] for check in report["checks"]}
+    assert names["rankings_kept"] and names["cap_removed_exactly"] and names["predictions_unchanged"]
+    # One constant, where a reader of the code and a reader of the configuration look for it.
+    code = (out / "modeling_gptbert.py").read_text("utf-8")
+    assert f"SPLADE_LOGIT_SHIFT = {shift!r}  #" in code
+    assert code.count("subword_prediction = subword_prediction - SPLADE_LOGIT_SHIFT\n") == 1
+    assert json.loads((out / "config.json").read_text())["splade_logit_shift"] == shift
+    assert model.options.shift == shift and str(shift) in (out / "README.md").read_text("utf-8")
+    # Nothing else of the configuration changed, and the record can make the base again.
+    assert model.originals["config.json"] == (MINI / "config.json").read_bytes()
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (MINI, out))
+    assert after == {**before, "splade_logit_shift": shift}
+
+
+def test_a_model_that_passes_is_not_shifted(patched: Path) -> None:
+    model = load(patched)
+    assert model.soft_cap is not None and model.soft_cap.shift == 0
+    assert "SPLADE_LOGIT_SHIFT" not in (patched / "modeling_gptbert.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("other", ["--no-verify", "--all=list.txt"])
+def test_a_calibration_needs_one_model_and_its_run(tmp_path: Path, cli: Run, other: str) -> None:
+    done = cli("patch", MINI, "--out", tmp_path / "out", "--calibrate", "0.98", other)
+    assert done.returncode == 2 and "--calibrate measures one model" in done.stderr
+
+
+SPARSE_ENOUGH = replace(figures(0.5, 0.5), shift_to_gate=1.5)
+
+
+def test_a_shift_is_calibrated_where_nothing_but_the_sparsity_fails() -> None:
+    assert _calibrated_shift(judged(replace(GOOD, patched=SPARSE_ENOUGH))) == 1.5
+    assert _calibrated_shift(judged(GOOD)) is None, "nothing failed"
+    assert _calibrated_shift(judged(replace(GOOD, patched=SPARSE_ENOUGH, cap_error=1.0))) is None
+
+
+def test_a_source_that_was_patched_before_has_no_folder_and_says_so(patched_once: Path) -> None:
+    plan = make_plan(resolve(str(patched_once)))
+    made = api.Patched(None, plan, None)
+    assert made.already_patched
+    assert document(made)["already_patched"] is True
+
+
+def verified(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Verify a folder without running it."""
+    model = load(folder)
+    report = replace(judged(GOOD), files=hash_folder(folder))
+    monkeypatch.setattr(api, "verify", lambda *_: report)
+    verify_folder(folder, wanted())
+    assert model.folder == folder
+    return report
+
+
+def test_a_folder_that_is_verified_again_gets_its_report_its_card_and_its_page(
+    patched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = verified(patched, monkeypatch)
+    assert load_report(patched) == report
+    assert "logit sparsity" in (patched / "README.md").read_text("utf-8") and (patched / PAGE).is_file()
+
+
+def test_a_card_that_was_edited_is_left_alone(patched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = patched / "README.md"
+    card.write_text(card.read_text("utf-8") + "mine\n", "utf-8")
+    before = card.read_bytes()
+    verified(patched, monkeypatch)
+    assert card.read_bytes() == before and (patched / "report.json").is_file()
+
+
+def test_a_page_of_an_earlier_report_goes_where_there_is_none(patched: Path) -> None:
+    (patched / PAGE).write_text("old")
+    assert describe(load(patched), None, patched.name) == patched / "README.md"
+    assert not (patched / PAGE).exists()

@@ -1,0 +1,52 @@
+"""Trained-like models: the miniature as a capped SparseEncoder, as it comes out of `save_pretrained`; made once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def loading(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature as a capped SparseEncoder model whose code is repaired. Not to be written to."""
+    from tests.threshold.models import write_loading
+
+    return write_loading(tmp_path_factory.mktemp("loading"))
+
+
+@pytest.fixture(scope="session")
+def capped_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the code as published, as every model trained before transformers 5 has it."""
+    from tests.threshold.models import CODE, MINI
+
+    target = shutil.copytree(loading, tmp_path_factory.mktemp("capped") / "capped")
+    shutil.copyfile(MINI / CODE, target / CODE)
+    return target
+
+
+@pytest.fixture(scope="session")
+def hand_made_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hand-made model (see hand_made.py), with the code as published. Not to be written to."""
+    from tests.threshold.models import write_hand_made
+
+    return write_hand_made(loading, tmp_path_factory.mktemp("hand") / "hand-made")
+
+
+@pytest.fixture
+def capped(capped_once: Path, tmp_path: Path) -> Path:
+    """A capped model that a test may damage, in a folder with a name of its own."""
+    return shutil.copytree(capped_once, tmp_path / f"capped-{tmp_path.name}")
+
+
+@pytest.fixture
+def handmade(hand_made_once: Path, tmp_path: Path) -> Path:
+    """The hand-made model, to be damaged."""
+    return shutil.copytree(hand_made_once, tmp_path / f"hand-{tmp_path.name}")
+
+
+@pytest.fixture
+def trained(capped_once: Path, tmp_path: Path) -> Path:
+    """A capped SparseEncoder model with the code as published, in a folder with a name of its own."""
+    return shutil.copytree(capped_once, tmp_path / f"trained-{tmp_path.name}")

@@ -1,0 +1,77 @@
+"""A patched model is loaded as its users do, the base model on the same weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from patcher.patching.record import load
+from patcher.verify.measure.models import changed_tensors, nan_filled_memory, non_persistent, wrong_buffers
+from patcher.verify.requests import prepare
+from tests.verify.running import wanted
+
+
+def test_weights_are_shared_and_not_loaded_twice(patched: Path, tmp_path: Path) -> None:
+    from patcher.verify.measure.models import fresh_model, load_as_users_do, share_weights
+
+    request = prepare(load(patched), tmp_path / "scratch", wanted("a"), "cpu")
+    model, _ = load_as_users_do(request.patched)
+    base = share_weights(fresh_model(request.base.folder), model, request.encoders[0].weights)
+    places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    assert {name: tensor.data_ptr() for name, tensor in base.state_dict().items()} == places
+    assert not any(parameter.is_meta for parameter in (*base.parameters(), *base.buffers()))
+
+
+def test_input_and_output_matrices_stay_two(patched: Path) -> None:
+    from patcher.verify.measure.models import load_as_users_do
+
+    model, _ = load_as_users_do(str(patched))
+    assert not torch.equal(model.classifier.emb2vocab.weight, model.embedding.word_embedding.weight)
+
+
+class Tiny(nn.Module):
+    """Two layers, the second tied to the first or not, and a buffer that no checkpoint holds."""
+
+    def __init__(self, tied: bool = False, table: float = 1.0) -> None:
+        super().__init__()
+        self.one = nn.Linear(2, 2, bias=False)
+        self.other = nn.Linear(2, 2, bias=False)
+        if tied:
+            self.other.weight = self.one.weight
+        self.register_buffer("table", torch.full((3,), table), persistent=False)
+
+
+def test_a_tensor_that_differs_or_that_only_one_side_has_is_changed(tmp_path: Path) -> None:
+    model, path = Tiny(), str(tmp_path / "a.safetensors")
+    save_file({"one.weight": model.one.weight.detach().clone(), "third": torch.ones(1)}, path)
+    assert changed_tensors(model, [path]) == ["other.weight", "third"]
+    with torch.no_grad():
+        model.one.weight[0, 0] += 1
+    assert changed_tensors(model, [path]) == ["one.weight", "other.weight", "third"]
+
+
+def test_a_tied_tensor_needs_no_copy_in_the_checkpoint(tmp_path: Path) -> None:
+    model, path = Tiny(tied=True), str(tmp_path / "a.safetensors")
+    save_file({"one.weight": model.one.weight.detach().clone()}, path)
+    assert changed_tensors(model, [path]) == []
+
+
+def test_a_buffer_that_differs_from_a_fresh_one_or_is_gone_is_wrong() -> None:
+    fresh = Tiny()
+    assert non_persistent(fresh) == {"table"}
+    assert wrong_buffers(Tiny(), fresh) == (1, [])
+    assert wrong_buffers(Tiny(table=2.0), fresh) == (1, ["table"])
+    gone = Tiny()
+    del gone.table
+    assert wrong_buffers(gone, fresh) == (1, ["table"])
+
+
+def test_uninitialised_memory_is_nan_meanwhile_and_not_afterwards() -> None:
+    mode = torch.get_deterministic_debug_mode()
+    with nan_filled_memory():
+        assert all(math.isnan(value) for value in torch.empty(100).tolist())
+    assert torch.get_deterministic_debug_mode() == mode

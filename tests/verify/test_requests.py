@@ -1,0 +1,63 @@
+"""What a child reads: the base model's code, and folders with links to the weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patcher.errors import OutputError
+from patcher.patching.record import load
+from patcher.verify.requests import auto_class, base_code, prepare
+from tests.verify.running import CAP, wanted
+
+
+def test_the_base_model_of_the_proof_runs_the_published_constructor(patched: Path) -> None:
+    """Only the repairs may tell it from the published code; the cap has to be in it."""
+    text = base_code(load(patched))["modeling_gptbert.py"].decode()
+    assert text.count(CAP) == 2
+    assert "_init_arguments" in text and "_tied_weights_keys = None" in text
+
+
+def test_a_record_without_the_code_of_the_base_model_is_told(patched: Path) -> None:
+    record = json.loads((patched / "patch.json").read_text())
+    del record["base"]
+    record["options"]["also_signed"] = False
+    (patched / "patch.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match="earlier version") as caught:
+        base_code(load(patched))
+    assert "patcher patch" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"auto_map": {"AutoModelForMaskedLM": "x.Y"}, "architectures": ["YForCausalLM"]}, "AutoModelForMaskedLM"),
+        ({"architectures": ["YForMaskedLM"]}, "AutoModelForMaskedLM"),
+        ({"architectures": ["YForCausalLM"]}, "AutoModelForCausalLM"),
+        ({}, "AutoModelForCausalLM"),
+    ],
+)
+def test_the_masked_head_is_taken_where_there_is_one(config: dict[str, object], name: str) -> None:
+    assert auto_class(config) == name
+
+
+def test_the_base_model_is_laid_out_with_its_code_and_links_to_the_weights(patched_once: Path, tmp_path: Path) -> None:
+    request = prepare(load(patched_once), tmp_path / "scratch", wanted("Ein", "To"), "cpu")
+    assert request.base is not None
+    folder = Path(request.base.folder)
+    assert CAP in (folder / "modeling_gptbert.py").read_text("utf-8")
+    assert (folder / "model.safetensors").resolve() == (patched_once / "model.safetensors").resolve()
+    assert [json.loads(line)["text"] for line in Path(request.texts).read_text("utf-8").splitlines()] == ["Ein", "To"]
+    assert request.count == 2 and request.vocabulary == 8192
+
+
+def test_only_the_first_of_several_devices_writes_its_logits(patched_once: Path, tmp_path: Path) -> None:
+    model, asked = load(patched_once), wanted(devices=("cpu", "cuda"))
+    first = prepare(model, tmp_path / "0", asked, "cpu")
+    assert (first.digest, first.reference) == (str(tmp_path / "0" / "digest"), None)
+    second = prepare(model, tmp_path / "1", asked, "cuda", tmp_path / "0" / "digest")
+    assert (second.digest, second.reference) == (None, first.digest)
+    alone = prepare(model, tmp_path / "2", wanted(), "cpu")
+    assert (alone.digest, alone.reference) == (None, None)
