@@ -145,6 +145,8 @@ class Chunk:
 
 def split(text: str) -> tuple[Chunk, ...]:
     """The chunks of a file, whose texts joined are its text. Raises InvalidSyntax."""
+    if "\0" in text:  # LibCST reads one in a string, and Python nowhere
+        raise InvalidSyntax("it contains a NUL byte")
     try:
         statements = _parse(text)
     except SyntaxError as error:
@@ -152,8 +154,6 @@ def split(text: str) -> tuple[Chunk, ...]:
         if newer is None:
             raise InvalidSyntax(f"line {error.lineno}: {error.msg}") from error
         return newer
-    except ValueError as error:  # a NUL byte
-        raise InvalidSyntax(str(error)) from error
     except (RecursionError, MemoryError) as error:
         longest = max(enumerate(lines(text), 1), key=lambda line: len(line[1]))[0]
         raise InvalidSyntax(f"it is nested too deeply to be parsed; line {longest} is the longest") from error

@@ -153,3 +153,9 @@ def test_a_form_feed_ends_no_line() -> None:
 )
 def test_the_names_that_a_statement_binds(code: str, names: list[tuple[str, str]]) -> None:
     assert list(bindings_of(ast.parse(code).body[0])) == names
+
+
+@pytest.mark.parametrize("text", ["x = 1\0", "x = '\0'\n"], ids=["outside of a string", "in a string"])
+def test_a_nul_byte_is_no_python(text: str) -> None:
+    with pytest.raises(InvalidSyntax, match="NUL"):
+        split(text)

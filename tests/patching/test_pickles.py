@@ -69,6 +69,11 @@ def test_a_tensor_that_reads_back_otherwise_is_found(tmp_path: Path) -> None:
     assert found == ["a", "b", "c", "d"]
 
 
+def saved(content: object, folder: Path) -> str:
+    torch.save(content, folder / "weights.bin")
+    return str(folder / "weights.bin")
+
+
 def test_tensors_keep_their_names_types_and_bytes(tmp_path: Path) -> None:
     tensors = {"a": torch.tensor([float("nan"), -0.0]), "b": torch.arange(6, dtype=torch.int8).reshape(2, 3)}
     done = convert(saved(tensors, tmp_path), str(tmp_path / "out.safetensors"))
