@@ -126,7 +126,7 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
     except PatcherError as error:
         return Finding(name, passed=False, detail=error.message)
     wrong = sorted(path for path in {*here, *made} if here.get(path) != made.get(path))
-    return _finding(name, wrong, f"{len(here)} files, {origin}")
+    return finding(name, wrong, f"{len(here)} files, {origin}")
 
 
 def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
@@ -144,7 +144,7 @@ def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) 
                 wrong.add(file.path)
     against = "the record" if source is None else "the record and the source"
     how = "; converted from pickles, whose hashes were compared" if model.converted else ""
-    return _finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
+    return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
 
 
 def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Finding:
@@ -156,7 +156,7 @@ def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Findin
     wrong = [path for path in expected if found[path] != expected[path]]
     more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - DRAWN - NOT_PUBLISHED)
     detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
-    return _finding("files_equal", wrong, detail)
+    return finding("files_equal", wrong, detail)
 
 
 def _report(model: PatchedModel, published: Snapshot) -> Finding:
@@ -171,7 +171,7 @@ def _report(model: PatchedModel, published: Snapshot) -> Finding:
     if not report.passed:
         return Finding(name, passed=False, detail=f"failed: {', '.join(one.name for one in report.failed)}")
     other = not_verified(model, report, published.local(RECORD))
-    return _finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")
+    return finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")
 
 
 def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
@@ -187,15 +187,15 @@ def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
     damaged = [file.path for file in small if hashlib.sha256(content[file.path]).hexdigest() != file.sha256]
     kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
     return (
-        _finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
-        _finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
-        _finding("small_files_equal", damaged, f"{len(small)} downloaded again and hashed"),
-        *([_finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
+        finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
+        finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
+        finding("small_files_equal", damaged, f"{len(small)} downloaded again and hashed"),
+        *([finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
         _card(plan, commit, hub),
     )
 
 
-def _finding(name: str, wrong: list[str], fine: str) -> Finding:
+def finding(name: str, wrong: list[str], fine: str) -> Finding:
     """Passed where `wrong` is empty; otherwise the detail names what is in it."""
     return Finding(name, not wrong, f"mismatch: {', '.join(wrong)}" if wrong else fine)
 
@@ -209,4 +209,4 @@ def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
     expected = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
     wrong = [key for key in _KEYS if parsed.get(key) != expected.get(key)]
     fine = ", ".join(f"{key} {expected[key]}" for key in ("license", "base_model") if key in expected)
-    return _finding("card_understood", wrong, fine)
+    return finding("card_understood", wrong, fine)

@@ -54,8 +54,9 @@ class Runner(Generic[T]):
     def _run(self, batch: list[Encoded], forward: Forward[T], add: Add[T]) -> None:
         """One batch: added when all of it went through, else halved."""
         if len(batch) > self.size:
-            for start in range(0, len(batch), self.size):
-                self._run(batch[start : start + self.size], forward, add)
+            size = self.size  # a half that fails shrinks it
+            for start in range(0, len(batch), size):
+                self._run(batch[start : start + size], forward, add)
             return
         try:
             found = forward(batch, collate(batch, self.tokenizer.pad_token_id or 0, self.device))
