@@ -73,3 +73,20 @@ NUMBERS = count(1)
 def repo_id() -> str:
     """A name that no other test uses."""
     return f"ola/model-{next(NUMBERS)}"
+
+
+@pytest.fixture
+def published(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    """The folder, published as `repo_id`."""
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.reset_counters()
+    return repo_id
+
+
+@pytest.fixture
+def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
+    """A publication whose code somebody changed since."""
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
+    hub.reset_counters()
+    return repo_id

@@ -15,13 +15,6 @@ from tests.hub import LocalHub
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, sealed, source_files, writes
 
 
-@pytest.fixture
-def published(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
-    assert patcher("publish", folder, repo_id, "--yes").code == 0
-    hub.reset_counters()
-    return repo_id
-
-
 def test_a_publication_is_what_its_record_says(hub: LocalHub, patcher: Patcher, published: str) -> None:
     done = patcher("check", published, "--json")
     assert done.code == 0, done.out

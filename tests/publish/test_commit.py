@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -14,7 +13,7 @@ from patcher.errors import AccessDenied
 from patcher.publish.commit import Steps, with_steps
 from tests.hub import LocalHub, RequestRecord
 from tests.hub.fixtures import KARI
-from tests.publish.tools import SOURCE, Patcher, hub_files
+from tests.publish.tools import SOURCE, Patcher, hub_files, older
 
 COMMIT = "/commit/main"
 
@@ -91,15 +90,6 @@ def test_a_kill_at_any_request_and_a_repeat_make_exactly_one_commit(
     assert number > 15 and True in landed and False in landed
 
 
-@pytest.fixture
-def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
-    """A publication whose code somebody changed since."""
-    assert patcher("publish", folder, repo_id, "--yes").code == 0
-    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
-    hub.reset_counters()
-    return repo_id
-
-
 def test_who_may_not_write_uploads_the_weights_into_a_pull_request(
     hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
 ) -> None:
@@ -109,30 +99,6 @@ def test_who_may_not_write_uploads_the_weights_into_a_pull_request(
     assert "The Hub would not copy the weights" in done.err
     assert hub.pull_requests(outdated)[0].author == "kari"
     assert hub.read(outdated, "model.safetensors", "refs/pr/1") == (folder / "model.safetensors").read_bytes()
-
-
-@pytest.fixture
-def published(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
-    """The folder, published as `repo_id`."""
-    assert patcher("publish", folder, repo_id, "--yes").code == 0
-    hub.reset_counters()
-    return repo_id
-
-
-def older(hub: LocalHub, repo_id: str) -> None:
-    """Make the publication one of an older version: other code, a file that no longer exists."""
-    record = json.loads(hub.read(repo_id, "patch.json"))
-    gone = {"path": "old.txt", "action": "copied", "sha256_before": "", "sha256_after": "", "size": 1}
-    record["files"].append(gone)
-    hub.commit(
-        repo_id,
-        {
-            "modeling_gptbert.py": hub.read(repo_id, "modeling_gptbert.py") + b"# an older line\n",
-            "patch.json": json.dumps(record).encode(),
-            "old.txt": b"x",
-            "evaluation.md": b"added by hand\n",
-        },
-    )
 
 
 @pytest.mark.parametrize("moment", ["/revision/main", "/preupload/", "/commit/main"])

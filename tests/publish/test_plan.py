@@ -8,31 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub import LocalHub
-from tests.publish.tools import Patcher, hub_files, passing_report, sealed, writes
-
-
-@pytest.fixture
-def published(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
-    """The folder, published as `repo_id`."""
-    assert patcher("publish", folder, repo_id, "--yes").code == 0
-    hub.reset_counters()
-    return repo_id
-
-
-def older(hub: LocalHub, repo_id: str) -> None:
-    """Make the publication one of an older version: other code, a file that no longer exists."""
-    record = json.loads(hub.read(repo_id, "patch.json"))
-    gone = {"path": "old.txt", "action": "copied", "sha256_before": "", "sha256_after": "", "size": 1}
-    record["files"].append(gone)
-    hub.commit(
-        repo_id,
-        {
-            "modeling_gptbert.py": hub.read(repo_id, "modeling_gptbert.py") + b"# an older line\n",
-            "patch.json": json.dumps(record).encode(),
-            "old.txt": b"x",
-            "evaluation.md": b"added by hand\n",
-        },
-    )
+from tests.publish.tools import Patcher, hub_files, older, passing_report, sealed, writes
 
 
 def test_the_same_again_is_nothing_to_do(hub: LocalHub, patcher: Patcher, folder: Path, published: str) -> None:

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.hub import LocalHub
 from tests.publish.tools import Patcher, hub_files
-
-
-@pytest.fixture
-def outdated(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> str:
-    """A publication whose code somebody changed since."""
-    assert patcher("publish", folder, repo_id, "--yes").code == 0
-    hub.commit(repo_id, {"modeling_gptbert.py": b"x = 1\n"}, user="ola")
-    hub.reset_counters()
-    return repo_id
 
 
 def test_the_commit_goes_to_a_pull_request_that_shows_the_diff_and_the_checks(

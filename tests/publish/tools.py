@@ -13,6 +13,7 @@ from typing import Any
 from patcher.patching.record import load
 from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Check, Report, seal
+from tests.hub import LocalHub
 
 SOURCE = "ltg/norbert4-tiny"
 # Small, because every patch and every check parses it; what the codemods do to the whole of it is tested elsewhere.
@@ -171,3 +172,19 @@ def hub_files(hub: Any, repo_id: str, revision: str = "main") -> dict[str, bytes
     return {
         path: hub.read(repo_id, path, revision) for path in hub.files(repo_id, revision) if path != ".gitattributes"
     }
+
+
+def older(hub: LocalHub, repo_id: str) -> None:
+    """Make the publication one of an older version: other code, a file that no longer exists."""
+    record = json.loads(hub.read(repo_id, "patch.json"))
+    gone = {"path": "old.txt", "action": "copied", "sha256_before": "", "sha256_after": "", "size": 1}
+    record["files"].append(gone)
+    hub.commit(
+        repo_id,
+        {
+            "modeling_gptbert.py": hub.read(repo_id, "modeling_gptbert.py") + b"# an older line\n",
+            "patch.json": json.dumps(record).encode(),
+            "old.txt": b"x",
+            "evaluation.md": b"added by hand\n",
+        },
+    )
