@@ -14,7 +14,7 @@ from patcher.source.request_limit import REQUEST_LIMIT
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    gc.disable()  # a short process: every collection would walk through all imported modules
+    gc.set_threshold(50_000)  # collect seldom: each time walks through all imported modules, most of a command's work
     REQUEST_LIMIT.install = True
     try:
         install_signal_handlers()
