@@ -96,9 +96,13 @@ def test_ctrl_c_in_main_as_a_function_ends_the_command_and_the_next_one_the_call
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("patcher.source.snapshot.resolve", interrupted)
-    assert main(["plan", str(MINI)]) == 130
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        assert main(["plan", str(MINI)]) == 130
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_command_line_is_imported_without_what_it_needs_later() -> None:

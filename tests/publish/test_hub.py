@@ -6,14 +6,13 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from patcher.publish.hub import Entry, Hub, RetryPolicy, is_transient, retry_after, time_limit
+from patcher.publish.hub import Hub, RetryPolicy, is_transient, retry_after, time_limit
 from patcher.source.request_limit import REQUEST_LIMIT
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
@@ -206,9 +205,3 @@ def test_a_limit_of_a_request_ends_with_its_block() -> None:
     with time_limit(3), time_limit(1):
         assert REQUEST_LIMIT.seconds == 1
     assert REQUEST_LIMIT.seconds == before
-
-
-def test_a_small_file_is_known_by_its_git_hash() -> None:
-    listed = Entry("a", 3, None, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f", None)  # git hash-object of b"abc"
-    assert listed.equals(b"abc") and not listed.equals(b"abd")
-    assert not replace(listed, sha256="0").equals(b"abc"), "a large file has no such hash"

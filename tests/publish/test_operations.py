@@ -132,3 +132,13 @@ def test_a_file_that_neither_this_machine_nor_the_source_has_is_refused() -> Non
 def test_a_published_model_does_not_say_where_its_source_folder_lies() -> None:
     model = replace(MODEL, source=Source(None, None, "/home/kari/secret/model"))
     assert public(model).source.path == "model" and public(model) == replace(model, source=Source(None, None, "model"))
+
+
+def test_a_small_file_is_known_by_its_git_hash() -> None:
+    listed = Entry("a", 3, None, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f", None)  # git hash-object of b"abc"
+
+    def published(content: bytes) -> PublishedFile:
+        return PublishedFile("a", len(content), sha256(content).hexdigest(), content)
+
+    assert published(b"abc").equals(listed) and not published(b"abd").equals(listed)
+    assert not published(b"abc").equals(replace(listed, sha256="0")), "a large file has no such hash"
