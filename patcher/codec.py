@@ -104,16 +104,17 @@ def _converter() -> Converter:
         return {name: override(rename=one.get(_KEY), omit=one.get(_OMIT, False)) for name, one in said.items()}
 
     def writer(kind: Any) -> Callable[[Any], Any]:
-        plain = make_dict_unstructure_fn(kind, converter, **overrides(kind))
         forms = {one.name: one.metadata for one in fields(kind) if one.metadata.get(_WRITE)}
+        left = {**overrides(kind), **dict.fromkeys(forms, override(omit=True))}  # a value is written in one form only
+        plain = make_dict_unstructure_fn(kind, converter, **left)
+        shown = [one.metadata.get(_KEY) or one.name for one in fields(kind) if not one.metadata.get(_OMIT)]
         properties: tuple[str, ...] = getattr(kind, "json_properties", ())
 
         def write(value: Any) -> dict[str, Any]:
-            data = plain(value)
-            for name, one in forms.items():
-                data[one.get(_KEY) or name] = one[_WRITE](getattr(value, name))
+            written = {one.get(_KEY) or name: one[_WRITE](getattr(value, name)) for name, one in forms.items()}
+            data = {**plain(value), **written}
             found = {name.rpartition(".")[2]: attrgetter(name)(value) for name in properties}
-            return {**data, **converter.unstructure(found)}
+            return {**{key: data[key] for key in shown}, **converter.unstructure(found)}
 
         return write
 

@@ -95,3 +95,17 @@ def test_what_is_no_object_is_unreadable(text: str) -> None:
 
 def test_a_number_that_is_whole_stays_whole() -> None:
     assert repr(from_json(Inner, {"class": "a", "share": 1}).share) == "1"
+
+
+def test_what_is_written_in_a_form_of_its_own_is_not_converted_before() -> None:
+    class Unknown:
+        def __iter__(self) -> Any:
+            raise AssertionError("looked into")
+
+    @dataclass(frozen=True)
+    class Counted:
+        many: Mapping[str, str] = json_field(write=lambda _: 3)
+        last: int = 1
+
+    data = to_json(Counted(Unknown()))  # type: ignore[arg-type]
+    assert list(data.items()) == [("many", 3), ("last", 1)]

@@ -32,8 +32,8 @@ class Patched:
     json_properties = ("already_patched",)
 
     folder: Path | None
-    plan: Plan = json_field(omit=True, write=document)
-    report: Report | None = json_field(omit=True, write=document_of)
+    plan: Plan = json_field(write=document)
+    report: Report | None = json_field(write=document_of)
 
     @property
     def already_patched(self) -> bool:

@@ -54,13 +54,13 @@ class Outcome:
 
     json_properties = ("logit_sparsity", "checks")
 
-    entry: Entry = json_field(key="folder", omit=True, write=lambda entry: str(entry.out))
+    entry: Entry = json_field(key="folder", write=lambda entry: str(entry.out))
     source: str = json_field()
     status: str = json_field()
     seconds: float = json_field(write=lambda seconds: round(seconds, 2))
     reason: str = ""
     hint: str = ""
-    report: Report | None = json_field(default=None, omit=True, write=document_of)
+    report: Report | None = json_field(default=None, write=document_of)
 
     @property
     def logit_sparsity(self) -> float | None:
