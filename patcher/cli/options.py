@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,10 @@ Attention = Annotated[
     str | None, typer.Option("--attn", help="sdpa, eager, flash_attention_2 ...: where the code offers a choice.")
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds after which the model is stopped.", min=1)]
+Sandbox = Annotated[
+    Literal["auto", "bubblewrap", "hook", "none"],
+    typer.Option("--sandbox", help="What confines the model's code; auto is bubblewrap where it runs, else a hook."),
+]
 HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each response of the Hub.", min=0.1)]
 MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
 Encoder = Annotated[

@@ -54,6 +54,7 @@ def patch(
     checkpointing: opt.Checkpointing = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     timeout: opt.Timeout = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -80,6 +81,7 @@ def patch(
         min_logit_sparsity=min_logit_sparsity if calibrate is None else calibrate,
         timeout=timeout,
         sparse_encoder=sparse_encoder,
+        sandbox=sandbox,
     )
     options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     wanted = None if no_verify else verification

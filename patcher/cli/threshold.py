@@ -43,6 +43,7 @@ def threshold(
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
     ] = None,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -56,7 +57,7 @@ def threshold(
     from patcher.threshold.repaired import repair
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    request = Request(chosen, sweep or plot is not None, device, timeout)
+    request = Request(chosen, sweep or plot is not None, device, timeout, sandbox)
     evaluation = load_evaluation(queries, documents, qrels)
     if plot is not None:
         check_plot(plot)

@@ -33,22 +33,25 @@ def verify(
     min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
     sparse_encoder: opt.Encoder = False,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
+    from patcher.patching.record import load
     from patcher.sandbox.guard import started
+    from patcher.verify.requests import readable
     from patcher.verify.settings import CHILD, Verification, parse_devices, parse_dtype
 
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json=as_json, quiet=quiet).listen()
-    with started(CHILD, devices[0]) as child:  # it imports its libraries while this process does its own work
+    model = load(folder)
+    with started(CHILD, devices[0], readable(model), sandbox) as child:
+        # It imports its libraries while this process does its own work.
         from patcher.documents import card
-        from patcher.patching.record import load
         from patcher.pipeline.api import verify_folder
         from patcher.verify.texts import load_probe_texts
 
-        model = load(folder)
         verification = Verification(
             texts=load_probe_texts(texts),
             devices=devices,
@@ -57,6 +60,7 @@ def verify(
             min_logit_sparsity=min_logit_sparsity,
             timeout=timeout,
             sparse_encoder=sparse_encoder,
+            sandbox=sandbox,
         )
         code = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
         require_trust(console, code, str(model.source), trusted=trust_remote_code)

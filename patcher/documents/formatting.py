@@ -39,6 +39,16 @@ def decimal4(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def confinement(level: str | None) -> str:
+    """The level of the sandbox that a model's code ran in, in words."""
+    words = {
+        "bubblewrap": "in the sandbox of bubblewrap",
+        "hook": "under an audit hook alone, which confines Python code only",
+        "none": "without a sandbox",
+    }
+    return words.get(level or "", "in a sandbox that the report does not name")
+
+
 def rounded(value: float | None) -> str:
     """A mean of counts, without decimals."""
     return "-" if value is None else f"{value:,.0f}"

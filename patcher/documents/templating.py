@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patcher.documents.formatting import number, percent, rounded, size
+from patcher.documents.formatting import confinement, number, percent, rounded, size
 from patcher.printable import one_line, printable, printable_json
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (number, percent, rounded, size, code, fence, literal, printable, text)
+    filters = (confinement, number, percent, rounded, size, code, fence, literal, printable, text)
     environment.filters.update({one.__name__: one for one in filters})
     return environment.get_template(name)
 

@@ -17,12 +17,14 @@ from patcher.source.snapshot import Snapshot
 CHILD = "patcher.patching.pickles"
 
 
-def convert_weights(snapshot: Snapshot, files: Mapping[str, str], folder: Path) -> tuple[Converted, ...]:
+def convert_weights(
+    snapshot: Snapshot, files: Mapping[str, str], folder: Path, sandbox: str = "auto"
+) -> tuple[Converted, ...]:
     """Write each target of `files` into `folder`, from the pickle it maps to, and compare tensor by tensor.
 
     `torch.load(weights_only=True)` reads the pickles, so none of them can run code. Tensors that share memory in a
     pickle are written under each of their names: safetensors can't share, and code of this family loads both
-    matrices by name, whether it declares them as tied or not.
+    matrices by name, whether it declares them as tied or not. `sandbox` is the level that confines the reading.
 
     Raises SourceError for a pickle that holds anything but named tensors, and PatcherError if a tensor that was
     read back differs.
@@ -32,10 +34,10 @@ def convert_weights(snapshot: Snapshot, files: Mapping[str, str], folder: Path) 
     indexes = {t: _index(snapshot, origin, renamed) for t, origin in files.items() if t not in weights}
     made = []
     # The child's folder is on the disk of the target, so that a large file is renamed and not copied.
-    with started(CHILD, "cpu", folder) as child:
+    pickles = [snapshot.local(origin).resolve() for origin in weights.values()]
+    with started(CHILD, "cpu", pickles, sandbox, folder) as child:
         written = [child.scratch / f"{number}.safetensors" for number in range(len(weights))]
-        pickles = [str(snapshot.local(origin).resolve()) for origin in weights.values()]
-        answers = _run(child, snapshot, dict(zip(map(str, written), pickles, strict=True)))
+        answers = _run(child, snapshot, dict(zip(map(str, written), map(str, pickles), strict=True)))
         for found, path, (target, origin) in zip(answers, written, weights.items(), strict=True):
             made.append(_accept(snapshot, target, origin, found))
             (folder / target).parent.mkdir(parents=True, exist_ok=True)

@@ -88,6 +88,6 @@ def _reason(error: Exception) -> str:
 
 SERVICE = Service(
     dict[str, str],  # from the safetensors file to write to the pickle to read
-    lambda pickles, scratch: confine_process(scratch, pickles.values(), (), file_size=None),
+    lambda _, scratch: confine_process(scratch, (), file_size=None),
     lambda pickles: [convert(origin, target) for target, origin in pickles.items()],
 )

@@ -134,21 +134,26 @@ class PatchedModel:
         """The records of the safetensors files that lie in one folder of the model."""
         return tuple(file for file in self.weights if file.path.rpartition("/")[0] == folder)
 
+    def source_copy(self, file: FileRecord) -> Path | None:
+        """Where the source's own copy of a file would lie on this machine, if anywhere."""
+        if self.source.path is not None:
+            found = Path(self.source.path) / file.source_path
+            return found.parent.resolve() / found.name
+        if self.source.repo_id is not None:
+            from huggingface_hub import try_to_load_from_cache
+
+            cached = try_to_load_from_cache(self.source.repo_id, file.source_path, revision=self.source.revision)
+            return Path(cached).absolute() if isinstance(cached, str) else None
+        return None
+
     def source_weights(self, file: FileRecord) -> Path:
         """The source's own copy of a weight file where this machine has it unchanged, else the folder's.
 
         For converted weights the source's copy is the pickle that they were made from.
         """
-        found: Path | None = None
-        if self.source.path is not None:
-            found = Path(self.source.path) / file.source_path
-        elif self.source.repo_id is not None:
-            from huggingface_hub import try_to_load_from_cache
-
-            cached = try_to_load_from_cache(self.source.repo_id, file.source_path, revision=self.source.revision)
-            found = Path(cached) if isinstance(cached, str) else None
+        found = self.source_copy(file)
         if found is not None and found.is_file() and sha256_of(found) == file.before:
-            return found.absolute()
+            return found
         return (self.folder / file.path).resolve()
 
     @property

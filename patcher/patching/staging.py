@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from patcher.constants import CARD, DRAWN, RECORD, REPORT, TOOL
 from patcher.errors import OutputError, from_os
+from patcher.temporary import claimed, remove_abandoned
 
 
 @contextmanager
@@ -23,18 +26,21 @@ def atomic_directory(out: Path, record: str = RECORD) -> Iterator[Path]:
     """
     out = Path(os.path.abspath(out))
     check_output(out, record)
-    stage = out.parent / f".{out.name}.{os.getpid()}.partial"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(out)
-        stage.mkdir()
-        yield stage
-        check_output(out, record)  # again: it may have changed since
-        _move_into_place(stage, out)
+        remove_abandoned(out.parent.glob(f".{glob.escape(out.name)}.*.partial"))
+        with claimed(lambda: _new_folder(out)) as stage:
+            yield stage
+            check_output(out, record)  # again: it may have changed since
+            _move_into_place(stage, out)
     except OSError as error:
         raise from_os(error, str(out)) from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _new_folder(out: Path) -> Path:
+    stage = out.parent / f".{out.name}.{token_hex(4)}.partial"
+    stage.mkdir()
+    return stage
 
 
 def check_output(out: Path, record: str = RECORD) -> None:
@@ -81,24 +87,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
-def remove_stale(out: Path) -> None:
-    """Remove the staging folders of `out` that killed processes left behind."""
-    for left in out.parent.glob(f".{out.name}.*.partial"):
-        pid = left.name.split(".")[-2]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return pid != os.getpid()
-
-
 def _move_into_place(stage: Path, out: Path) -> None:
     """Rename the staging folder to `out`. An old `out` is exchanged with it atomically where the system can."""
     if not out.exists() or not any(out.iterdir()):
@@ -106,7 +94,7 @@ def _move_into_place(stage: Path, out: Path) -> None:
     elif not _exchange_atomically(stage, out):
         # Without an atomic exchange (macOS on some volumes, Windows) `out` is missing for a moment. Both folders are
         # complete then, and the name of the old one says what it is.
-        backup = out.parent / f".{out.name}.{os.getpid()}.replaced"
+        backup = stage.with_suffix(".replaced")
         os.replace(out, backup)
         os.replace(stage, out)
         shutil.rmtree(backup, ignore_errors=True)

@@ -27,13 +27,20 @@ Convert = Callable[[Snapshot, Mapping[str, str], Path], tuple[Converted, ...]]
 
 @contextmanager
 def staged_model(
-    plan: Plan, snapshot: Snapshot, out: Path, *, code_only: bool = False, convert: Convert | None = None
+    plan: Plan,
+    snapshot: Snapshot,
+    out: Path,
+    *,
+    code_only: bool = False,
+    convert: Convert | None = None,
+    on_begin: Callable[[list[Path]], None] = lambda _: None,
 ) -> Iterator[PatchedModel]:
     """Write the patched folder beside `out`, let the caller add files to it, and rename it to `out` at the end.
 
     Whatever interrupts this, `out` is the complete old folder or the complete new one. An `out` that splade-patcher
     wrote is replaced; any other is refused. `code_only` records the hashes of the safetensors without copying them.
-    `convert` makes safetensors of pickled weights.
+    `convert` makes safetensors of pickled weights. `on_begin` gets the folder that is written, empty yet, and that of
+    the source.
 
     Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors and
     nothing to make them of.
@@ -48,6 +55,7 @@ def staged_model(
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
     snapshot = fetch(snapshot, [*wanted, *pickles])
     with atomic_directory(out) as stage:
+        on_begin([stage, *([snapshot.root] if snapshot.root else [])])
         _check_room(snapshot, [path for path in (*wanted, *pickles) if path in weight_files], stage.parent)
         converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()
         yield _write(plan, snapshot, stage, wanted, converted)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from patcher.codec import document, json_field
@@ -68,15 +70,23 @@ def patch_model(
     Pickled weights are converted if there are no others. With `calibrate`, a model that fails nothing but the check of
     its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified again.
     """
-    # The child imports its libraries while the folder is written.
-    waiting = started(CHILD, verification.devices[0]) if verification is not None else nullcontext()
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
-    with waiting as child, staged_model(plan, snapshot, out, code_only=code_only, convert=convert_weights) as model:
+    sandbox = verification.sandbox if verification is not None else "auto"
+    converter = partial(convert_weights, sandbox=sandbox)
+    waiting: list[Child] = []
+    with ExitStack() as running:
+
+        def start(folders: Iterable[Path]) -> None:
+            if verification is not None:  # the child imports its libraries while the folder is written
+                waiting.append(running.enter_context(started(CHILD, verification.devices[0], folders, sandbox)))
+
+        staged = staged_model(plan, snapshot, out, code_only=code_only, convert=converter, on_begin=start)
+        model = running.enter_context(staged)
         report = None
         if verification is not None:
             logger.info("Running %s on %d texts ...", model.what_runs, len(verification.texts))
-            report = _run(verification, model, child, progress)
+            report = _run(verification, model, waiting[0], progress)
             shift = _calibrated_shift(report) if calibrate else None
             if shift:
                 logger.info("Subtracting %g from every logit, and running both again ...", shift)

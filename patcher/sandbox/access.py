@@ -9,14 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PRIVATE = "PATCHER_PRIVATE"  # environment variable of the child: the caller's home, caches and token file
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/dri", "/dev/kfd")
-_MAX_CHILDREN = 1000
+from patcher.errors import UsageError
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+GPU_DEVICES = ("/dev/dri", "/dev/kfd", "/dev/dxg", *map(str, Path("/dev").glob("nvidia*")))
 
 
 @dataclass(frozen=True)
 class AccessPolicy:
-    """Real paths. What is below `private` may be read only if it is below `readable` or `writable` as well."""
+    """Paths, all of them real. What is below `private` may be read only if it is below `readable` or `writable` too.
+
+    `readable` also holds the paths that were given, where they lead through links.
+    """
 
     private: tuple[str, ...]
     readable: tuple[str, ...]
@@ -24,73 +28,71 @@ class AccessPolicy:
 
     def may_read(self, path: str) -> bool:
         """Whether a real path may be read."""
-        return not _below(path, self.private) or _below(path, self.readable) or _below(path, self.writable)
+        return not below(path, self.private) or below(path, self.readable) or below(path, self.writable)
 
     def may_write(self, path: str) -> bool:
         """Whether a real path may be written, created or removed."""
-        return _below(path, self.writable)
-
-    def public_roots(self) -> list[str]:
-        """The folders and files that together hold everything but `private`, for rules that can only allow."""
-        roots = ["/"]
-        for private in sorted(self.private):  # a folder before its contents
-            while parent := next((root for root in roots if _below(private, (root,))), None):
-                roots.remove(parent)
-                if parent != private:
-                    roots += _children(parent)
-        return roots
+        return below(path, self.writable)
 
 
-def child_policy(scratch: Path, readable: Iterable[str]) -> AccessPolicy:
-    """What a child may access: its scratch folder, the files in `readable`, and Python's own.
+def child_policy(scratch: Path, readable: Iterable[Path]) -> AccessPolicy:
+    """What a child may access: its scratch folder, the files and folders in `readable`, and Python's own.
 
-    Private are the caller's home folders, the caches and the token file of the Hub's client, temporary files of other
-    processes, sockets and mounted secrets (`/run`, `/var`), and what `/proc` says about other processes.
+    Private are the caller's home folders, the caches and the token files of the Hub's client, temporary files of other
+    processes, sockets and mounted secrets (`/run`, `/var`), devices, and what `/proc` says about other processes.
+    Raises UsageError if `readable` names a folder that holds some of that.
     """
-    callers = os.environ.get(PRIVATE, "").split(os.pathsep)
-    named = [*callers, str(scratch.parent), "/tmp", "/run", "/var", "/proc", "/dev/mqueue"]
-    devices = [*_DEVICES, *(str(path) for path in Path("/dev").glob("nvidia*"))]
+    named = [*_callers(), str(scratch.parent), "/tmp", "/run", "/var", "/proc", "/dev"]
+    private = tuple(path for path in _real(named) if path != os.sep)
+    given = _real(map(str, readable))
+    for path in given:
+        if (found := _within(private, path)) is not None:
+            why = f"{path} contains {found}, which the model's code must not read."
+            raise UsageError(why, "Put the model into a folder of its own.")
+    links = _real(str(link) for path in given for link in Path(path).rglob("*") if link.is_symlink())
     # The entries of /proc about the machine. Those about processes show their environments, which hold tokens.
-    machine = [path for path in _children("/proc") if not os.path.basename(path).isdigit()]
-    given = list(readable)
-    links = [str(link) for path in given for link in Path(path).rglob("*") if link.is_symlink()]  # their targets
-    libraries = [*sys.path, sys.prefix, sys.base_prefix, *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)]
-    return AccessPolicy(
-        private=tuple(path for path in _real([*named, *_homes()]) if path != os.sep),
-        readable=_real([*libraries, *machine, *given, *links]),
-        writable=_real([str(scratch), *devices, f"/proc/{os.getpid()}"]),
-    )
+    machine = [str(path) for path in Path("/proc").glob("[!0-9]*") if not path.is_symlink()]
+    own = [path for path in _real(_libraries()) if _within(private, path) is None]
+    return AccessPolicy(private, (*own, *given, *links, *machine), _real([str(scratch), *DEVICES, *GPU_DEVICES]))
 
 
-def private_paths() -> str:
-    """The value of PRIVATE: the paths that only the environment of the caller names."""
+def _callers() -> list[str]:
+    """The home folders of the caller, and where the Hub's client keeps its files."""
     from huggingface_hub import constants
 
-    paths = [str(Path.home()), constants.HF_HOME, constants.HF_TOKEN_PATH, constants.HF_STORED_TOKENS_PATH]
-    return os.pathsep.join(os.path.abspath(os.path.expanduser(path)) for path in paths)
-
-
-def _homes() -> list[str]:
+    hub = (constants.HF_HOME, constants.HF_HUB_CACHE, constants.HF_TOKEN_PATH, constants.HF_STORED_TOKENS_PATH)
+    homes = [str(Path.home())]
     with contextlib.suppress(ImportError, KeyError):  # Windows; a container whose user id has no name
         import pwd
 
-        return [pwd.getpwuid(os.getuid()).pw_dir]
-    return []
+        homes.append(pwd.getpwuid(os.getuid()).pw_dir)
+    return [*homes, *map(os.path.expanduser, hub)]
+
+
+def _libraries() -> list[str]:
+    """Where Python, its packages and this one lie; not the folder of the script, which may be any."""
+    prefixes = {sys.prefix, sys.base_prefix}
+    parts = [f"{prefix}/{part}" for prefix in prefixes for part in ("bin", "lib", "lib64", "pyvenv.cfg")]
+    searched = [os.environ.get(name, "").split(os.pathsep) for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
+    package = Path(__file__).parents[1]
+    paths = [str(package), str(package.parent), *sys.path[1:], *prefixes, *parts, *searched[0], *searched[1]]
+    program = sys.executable
+    while os.path.islink(program):  # one link may lead to another, outside of the prefixes
+        program = os.path.join(os.path.dirname(program), os.readlink(program))
+        paths.append(program)
+    return paths
 
 
 def _real(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(os.path.realpath(path) for path in paths if path))
+    """The paths and their real ones, each once."""
+    absolute = [os.path.abspath(path) for path in paths if path]
+    return tuple(dict.fromkeys(one for path in absolute for one in (path, os.path.realpath(path))))
 
 
-def _below(path: str, roots: Iterable[str]) -> bool:
+def below(path: str, roots: Iterable[str]) -> bool:
+    """Whether a path is one of the roots or lies in one."""
     return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
 
 
-def _children(folder: str) -> list[str]:
-    """What a folder holds without links; empty if it holds too much (the homes of a university) or can't be read."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    paths = [os.path.join(folder, name) for name in names] if len(names) <= _MAX_CHILDREN else []
-    return [path for path in paths if not os.path.islink(path)]
+def _within(paths: Iterable[str], root: str) -> str | None:
+    return next((path for path in paths if below(path, (root,))), None)

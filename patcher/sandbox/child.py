@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +18,10 @@ from patcher.codec import read_json, to_json
 from patcher.sandbox.process import exit_now
 
 R = TypeVar("R")
+
+LEVEL, PARENT = "PATCHER_SANDBOX", "PATCHER_PARENT"  # environment variables: the sandbox, the parent's process id
+POLICY = "policy.json"  # what the child may access, in the scratch folder
+_GRACE = 60  # seconds after which a child ends itself that its parent should have ended
 
 
 @dataclass(frozen=True)
@@ -35,19 +42,30 @@ def serve(module: str, scratch: Path) -> NoReturn:
     Importing the module imports all libraries, while the parent still does its own work. Nothing of a model is read
     before the request is there. Ends without an answer if the parent ends without a request.
     """
+    _end_with_parent()
     gc.disable()  # imports make little garbage, and every collection walks through all modules
     service: Service[object] = import_module(module).SERVICE
     import_module("cattrs")
     gc.freeze()
     gc.enable()
-    sys.stdin.buffer.read()  # its end is the signal that the request is complete
+    timeout = sys.stdin.buffer.read()  # its end is the signal that the request is complete
     path = scratch / "request.json"
     if not path.is_file():
         exit_now(0, tidy=False)
+    if timeout and hasattr(signal, "alarm"):
+        signal.alarm(int(timeout) + _GRACE)
     request = read_json(service.request, path.read_bytes())
     service.enter_sandbox(request, scratch)
     (scratch / "answer.json").write_text(json.dumps(to_json(service.answer(request))), "utf-8")
     exit_now(0, tidy=False)  # the parent waits for it
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process with its parent, which may be killed; bubblewrap does so itself."""
+    if sys.platform == "linux" and os.environ.get(LEVEL) in {"hook", "none"}:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != int(os.environ[PARENT]):
+            exit_now(0, tidy=False)
 
 
 if __name__ == "__main__":  # python -m patcher.sandbox.child MODULE SCRATCH

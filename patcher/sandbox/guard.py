@@ -12,23 +12,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from patcher.codec import Unreadable, read_json, to_json
 from patcher.errors import VerificationError
-from patcher.printable import printable
-from patcher.sandbox.access import PRIVATE, private_paths
-from patcher.sandbox.hook import COMPILER, NOTE, REFUSED
+from patcher.printable import one_line, printable
+from patcher.sandbox.access import child_policy
+from patcher.sandbox.bubblewrap import Level, choose_level, command
+from patcher.sandbox.child import LEVEL, PARENT, POLICY
+from patcher.sandbox.hook import ENDED, NOTE, REFUSED
+from patcher.temporary import claimed, remove_abandoned
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
-
-_FLASH = " On a GPU, flash-attn does. Linux 6.2 or newer can sandbox it; --device cpu does not need it."
 
 # What a child inherits of the caller's environment: nothing else, and no token.
 _PASSED_ON = {
@@ -45,18 +46,33 @@ class Child:
     scratch: Path
     process: subprocess.Popen[bytes]
 
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """What the model's code tried and was denied, in words; those words are partly its own."""
+        lines = left_behind(self.scratch / NOTE, MAX_LOG).splitlines()
+        return tuple(one_line(line)[:300] for line in lines if not line.startswith(ENDED))
+
 
 @contextlib.contextmanager
-def started(module: str, device: str, parent: Path | None = None) -> Iterator[Child]:
+def started(
+    module: str, device: str, readable: Iterable[Path] = (), sandbox: str = "auto", parent: Path | None = None
+) -> Iterator[Child]:
     """Start a child that does what the `SERVICE` of a module says, in a temporary folder of its own.
 
-    `parent` is the folder to make that in, other than the system's.
+    It may read the files and folders in `readable`, which bubblewrap shows it as they are now: what is written into
+    such a folder later is seen, another folder is not. `sandbox` is one of `bubblewrap.LEVELS`; `parent` is the folder
+    to make the temporary one in, other than the system's.
 
     Its imports take seconds, during which the caller can work. When the caller is done, the child and everything that
     it started are ended and its folder is removed.
+
+    Raises UsageError for a sandbox that does not run here and for a folder with private files in it.
     """
-    with tempfile.TemporaryDirectory(prefix="patcher-", dir=parent, ignore_cleanup_errors=True) as name:
-        child = _start(module, device, Path(name))
+    level = choose_level(sandbox)
+    root = Path(parent or tempfile.gettempdir())
+    remove_abandoned((path.parent for path in root.glob(f"patcher-????????/{POLICY}")), older_than=3600)
+    with claimed(lambda: Path(tempfile.mkdtemp(prefix="patcher-", dir=root))) as scratch:
+        child = _start(module, device, scratch, readable, level)
         try:
             yield child
         finally:
@@ -72,20 +88,16 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
     (child.scratch / "request.json").write_text(json.dumps(to_json(request)), "utf-8")
     try:
         assert child.process.stdin is not None
-        child.process.stdin.close()  # the end of its input is what the child waits for
+        with contextlib.suppress(BrokenPipeError):  # it ended already, which its code says
+            child.process.stdin.write(b"%d" % timeout)
+            child.process.stdin.close()  # the end of its input is what the child waits for
         code = _wait(child.process, timeout, watch)
     except subprocess.TimeoutExpired as error:
         why = f"The model did not finish within {timeout:.0f} seconds and was stopped."
         raise VerificationError(why, "Increase the limit with --timeout, or use a faster device.") from error
     finally:
         _stop(child.process)
-    if code == REFUSED:
-        what = left_behind(child.scratch / NOTE, 500) or "do what is not allowed"
-        raise VerificationError(
-            f"The model's code tried to {what}; it was stopped.",
-            "No model needs that. Read its code with `patcher plan` before you run it anywhere."
-            + (_FLASH if what.startswith(COMPILER) else ""),
-        )
+    _report_attempts(child, code)
     path = child.scratch / "answer.json"
     if code != 0 or not path.exists():
         raise _failed(child, code)
@@ -96,11 +108,14 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
         raise VerificationError(why, "Run the same command again; HF_DEBUG=1 shows more.") from error
 
 
-def _start(module: str, device: str, scratch: Path) -> Child:
+def _start(module: str, device: str, scratch: Path, readable: Iterable[Path], level: Level) -> Child:
+    policy = child_policy(scratch, readable)
+    (scratch / POLICY).write_text(json.dumps(to_json(policy)), "utf-8")
+    words = command(policy, scratch, device) if level == "bubblewrap" else []
     with (scratch / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "patcher.sandbox.child", module, str(scratch)],
-            env=environment(scratch, device),
+            [*words, sys.executable, "-m", "patcher.sandbox.child", module, str(scratch)],
+            env={**environment(scratch, device), LEVEL: level, PARENT: str(os.getpid())},
             cwd=scratch,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -110,12 +125,25 @@ def _start(module: str, device: str, scratch: Path) -> Child:
     return Child(device, scratch, process)
 
 
+def _report_attempts(child: Child, code: int) -> None:
+    """Log what the child was denied. Raises VerificationError if it was ended for what it tried."""
+    for attempt in child.denied:
+        logger.warning("The model's code tried to %s, which was denied.", attempt)
+    ended = [line for line in left_behind(child.scratch / NOTE, MAX_LOG).splitlines() if line.startswith(ENDED)]
+    if code == REFUSED or ended:
+        what = one_line(ended[0].removeprefix(ENDED))[:300] if ended else "do what is not allowed"
+        raise VerificationError(
+            f"The model's code tried to {what}; it was stopped.",
+            "No model needs that. Read its code with `patcher plan` before you run it anywhere.",
+        )
+
+
 def _failed(child: Child, code: int) -> VerificationError:
     lines = [line for line in left_behind(child.scratch / "log.txt", MAX_LOG).splitlines() if line.strip()]
     if os.environ.get("HF_DEBUG"):
         logger.warning("%s", printable("\n".join(lines)))
     reason = lines[-1] if lines else f"it ended with code {code}"
-    if code == -signal.SIGKILL:
+    if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:  # of the child itself, or of bubblewrap's
         reason = "the system ended it, most likely out of memory"
     return VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows its whole output.")
 
@@ -155,7 +183,6 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     return {
         **passed,
         **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), str(scratch)),
-        PRIVATE: private_paths(),
         "HF_HOME": str(scratch / "hf"),
         "HF_MODULES_CACHE": str(scratch / "modules"),
         "HF_HUB_OFFLINE": "1",
@@ -169,7 +196,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         # (see hardware.tune_malloc, which knows the sizes).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",

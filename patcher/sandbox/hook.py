@@ -1,27 +1,32 @@
-"""Ends the child at the first action that no model needs, and reports what it was.
+"""Watches the model's Python code: denies what no model needs, and ends the child if it reaches for others' files.
 
 Python calls an audit hook before such actions (PEP 578), and a hook can't be removed. It sees what Python code does,
-not what compiled code does: `kernel.py` restricts that as far as the kernel can.
+not what compiled code or another program does. So it confines nobody who is determined: bubblewrap does. Inside of
+that, where compiled code and programs harm nobody, the hook lets them run and reports the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from patcher.sandbox.access import AccessPolicy, child_policy
-from patcher.sandbox.kernel import FILE_SIZE, restrict_kernel
+from patcher.codec import read_json
+from patcher.sandbox.access import AccessPolicy
+from patcher.sandbox.child import LEVEL, POLICY
 
 REFUSED = 77  # exit code of a child that was ended here
-NOTE = "refused.txt"  # what the child tried, in the scratch folder
-COMPILER = "start a compiler"
+NOTE = "attempts.txt"  # what the child tried, in the scratch folder, one attempt on a line
+ENDED = "! "  # begins the line of the attempt that ended it
+FILE_SIZE = 1 << 28  # largest size of a written file in bytes
+_MAX_ATTEMPTS = 100
 
 # What models of this family or their loaders import. Some of these start processes or look for system libraries when
 # they are imported, which is not the model's doing.
@@ -35,100 +40,144 @@ _PROCESSES = {
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn",
     "os.startfile", "os.startfile/2", "_winapi.CreateProcess",
 }  # fmt: skip
-_STARTS_ONE = {"subprocess.Popen", "os.posix_spawn"}
-# What Triton runs to compile a kernel and its launcher: a C compiler, NVIDIA's assembler, the list of libraries.
-_COMPILER = re.compile(r"(.+-)?(cc|gcc|c\+\+|g\+\+|clang|clang\+\+)(-[\d.]+)?|ptxas(-\w+)?|ldconfig")
-# What bypasses Python: arbitrary compiled code, raw memory, and the frames of this hook.
+# What bypasses Python: arbitrary compiled code, raw memory, an interpreter without this hook, and its frames.
 _NATIVE = {
     "ctypes.dlopen", "ctypes.dlsym/handle", "ctypes.call_function", "ctypes.string_at", "ctypes.wstring_at",
-    "ctypes.cdata", "gc.get_objects", "gc.get_referrers", "sys._current_frames", "sys._current_exceptions",
-    "winreg.SetValue", "winreg.CreateKey",
+    "ctypes.cdata", "cpython.PyInterpreterState_New", "gc.get_objects", "gc.get_referrers", "sys._current_frames",
+    "sys._current_exceptions", "winreg.SetValue", "winreg.CreateKey",
 }  # fmt: skip
-# Events that change files, and how many of their first arguments are paths.
+# Events that change files: how many of their first arguments are paths, and where the descriptors of the folders
+# begin that these paths may be relative to.
 _CHANGES = {
-    "os.chflags": 1, "os.chmod": 1, "os.chown": 1, "os.lchmod": 1, "os.link": 2, "os.mkdir": 1, "os.remove": 1,
-    "os.removexattr": 1, "os.rename": 2, "os.rmdir": 1, "os.setxattr": 1, "os.symlink": 2, "os.truncate": 1,
-    "os.utime": 1,
+    "os.chflags": (1, 9), "os.chmod": (1, 2), "os.chown": (1, 3), "os.lchmod": (1, 9), "os.link": (2, 2),
+    "os.mkdir": (1, 2), "os.remove": (1, 1), "os.removexattr": (1, 9), "os.rename": (2, 2), "os.rmdir": (1, 1),
+    "os.setxattr": (1, 9), "os.symlink": (2, 1), "os.truncate": (1, 9), "os.utime": (1, 3),
 }  # fmt: skip
 _LISTS = {"os.listdir", "os.scandir"}
+_OTHERS = {"os.kill", "os.killpg", "resource.prlimit"}  # events whose first argument is a process
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def confine_process(
-    scratch: Path,
-    readable: Iterable[str],
-    libraries: Iterable[str] = LIBRARIES,
-    file_size: int | None = FILE_SIZE,
-    *,
-    compilers: bool = False,
-) -> None:
-    """Put this process into the sandbox: no other process, no network, no files but those it needs.
+def confine_process(scratch: Path, libraries: Iterable[str] = LIBRARIES, file_size: int | None = FILE_SIZE) -> None:
+    """Put this process under the hook, and limit the files that it writes, unless the level is `none`.
 
-    It may write in the `scratch` folder and read the files and folders in `readable`. `libraries` are imported first,
-    if they are installed; `file_size` is the largest size of a written file in bytes. `compilers` lets it start what
-    compiles kernels for a GPU, if the system's kernel restricts these programs too. To be called before any model code
-    runs.
+    `libraries` are imported first, if they are installed; `file_size` is the largest size of a written file in bytes.
+    To be called before any model code runs.
     """
     for name in libraries:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    policy = child_policy(scratch, readable)
-    compilers = restrict_kernel(policy, file_size, programs=compilers)
-    _disable_fork_exec(compilers=compilers)
-    sys.addaudithook(_make_hook(policy, scratch, compilers=compilers))
+    level = os.environ[LEVEL]
+    if level == "none":
+        return
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        if file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    policy = read_json(AccessPolicy, (scratch / POLICY).read_bytes())
+    policy = replace(policy, readable=(*policy.readable, f"/proc/{os.getpid()}"))
+    if level == "hook":
+        _deny_fork_exec()
+    sys.addaudithook(_make_hook(policy, scratch, contained=level == "bubblewrap"))
 
 
-def _make_hook(policy: AccessPolicy, scratch: Path, *, compilers: bool) -> Callable[[str, tuple[Any, ...]], None]:
+def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Callable[[str, tuple[Any, ...]], None]:
     """The hook. What it calls is bound here, so that model code can't replace it by name."""
-    note = os.open(scratch / NOTE, os.O_WRONLY | os.O_CREAT, 0o600)
-    write, exit_process, real, own = os.write, os._exit, os.path.realpath, os.getpid()
-    starts_one, is_compiler = frozenset(_STARTS_ONE), _compiler_test()
+    note = os.open(scratch / NOTE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    write, exit_process, is_folder, decode, own = os.write, os._exit, os.path.isdir, os.fsdecode, os.getpid()
+    locate, shown, noted = _locator(), _shown, set[str]()
     local = {int(getattr(socket, name)) for name in ("AF_UNIX", "AF_NETLINK") if hasattr(socket, name)}
-    forbidden = {
-        **dict.fromkeys(_NETWORK, "use the network"),
-        **dict.fromkeys(_PROCESSES, "start a process"),
-        **dict.fromkeys(_NATIVE, "reach past Python"),
-    }
+    denied = dict.fromkeys(_NETWORK, "use the network")
+    if not contained:
+        denied |= {**dict.fromkeys(_PROCESSES, "start a process"), **dict.fromkeys(_NATIVE, "reach past Python")}
 
-    def refuse(what: str, on: object) -> None:
+    def take_note(line: str) -> None:
+        line = line.replace("\n", " ").replace("\r", " ")
+        if line not in noted and len(noted) < _MAX_ATTEMPTS:
+            noted.add(line)
+            write(note, f"{line}\n".encode("utf-8", "replace"))
+
+    def deny(what: str, on: object) -> None:
+        what = f"{what} ({on!s:.200})"
+        take_note(what)
+        raise PermissionError(errno.EPERM, f"splade-patcher's sandbox does not let a model {what}")
+
+    def end(what: str, on: object) -> None:
         try:
-            write(note, f"{what} ({on!s:.200})".encode("utf-8", "replace"))
+            noted.clear()
+            take_note(f"{ENDED}{what} ({on!s:.200})")
         finally:
             exit_process(REFUSED)
 
-    def check(path: Any, act: str = "", *, writes: bool) -> None:
-        if path is None or isinstance(path, int):  # an open file: checked when it was opened
+    def check_read(path: Any) -> None:
+        target = locate(path)
+        if not policy.may_read(target):
+            end("read what is private", target)
+        if target.startswith("/proc/") and target.endswith("/mem"):
+            deny("reach past Python", target)
+
+    def check_write(path: Any, folder: Any = -1, event: str = "") -> None:
+        target = locate(path, folder)
+        if not policy.may_write(target):
+            end("write outside its own folder", f"{event}{target}")
+
+    def climbs(path: Any) -> bool:
+        return ".." in decode(path).split("/") and not decode(path).startswith("/")
+
+    def check_open(path: Any, mode: Any, flags: Any) -> None:
+        if isinstance(path, int):  # an open file: checked when it was opened
             return
-        target = real(os.fsdecode(path))
-        if writes and not policy.may_write(target):
-            refuse("write outside its own folder", f"{act}{target}")
-        if not writes and not policy.may_read(target):
-            refuse("read what is private", target)
+        if (flags or 0) & _WRITES or (isinstance(mode, str) and set(mode) & set("wax+")):
+            check_write(path)
+        else:
+            check_read(path)
+        # The event does not name the folder that os.open may be given besides.
+        if mode is None and (climbs(path) or (is_folder(path) and not policy.may_write(locate(path)))):
+            deny("open a folder or a path out of one", decode(path))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in forbidden:
-            compiler = event in starts_one and is_compiler(arguments[0])
-            if not (compiler and compilers):
-                refuse(COMPILER if compiler else forbidden[event], f"{event}: {_shown(arguments)}")
+        if event in denied:
+            deny(denied[event], f"{event}: {shown(arguments)}")
         elif event == "open":
-            path, mode, flags = arguments
-            check(path, writes=bool((flags or 0) & _WRITES or (isinstance(mode, str) and set(mode) & set("wax+"))))
+            check_open(*arguments)
         elif event in _CHANGES:
-            for path in arguments[: _CHANGES[event]]:
-                check(path, f"{event}: ", writes=True)
+            paths, folders = _CHANGES[event]
+            for number, path in enumerate(arguments[:paths]):
+                check_write(path, (*arguments[folders:], -1, -1)[number], f"{event}: ")
         elif event in _LISTS:
-            check(arguments[0], writes=False)
+            if arguments[0] not in {"/dev", "/proc"}:
+                check_read(arguments[0])
         elif event == "sqlite3.connect":
             if arguments[0] != ":memory:":
-                check(arguments[0], writes=True)
-        elif event == "ctypes.dlsym" and not str(arguments[1]).startswith(("Py", "_Py")):
-            refuse("reach past Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
+                check_write(arguments[0])
         elif event == "socket.__new__" and arguments[1] not in local:
-            refuse("use the network", f"{event}: {arguments[1]!r}")
-        elif event in {"os.kill", "os.killpg"} and arguments[0] != own:
-            refuse("send a signal to another process", arguments[0])
+            deny("use the network", f"{event}: {arguments[1]!r}")
+        elif contained:  # the rest concerns other processes and compiled code
+            return
+        elif event in _OTHERS and arguments[0] not in {own, 0}:
+            deny("change another process", f"{event}: {arguments[0]}")
+        elif event == "ctypes.dlsym" and not str(arguments[1]).startswith(("Py", "_Py")):
+            deny("reach past Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
 
     return hook
+
+
+def _locator() -> Callable[..., str]:
+    """Finds the real path behind a path, which may be a descriptor or be relative to the descriptor of a folder."""
+    real, join, decode = os.path.realpath, os.path.join, os.fsdecode
+    opened = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else ""  # other systems don't show what they are of
+
+    def locate(path: Any, folder: Any = -1) -> str:
+        if path is None:
+            return real(".")
+        if isinstance(path, int):
+            return real(join(opened, str(path)))
+        inside = join(opened, str(folder)) if opened and isinstance(folder, int) and folder >= 0 else ""
+        return real(join(inside, decode(path)))
+
+    return locate
 
 
 def _shown(arguments: tuple[Any, ...]) -> str:
@@ -139,35 +188,15 @@ def _shown(arguments: tuple[Any, ...]) -> str:
     return ascii(plain[0]) if plain else ""
 
 
-def _compiler_test() -> Callable[[Any], bool]:
-    """Recognizes a compiler by its file name; holds nothing that model code can replace by name."""
-    matches, last_part, decode = _COMPILER.fullmatch, os.path.basename, os.fsdecode
-
-    def is_compiler(program: Any) -> bool:
-        return isinstance(program, (str, bytes)) and matches(last_part(decode(program))) is not None
-
-    return is_compiler
-
-
-def _disable_fork_exec(*, compilers: bool) -> None:
+def _deny_fork_exec() -> None:
     """Replace the functions of Python that start a process without an audit event."""
     import multiprocessing.util  # noqa: F401 - it binds the module that is changed here
     import subprocess
 
-    is_compiler = _compiler_test()
-
-    def refuse(*arguments: Any, **_: Any) -> None:
+    def deny(*arguments: Any, **_: Any) -> None:
         sys.audit("subprocess.Popen", arguments[0] if arguments else "")
-
-    def only_compilers(start: Callable[..., Any]) -> Callable[..., Any]:
-        """Model code can find `start` in here; the kernel restricts what it starts."""
-
-        def start_one(*arguments: Any) -> Any:
-            return start(*arguments) if all(map(is_compiler, arguments[1])) else refuse(*arguments)
-
-        return start_one
 
     for module in (sys.modules.get("_posixsubprocess"), subprocess):
         for name in ("fork_exec", "_fork_exec"):
             if module is not None and hasattr(module, name):
-                setattr(module, name, only_compilers(getattr(module, name)) if compilers else refuse)
+                setattr(module, name, deny)

@@ -161,6 +161,4 @@ def _retrieval(model: Any, kept: Mapping[str, torch.Tensor], request: ThresholdR
     return float(metrics[f"{name}_ndcg@{TOP}"]), float(metrics[f"{name}_mrr@{TOP}"])
 
 
-SERVICE = Service(
-    ThresholdRequest, lambda request, scratch: confine_on_device(request.device, scratch, [request.model]), measure
-)
+SERVICE = Service(ThresholdRequest, lambda request, scratch: confine_on_device(request.device, scratch), measure)

@@ -9,6 +9,7 @@ from secrets import token_hex
 from patcher.codec import to_json
 from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import UsageError
+from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import ask, started
 from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation
@@ -30,6 +31,7 @@ class Request:
     sweep: bool = False
     device: str = "auto"
     timeout: float = VERIFY_TIMEOUT
+    sandbox: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < math.inf:
@@ -47,7 +49,8 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
     model = model.fetched()
     chosen = request.threshold if model.capped else 0.0
     swept = request.sweep and model.capped
-    with started(CHILD, request.device) as child:
+    roots = [model.snapshot.root] if model.snapshot.root else []
+    with started(CHILD, request.device, roots, request.sandbox) as child:
         # transformers keeps remote code by the folder's name.
         folder = child.scratch / f"model-{token_hex(4)}"
         folder.mkdir()
@@ -64,6 +67,7 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
             batch_size=BATCH_SIZE,
         )
         measured = ask(child, asked, ThresholdMeasured, request.timeout)
+        denied = {"denied": list(child.denied)} if child.denied else {}
     check_available(measured, request.device)
     found = rows(measured.rows, list(evaluation.queries), evaluation.relevant)
     kinds = [kind for kind in ("query", "document") if model.capped and kind not in model.layout.uncapped_tasks]
@@ -73,7 +77,12 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
         soft_cap=model.soft_cap,
         capped=model.capped,
         threshold=chosen,
-        environment={**to_json(measured.environment), "sentence_transformers": measured.sentence_transformers},
+        environment={
+            **to_json(measured.environment),
+            "sentence_transformers": measured.sentence_transformers,
+            "sandbox": choose_level(request.sandbox),
+            **denied,
+        },
         checks=judge(measured, found, chosen, kinds, len(evaluation.relevant), bundled=evaluation.bundled),
         raw=measured.raw,
         rows=found,

@@ -92,7 +92,7 @@ class Measured:
     """What every child measures; counts unless said otherwise.
 
     `failure` is the error of the model's code. Where that or `unavailable` is set, the rest is what was measured until
-    then.
+    then. `denied` is what the code tried in vain, which the parent finds out.
     """
 
     environment: Environment
@@ -103,6 +103,7 @@ class Measured:
     not_finite: int
     failure: str | None = None
     unavailable: Unavailable | None = None
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from patcher.verify.messages import Base, CapFunction, Encoder, Request
 from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_KEPT_CAP_BATCH_TOKENS, MAX_TOKENS, Verification
 
 MASKED = "AutoModelForMaskedLM"
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 
 def prepare(
@@ -60,6 +61,15 @@ def prepare(
         sparse_encoder=settings.sparse_encoder,
         min_logit_sparsity=settings.min_logit_sparsity,
     )
+
+
+def readable(model: PatchedModel) -> list[Path]:
+    """What a child of a verification reads beside its scratch folder: the model, and the source's copies of weights.
+
+    The record may be anybody's, so a file that it names and that is not called like weights stays out.
+    """
+    copies = [model.source_copy(file) for file in model.weights]
+    return [model.folder, *(path for path in copies if path is not None and path.suffix in _WEIGHTS)]
 
 
 def auto_class(config: Mapping[str, Any]) -> str:

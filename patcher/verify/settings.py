@@ -29,7 +29,7 @@ class Verification:
     """How to verify a folder. `timeout` is in seconds, for each device.
 
     The figures of the first of `devices` lead the report; `attention` is a value for transformers'
-    `attn_implementation`.
+    `attn_implementation`; `sandbox` is one of `bubblewrap.LEVELS`.
     """
 
     texts: tuple[ProbeText, ...]
@@ -40,6 +40,7 @@ class Verification:
     timeout: float = VERIFY_TIMEOUT
     sparse_encoder: bool = False
     batch_size: int = BATCH_SIZE
+    sandbox: str = "auto"
 
     def covers(self, report: Report) -> bool:
         """Whether a report passed and answers what this verification asks, on whatever device."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from patcher.codec import to_json
 from patcher.constants import CARD, DRAWN, REPORT
 from patcher.errors import VerificationError
 from patcher.patching.record import PatchedModel
+from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
 from patcher.verify.checks import changed_files, judge, judge_kept_cap, weights_converted
 from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, PairMeasured, Request
 from patcher.verify.report import DeviceReport, Report
-from patcher.verify.requests import prepare
+from patcher.verify.requests import prepare, readable
 from patcher.verify.settings import CHILD, Progress, Verification, check_available, check_sentence_transformers
 from patcher.verify.tolerances import cap_tolerance, judge_agreement, worst_disagreement
 
@@ -46,14 +48,15 @@ def verify(
         hashing = pool.submit(hash_folder, model.folder)  # while the child imports its libraries
         for device in settings.devices:
             if child is None or child.device != device:
-                child = running.enter_context(started(CHILD, device))
+                shared = [reference] if reference is not None else []
+                child = running.enter_context(started(CHILD, device, [*readable(model), *shared], settings.sandbox))
             request = prepare(model, child.scratch, settings, device, reference)
             hashing.result()  # before the model's code runs
             answer = PairMeasured if model.soft_cap else KeptCapMeasured
             found = ask(child, request, answer, settings.timeout, _watch(request, progress))
             check_available(found, device, settings.attention)
             progress(device, request.count, request.count)
-            measured.append(found)
+            measured.append(replace(found, denied=child.denied))
             # The first child's folder stays until the last one has compared its logits with those in it.
             reference = reference or (Path(request.digest) if request.digest else None)
         return evaluate(model, measured, hashing.result(), settings)
@@ -96,7 +99,12 @@ def evaluate(
 def _judge_device(
     model: PatchedModel, measured: LogitsMeasured, changed: tuple[str, ...], settings: Verification
 ) -> DeviceReport:
-    environment = {**to_json(measured.environment), "attention": settings.attention}
+    environment = {
+        **to_json(measured.environment),
+        "attention": settings.attention,
+        "sandbox": choose_level(settings.sandbox),
+        **({"denied": list(measured.denied)} if measured.denied else {}),
+    }
     patched = to_json(measured.patched) or {}
     if isinstance(measured, KeptCapMeasured):
         return DeviceReport(environment, judge_kept_cap(measured, changed), base={}, patched=patched)

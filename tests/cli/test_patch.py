@@ -40,7 +40,7 @@ def test_the_report_has_the_documented_keys(verified: dict[str, Any]) -> None:
     report = verified["result"]["report"]
     assert {"schema_version", "passed", "source", "environment", "checks", "before", "after"} <= set(report)
     versions = {"python", "torch", "transformers", "flash_attn"}
-    assert set(report["environment"]) == {*versions, "device", "dtype", "attention", "batch_size"}
+    assert set(report["environment"]) == {*versions, "device", "dtype", "attention", "batch_size", "sandbox"}
     assert all(set(check) == {"name", "passed", "value", "limit", "detail"} for check in report["checks"])
     for side in ("before", "after"):
         assert set(report[side]) - {"curve", "shift_to_gate"} == FIGURES

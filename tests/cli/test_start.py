@@ -21,7 +21,7 @@ def test_only_a_verification_starts_a_child_and_on_the_first_of_its_devices(
     begun: list[tuple[str, str]] = []
 
     @contextmanager
-    def start(module: str, device: str) -> Iterator[None]:
+    def start(module: str, device: str, *_: object) -> Iterator[None]:
         begun.append((module, device))
         yield
 

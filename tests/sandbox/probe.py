@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -16,15 +18,19 @@ def act(request: dict[str, Any]) -> dict[str, Any]:
     if request["do"] == "sleep":
         os.fork()
         time.sleep(60)
+    if request["do"] == "wait":
+        time.sleep(60)
     if request["do"] == "crash":
         raise ValueError("the model is a teapot")
-    left = subprocess.Popen(["sleep", "97"]).pid if request["do"] == "leave" else None
+    if request["do"] == "leave":
+        subprocess.Popen(["sleep", request["seconds"]], start_new_session=True)
     return {
         "environment": dict(os.environ),
         "token": get_token(),
         "token_path": constants.HF_TOKEN_PATH,
         "offline": constants.HF_HUB_OFFLINE,
-        "left": left,
+        "path": sys.path,
+        "alarm": signal.alarm(0),
     }
 
 

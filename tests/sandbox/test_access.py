@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from patcher.sandbox import access
-from patcher.sandbox.access import PRIVATE, AccessPolicy, child_policy, private_paths
+from patcher.errors import UsageError
+from patcher.sandbox.access import AccessPolicy, child_policy
+from tests.conftest import ROOT
 
 POLICY = AccessPolicy(private=("/home/kari",), readable=("/home/kari/model",), writable=("/home/kari/scratch",))
 
@@ -34,48 +36,56 @@ def test_a_root_covers_everything() -> None:
     assert not AccessPolicy(("/",), (), ()).may_read("/etc/passwd")
 
 
-def test_the_public_roots_hold_what_lies_beside_the_private_folders(tmp_path: Path) -> None:
-    for name in ("kari", "ola", "kari/deeper"):
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("home", "scratch", "home/model"):
         (tmp_path / name).mkdir()
-    (tmp_path / "file").touch()
-    (tmp_path / "kari" / "token").touch()
-    (tmp_path / "link").symlink_to(tmp_path / "kari")
-    private = (str(tmp_path / "kari" / "deeper"), str(tmp_path / "kari"))
-    roots = AccessPolicy(private, (), ()).public_roots()
-    assert {str(tmp_path / "ola"), str(tmp_path / "file")} <= set(roots)
-    hidden = {"/", str(tmp_path), *private, str(tmp_path / "kari" / "token"), str(tmp_path / "link")}
-    assert not hidden & set(roots)
-
-
-def test_the_contents_of_a_folder_that_holds_too_much_are_not_public(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("kari", "ola", "per"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr(access, "_MAX_CHILDREN", 2)
-    assert str(tmp_path / "ola") not in AccessPolicy((str(tmp_path / "kari"),), (), ()).public_roots()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return Path(os.path.realpath(tmp_path / "home"))
 
 
 def test_a_child_may_read_what_it_was_given_with_the_targets_of_its_links_and_write_in_its_own_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path,
 ) -> None:
-    for name in ("home", "scratch", "model"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "home" / "weights").touch()
-    (tmp_path / "model" / "link").symlink_to(tmp_path / "home" / "weights")
-    monkeypatch.setenv(PRIVATE, str(tmp_path / "home"))
-    policy, root = child_policy(tmp_path / "scratch", [str(tmp_path / "model")]), os.path.realpath(tmp_path)
-    assert policy.may_read(f"{root}/model/config.json") and not policy.may_write(f"{root}/model/config.json")
-    assert policy.may_read(f"{root}/home/weights"), "the target of a link"
-    assert not policy.may_read(f"{root}/home/token") and not policy.may_read(f"{root}/other/scratch")
-    assert policy.may_write(f"{root}/scratch/answer.json")
-    assert policy.may_write("/dev/null") and not policy.may_read(f"/proc/{os.getppid()}/environ")
+    (home / "weights").touch()
+    (home / "model" / "link").symlink_to(home / "weights")
+    policy = child_policy(home.parent / "scratch", [home / "model"])
+    assert policy.may_read(f"{home}/model/config.json") and not policy.may_write(f"{home}/model/config.json")
+    assert policy.may_read(f"{home}/weights"), "the target of a link"
+    assert not policy.may_read(f"{home}/token") and not policy.may_read(f"{home.parent}/other/scratch")
+    assert policy.may_write(f"{home.parent}/scratch/answer.json") and policy.may_write("/dev/null")
+    for private in ("/dev/kmsg", "/dev/pts/0", "/dev/shm/a", f"/proc/{os.getpid()}/environ", "/run/docker.sock"):
+        assert not policy.may_read(private), private
 
 
-def test_the_home_and_the_token_files_of_the_caller_are_private(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_the_token_files_and_other_models_are_private(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setenv("HOME", "/home/kari")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "~/secret/token")
-    paths = private_paths().split(os.pathsep)
-    assert {"/home/kari", "/home/kari/secret/token"} <= set(paths)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "~/../secret/token")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/data/hub")
+    private = child_policy(home.parent / "scratch", []).private
+    assert {str(home), str(home.parent / "secret" / "token"), "/data/hub"} <= set(private)
+
+
+@pytest.mark.parametrize("given", ["home", ".", "home/.."])
+def test_a_folder_with_the_home_in_it_is_refused(home: Path, given: str) -> None:
+    with pytest.raises(UsageError, match="which the model's code must not read"):
+        child_policy(home.parent / "scratch", [home.parent / given])
+
+
+def test_what_python_needs_is_readable_but_no_folder_that_holds_the_home(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home.parent / "mine").mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(home.parent / "mine"), str(home), str(home.parent)]))
+    monkeypatch.setattr(sys, "path", [str(home / "scripts"), *sys.path])
+    policy = child_policy(home.parent / "scratch", [])
+    assert {str(ROOT / "patcher"), os.path.realpath(sys.prefix), str(home.parent / "mine")} <= set(policy.readable)
+    assert not policy.may_read(f"{home}/.netrc") and not policy.may_read(f"{home}/scripts/a.py")
+
+
+def test_a_program_that_is_a_link_to_a_link_is_readable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for link, target in (("python", "between"), ("between", sys.executable)):
+        (home.parent / link).symlink_to(target)
+    monkeypatch.setattr(sys, "executable", str(home.parent / "python"))
+    assert str(home.parent / "between") in child_policy(home.parent / "scratch", []).readable

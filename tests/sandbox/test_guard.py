@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from typing import Any
 import pytest
 
 from patcher.errors import VerificationError
+from patcher.sandbox.guard import ask, started
+from tests.conftest import ROOT
+from tests.sandbox.conftest import LEVELS, needs_bubblewrap
 from tests.sandbox.stand_in import run_child
 
 TOKEN = "hf_recognisableFakeToken0123456789"
@@ -50,29 +55,100 @@ def test_caches_and_home_are_its_own(scratch: Path) -> None:
         assert Path(environment[name]).is_relative_to(scratch)
 
 
-def test_a_model_that_takes_too_long_is_stopped_with_all_it_started(scratch: Path) -> None:
+def running(words: str) -> str:
+    """The processes whose command holds these words, in whatever process namespace."""
+    return subprocess.run(["pgrep", "-f", words], capture_output=True, text=True).stdout
+
+
+def ends(words: str, within: float) -> bool:
+    """Whether no process with these words in its command is left after some seconds."""
+    deadline = time.monotonic() + within
+    while running(words) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not running(words)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_model_that_takes_too_long_is_stopped_with_all_it_started(scratch: Path, level: str) -> None:
     begun = time.monotonic()
     with pytest.raises(VerificationError, match="did not finish within 3 seconds"):
-        run_child(CHILD, {"do": "sleep"}, dict[str, Any], scratch, "cpu", 3)
+        run_child(CHILD, {"do": "sleep"}, dict[str, Any], scratch, "cpu", 3, sandbox=level)
     assert time.monotonic() - begun < 30
-    left = subprocess.run(["pgrep", "-f", f"{CHILD} {scratch}"], capture_output=True, text=True).stdout
-    assert left == ""
+    assert ends(f"{CHILD} {scratch}", 1)
 
 
-def lives(pid: int) -> bool:
-    """Whether a process runs; one that nobody waited for yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
+@needs_bubblewrap
 def test_what_the_model_started_does_not_outlive_it(scratch: Path) -> None:
-    answer = run_child(CHILD, {"do": "leave"}, dict[str, Any], scratch, "cpu", 60)
-    deadline = time.monotonic() + 0.2
-    while lives(answer["left"]) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert not lives(answer["left"])
+    """In a session of its own too."""
+    seconds = f"97.{os.getpid()}"
+    run_child(CHILD, {"do": "leave", "seconds": seconds}, dict[str, Any], scratch, "cpu", 60)
+    assert ends(f"sleep {seconds}", 1)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from patcher.sandbox.guard import ask, started
+with started(sys.argv[1], "cpu", [], sys.argv[2], Path(sys.argv[3])) as child:
+    ask(child, {"do": sys.argv[4]}, dict, 600, lambda: print("asked", flush=True))
+"""
+
+
+def begin(folder: Path, level: str, what: str = "wait") -> subprocess.Popen[str]:
+    """A parent that waits for a child, which works."""
+    words = [sys.executable, "-c", PARENT, CHILD, level, str(folder), what]
+    parent = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None and parent.stdout.readline() == "asked\n"
+    return parent
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "none"])
+def test_a_killed_parent_leaves_no_child(tmp_path: Path, level: str) -> None:
+    parent = begin(tmp_path, level)
+    assert running(f"{CHILD} {tmp_path}")
+    parent.kill()
+    parent.wait()
+    assert ends(f"{CHILD} {tmp_path}", 2)
+
+
+def test_a_child_that_outlives_its_parent_and_its_time_ends_itself(scratch: Path) -> None:
+    """Where the kernel does not end it with its parent, an alarm does."""
+    (scratch / "request.json").write_text('{"do": "alarm"}')
+    answer = run_child(CHILD, {"do": "alarm"}, dict[str, Any], scratch, "cpu", 30)
+    assert 60 < answer["alarm"] <= 90
+
+
+def test_folders_of_killed_parents_are_removed_and_no_others(tmp_path: Path) -> None:
+    parent = begin(tmp_path, "none")
+    [left] = tmp_path.glob("patcher-*")
+    live = begin(tmp_path, "none")
+    [claimed] = set(tmp_path.glob("patcher-*")) - {left}
+    parent.kill()
+    parent.wait()
+    (tmp_path / "patcher-norbert4").mkdir()  # a name as of ours
+    for folder in (left, claimed, tmp_path / "patcher-norbert4"):
+        os.utime(folder, (0, 0))
+    with started(CHILD, "cpu", parent=tmp_path):
+        assert not left.exists() and claimed.exists() and (tmp_path / "patcher-norbert4").exists()
+    live.kill()
+    live.wait()
+    with started(CHILD, "cpu", parent=tmp_path):
+        assert not claimed.exists()
+
+
+def test_folders_nested_deeper_than_python_recurses_are_removed(tmp_path: Path) -> None:
+    with started(ACTS, "cpu", parent=tmp_path) as child:
+        assert ask(child, {"do": "nest"}, dict[str, Any], 60) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_caller_s_python_path_is_passed_on_and_readable(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "mine"))
+    (tmp_path / "mine" / "sitecustomize.py").write_text("import sys; sys.path.append('it was read')")
+    assert "it was read" in run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "cpu", 60)["path"]
 
 
 def test_a_crash_is_told_in_one_line(scratch: Path) -> None:
@@ -89,5 +165,5 @@ def test_an_answer_that_is_none_is_told(forged: str, scratch: Path) -> None:
 def test_code_that_never_returns_is_stopped_in_time(scratch: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(VerificationError, match="did not finish within 2 seconds"):
-        run_child(ACTS, {"do": "sleep", "given": []}, dict[str, Any], scratch, "cpu", 2)
+        run_child(ACTS, {"do": "sleep"}, dict[str, Any], scratch, "cpu", 2)
     assert time.monotonic() - begun < 20

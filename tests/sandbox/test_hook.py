@@ -1,7 +1,8 @@
-"""Model code that looks for secrets, the network, other processes or other people's files is stopped, by name."""
+"""What comes of each act, with the hook alone and inside of bubblewrap, is what the table says."""
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import sysconfig
@@ -11,38 +12,70 @@ from typing import Any
 import pytest
 
 from patcher.errors import VerificationError
-from tests.sandbox.acts import ACTS
-from tests.sandbox.conftest import SECRET
+from tests.sandbox.acts import ACTS, DENIES, DONE, ENDS, SECRET, Act
+from tests.sandbox.conftest import LEVELS, reached_outside, surroundings
 from tests.sandbox.stand_in import run_child
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the acts are those of a Linux system")
 CHILD = "tests.sandbox.acts"
 HEADER = Path(sysconfig.get_path("include"), "Python.h")
 
 
-@pytest.mark.parametrize("act", ACTS)
-def test_an_act_that_no_model_needs_ends_the_child_and_is_told(
-    act: str, scratch: Path, request_of: dict[str, Any]
+@pytest.fixture(scope="module", params=LEVELS)
+def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """The level, and what came of every act."""
+    folder = tmp_path_factory.mktemp("acts")
+    (folder / "scratch").mkdir()
+    with surroundings(folder) as asked, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", asked["home"])
+        given, scratch, outside = [Path(path) for path in asked["given"]], folder / "scratch", Path(asked["outside"])
+        found = run_child(CHILD, {**asked, "do": "all"}, dict[str, str], scratch, "cpu", 120, given, request.param)
+        return request.param, {
+            slug: DONE if reached_outside(outside, slug) and outcome != ENDS else outcome
+            for slug, outcome in found.items()
+        }
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.slug)
+def test_each_act_comes_to_what_the_table_says(act: Act, tried: tuple[str, dict[str, str]]) -> None:
+    if act.what == "a compiler" and not (HEADER.exists() and shutil.which("cc")):
+        pytest.skip("compiles C")
+    level, found = tried
+    assert found[act.slug] == (act.hook if level == "hook" else act.bubblewrap)
+
+
+def test_the_acts_have_names_of_their_own() -> None:
+    assert len({act.slug for act in ACTS}) == len(ACTS)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("act", [act for act in ACTS if act.hook == act.bubblewrap == ENDS][::6], ids=lambda a: a.slug)
+def test_reaching_for_other_files_ends_the_run_and_is_told(
+    act: Act, level: str, scratch: Path, request_of: dict[str, Any]
 ) -> None:
     with pytest.raises(VerificationError) as caught:
-        run_child(CHILD, {**request_of, "do": act}, dict[str, Any], scratch, "cpu", 60)
-    assert caught.value.message.startswith(f"The model's code tried to {ACTS[act][1]}"), caught.value.message
-    assert SECRET not in str(caught.value)
+        run_child(CHILD, {**request_of, "do": act.what}, dict[str, Any], scratch, "cpu", 60, sandbox=level)
+    said = caught.value.message
+    assert said.startswith(
+        ("The model's code tried to read what is private", "The model's code tried to write outside")
+    )
+    assert said.endswith("it was stopped.") and SECRET not in str(caught.value)
 
 
-def test_what_a_model_needs_is_allowed(scratch: Path, request_of: dict[str, Any]) -> None:
-    """Reading what it was given, though that lies among private files, and its own files in any way."""
-    answer = run_child(CHILD, {**request_of, "do": "harmless"}, dict[str, Any], scratch, "cpu", 60)
-    assert answer == {"done": "['{}']"}
-    assert (scratch / "other").read_text() == "x"
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_denied_is_told_and_the_run_goes_on(
+    level: str, scratch: Path, request_of: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    act = next(act for act in ACTS if act.hook == act.bubblewrap == DENIES and act.kind == "network")
+    honest = {**request_of, "do": "socket.getfqdn()"}
+    with caplog.at_level(logging.WARNING, "patcher"):
+        assert run_child(CHILD, honest, dict[str, Any], scratch, "cpu", 60, sandbox=level) == {"done": "true"}
+    assert "The model's code tried to use the network (socket.gethostbyaddr: " in caplog.text
+    assert "which was denied" in caplog.text
+    with pytest.raises(VerificationError, match=r"PermissionError: .*does not let a model use the network"):
+        run_child(CHILD, {**request_of, "do": act.what}, dict[str, Any], scratch, "cpu", 60, sandbox=level)
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not HEADER.exists() or not shutil.which("cc"), reason="compiles C")
-def test_a_kernel_can_be_compiled_where_a_gpu_needs_that(scratch: Path, request_of: dict[str, Any]) -> None:
-    answer = run_child(CHILD, {**request_of, "do": "compile", "compilers": True}, dict[str, Any], scratch, "cpu", 60)
-    assert answer == {"done": "made"}
-
-
-@pytest.mark.parametrize("act", ["subprocess", "shell", "fork", "exec", "posix_spawn", "multiprocessing", "terminal"])
-def test_where_compilers_may_run_nothing_else_may(act: str, scratch: Path, request_of: dict[str, Any]) -> None:
-    with pytest.raises(VerificationError, match="tried to start a process"):
-        run_child(CHILD, {**request_of, "do": act, "compilers": True}, dict[str, Any], scratch, "cpu", 60)
+def test_without_a_sandbox_there_is_neither_a_hook_nor_bubblewrap(scratch: Path, request_of: dict[str, Any]) -> None:
+    read = {**request_of, "do": "the token file of the Hub's client, by open"}
+    assert run_child(CHILD, read, dict[str, Any], scratch, "cpu", 60, sandbox="none") == {"done": "true"}

@@ -8,7 +8,6 @@ import gc
 import importlib.util
 import platform
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,16 +30,11 @@ def available_devices() -> list[str]:
     return [*found, "cpu"]
 
 
-def confine_on_device(device: str, scratch: Path, readable: Iterable[str]) -> None:
-    """`hook.confine_process` for a model that runs on a device.
-
-    The driver of a GPU opens its files before that. The rotary embedding of flash-attn, which this family's code uses
-    if the package is installed, is a Triton kernel, which is compiled when it first runs.
-    """
-    cuda = device in {"auto", "cuda"} and torch.cuda.is_available()
-    if cuda:
+def confine_on_device(device: str, scratch: Path) -> None:
+    """`hook.confine_process` for a model that runs on a device. The driver of a GPU opens its files before that."""
+    if device in {"auto", "cuda"} and torch.cuda.is_available():
         torch.cuda.init()  # type: ignore[no-untyped-call]
-    confine_process(scratch, readable, compilers=cuda and importlib.util.find_spec("flash_attn") is not None)
+    confine_process(scratch)
 
 
 def tune_malloc(logits: int) -> None:

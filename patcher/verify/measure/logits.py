@@ -186,9 +186,7 @@ def _enter_sandbox(request: Request, scratch: Path) -> None:
     tune_malloc(request.max_batch_tokens * request.vocabulary * 4)
     if request.sparse_encoder:
         import_module("sentence_transformers")
-    encoders = [path for encoder in request.encoders for path in (encoder.folder, *encoder.weights)]
-    named = (request.patched, request.base and request.base.folder, request.texts, request.reference, *encoders)
-    confine_on_device(request.device, scratch, [path for path in named if path])
+    confine_on_device(request.device, scratch)
 
 
 SERVICE = Service(Request, _enter_sandbox, measure)

@@ -1,0 +1,114 @@
+"""A folder that a running process claims is nobody else's to remove; one that nobody claims is removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from patcher import temporary
+from patcher.temporary import claimed, remove_abandoned
+from tests.conftest import ROOT
+
+CLAIM = """
+import sys
+from pathlib import Path
+from patcher.temporary import claimed
+def make():
+    Path(sys.argv[1]).mkdir()
+    return Path(sys.argv[1])
+with claimed(make):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+def claim(folder: Path, *before: str) -> subprocess.Popen[str]:
+    """A process that claims a folder until it ends."""
+    process = subprocess.Popen(
+        [*before, sys.executable, "-c", CLAIM, str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "claimed\n"
+    return process
+
+
+def maker(parent: Path) -> Callable[[], Path]:
+    """Makes the folder `a`."""
+
+    def make() -> Path:
+        (parent / "a").mkdir()
+        return parent / "a"
+
+    return make
+
+
+def test_a_folder_is_claimed_until_its_process_ends_however_it_ends(tmp_path: Path) -> None:
+    process = claim(tmp_path / "a")
+    remove_abandoned([tmp_path / "a"])
+    assert (tmp_path / "a").exists()
+    process.kill()
+    process.wait()
+    remove_abandoned([tmp_path / "a"])
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="makes a process namespace")
+def test_a_process_of_another_namespace_keeps_its_folder(tmp_path: Path) -> None:
+    """There it may have an id that is nobody's here."""
+    process = claim(tmp_path / "a", "unshare", "--pid", "--fork", "--kill-child")
+    remove_abandoned([tmp_path / "a"])
+    assert (tmp_path / "a").exists()
+    process.kill()
+    process.wait()
+
+
+def test_at_its_end_a_folder_is_removed_unless_it_was_renamed(tmp_path: Path) -> None:
+    for renamed in (False, True):
+        with claimed(maker(tmp_path)) as folder:
+            if renamed:
+                folder.rename(tmp_path / "b")
+        assert not folder.exists() and (tmp_path / "b").exists() is renamed
+
+
+def test_a_folder_that_was_removed_before_it_was_claimed_is_made_again(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make() -> Path:
+        made.append(tmp_path / str(len(made)))
+        if len(made) == 2:
+            made[-1].mkdir()
+        return made[-1]
+
+    with claimed(make) as folder:
+        assert folder == tmp_path / "1" and len(made) == 2
+
+
+def test_young_folders_links_and_those_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("young", "old", "target"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    os.utime(tmp_path / "old", (0, 0))
+    remove_abandoned(tmp_path.iterdir(), older_than=3600)
+    assert {path.name for path in tmp_path.iterdir()} == {"young", "target", "link"}
+    remove_abandoned([tmp_path / "link"])
+    assert (tmp_path / "target").exists()
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    remove_abandoned([tmp_path / "young"])
+    assert (tmp_path / "young").exists()
+
+
+def test_a_disk_that_can_not_lock_keeps_its_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary, "_lock", lambda *_, **__: None)
+    (tmp_path / "b").mkdir()
+    with claimed(maker(tmp_path)) as folder:
+        remove_abandoned([folder, tmp_path / "b"])
+        assert folder.exists() and (tmp_path / "b").exists()
+    assert not folder.exists()
