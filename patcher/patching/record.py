@@ -12,6 +12,7 @@ from patcher.codec import Unreadable, json_field, read_json
 from patcher.codemods import SoftCap
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
+from patcher.planning.files import find_weights
 from patcher.planning.rewriting import CodemodResult, Options
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Source, sha256_of
@@ -131,8 +132,10 @@ class PatchedModel:
         return tuple(file for file in self.files if file.path.endswith(".safetensors"))
 
     def weights_of(self, folder: str) -> tuple[FileRecord, ...]:
-        """The records of the safetensors files that lie in one folder of the model."""
-        return tuple(file for file in self.weights if file.path.rpartition("/")[0] == folder)
+        """The records of the safetensors files that are loaded from one folder of the model."""
+        here = {file.path: file for file in self.files if (self.folder / file.path).is_file()}
+        found = find_weights(here, folder, lambda path: (self.folder / path).read_bytes())
+        return tuple(here[path] for path in found.files if path in here)
 
     def source_weights(self, file: FileRecord) -> Path:
         """The source's own copy of a weight file where this machine has it unchanged, else the folder's.

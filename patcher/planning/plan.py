@@ -16,7 +16,7 @@ from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
 from patcher.planning.files import FileTable, file_table, join
-from patcher.planning.layout import find_layout, read_json
+from patcher.planning.layout import find_layout, loaded_weights, model_folders, read_json
 from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
@@ -89,7 +89,7 @@ class Plan:
 def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     """Decide what would change in the snapshot.
 
-    Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is not a
+    Fetches small JSON files, the card and the Python files, nothing else. Raises SourceError when the snapshot is not a
     model with its own masked-LM code, and CodeError when the code can't be read or a codemod refuses.
     """
     layout = find_layout(snapshot)
@@ -110,13 +110,14 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     after, encoders = rewritten.contents, layout.encoders if layout else ()
     changed = tuple(path for path in sorted(before) if after.get(path, before[path]) != before[path])
     added = _code_on_top(after, modules, encoders)
+    weights = loaded_weights(snapshot, model_folders(snapshot))
     return Plan(
         source=snapshot.source,
         soft_cap=rewritten.soft_cap,
         kept_cap=rewritten.kept_cap,
         encoders=encoders,
         codemods=rewritten.results,
-        files=file_table(snapshot.paths, changed, layout.folders if layout else ("",), added),
+        files=file_table(snapshot.paths, changed, weights, added),
         diff="".join(_diff(path, before[path], after[path]) for path in changed),
         options=options,
         card=snapshot.read(CARD) if CARD in snapshot.paths else b"",

@@ -238,14 +238,3 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
             raise from_hub(error, repo_id, commit) from error
     files = [File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None) for entry in siblings]
     return _snapshot(source, files, None)
-
-
-def weights(snapshot: Snapshot) -> tuple[str, ...]:
-    """The safetensors files of the snapshot and their index. Raises SourceError where there are none."""
-    found = tuple(path for path in snapshot.paths if path.endswith((".safetensors", ".safetensors.index.json")))
-    if not any(path.endswith(".safetensors") for path in found):
-        raise SourceError(
-            f"{snapshot.source} has no safetensors weights.",
-            "A repository with pytorch_model.bin is converted: `patcher patch SOURCE --out DIR`, then give DIR.",
-        )
-    return found

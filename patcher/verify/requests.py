@@ -89,7 +89,9 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
 
 def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
     if model.soft_cap is not None:
-        yield Encoder(str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights))
+        yield Encoder(
+            str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights_of(""))
+        )
         return
     for number, name in enumerate(model.encoders or ("",)):
         folder = _encoder_folder(model, name, scratch / f"encoder-{number}-{token_hex(4)}")

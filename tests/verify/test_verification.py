@@ -8,10 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from patcher.codec import document
 from patcher.patching.record import load
-from patcher.source.snapshot import sha256_of
+from patcher.pipeline.api import patch_model
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.requests import base_code
 from patcher.verify.verification import evaluate, hash_folder, verify
 from tests.conftest import MINI, Run
@@ -166,3 +170,36 @@ def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_
     files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
     report = evaluate(replace(load(patched_once), soft_cap=None), [KEPT_CAP], files, wanted())
     assert {check.name for check in report.checks if not check.passed} == {"weights_unchanged"}
+
+
+@pytest.mark.parametrize(
+    "name", ["model.fp16.safetensors", "checkpoint-100/model.safetensors", "adapter_model.safetensors"]
+)
+def test_weights_that_transformers_does_not_load_are_left_out_and_change_nothing(
+    mini: Path, tmp_path: Path, name: str
+) -> None:
+    """A second file of weights beside those that are loaded, with other tensors in it."""
+    (mini / name).parent.mkdir(exist_ok=True)
+    save_file({"lora.weight": torch.ones(2)}, mini / name)
+    snapshot = resolve(str(mini))
+    plan = make_plan(snapshot)
+    assert plan.files.dropped[name]
+    folder = patch_model(plan, snapshot, tmp_path / f"out-{tmp_path.name}", None).folder
+    assert folder is not None and not (folder / name).exists()
+    report = report_on(folder, tmp_path / "scratch")
+    assert report.passed, failed(report)
+
+
+def test_only_the_shards_that_the_index_names_are_loaded_and_compared(mini: Path, tmp_path: Path) -> None:
+    tensors = load_file(mini / "model.safetensors")
+    (mini / "model.safetensors").unlink()
+    shard = "model-00001-of-00001.safetensors"
+    save_file(tensors, mini / shard, metadata={"format": "pt"})
+    save_file({"old": torch.ones(2)}, mini / "model-00001-of-00002.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, shard)}
+    (mini / "model.safetensors.index.json").write_text(json.dumps(index))
+    snapshot = resolve(str(mini))
+    folder = patch_model(make_plan(snapshot), snapshot, tmp_path / f"out-{tmp_path.name}", None).folder
+    assert folder is not None and {path.name for path in folder.glob("*.safetensors")} == {shard}
+    report = report_on(folder, tmp_path / "scratch")
+    assert report.passed, failed(report)
