@@ -74,6 +74,41 @@ def read_layout(snapshot: Snapshot) -> Layout:
     )
 
 
+def check_loading(snapshot: Snapshot, folder: str, config: Mapping[str, Any]) -> None:
+    """Refuse a folder from which transformers loads more than, or other weights than, its own. Raises SourceError."""
+    adapter, named = join(folder, "adapter_config.json"), config.get("transformers_weights")
+    if adapter in snapshot.paths:
+        why = f"{snapshot.source} has {adapter}: transformers adds that adapter to the weights when it loads the model."
+        raise SourceError(why, "Merge the adapter (merge_and_unload in peft) and save that model, or remove its files.")
+    if named is not None:
+        raise SourceError(
+            f"{join(folder, 'config.json')} of {snapshot.source} names its weights in transformers_weights ({named}).",
+            "Rename them to model.safetensors, in a copy of the repository, and remove that key.",
+        )
+
+
+def check_pooling(snapshot: Snapshot, config: Mapping[str, Any]) -> None:
+    """Refuse a base model whose logits SparseEncoder would not pool. Raises SourceError.
+
+    Where modules.json does not list SpladePooling, or no architecture ends in ForMaskedLM, it silently adds an
+    autoencoder with random weights.
+    """
+    names = config.get("architectures")
+    masked = isinstance(names, list) and any(str(name).endswith("ForMaskedLM") for name in names)
+    if masked and MODULES not in snapshot.paths:
+        return
+    if MODULES in snapshot.paths:
+        what = f"{MODULES} of {snapshot.source} describes a model of sentence-transformers without SpladePooling"
+        hint = (
+            f"Give its base model, or a copy without {MODULES}; "
+            "`--codemod repairs` makes it load on transformers 5 and changes nothing else."
+        )
+    else:
+        what = f"config.json of {snapshot.source} names no masked LM in architectures ({names})"
+        hint = "If its weights have a masked-LM head, name that class there, in a copy; it has to end in ForMaskedLM."
+    raise SourceError(f"{what}: SparseEncoder would silently add a random autoencoder to it.", hint)
+
+
 def model_folders(snapshot: Snapshot) -> tuple[str, ...]:
     """The model's own folder, "", and those of the modules that sentence-transformers loads. Raises SourceError."""
     modules = _modules(snapshot)[1] if MODULES in snapshot.paths else {}

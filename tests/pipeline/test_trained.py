@@ -57,11 +57,6 @@ def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
         plan_of(trained, "soft_cap", "is_decoder")
 
 
-def test_a_base_model_beside_modules_of_another_kind_is_no_trained_splade_model(mini: Path) -> None:
-    (mini / "modules.json").write_text('[{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}]')
-    assert plan_of(mini).soft_cap is not None and plan_of(mini).encoders == ()
-
-
 def test_a_trained_model_whose_base_had_no_cap_needs_nothing(trained: Path, patched_once: Path) -> None:
     shutil.copy(patched_once / CODE, trained / CODE)
     assert plan_of(trained).already_patched
