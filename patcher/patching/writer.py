@@ -22,7 +22,7 @@ from patcher.patching.staging import atomic_directory, check_output, write_atomi
 from patcher.planning.files import check_loadable
 from patcher.planning.layout import loaded_weights
 from patcher.planning.plan import Plan
-from patcher.source.snapshot import Snapshot, fetch, sha256_of
+from patcher.source.snapshot import Snapshot, altered, fetch, sha256_of
 
 Convert = Callable[[Snapshot, Mapping[str, str], Path], tuple[Converted, ...]]
 
@@ -71,7 +71,7 @@ def _write(
             target.write_bytes(plan.contents[path])
         else:
             action = "converted" if origin else "copied"
-        known = listed[path].sha256 if action == "copied" else None
+        known = listed[origin or path].sha256
         if action == "copied" and path not in copied:
             if known is None:
                 raise PatcherError(
@@ -81,12 +81,10 @@ def _write(
             continue
         if action == "copied":
             shutil.copyfile(snapshot.local(path), target)
-        before, after = known or sha256_of(snapshot.local(origin or path)), sha256_of(target)
-        if action == "copied" and before != after:
-            raise PatcherError(
-                f"{path} is not the file that {snapshot.source} lists: its SHA-256 differs.",
-                "Remove it from the local Hub cache (`hf cache rm`) and run the command again.",
-            )
+        after = sha256_of(target)
+        before = known if known and action == "copied" else sha256_of(snapshot.local(origin or path))
+        if before != (after if action == "copied" else known or before):
+            raise altered(snapshot, origin or path)
         records.append(FileRecord(path, action, before, after, target.stat().st_size, origin))
     return _record(plan, stage, records, converted)
 

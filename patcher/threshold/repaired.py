@@ -16,7 +16,7 @@ from patcher.planning.files import check_loadable, join
 from patcher.planning.layout import Layout, loaded_weights, read_json, read_layout
 from patcher.planning.rewriting import rewrite_code
 from patcher.source.names import check_auto_map
-from patcher.source.snapshot import Snapshot, Source, fetch, fetch_texts, resolve
+from patcher.source.snapshot import Snapshot, Source, check_content, fetch, fetch_texts, resolve
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ class RepairedModel:
         """The same with every file of the model on this machine. Raises SourceError where there are no safetensors."""
         weights = loaded_weights(self.snapshot, self.layout.encoders)
         check_loadable(self.snapshot.source, self.snapshot.paths, weights, pickled=False)
-        return replace(self, snapshot=fetch(self.snapshot, self.layout.files))
+        snapshot = fetch(self.snapshot, self.layout.files)
+        check_content(
+            snapshot, [file.path for file in snapshot.files if file.is_large and file.path in self.layout.files]
+        )
+        return replace(self, snapshot=snapshot)
 
     def executed(self) -> dict[str, bytes]:
         """The Python files that loading the model runs, as published: the masked LM and the model's own modules."""
