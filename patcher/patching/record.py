@@ -157,7 +157,7 @@ class PatchedModel:
     @property
     def code_only(self) -> bool:
         """Whether the weights were left on the Hub."""
-        return any(not (self.folder / file.path).is_file() for file in self.weights)
+        return bool(self.weights) and not any((self.folder / file.path).is_file() for file in self.weights)
 
 
 def load(folder: Path) -> PatchedModel:
