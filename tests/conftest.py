@@ -18,6 +18,8 @@ from tests.threshold.fixtures import capped, capped_once, hand_made_once, handma
 
 ROOT = Path(__file__).parents[1]
 MINI = ROOT / "tests" / "snapshots" / "norbert4-mini"
+# The options of a verification on the CPU, without the price of importing sentence-transformers.
+ON_CPU = ("--trust-remote-code", "--no-sparse-encoder", "--device", "cpu")
 COMMIT = "386ba2dc5ae5f95fec86d580c5fc4af34d380126"
 
 # Read once, when huggingface_hub and transformers are imported: before any test does that.

@@ -31,7 +31,11 @@ Sandbox = Annotated[
 HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each response of the Hub.", min=0.1)]
 MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
 Encoder = Annotated[
-    bool, typer.Option("--sparse-encoder", help="Also load it with sentence-transformers and compare figures.")
+    bool | None,
+    typer.Option(
+        "--sparse-encoder/--no-sparse-encoder",
+        help="Also load it with sentence-transformers and compare figures; by default where that is installed.",
+    ),
 ]
 Codemods = Annotated[
     list[str],

@@ -49,7 +49,7 @@ def patch(
     code_only: Annotated[
         bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")
     ] = False,
-    sparse_encoder: opt.Encoder = False,
+    sparse_encoder: opt.Encoder = None,
     also_causal_lm: opt.AlsoCausal = False,
     checkpointing: opt.Checkpointing = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
@@ -61,7 +61,7 @@ def patch(
     """Write the patched folder, run it against the base model, and write its report and card."""
     from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
-    from patcher.verify.settings import Verification, parse_devices, parse_dtype
+    from patcher.verify.settings import Verification, parse_devices, parse_dtype, wants_sparse_encoder
     from patcher.verify.texts import load_probe_texts
 
     if code_only and not no_verify:
@@ -80,8 +80,8 @@ def patch(
         attention=attn,
         min_logit_sparsity=min_logit_sparsity if calibrate is None else calibrate,
         timeout=timeout,
-        sparse_encoder=sparse_encoder,
         sandbox=sandbox,
+        sparse_encoder=wants_sparse_encoder(sparse_encoder),
     )
     options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     wanted = None if no_verify else verification

@@ -31,7 +31,7 @@ def verify(
         Path | None, typer.Option(help="Add your own probe texts: .jsonl with a `text`, or one text per line.")
     ] = None,
     min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
-    sparse_encoder: opt.Encoder = False,
+    sparse_encoder: opt.Encoder = None,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
@@ -41,7 +41,7 @@ def verify(
     from patcher.patching.record import load
     from patcher.sandbox.guard import started
     from patcher.verify.requests import readable
-    from patcher.verify.settings import CHILD, Verification, parse_devices, parse_dtype
+    from patcher.verify.settings import CHILD, Verification, parse_devices, parse_dtype, wants_sparse_encoder
 
     devices, dtype = parse_devices(device), parse_dtype(dtype)
     console = Console(as_json=as_json, quiet=quiet).listen()
@@ -59,8 +59,8 @@ def verify(
             attention=attn,
             min_logit_sparsity=min_logit_sparsity,
             timeout=timeout,
-            sparse_encoder=sparse_encoder,
             sandbox=sandbox,
+            sparse_encoder=wants_sparse_encoder(sparse_encoder),
         )
         code = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
         require_trust(console, code, str(model.source), trusted=trust_remote_code)

@@ -25,6 +25,7 @@ _COUNTED = {
     "logits_finite": "logits that are not finite",
     "sparse_encoder_loads": "embedding values of SparseEncoder that are not finite",
     "weights_converted": "converted files that differ from what was read back",
+    "files_unchanged": "files that differ from the record of the patch",
     "sparse_encoder_agrees": "texts where SparseEncoder disagrees on active dims",
     "devices_agree": "largest difference of a logit between devices",
     "rankings_kept": "positions whose best tokens rank differently",

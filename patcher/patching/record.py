@@ -12,6 +12,7 @@ from patcher.codec import Unreadable, json_field, read_json
 from patcher.codemods import SoftCap
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
+from patcher.planning.files import find_weights
 from patcher.planning.rewriting import CodemodResult, Options
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Source, sha256_of
@@ -131,8 +132,10 @@ class PatchedModel:
         return tuple(file for file in self.files if file.path.endswith(".safetensors"))
 
     def weights_of(self, folder: str) -> tuple[FileRecord, ...]:
-        """The records of the safetensors files that lie in one folder of the model."""
-        return tuple(file for file in self.weights if file.path.rpartition("/")[0] == folder)
+        """The records of the safetensors files that are loaded from one folder of the model."""
+        here = {file.path: file for file in self.files if (self.folder / file.path).is_file()}
+        found = find_weights(here, folder, lambda path: (self.folder / path).read_bytes())
+        return tuple(here[path] for path in found.files if path in here)
 
     def source_copy(self, file: FileRecord) -> Path | None:
         """Where the source's own copy of a file would lie on this machine, if anywhere."""
@@ -159,7 +162,7 @@ class PatchedModel:
     @property
     def code_only(self) -> bool:
         """Whether the weights were left on the Hub."""
-        return any(not (self.folder / file.path).is_file() for file in self.weights)
+        return bool(self.weights) and not any((self.folder / file.path).is_file() for file in self.weights)
 
 
 def load(folder: Path) -> PatchedModel:

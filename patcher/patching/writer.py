@@ -19,8 +19,10 @@ from patcher.constants import RECORD, TOOL
 from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool, line_changes
 from patcher.patching.staging import atomic_directory, check_output, write_atomically
+from patcher.planning.files import check_loadable
+from patcher.planning.layout import loaded_weights
 from patcher.planning.plan import Plan
-from patcher.source.snapshot import Snapshot, fetch, sha256_of, weights
+from patcher.source.snapshot import Snapshot, altered, fetch, sha256_of
 
 Convert = Callable[[Snapshot, Mapping[str, str], Path], tuple[Converted, ...]]
 
@@ -51,12 +53,13 @@ def staged_model(
         raise UsageError(
             f"{plan.source} has pickled weights, which have to be converted on this machine.", "Leave out --code-only."
         )
-    weight_files = pickles or weights(snapshot)
+    weights = loaded_weights(snapshot, plan.encoders or ("",))
+    check_loadable(plan.source, snapshot.paths, weights, pickled=bool(pickles))
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
     snapshot = fetch(snapshot, [*wanted, *pickles])
     with atomic_directory(out) as stage:
         on_begin([stage, *([snapshot.root] if snapshot.root else [])])
-        _check_room(snapshot, [path for path in (*wanted, *pickles) if path in weight_files], stage.parent)
+        _check_room(snapshot, [*wanted, *pickles], stage.parent)
         converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()
         yield _write(plan, snapshot, stage, wanted, converted)
 
@@ -76,7 +79,7 @@ def _write(
             target.write_bytes(plan.contents[path])
         else:
             action = "converted" if origin else "copied"
-        known = listed[path].sha256 if action == "copied" else None
+        known = listed[origin or path].sha256
         if action == "copied" and path not in copied:
             if known is None:
                 raise PatcherError(
@@ -86,12 +89,10 @@ def _write(
             continue
         if action == "copied":
             shutil.copyfile(snapshot.local(path), target)
-        before, after = known or sha256_of(snapshot.local(origin or path)), sha256_of(target)
-        if action == "copied" and before != after:
-            raise PatcherError(
-                f"{path} is not the file that {snapshot.source} lists: its SHA-256 differs.",
-                "Remove it from the local Hub cache (`hf cache rm`) and run the command again.",
-            )
+        after = sha256_of(target)
+        before = known if known and action == "copied" else sha256_of(snapshot.local(origin or path))
+        if before != (after if action == "copied" else known or before):
+            raise altered(snapshot, origin or path)
         records.append(FileRecord(path, action, before, after, target.stat().st_size, origin))
     return _record(plan, stage, records, converted)
 
@@ -135,7 +136,7 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
 
 
 def _check_room(snapshot: Snapshot, paths: list[str], parent: Path) -> None:
-    """Raise OSError before anything is copied where the weights don't fit on the disk."""
+    """Raise OSError before anything is copied where the files don't fit on the disk."""
     needed = sum(file.size or 0 for file in snapshot.files if file.path in paths)
     if needed > shutil.disk_usage(parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from patcher.codec import json_field
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
+from patcher.errors import SourceError
 
 # The first match counts. What precedes the last slash of a pattern is a folder.
 _DROPPED = (
+    (r"(.*/)?(checkpoint-\d+|global_step\d+)/.*|(.*/)?trainer_state\.json", "state of a training run"),
     (r".*\.onnx(_data|\.data)?|(.*/)?onnx/.*", "exported graph: it still contains the sigmoid"),
     (r"(.*/)?openvino/.*|.*openvino.*\.(xml|bin)", "exported graph: it still contains the sigmoid"),
     (r"(.*/)?coreml/.*|.*\.(tflite|gguf|mlmodel|mlpackage|pb)", "exported graph: it still contains the sigmoid"),
     (r".*\.(bin|pt|pth|ckpt|pkl|pickle)(\.index\.json)?", "pickled weights: loading them can execute code"),
-    (r".*\.(h5|msgpack|ot)(\.index\.json)?", "weights of another framework: safetensors are carried over"),
+    (r".*\.(h5|msgpack|ot|distcp)(\.index\.json)?", "weights of another framework: safetensors are carried over"),
     (re.escape(CARD), "replaced by the generated model card"),
     (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", "replaced by the record of this patch"),
     (rf"{re.escape(PAGE)}(/.*)?|plots|{'|'.join(map(re.escape, PLOTS))}", "replaced by what is drawn from the report"),
 )
-_SINGLE, _INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-_SHARD = re.compile(r"pytorch_model(-\d+-of-\d+)\.bin")
+# In the order in which `from_pretrained` looks for them.
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_INDEX = ".index.json"
+_NOT_LOADED = "weights that transformers does not load, so no verification covers them"
+_SAFETENSORS = (".safetensors", ".safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The checkpoint of one folder: `files` hold its tensors, `index` names them where there are several."""
+
+    files: tuple[str, ...] = ()
+    index: str | None = None
+
+    @property
+    def pickled(self) -> bool:
+        """Whether the files are pickles."""
+        return any(path.endswith(".bin") for path in self.files)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files and the index."""
+        return (*self.files, *([self.index] if self.index else []))
 
 
 def _pairs(second: str) -> Callable[[Mapping[str, str]], list[dict[str, str]]]:
@@ -47,19 +71,28 @@ class FileTable:
 def file_table(
     paths: Iterable[str],
     changed: tuple[str, ...],
-    folders: Iterable[str] = ("",),
+    weights: Iterable[Weights] = (),
     added: Mapping[str, str] | None = None,
 ) -> FileTable:
     """What becomes of each file: `changed` is rewritten, graphs and pickles are left out, the rest is carried over.
 
-    In a folder of `folders` that holds no other weights, pickled ones are converted.
+    `weights` are the checkpoints that transformers loads. They are converted where they are pickled; all others are
+    left out.
     """
-    paths = tuple(paths)
-    converted = {target: path for folder in folders for target, path in _conversions(paths, folder).items()}
-    kept = set(converted.values())
-    dropped = {path: reason for path in paths if path not in kept and (reason := dropped_because(path))}
-    copied = tuple(path for path in paths if path not in dropped and path not in changed and path not in kept)
-    return FileTable(changed, copied, converted, added or {}, dropped)
+    paths, weights = tuple(paths), tuple(weights)
+    converted = {target: path for one in weights if one.pickled for target, path in _conversions(one).items()}
+    loaded = {path for one in weights for path in one.paths}
+    dropped = {
+        path: reason for path in paths if path not in converted.values() and (reason := why_left_out(path, loaded))
+    }
+    gone = {*dropped, *changed, *converted.values()}
+    return FileTable(changed, tuple(path for path in paths if path not in gone), converted, added or {}, dropped)
+
+
+def why_left_out(path: str, loaded: Collection[str]) -> str | None:
+    """Why a file is left out, None where it is carried over; `loaded` are the weights that transformers loads."""
+    stray = path.endswith(_SAFETENSORS) and path not in loaded
+    return dropped_because(path) or (_NOT_LOADED if stray else None)
 
 
 def dropped_because(path: str) -> str | None:
@@ -72,13 +105,59 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _conversions(paths: tuple[str, ...], folder: str) -> dict[str, str]:
-    """The safetensors to make in a folder, with the pickle of each; one file is preferred to shards, as in loading."""
-    here = {path.rpartition("/")[2] for path in paths if path.rpartition("/")[0] == folder}
-    if any(name.endswith(".safetensors") for name in here):
-        return {}
-    names = {"model.safetensors": _SINGLE} if _SINGLE in here else {}
-    if not names and _INDEX in here:
-        shards = {f"model{found[1]}.safetensors": name for name in here if (found := _SHARD.fullmatch(name))}
-        names = {**dict(sorted(shards.items())), "model.safetensors.index.json": _INDEX}
-    return {join(folder, target): join(folder, name) for target, name in names.items()}
+def index_paths(paths: Collection[str], folders: Iterable[str]) -> tuple[str, ...]:
+    """The indexes that `find_weights` reads in these folders."""
+    found = (_entry(paths, folder) for folder in folders)
+    return tuple(path for path in found if path is not None and path.endswith(_INDEX))
+
+
+def find_weights(paths: Collection[str], folder: str, read: Callable[[str], bytes]) -> Weights:
+    """The checkpoint that transformers loads from a folder; empty where there is none.
+
+    `paths` are all files of the model, `read` gives the content of one of them. Shards that the index names may be
+    missing. Raises SourceError for an index that can't be read.
+    """
+    entry = _entry(paths, folder)
+    if entry is None or not entry.endswith(_INDEX):
+        return Weights((entry,) if entry else ())
+    kind = entry.removesuffix(_INDEX).rpartition(".")[2]
+    try:
+        names = {str(name) for name in json.loads(read(entry))["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _no_index(entry, f"{type(error).__name__}: {error}") from error
+    if not names or any(not name.endswith(f".{kind}") for name in names):
+        raise _no_index(entry, f"it names {', '.join(sorted(names)[:3]) or 'no file'}")
+    return Weights(tuple(join(folder, name) for name in sorted(names)), entry)
+
+
+def check_loadable(source: object, paths: Collection[str], weights: Iterable[Weights], *, pickled: bool) -> None:
+    """Raise SourceError where a folder has no safetensors (nor pickles, if these will do) or lacks a shard."""
+    for one in weights:
+        if not one.files or (one.pickled and not pickled):
+            raise SourceError(
+                f"{source} has no safetensors weights.",
+                "A repository with pytorch_model.bin is converted: `patcher patch SOURCE --out DIR`, then give DIR.",
+            )
+        if missing := [path for path in one.files if path not in paths]:
+            why = f"{source} lacks {', '.join(missing[:3])}, which {one.index} names."
+            raise SourceError(why, "Give a complete repository.")
+
+
+def _no_index(path: str, why: str) -> SourceError:
+    return SourceError(f"{path} is not an index of weights ({why}).", "Fix that file, or give a complete repository.")
+
+
+def _conversions(weights: Weights) -> dict[str, str]:
+    """The safetensors to make of pickled weights, and their index, with the pickle of each."""
+
+    def target(path: str) -> str:
+        folder, slash, name = path.rpartition("/")
+        renamed = name.replace("pytorch_model", "model", 1).replace(".bin", ".safetensors")
+        return f"{folder}{slash}{renamed}"
+
+    return {target(path): path for path in weights.paths}
+
+
+def _entry(paths: Collection[str], folder: str) -> str | None:
+    """The file by which transformers finds the weights of a folder: the weights themselves, or their index."""
+    return next((path for path in (join(folder, name) for name in _WEIGHTS) if path in paths), None)

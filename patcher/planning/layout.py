@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from patcher.constants import CARD
 from patcher.errors import SourceError
-from patcher.planning.files import dropped_because, join
+from patcher.planning.files import Weights, find_weights, index_paths, join, why_left_out
 from patcher.source.snapshot import Snapshot, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
@@ -31,11 +31,6 @@ class Layout:
     encoders: tuple[str, ...]
     uncapped_tasks: tuple[str, ...]
     threshold: float | None
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The folders that hold files of the model; its own is the first."""
-        return tuple(dict.fromkeys(["", *(path.rpartition("/")[0] for path in self.files)]))
 
 
 class _NotSplade(SourceError):
@@ -61,6 +56,82 @@ def read_layout(snapshot: Snapshot) -> Layout:
     if MODULES not in snapshot.paths:
         why = f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}."
         raise SourceError(why, "Give a model that sentence-transformers saved; for a base model use `patcher patch`.")
+    modules, folders, uncapped = _modules(snapshot)
+    pooled = any(_class(kind) == "SpladePooling" for kind in folders.values())
+    encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
+    if not pooled or not encoders:
+        what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
+        why = f"{snapshot.source} {what}, so its embeddings come from no capped head."
+        raise _NotSplade(why, "A threshold is for SPLADE models trained on a capped NorBERT4.")
+    loaded = {path for weights in loaded_weights(snapshot, folders) for path in weights.paths}
+    own = next((folder for folder, kind in folders.items() if _class(kind) == CLASS_NAME), None)
+    return Layout(
+        modules=tuple(modules),
+        files=tuple(path for path in snapshot.paths if _belongs(path, folders, loaded)),
+        encoders=encoders,
+        uncapped_tasks=uncapped,
+        threshold=read_json(snapshot, join(own, "config.json"))["threshold"] if own is not None else None,
+    )
+
+
+def check_loading(snapshot: Snapshot, folder: str, config: Mapping[str, Any]) -> None:
+    """Refuse a folder from which transformers loads more than, or other weights than, its own. Raises SourceError."""
+    adapter, named = join(folder, "adapter_config.json"), config.get("transformers_weights")
+    if adapter in snapshot.paths:
+        why = f"{snapshot.source} has {adapter}: transformers adds that adapter to the weights when it loads the model."
+        raise SourceError(why, "Merge the adapter (merge_and_unload in peft) and save that model, or remove its files.")
+    if named is not None:
+        raise SourceError(
+            f"{join(folder, 'config.json')} of {snapshot.source} names its weights in transformers_weights ({named}).",
+            "Rename them to model.safetensors, in a copy of the repository, and remove that key.",
+        )
+
+
+def check_pooling(snapshot: Snapshot, config: Mapping[str, Any]) -> None:
+    """Refuse a base model whose logits SparseEncoder would not pool. Raises SourceError.
+
+    Where modules.json does not list SpladePooling, or no architecture ends in ForMaskedLM, it silently adds an
+    autoencoder with random weights.
+    """
+    names = config.get("architectures")
+    masked = isinstance(names, list) and any(str(name).endswith("ForMaskedLM") for name in names)
+    if masked and MODULES not in snapshot.paths:
+        return
+    if MODULES in snapshot.paths:
+        what = f"{MODULES} of {snapshot.source} describes a model of sentence-transformers without SpladePooling"
+        hint = (
+            f"Give its base model, or a copy without {MODULES}; "
+            "`--codemod repairs` makes it load on transformers 5 and changes nothing else."
+        )
+    else:
+        what = f"config.json of {snapshot.source} names no masked LM in architectures ({names})"
+        hint = "If its weights have a masked-LM head, name that class there, in a copy; it has to end in ForMaskedLM."
+    raise SourceError(f"{what}: SparseEncoder would silently add a random autoencoder to it.", hint)
+
+
+def model_folders(snapshot: Snapshot) -> tuple[str, ...]:
+    """The model's own folder, "", and those of the modules that sentence-transformers loads. Raises SourceError."""
+    modules = _modules(snapshot)[1] if MODULES in snapshot.paths else {}
+    return tuple(dict.fromkeys(("", *modules)))
+
+
+def loaded_weights(snapshot: Snapshot, folders: Iterable[str]) -> tuple[Weights, ...]:
+    """The checkpoints that are loaded from these folders. Fetches their indexes; raises SourceError."""
+    folders = tuple(folders)
+    snapshot = fetch_texts(snapshot, index_paths(snapshot.paths, folders))
+    return tuple(find_weights(snapshot.paths, folder, snapshot.read) for folder in folders)
+
+
+def read_json(snapshot: Snapshot, path: str, encoding: str = "utf-8-sig") -> Any:
+    """A JSON file of the snapshot. Raises SourceError where it can't be parsed."""
+    try:
+        return json.loads(fetch_texts(snapshot, [path]).read(path).decode(encoding))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
+
+
+def _modules(snapshot: Snapshot) -> tuple[list[Mapping[str, Any]], dict[str, str], tuple[str, ...]]:
+    """The list of modules, the folder of each with its type, and the routes that pass no SpladePooling."""
     modules = read_json(snapshot, MODULES)
     if not isinstance(modules, list) or not all(isinstance(entry, dict) and "type" in entry for entry in modules):
         raise SourceError(f"{MODULES} of {snapshot.source} is not a list of modules.", "Fix that file.")
@@ -70,28 +141,7 @@ def read_layout(snapshot: Snapshot) -> Layout:
         if _class(kind) == "Router":
             routes, uncapped = _routes(snapshot, folder)
             folders |= routes
-    pooled = any(_class(kind) == "SpladePooling" for kind in folders.values())
-    encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
-    if not pooled or not encoders:
-        what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
-        why = f"{snapshot.source} {what}, so its embeddings come from no capped head."
-        raise _NotSplade(why, "A threshold is for SPLADE models trained on a capped NorBERT4.")
-    own = next((folder for folder, kind in folders.items() if _class(kind) == CLASS_NAME), None)
-    return Layout(
-        modules=tuple(modules),
-        files=tuple(path for path in snapshot.paths if _belongs(path, folders)),
-        encoders=encoders,
-        uncapped_tasks=uncapped,
-        threshold=read_json(snapshot, join(own, "config.json"))["threshold"] if own is not None else None,
-    )
-
-
-def read_json(snapshot: Snapshot, path: str, encoding: str = "utf-8-sig") -> Any:
-    """A JSON file of the snapshot. Raises SourceError where it can't be parsed."""
-    try:
-        return json.loads(fetch_texts(snapshot, [path]).read(path).decode(encoding))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} of {snapshot.source} is not valid JSON: {error}.", "Fix that file.") from error
+    return modules, folders, uncapped
 
 
 def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -111,9 +161,9 @@ def _brings_code(snapshot: Snapshot, folder: str) -> bool:
     return isinstance(config, dict) and "AutoModelForMaskedLM" in (config.get("auto_map") or {})
 
 
-def _belongs(path: str, folders: Iterable[str]) -> bool:
+def _belongs(path: str, folders: Iterable[str], loaded: Collection[str]) -> bool:
     """Whether a file is carried over, and in the model's folder or a module's, not in `checkpoint-500/` or the like."""
-    if path != CARD and dropped_because(path) is not None:
+    if path != CARD and why_left_out(path, loaded) is not None:
         return False
     parents = {str(parent) for parent in PurePosixPath(path).parents}
     return "/" not in path or any(folder and folder in parents for folder in folders)

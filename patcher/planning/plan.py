@@ -16,7 +16,7 @@ from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
 from patcher.planning.files import FileTable, file_table, join
-from patcher.planning.layout import find_layout, read_json
+from patcher.planning.layout import check_loading, check_pooling, find_layout, loaded_weights, model_folders, read_json
 from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
@@ -89,7 +89,7 @@ class Plan:
 def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     """Decide what would change in the snapshot.
 
-    Fetches config.json, the card and the Python files, nothing else. Raises SourceError when the snapshot is not a
+    Fetches small JSON files, the card and the Python files, nothing else. Raises SourceError when the snapshot is not a
     model with its own masked-LM code, and CodeError when the code can't be read or a codemod refuses.
     """
     layout = find_layout(snapshot)
@@ -99,24 +99,29 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     python = [path for path in snapshot.paths if path.endswith(".py")]
     snapshot = fetch_texts(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
     modules = {path: snapshot.read(path) for path in python}
-    for path in configs.values():
-        if not isinstance(read_json(snapshot, path, encoding="utf-8"), dict):
+    for folder, path in configs.items():
+        config = read_json(snapshot, path, encoding="utf-8")
+        if not isinstance(config, dict):
             raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
+        check_loading(snapshot, folder, config)
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
     rewritten = rewrite_folders(modules, read, options)
-    if layout and any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
-        raise _trained_through(rewritten.soft_cap, snapshot.source)
+    if any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
+        if layout:
+            raise _trained_through(rewritten.soft_cap, snapshot.source)
+        check_pooling(snapshot, config)
     before = {**modules, **{configs[folder]: content for folder, content in read.items()}}
     after, encoders = rewritten.contents, layout.encoders if layout else ()
     changed = tuple(path for path in sorted(before) if after.get(path, before[path]) != before[path])
     added = _code_on_top(after, modules, encoders)
+    weights = loaded_weights(snapshot, model_folders(snapshot))
     return Plan(
         source=snapshot.source,
         soft_cap=rewritten.soft_cap,
         kept_cap=rewritten.kept_cap,
         encoders=encoders,
         codemods=rewritten.results,
-        files=file_table(snapshot.paths, changed, layout.folders if layout else ("",), added),
+        files=file_table(snapshot.paths, changed, weights, added),
         diff="".join(_diff(path, before[path], after[path]) for path in changed),
         options=options,
         card=snapshot.read(CARD) if CARD in snapshot.paths else b"",

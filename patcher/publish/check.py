@@ -75,6 +75,7 @@ def check(repo_id: str, revision: str | None = None, *, retry: RetryPolicy = Ret
             _code(model, published, source),
             _weights(model, published, source),
             _files(model, published, small),
+            _unchanged(model, published, source),
             _report(model, published),
         )
     return Checked(str(published.source.repo_id), str(published.source.revision), findings)
@@ -99,7 +100,7 @@ def _source(model: PatchedModel) -> tuple[Snapshot | None, Finding]:
     try:
         source = resolve(f"hf://{model.source.repo_id}", model.source.revision)
     except PatcherError as error:
-        return None, Finding(name, passed=False, detail=error.message)
+        return None, Finding(name, passed=None, detail=error.message)
     return source, Finding(name, passed=True, detail=str(source.source))
 
 
@@ -157,6 +158,28 @@ def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Findin
     more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - DRAWN - NOT_PUBLISHED)
     detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
     return finding("files_equal", wrong, detail)
+
+
+def _unchanged(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
+    """Compare each file that both have with what the Hub lists for the source: the record is the publisher's own word.
+
+    The code and what else the codemods change are compared by `code_equal`, the weights by `weights_equal`.
+    """
+    name = "source_files_equal"
+    if source is None:
+        return Finding(name, passed=None, detail="the source could not be read")
+    generated = {CARD, RECORD, REPORT, *DRAWN, *NOT_PUBLISHED, *model.originals}
+    here, there = ({file.path: file for file in snapshot.files} for snapshot in (published, source))
+    both = [path for path in here if path in there and path not in generated]
+    unchanged = [path for path in both if not path.endswith((".safetensors", ".py"))]
+    wrong = []
+    for path in unchanged:
+        if here[path].sha256 and there[path].sha256:
+            same = here[path].sha256 == there[path].sha256
+        else:
+            same = there[path].matches(fetch(published, [path]).local(path))
+        wrong += [] if same else [path]
+    return finding(name, wrong, f"{len(unchanged)} files, by what the Hub lists for {source.source}")
 
 
 def _report(model: PatchedModel, published: Snapshot) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from huggingface_hub import get_token, parse_hf_uri
@@ -11,12 +12,12 @@ from huggingface_hub.errors import HfUriError, HFValidationError
 from patcher.constants import RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
 from patcher.patching.record import PatchedModel
-from patcher.publish.hub import Hub
+from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import Origin, not_verified
 from patcher.publish.target import Target
 from patcher.source.hub_errors import explained, from_hub, status_of
 from patcher.source.metadata import read_metadata
-from patcher.source.snapshot import sha256_of
+from patcher.source.snapshot import git_blob_id, sha256_of
 from patcher.verify.report import Report
 
 
@@ -131,19 +132,44 @@ def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool)
 
 
 def find_origin(hub: Hub, model: PatchedModel, *, upload_weights: bool) -> Origin:
-    """The large files that the Hub can copy from the source, or the reason why it can't."""
+    """The large files that the Hub can copy from the source, or the reason why it can't.
+
+    Raises PublishError where the folder was not made from the files that the Hub lists for the source.
+    """
     repo_id, revision = model.source.repo_id, model.source.revision
-    if upload_weights:
-        return Origin({}, "--upload-weights was given")
     if repo_id is None:
         return Origin({}, "the source is a folder")
     try:
         listed = hub.files(repo_id, str(revision))
     except Exception as error:
         return Origin({}, from_hub(error, repo_id, revision).message.rstrip("."))
+    check_source(model, listed)
+    if upload_weights:
+        return Origin({}, "--upload-weights was given")
     large = {path: entry for path, entry in listed.items() if entry.sha256 is not None}
     files = {path: entry for path, entry in large.items() if entry.xet_hash is not None}
     without = [path for path in large if path not in files and model.file(path) is not None]
     if without:
         return Origin(files, f"{without[0]} has no Xet hash at the source")
     return Origin(files, None if files else "the source lists no large files")
+
+
+def check_source(model: PatchedModel, listed: Mapping[str, Entry]) -> None:
+    """Refuse a folder that was made from other files than those that the Hub lists for its source.
+
+    Raises PublishError.
+    """
+    for file in model.files:
+        entry, content = listed.get(file.source_path), model.originals.get(file.source_path)
+        if entry is not None and entry.sha256 is not None:
+            same = file.before == entry.sha256
+        elif content is not None or file.action == "copied":
+            made_of = model.folder / file.path if content is None else content
+            same = entry is not None and git_blob_id(made_of) == entry.blob_id
+        else:
+            continue
+        if not same:
+            raise PublishError(
+                f"{file.source_path} is not the file that the Hub lists for {model.source}.",
+                "The folder was made from a changed copy: make it again with `patcher patch`, which finds that copy.",
+            )

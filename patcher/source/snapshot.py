@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,26 @@ class Source:
 
 @dataclass(frozen=True)
 class File:
-    """One file of a snapshot; `size` in bytes, `sha256` where the listing has it (LFS and Xet files)."""
+    """One file of a snapshot; `size` in bytes.
+
+    The listing of the Hub has `sha256` for large files (LFS and Xet) and `blob_id`, that of git, for the others.
+    """
 
     path: str
     size: int | None
     sha256: str | None = None
+    blob_id: str | None = None
+
+    def matches(self, content: Path | bytes) -> bool:
+        """Whether a content is the listed one; True where the listing has no hash."""
+        if self.sha256 is not None:
+            return sha256_of(content) == self.sha256
+        return self.blob_id is None or git_blob_id(content) == self.blob_id
+
+    @property
+    def is_large(self) -> bool:
+        """Whether hashing it takes time: weights."""
+        return self.sha256 is not None and (self.size or 0) > MAX_TEXT
 
 
 @dataclass(frozen=True)
@@ -91,17 +108,41 @@ def resolve(spec: str, revision: str | None = None) -> Snapshot:
 def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     """Download the named files and return the snapshot that can read them.
 
-    Files that were fetched before are not fetched again; a folder needs no download.
+    Files that were fetched before are not fetched again; a folder needs no download. What is not larger than
+    `MAX_TEXT` is compared with the listing; larger files are so by `check_content`, or by who hashes them anyway.
+    Raises SourceError where the local Hub cache has another content.
     """
-    repo_id, commit = snapshot.source.repo_id, snapshot.source.revision
+    repo_id, commit, paths = snapshot.source.repo_id, snapshot.source.revision, set(paths)
     missing = [path for path in paths if snapshot.root is None or not (snapshot.root / path).is_file()]
-    if repo_id is None or not missing:
-        return snapshot
-    try:
-        root = _download(snapshot.source, allow_patterns=[literal_pattern(path) for path in missing])
-    except Exception as error:
-        raise from_hub(error, repo_id, commit) from error
-    return replace(snapshot, root=root)
+    if repo_id is not None and missing:
+        try:
+            root = _download(snapshot.source, allow_patterns=[literal_pattern(path) for path in missing])
+        except Exception as error:
+            raise from_hub(error, repo_id, commit) from error
+        snapshot = replace(snapshot, root=root)
+    check_content(snapshot, (file.path for file in snapshot.files if file.path in paths and not file.is_large))
+    return snapshot
+
+
+def check_content(snapshot: Snapshot, paths: Iterable[str]) -> None:
+    """Compare fetched files with the listing of the Hub. Raises SourceError where one differs."""
+    listed = {file.path: file for file in snapshot.files}
+    for path in paths:
+        local = snapshot.root / path if snapshot.root else None
+        if local is not None and local.is_file() and not listed[path].matches(local):
+            raise altered(snapshot, path)
+
+
+def altered(snapshot: Snapshot, path: str) -> SourceError:
+    """The error for a fetched file whose content is not the one that the Hub lists."""
+    source, cached = snapshot.source, os.path.realpath(snapshot.local(path))
+    check = (
+        f"; `hf cache verify {source.repo_id} --revision {source.revision}` checks the others" if source.repo_id else ""
+    )
+    return SourceError(
+        f"{path} of {source} is not the file that the Hub lists: the copy in the local cache was changed or damaged.",
+        f"Delete {cached} and run the command again{check}.",
+    )
 
 
 def _download(source: Source, **options: Any) -> Path:
@@ -137,13 +178,22 @@ def _check_size(source: Source, path: str, size: int) -> None:
         )
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
+def sha256_of(content: Path | bytes) -> str:
+    """SHA-256, in hex, of bytes or of a file, which is read in blocks."""
+    return _digest(content, hashlib.sha256())
+
+
+def git_blob_id(content: Path | bytes) -> str:
+    """The id that git gives to a content, in hex: bytes, or a file, which is read in blocks."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    return _digest(content, hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False))
+
+
+def _digest(content: Path | bytes, digest: Any) -> str:
+    with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def literal_pattern(path: str) -> str:
@@ -172,6 +222,7 @@ def _parse(spec: str) -> tuple[str, str | None]:
 def _from_folder(folder: Path) -> Snapshot:
     root = folder.resolve()
     inside = (root, *_stores(root))
+    listed = _cached_listing(root) if len(inside) > 1 else {}
     files = []
     for path in _walk(root):
         name = path.relative_to(root).as_posix()
@@ -184,7 +235,8 @@ def _from_folder(folder: Path) -> Snapshot:
                     "Put the file itself there; links could bring private files into a published model.",
                 )
         if path.is_file():
-            files.append(File(name, path.stat().st_size))
+            link = Path(os.readlink(path)).name if len(inside) > 1 and path.is_symlink() else ""
+            files.append(File(name, path.stat().st_size, **(listed.get(name) or _named_hash(link))))
     return _snapshot(Source(None, None, str(folder)), files, root)
 
 
@@ -216,6 +268,25 @@ def _stores(root: Path) -> list[Path]:
     return [repository / "blobs", repository.parent / "blobs"]
 
 
+def _cached_listing(snapshot: Path) -> dict[str, dict[str, str | None]]:
+    """The hashes of the files that the Hub listed when the client fetched a snapshot; empty where it kept none."""
+    try:
+        listing = json.loads((snapshot.parent.parent / "trees" / f"{snapshot.name}.json").read_bytes())
+        return {
+            path: {"sha256": entry.get("lfs_sha256"), "blob_id": entry["blob_id"]}
+            for path, entry in listing["files"].items()
+            if listing["format_version"] == 1
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _named_hash(blob: str) -> dict[str, str | None]:
+    """The hash by which the client names a file in its cache: that of git, or the SHA-256 of a large file."""
+    kind = {40: "blob_id", 64: "sha256"}.get(len(blob) if re.fullmatch("[0-9a-f]+", blob) else 0)
+    return {kind: blob} if kind else {}
+
+
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -236,16 +307,7 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
             return replace(_from_folder(_download(source, local_files_only=True)), source=source)
         except LocalEntryNotFoundError:
             raise from_hub(error, repo_id, commit) from error
-    files = [File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None) for entry in siblings]
+    files = [
+        File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id) for entry in siblings
+    ]
     return _snapshot(source, files, None)
-
-
-def weights(snapshot: Snapshot) -> tuple[str, ...]:
-    """The safetensors files of the snapshot and their index. Raises SourceError where there are none."""
-    found = tuple(path for path in snapshot.paths if path.endswith((".safetensors", ".safetensors.index.json")))
-    if not any(path.endswith(".safetensors") for path in found):
-        raise SourceError(
-            f"{snapshot.source} has no safetensors weights.",
-            "A repository with pytorch_model.bin is converted: `patcher patch SOURCE --out DIR`, then give DIR.",
-        )
-    return found

@@ -12,11 +12,11 @@ from typing import Any
 from patcher.codemods import SoftCap
 from patcher.constants import CARD
 from patcher.errors import SourceError, UsageError
-from patcher.planning.files import join
-from patcher.planning.layout import Layout, read_json, read_layout
+from patcher.planning.files import check_loadable, join
+from patcher.planning.layout import Layout, loaded_weights, read_json, read_layout
 from patcher.planning.rewriting import rewrite_code
 from patcher.source.names import check_auto_map
-from patcher.source.snapshot import Snapshot, Source, fetch, fetch_texts, resolve, weights
+from patcher.source.snapshot import Snapshot, Source, check_content, fetch, fetch_texts, resolve
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,13 @@ class RepairedModel:
 
     def fetched(self) -> RepairedModel:
         """The same with every file of the model on this machine. Raises SourceError where there are no safetensors."""
-        for folder in self.layout.encoders:
-            own = tuple(file for file in self.snapshot.files if file.path.rpartition("/")[0] == folder)
-            weights(replace(self.snapshot, files=own))
-        return replace(self, snapshot=fetch(self.snapshot, self.layout.files))
+        weights = loaded_weights(self.snapshot, self.layout.encoders)
+        check_loadable(self.snapshot.source, self.snapshot.paths, weights, pickled=False)
+        snapshot = fetch(self.snapshot, self.layout.files)
+        check_content(
+            snapshot, [file.path for file in snapshot.files if file.is_large and file.path in self.layout.files]
+        )
+        return replace(self, snapshot=snapshot)
 
     def executed(self) -> dict[str, bytes]:
         """The Python files that loading the model runs, as published: the masked LM and the model's own modules."""

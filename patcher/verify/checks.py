@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
+from patcher.constants import RECORD
 from patcher.patching.record import PatchedModel
 from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, Measured, PairMeasured
 from patcher.verify.report import Check
+
+# Files that loading a model looks for by name, or that its code may import.
+_LOADED = re.compile(
+    r".*\.(py|model|(safetensors|bin)(\.index\.json)?)|.*config.*\.json|modules\.json|tokenizer.*|vocab\..*|merges\.txt"
+    r"|(special_tokens_map|added_tokens)\.json|chat_template.*"
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,34 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
         + (f"; tied there and equal here: {', '.join(tied[:3])}" if tied else "")
     )
     return (Check("weights_converted", not wrong, len(wrong), 0, detail),)
+
+
+def files_unchanged(model: PatchedModel, files: Mapping[str, str]) -> Check:
+    """Whether the folder holds what `patch` wrote; `files` are the SHA-256 of its files now.
+
+    A file that the record does not list is named in the detail. It fails the check where it can change what is loaded:
+    code anywhere, weights and configuration in a folder of the model.
+    """
+    recorded = {file.path: file.after for file in model.files}
+    folders = {path.rpartition("/")[0] for path in recorded}
+    unknown = sorted(set(files) - {*recorded, RECORD})
+    added = [path for path in unknown if path.endswith(".py") or _is_loaded(path, folders)]
+    lost = [path for path in recorded if path not in files]
+    changed = [path for path, digest in recorded.items() if files.get(path, digest) != digest]
+    named = {"changed": changed, "lost": lost, "added": added, "not in the record": [*{*unknown} - {*added}]}
+    found = [
+        f"{what}: {', '.join(sorted(paths)[:3])}{', ...' if paths[3:] else ''}"
+        for what, paths in named.items()
+        if paths
+    ]
+    wrong = len(changed) + len(lost) + len(added)
+    detail = "; ".join([f"of {len(recorded)} files are not those of {RECORD}", *found])
+    return Check("files_unchanged", wrong == 0, wrong, 0, detail)
+
+
+def _is_loaded(path: str, folders: Collection[str]) -> bool:
+    folder, _, name = path.rpartition("/")
+    return folder in folders and _LOADED.fullmatch(name) is not None
 
 
 def _judge_of(measured: LogitsMeasured, invalid: str | None = None) -> Judge:

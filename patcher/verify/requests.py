@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -35,7 +36,7 @@ def prepare(
     config: dict[str, Any] = {}
     base: Base | None = None
     if cap := model.soft_cap:
-        config = json.loads((model.folder / CONFIG).read_text("utf-8-sig"))
+        config = _config(model)
         code = base_code(model)
         files = {file.path: code.get(file.path, model.folder / file.path) for file in model.files}
         folder = _lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
@@ -58,7 +59,7 @@ def prepare(
         progress=str(scratch / "progress"),
         digest=str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
         reference=str(reference) if reference is not None else None,
-        sparse_encoder=settings.sparse_encoder,
+        sparse_encoder=settings.sparse_encoder and pools_logits(model),
         min_logit_sparsity=settings.min_logit_sparsity,
     )
 
@@ -70,6 +71,13 @@ def readable(model: PatchedModel) -> list[Path]:
     """
     copies = [model.source_copy(file) for file in model.weights]
     return [model.folder, *(path for path in copies if path is not None and path.suffix in _WEIGHTS)]
+
+
+def pools_logits(model: PatchedModel) -> bool:
+    """Whether SparseEncoder pools the logits: not those of a dense model or a classifier whose loading was repaired."""
+    named = _config(model).get("architectures")
+    masked = isinstance(named, list) and any(str(name).endswith("ForMaskedLM") for name in named)
+    return bool(model.soft_cap or model.encoders) or (masked and model.file("modules.json") is None)
 
 
 def auto_class(config: Mapping[str, Any]) -> str:
@@ -89,17 +97,35 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
         why = f"{folder} was written by an earlier version of {TOOL}, whose record lacks the code of the base model."
         raise OutputError(why, "Make the folder again with `patcher patch`.")
     modules = {
-        file.path: model.originals.get(file.path) or (folder / file.path).read_bytes()
+        file.path: model.originals.get(file.path) or _content(model, file.path)
         for file in model.files
         if file.path.endswith(".py")
     }
     base = {path: apply_changes(modules[path], changes) for path, changes in model.base.items()}
-    return {**modules, **base, CONFIG: model.originals.get(CONFIG) or (folder / CONFIG).read_bytes()}
+    return {**modules, **base, CONFIG: model.originals.get(CONFIG) or _content(model, CONFIG)}
+
+
+def _config(model: PatchedModel) -> dict[str, Any]:
+    """The configuration of the folder; empty where it can't be read, which loading it says."""
+    try:
+        found = json.loads(_content(model, CONFIG).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _content(model: PatchedModel, path: str) -> bytes:
+    """A file of the folder; empty where it was lost, which `files_unchanged` says."""
+    with suppress(FileNotFoundError):
+        return (model.folder / path).read_bytes()
+    return b""
 
 
 def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
     if model.soft_cap is not None:
-        yield Encoder(str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights))
+        yield Encoder(
+            str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights_of(""))
+        )
         return
     for number, name in enumerate(model.encoders or ("",)):
         folder = _encoder_folder(model, name, scratch / f"encoder-{number}-{token_hex(4)}")

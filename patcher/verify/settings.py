@@ -78,6 +78,11 @@ def parse_dtype(word: str) -> str:
     return word
 
 
+def wants_sparse_encoder(asked: bool | None) -> bool:  # noqa: FBT001 - the value of an option
+    """What was asked for; where nothing was, whether sentence-transformers is installed."""
+    return find_spec("sentence_transformers") is not None if asked is None else asked
+
+
 def check_available(answer: Measured, device: str, attention: str | None = None) -> None:
     """Raise UsageError if a child could not run on the device or with the attention that was asked for."""
     if answer.unavailable is None:

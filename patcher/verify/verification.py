@@ -15,7 +15,7 @@ from patcher.patching.record import PatchedModel
 from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
-from patcher.verify.checks import changed_files, judge, judge_kept_cap, weights_converted
+from patcher.verify.checks import changed_files, files_unchanged, judge, judge_kept_cap, weights_converted
 from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, PairMeasured, Request
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.requests import prepare, readable
@@ -84,7 +84,7 @@ def evaluate(
     return Report(
         source=model.source,
         environment=first.environment,
-        checks=(*first.checks, *agreement, *weights_converted(model, files)),
+        checks=(*first.checks, *agreement, *weights_converted(model, files), files_unchanged(model, files)),
         base=first.base,
         patched=first.patched,
         files=files,

@@ -41,9 +41,10 @@ class Workshop:
         return run(command, self.root / "home")
 
     def verify(self, pair: Pair, texts: Path | None = None) -> Command:
-        """`patcher verify`, quiet and on the CPU, as a user types it."""
+        """`patcher verify`, quiet and on the CPU, as a user types it who has no sentence-transformers."""
         chosen = texts or self.texts
-        words = python("-m", "patcher", "verify", pair.patched, "--trust-remote-code", "--device", "cpu", "--quiet")
+        options = ("--trust-remote-code", "--no-sparse-encoder", "--device", "cpu", "--quiet")
+        words = python("-m", "patcher", "verify", pair.patched, *options)
         return [*words, *(["--texts", chosen] if chosen else [])]
 
     def batches(self, pair: Pair) -> Path:

@@ -20,7 +20,7 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "patcher", "patch", "tests/snapshots/norbert4-mini", "--out", str(out)),
-            *("--trust-remote-code", "--device", "cpu", "--sparse-encoder", "--json"),
+            *("--trust-remote-code", "--device", "cpu", "--json"),
         ],
         cwd=ROOT,
         env=user_environment(place / "home"),

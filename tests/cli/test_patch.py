@@ -13,7 +13,7 @@ import pytest
 
 from patcher.cli import main
 from patcher.patching.record import load
-from tests.conftest import COMMIT, MINI, ROOT, Run
+from tests.conftest import COMMIT, MINI, ON_CPU, ROOT, Run
 from tests.verify.running import CHECKS
 
 FIGURES = {"min", "max", "negative_fraction", "logit_sparsity", "embedding_sparsity", "active_dims"}
@@ -23,7 +23,7 @@ FIGURES |= {"histogram", "by_length"}
 def test_the_job_ends_with_a_folder_that_passed_every_check(verified: dict[str, Any]) -> None:
     report = verified["result"]["report"]
     assert report["passed"] is True
-    assert [check["name"] for check in report["checks"]] == [*CHECKS, "sparse_encoder_agrees"]
+    assert [check["name"] for check in report["checks"]] == [*CHECKS, "sparse_encoder_agrees", "files_unchanged"]
     assert {"README.md", "patch.json", "report.json", "model.safetensors"} <= {
         p.name for p in verified["out"].iterdir()
     }
@@ -96,7 +96,7 @@ def test_an_output_that_may_not_be_written_is_told(cli: Run) -> None:
 def test_a_whole_job_runs_offline_on_the_cache(cli: Run, hub_cache: Path, tmp_path: Path) -> None:
     """The user's own command, from a Hub id to a verified folder with a card, without any network."""
     out = tmp_path / "norbert4-base-splade"
-    arguments = ("patch", "ltg/norbert4-base", "--out", out, "--trust-remote-code", "--device", "cpu", "--json")
+    arguments = ("patch", "ltg/norbert4-base", "--out", out, *ON_CPU, "--json")
     done = cli(*arguments, HF_HUB_CACHE=str(hub_cache), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

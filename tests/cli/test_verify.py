@@ -11,12 +11,12 @@ from patcher.cli import main
 from patcher.documents.advice import advise
 from patcher.verify.report import load_report
 from patcher.verify.texts import load_probe_texts
-from tests.conftest import Run
+from tests.conftest import ON_CPU, Run
 from tests.documents.conftest import TOO_HIGH
 
 
 def test_a_failed_check_ends_with_1_a_report_and_a_card_that_says_so(patched: Path, cli: Run) -> None:
-    done = cli("verify", patched, "--trust-remote-code", "--device", "cpu", "--min-logit-sparsity", "1", "--json")
+    done = cli("verify", patched, *ON_CPU, "--min-logit-sparsity", "1", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["passed"] is False
     report = load_report(patched)
@@ -28,7 +28,7 @@ def test_a_failed_check_ends_with_1_a_report_and_a_card_that_says_so(patched: Pa
 
 def test_a_failed_verification_never_touches_a_card_edited_by_hand_and_says_so(patched: Path, cli: Run) -> None:
     (patched / "README.md").write_text("# Mine\n")
-    done = cli("verify", patched, "--trust-remote-code", "--device", "cpu", "--min-logit-sparsity", "1")
+    done = cli("verify", patched, *ON_CPU, "--min-logit-sparsity", "1")
     assert done.returncode == 1
     assert (patched / "README.md").read_text() == "# Mine\n"
     assert "edited by hand" in done.stderr
@@ -36,7 +36,7 @@ def test_a_failed_verification_never_touches_a_card_edited_by_hand_and_says_so(p
 
 def test_own_texts_are_added_to_the_bundled_ones(patched: Path, cli: Run, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("Bergen ligger ved havet.\nTromsø ligger i nord.\n", "utf-8")
-    done = cli("verify", patched, "--trust-remote-code", "--device", "cpu", "--texts", tmp_path / "texts.txt", "--json")
+    done = cli("verify", patched, *ON_CPU, "--texts", tmp_path / "texts.txt", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["texts"] == len(load_probe_texts()) + 2
 
@@ -52,7 +52,7 @@ def test_texts_that_cannot_be_read_are_wrong_usage(
 
 
 def test_the_terminal_says_what_can_be_done(cli: Run, patched: Path) -> None:
-    arguments = ("verify", patched, "--trust-remote-code", "--device", "cpu", "--min-logit-sparsity", str(TOO_HIGH))
+    arguments = ("verify", patched, *ON_CPU, "--min-logit-sparsity", str(TOO_HIGH))
     done = cli(*arguments)
     assert done.returncode == 1, done.stderr
     advice = advise(load_report(patched), str(patched))

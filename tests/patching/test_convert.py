@@ -142,7 +142,7 @@ def test_an_index_that_names_what_is_not_there_is_refused(pickled: Pickled, tmp_
     index = json.loads((source / "pytorch_model.bin.index.json").read_text())
     index["weight_map"][OUTPUT] = shard
     (source / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    with pytest.raises(SourceError, match="not an index of existing weights"):
+    with pytest.raises(SourceError, match=r"lacks .*which pytorch_model|not an index of weights"):
         patch(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -18,7 +18,7 @@ from patcher.source.snapshot import resolve
 from patcher.verify.measure.histogram import FINE
 from patcher.verify.report import Report, load_report
 from patcher.verify.verification import hash_folder
-from tests.conftest import MINI, Run
+from tests.conftest import MINI, ON_CPU, Run
 from tests.verify.made_up import GOOD, judged
 from tests.verify.made_up import patched as figures
 from tests.verify.running import wanted
@@ -28,7 +28,7 @@ TARGET = 0.9999
 
 def test_a_calibrated_patch_passes_its_gate_and_says_what_it_subtracts(tmp_path: Path, cli: Run) -> None:
     out = tmp_path / "shifted"
-    arguments = ("--out", out, "--trust-remote-code", "--device", "cpu", "--calibrate", str(TARGET), "--json")
+    arguments = ("--out", out, *ON_CPU, "--calibrate", str(TARGET), "--json")
     done = cli("patch", MINI, *arguments)
     assert done.returncode == 0, done.stderr
     model, report = load(out), json.loads(done.stdout)["report"]

@@ -24,7 +24,7 @@ from patcher.verify.report import Report
 from patcher.verify.requests import prepare
 from patcher.verify.settings import CHILD
 from patcher.verify.verification import evaluate, hash_folder
-from tests.conftest import MINI, Run
+from tests.conftest import MINI, ON_CPU, Run
 from tests.sandbox.stand_in import run_child
 from tests.verify.running import repaired, wanted
 
@@ -57,11 +57,6 @@ def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
         plan_of(trained, "soft_cap", "is_decoder")
 
 
-def test_a_base_model_beside_modules_of_another_kind_is_no_trained_splade_model(mini: Path) -> None:
-    (mini / "modules.json").write_text('[{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}]')
-    assert plan_of(mini).soft_cap is not None and plan_of(mini).encoders == ()
-
-
 def test_a_trained_model_whose_base_had_no_cap_needs_nothing(trained: Path, patched_once: Path) -> None:
     shutil.copy(patched_once / CODE, trained / CODE)
     assert plan_of(trained).already_patched
@@ -90,7 +85,7 @@ def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: P
 def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path, tmp_path: Path) -> None:
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
-    names = ["weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"]
+    names = ["weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads", "files_unchanged"]
     assert [check.name for check in report.checks] == names
     assert report.passed, report.checks
     assert report.base == {} and report.patched["min"] > 0 and report.patched["logit_sparsity"] == 0.0
@@ -158,9 +153,9 @@ def test_the_command_says_what_it_did(trained: Path, tmp_path: Path, cli: Run) -
     """One real run through the guarded child, as a user sees it."""
     out = tmp_path / f"out-{tmp_path.name}"
     flags = ("--codemod", "rotary_tables", "--codemod", "tied_weights", "--codemod", "is_decoder")
-    done = cli("patch", trained, "--out", out, *flags, "--trust-remote-code", "--device", "cpu")
+    done = cli("patch", trained, "--out", out, *flags, *ON_CPU)
     assert done.returncode == 0, done.stderr
-    assert f"Verified: {out} passed all 3 checks." in done.stdout and "base model" not in done.stdout
+    assert f"Verified: {out} passed all 4 checks." in done.stdout and "base model" not in done.stdout
     assert "Running the repaired model" in done.stderr
     again = cli("patch", out, "--out", tmp_path / "again", *flags)
     assert again.returncode == 0 and "needs none of rotary_tables, tied_weights, is_decoder" in again.stdout

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import SourceError
-from patcher.planning.layout import Layout, find_layout, read_layout
+from patcher.planning.layout import Layout, find_layout, loaded_weights, model_folders, read_layout
 from patcher.source.snapshot import resolve
 
 ENCODER = {"auto_map": {"AutoModelForMaskedLM": "modeling.Head"}}
@@ -68,7 +68,25 @@ def test_files_of_modules_belong_to_the_model_and_checkpoints_and_exports_do_not
             "1_SpladePooling/deeper/config.json",
         ),
     }
-    assert layout.folders == ("", "1_SpladePooling", "1_SpladePooling/deeper")
+
+
+def test_weights_that_no_module_loads_do_not_belong_to_the_model(tmp_path: Path) -> None:
+    write(tmp_path, modules=PLAIN, config=ENCODER)
+    for name in ("model.safetensors", "model.fp16.safetensors", "adapter_model.safetensors"):
+        (tmp_path / name).touch()
+    assert {path for path in layout_of(tmp_path).files if path.endswith(".safetensors")} == {"model.safetensors"}
+
+
+def test_each_module_has_weights_of_its_own(tmp_path: Path) -> None:
+    modules = [PLAIN[0], {"idx": 1, "path": "2_Dense", "type": "sentence_transformers.models.Dense"}]
+    write(tmp_path, modules=modules, config=ENCODER)
+    (tmp_path / "2_Dense").mkdir()
+    for name in ("model.safetensors", "2_Dense/pytorch_model.bin"):
+        (tmp_path / name).touch()
+    snapshot = resolve(str(tmp_path))
+    assert model_folders(snapshot) == ("", "2_Dense")
+    found = [(one.files, one.pickled) for one in loaded_weights(snapshot, ("", "2_Dense"))]
+    assert found == [(("model.safetensors",), False), (("2_Dense/pytorch_model.bin",), True)]
 
 
 def test_a_threshold_that_the_model_has_is_read(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from patcher.codec import document
 from patcher.errors import CodeError, SourceError
-from patcher.planning.plan import Plan
+from patcher.planning.plan import Plan, make_plan
+from patcher.planning.rewriting import Options
+from patcher.source.snapshot import resolve
 from tests.conftest import MINI
-from tests.planning.folders import CAP, edit, plan_of, refusal
+from tests.planning.folders import CAP, configure, edit, plan_of, refusal
 
 REST = ("kind", "shift")
 
@@ -160,6 +162,36 @@ def test_a_model_without_a_cap_is_refused_and_the_other_head_is_named(mini: Path
 def test_two_caps_are_refused_with_their_lines(mini: Path) -> None:
     edit(mini, CAP, CAP + CAP, 1)
     assert "2 soft caps" in refusal(mini, CodeError).message
+
+
+DENSE = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]
+
+
+@pytest.mark.parametrize("names", [None, [], ["GptBertModel"], ["GptBertForCausalLM"], "GptBertForMaskedLM"])
+def test_a_base_to_which_sparse_encoder_adds_a_random_autoencoder_is_refused(mini: Path, names: Any) -> None:
+    configure(mini, architectures=names)
+    error = refusal(mini, SourceError)
+    assert "random autoencoder" in error.message and "architectures" in error.message
+
+
+def test_the_cap_of_a_dense_model_is_not_removed_and_its_code_is_repaired(mini: Path) -> None:
+    (mini / "modules.json").write_text(json.dumps(DENSE))
+    assert "modules.json" in refusal(mini, SourceError).message
+    plan = make_plan(resolve(str(mini)), Options.choose(["repairs"]))
+    assert plan.soft_cap is None and plan.encoders == () and "modules.json" in plan.files.copied
+
+
+def test_an_adapter_that_transformers_would_add_is_refused(mini: Path) -> None:
+    (mini / "adapter_config.json").write_text("{}")
+    assert "adds that adapter" in refusal(mini, SourceError).message
+
+
+def test_weights_under_a_name_of_their_own_are_refused(mini: Path) -> None:
+    configure(mini, transformers_weights="other.safetensors")
+    assert "transformers_weights (other.safetensors)" in refusal(mini, SourceError).message
 
 
 def test_an_already_patched_model_is_recognised(patched: Path) -> None:

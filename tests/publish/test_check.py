@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from patcher.publish.check import Finding, finding
+from patcher.source.snapshot import sha256_of
 from tests.hub import LocalHub
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, sealed, source_files, writes
 
@@ -19,7 +21,7 @@ def test_a_publication_is_what_its_record_says(hub: LocalHub, patcher: Patcher, 
     done = patcher("check", published, "--json")
     assert done.code == 0, done.out
     found = {one["name"]: one["passed"] for one in done.data["findings"]}
-    expected = ["source_there", "code_equal", "weights_equal", "files_equal", "report_passed"]
+    expected = ["source_there", "code_equal", "weights_equal", "files_equal", "source_files_equal", "report_passed"]
     assert found == dict.fromkeys(expected, True)
     assert done.data["commit"] == hub.head(published)
     assert hub.counters.downloaded < 200_000 and writes(hub) == []
@@ -84,9 +86,22 @@ def _other_hashes(hub: LocalHub, repo_id: str) -> None:
     hub.commit(repo_id, {"patch.json": json.dumps(record).encode()})
 
 
+def _file_and_record(hub: LocalHub, repo_id: str, path: str) -> None:
+    """Another content, as a publisher would record it: only the source can tell."""
+    content = hub.read(repo_id, path) + b" "
+    record = json.loads(hub.read(repo_id, "patch.json"))
+    for file in record["files"]:
+        if file["path"] == path:
+            file |= dict.fromkeys(("sha256_before", "sha256_after"), sha256_of(content)) | {"size": len(content)}
+    hub.commit(repo_id, {path: content, "patch.json": json.dumps(record).encode()})
+
+
 @pytest.mark.parametrize(
     ("change", "failing"),
     [
+        (partial(_file_and_record, path="tokenizer.json"), "source_files_equal"),
+        (partial(_file_and_record, path="config.json"), "source_files_equal"),
+        (partial(_file_and_record, path="modeling_gptbert.py"), "code_equal"),
         (_line, "code_equal"),
         (_more_code, "code_equal"),
         (_weights, "weights_equal"),
@@ -126,7 +141,8 @@ def test_a_source_that_is_gone_is_told_and_the_code_checked_from_the_record(
     assert patcher("publish", out, repo_id, "--yes").code == 0
     hub.repo(source).private = True
     found = {one["name"]: one["passed"] for one in patcher("check", repo_id, "--json").data["findings"]}
-    assert found["source_there"] is False and found["code_equal"] and found["weights_equal"]
+    assert found["source_there"] is None and found["source_files_equal"] is None, "could not be checked, not failed"
+    assert found["code_equal"] and found["weights_equal"]
 
 
 def test_what_was_not_published_with_this_tool_is_said(hub: LocalHub, patcher: Patcher) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from patcher.constants import DRAWN
+from tests.conftest import ON_CPU
 from tests.hub import LocalHub
 from tests.publish.tools import Patcher
 
@@ -19,7 +20,7 @@ def test_the_miniature_travels_from_the_hub_to_the_hub(
 ) -> None:
     source, out = f"ltg/mini-{repo_id.partition('-')[2]}", tmp_path / "out"
     hub.seed(source, MINI)
-    patched = patcher("patch", source, "--out", out, "--trust-remote-code", "--device", "cpu", "--quiet")
+    patched = patcher("patch", source, "--out", out, *ON_CPU, "--quiet")
     assert patched.code == 0, patched.out + patched.err
     hub.reset_counters()
     done = patcher("publish", out, repo_id, "--yes", "--json")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from patcher.codec import json_text, to_json
+from patcher.constants import RECORD
+from patcher.patching.record import load
+from patcher.source.snapshot import sha256_of
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER
 from tests.publish.tools import SOURCE, Patcher, passing_report, sealed, source_files, writes
@@ -64,6 +69,35 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "file lost": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
     "licence lost": (_handwritten, "The source is under 'apache-2.0' and the card says 'mit'"),
 }
+
+
+def _made_from(folder: Path, path: str, content: bytes) -> None:
+    """A folder as an altered copy of the source would have given it: its record agrees with its files."""
+    model, digest = load(folder), sha256_of(content)
+    if path in model.originals:
+        model = replace(model, originals={**model.originals, path: content})
+    else:
+        (folder / path).write_bytes(content)
+        known = [
+            replace(f, before=digest, after=digest, size=len(content)) if f.path == path else f for f in model.files
+        ]
+        model = replace(model, files=tuple(known))
+    (folder / RECORD).write_text(json_text(to_json(model)))
+    passing_report(folder)
+
+
+@pytest.mark.parametrize("path", ["tokenizer.json", "config.json", "modeling_gptbert.py", "model.safetensors"])
+@pytest.mark.parametrize("words", [["--yes"], ["--yes", "--upload-weights"]])
+def test_a_folder_that_was_made_from_other_files_than_the_source_s_is_refused(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, path: str, words: list[str]
+) -> None:
+    original = load(folder).originals.get(path) or (folder / path).read_bytes()
+    _made_from(folder, path, original + b" ")
+    done = patcher("publish", folder, repo_id, *words)
+    assert done.code == 1 and f"{path} is not the file that the Hub lists for {SOURCE}" in " ".join(done.err.split())
+    assert writes(hub) == [] and not hub.exists(repo_id)
+    _made_from(folder, path, original)
+    assert patcher("publish", folder, repo_id, *words).code == 0
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from patcher.errors import SourceError, UsageError
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import MAX_TEXT, resolve
+from patcher.source.snapshot import MAX_TEXT, git_blob_id, resolve, sha256_of
 from tests.conftest import COMMIT, MINI, ROOT, Run
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER, OLA, client_env
@@ -256,3 +257,81 @@ def test_a_huge_file_is_refused_before_it_is_read(name: str, mini: Path) -> None
     with pytest.raises(SourceError, match=f"{name} of .* has more than {MAX_TEXT:,} bytes"):
         make_plan(resolve(str(mini)))
     assert time.process_time() - begun < 5
+
+
+# The bytes
+
+
+ALTER = """
+import json, os, re, sys
+from pathlib import Path
+from huggingface_hub import snapshot_download
+root, name = Path(snapshot_download("ltg/norbert4-base", ignore_patterns=["*.bin", "onnx/*"])), sys.argv[1]
+blob = Path(os.path.realpath(root / name))
+content = bytearray(blob.read_bytes())
+content[len(content) // 2] ^= 1
+if sys.argv[2] == "the link":
+    (root / name).unlink()
+    blob = root / name
+blob.write_bytes(content)
+if sys.argv[2] == "no listing":
+    (root.parent.parent / "trees" / f"{root.name}.json").unlink()
+print(blob)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "offline"),
+    [
+        ("tokenizer.json", "the blob", False),
+        ("config.json", "the blob", True),
+        (CODE, "the link", False),
+        (CODE, "the link", True),
+        ("README.md", "no listing", True),
+        ("model.safetensors", "the blob", False),
+        ("model.safetensors", "no listing", True),
+    ],
+)
+def test_a_file_of_the_cache_that_is_not_the_one_that_the_hub_lists_is_refused(
+    cli: Run, repository: str, hub_env: dict[str, str], tmp_path: Path, name: str, what: str, offline: bool
+) -> None:
+    """One bit of a blob was changed, or an editor replaced the link to it by a file of its own."""
+    home = {**hub_env, "HF_HOME": str(tmp_path / "home" / "hf")}
+    command = [sys.executable, "-c", ALTER, name, what]
+    done = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, check=True)
+    blob = done.stdout.strip()
+    patch = ("patch", "ltg/norbert4-base", "--out", tmp_path / "out", "--no-verify", "-q")
+    found = cli(*patch, **home, **(CACHED if offline else {}))
+    assert found.returncode == 1 and not (tmp_path / "out").exists()
+    error, hint = found.stderr.splitlines()[-2:]
+    assert f"{name} of ltg/norbert4-base@{repository} is not the file that the Hub lists" in error
+    assert f"Delete {blob} and" in hint and f"hf cache verify ltg/norbert4-base --revision {repository}" in hint
+
+    Path(blob).unlink()
+    again = cli(*patch, **home)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (MINI / "tokenizer.json").read_bytes()
+
+
+def test_a_snapshot_of_the_cache_that_is_given_as_a_folder_is_compared_too(mini: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--ltg--norbert4-base"
+    snapshot = repository / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for path in mini.iterdir():
+        blob = git_blob_id(path) if path.suffix != ".safetensors" else sha256_of(path)
+        path.rename(repository / "blobs" / blob)
+        (snapshot / path.name).symlink_to(f"../../blobs/{blob}")
+    assert make_plan(resolve(str(snapshot))).soft_cap is not None
+    with (snapshot / "config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(SourceError, match=r"config\.json of .* is not the file that the Hub lists"):
+        make_plan(resolve(str(snapshot)))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n"])
+def test_the_id_of_a_content_is_that_of_git(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    theirs = subprocess.run(["git", "hash-object", "file"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert git_blob_id(content) == git_blob_id(tmp_path / "file") == theirs.stdout.strip()
+    assert sha256_of(content) == sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()

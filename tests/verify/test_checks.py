@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from patcher.verify.checks import judge, judge_kept_cap
+from patcher.verify.checks import files_unchanged, judge, judge_kept_cap
 from patcher.verify.messages import EncoderFigures, EncoderLoaded, PairMeasured
 from patcher.verify.tolerances import cap_tolerance
-from tests.verify.made_up import CONVERTED, GOOD, KEPT_CAP, judged, patched
+from tests.verify.made_up import CONVERTED, FILES, GOOD, KEPT_CAP, MODEL, judged, patched
 from tests.verify.running import failed
 
 CAP_TOLERANCE = cap_tolerance(30, "float32")
@@ -109,3 +109,25 @@ def test_a_converted_file_that_is_gone_fails() -> None:
 def test_each_check_fails_by_itself(change: dict[str, Any], fails: set[str]) -> None:
     found = judge_kept_cap(replace(KEPT_CAP, **change))
     assert {check.name for check in found if not check.passed} == fails
+
+
+@pytest.mark.parametrize(
+    ("files", "value", "detail"),
+    [
+        ({}, 0, ""),
+        ({"model.safetensors": "b"}, 1, "; changed: model.safetensors"),
+        ({"model.safetensors": None}, 1, "; lost: model.safetensors"),
+        ({"more.py": "x", "sub/more.py": "x"}, 2, "; added: more.py, sub/more.py"),
+        ({"tokenizer.json": "x"}, 1, "; added: tokenizer.json"),
+        ({"generation_config.json": "x"}, 1, "; added: generation_config.json"),
+        ({"adapter_model.safetensors": "x"}, 1, "; added: adapter_model.safetensors"),
+        ({"notes.txt": "x", "checkpoint-1/model.safetensors": "x"}, 0, "; not in the record: checkpoint-1/model.safe"),
+        ({"a": "x", "b": "x", "c": "x", "d": "x"}, 0, "; not in the record: a, b, c, ..."),
+        ({"patch.json": "x"}, 0, ""),
+    ],
+)
+def test_the_folder_has_to_hold_what_patch_wrote(files: dict[str, str | None], value: int, detail: str) -> None:
+    there = {path: digest for path, digest in {**FILES, **files}.items() if digest is not None}
+    found = files_unchanged(MODEL, there)
+    assert (found.passed, found.value, found.limit) == (value == 0, value, 0)
+    assert found.detail.startswith(f"of 1 files are not those of patch.json{detail}")

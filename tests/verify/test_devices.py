@@ -75,7 +75,7 @@ def test_another_cap_is_caught_in_a_coarser_dtype_too(patched: Path, tmp_path: P
 def test_what_is_not_there_is_told_in_two_lines_before_anything_is_written(
     patched: Path, cli: Run, options: tuple[str, ...], message: str
 ) -> None:
-    done = cli("verify", patched, "--trust-remote-code", *options, "--quiet")
+    done = cli("verify", patched, "--trust-remote-code", "--no-sparse-encoder", *options, "--quiet")
     assert done.returncode == 2 and not (patched / "report.json").exists()
     error, hint = done.stderr.splitlines()
     assert error.startswith("Error: ") and message in error and hint.startswith("Hint: ")
@@ -91,7 +91,9 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch fin
 @needs_cuda
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_cuda_passes_every_check(patched: Path, cli: Run, dtype: str) -> None:
-    done = cli("verify", patched, "--trust-remote-code", "--device", "cuda", "--dtype", dtype, "--json")
+    done = cli(
+        "verify", patched, "--trust-remote-code", "--no-sparse-encoder", "--device", "cuda", "--dtype", dtype, "--json"
+    )
     assert done.returncode == 0, done.stderr
     environment = json.loads(done.stdout)["environment"]
     assert environment["device"] == torch.cuda.get_device_name()
@@ -101,7 +103,7 @@ def test_cuda_passes_every_check(patched: Path, cli: Run, dtype: str) -> None:
 @gpu
 @needs_cuda
 def test_cpu_and_cuda_agree_and_the_cpu_is_truly_float32(patched: Path, cli: Run) -> None:
-    done = cli("verify", patched, "--trust-remote-code", "--device", "cpu,cuda", "--json")
+    done = cli("verify", patched, "--trust-remote-code", "--no-sparse-encoder", "--device", "cpu,cuda", "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["disagreement"]["between"] == ["cpu", "cuda"], done.stderr
     assert report["environment"]["dtype"] == "float32"

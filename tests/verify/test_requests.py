@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from patcher.errors import OutputError
-from patcher.patching.record import load
+from patcher.patching.record import FileRecord, load
 from patcher.verify.requests import auto_class, base_code, prepare
 from tests.verify.running import CAP, wanted
 
@@ -51,6 +53,28 @@ def test_the_base_model_is_laid_out_with_its_code_and_links_to_the_weights(patch
     assert (folder / "model.safetensors").resolve() == (patched_once / "model.safetensors").resolve()
     assert [json.loads(line)["text"] for line in Path(request.texts).read_text("utf-8").splitlines()] == ["Ein", "To"]
     assert request.count == 2 and request.vocabulary == 8192
+
+
+@pytest.mark.parametrize(
+    ("change", "pooled"),
+    [
+        ({}, True),
+        ({"soft_cap": None}, True),
+        ({"soft_cap": None, "names": ["GptBertModel"]}, False),
+        ({"soft_cap": None, "dense": True}, False),
+        ({"soft_cap": None, "dense": True, "encoders": ("",)}, True),
+    ],
+)
+def test_sparse_encoder_is_only_asked_about_models_whose_logits_it_pools(
+    patched: Path, tmp_path: Path, change: dict[str, Any], pooled: bool
+) -> None:
+    model = load(patched)
+    names, dense = change.pop("names", ["GptBertForMaskedLM"]), change.pop("dense", False)
+    (patched / "config.json").write_text(json.dumps({"architectures": names}))
+    files = (*model.files, *([FileRecord("modules.json", "copied", "a", "a", 1)] if dense else ()))
+    model = replace(model, files=files, **change)
+    assert prepare(model, tmp_path / "scratch", wanted(sparse_encoder=True), "cpu").sparse_encoder is pooled
+    assert not prepare(model, tmp_path / "other", wanted(), "cpu").sparse_encoder
 
 
 def test_only_the_first_of_several_devices_writes_its_logits(patched_once: Path, tmp_path: Path) -> None:

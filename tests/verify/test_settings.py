@@ -11,7 +11,7 @@ from patcher.errors import UsageError
 from patcher.patching.record import load
 from patcher.verify import settings
 from patcher.verify.messages import Unavailable
-from patcher.verify.settings import Verification, check_available, parse_devices, parse_dtype
+from patcher.verify.settings import Verification, check_available, parse_devices, parse_dtype, wants_sparse_encoder
 from patcher.verify.verification import verify
 from tests.verify.made_up import GOOD, judged
 from tests.verify.running import wanted
@@ -38,6 +38,14 @@ def test_sentence_transformers_that_is_missing_is_told_before_a_child_starts(
     with pytest.raises(UsageError, match="--sparse-encoder needs sentence-transformers") as caught:
         verify(load(patched_once), wanted(sparse_encoder=True))
     assert "splade-patcher[sentence-transformers]" in caught.value.hint
+
+
+def test_sparse_encoder_runs_where_it_is_installed_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [wants_sparse_encoder(asked) for asked in (None, True, False)] == [True, True, False]
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
+    assert [wants_sparse_encoder(asked) for asked in (None, True, False)] == [False, True, False]
 
 
 def test_a_device_that_ran_is_no_error() -> None:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from patcher.codec import document
 from patcher.patching.record import load
-from patcher.source.snapshot import sha256_of
+from patcher.pipeline.api import patch_model
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.requests import base_code
 from patcher.verify.verification import evaluate, hash_folder, verify
-from tests.conftest import MINI, Run
+from tests.conftest import MINI, ON_CPU, Run
 from tests.verify.made_up import CONVERTED, GOOD, KEPT_CAP, LIMIT, MODEL, ROUNDED, apart, judged
 from tests.verify.running import CAP, CHECKS, alter, edit, failed, report_on, wanted
 
 
 def test_the_patched_miniature_passes_every_check(patched: Path, tmp_path: Path) -> None:
     report = report_on(patched, tmp_path / "scratch")
-    assert [check.name for check in report.checks] == CHECKS
+    assert [check.name for check in report.checks] == [*CHECKS, "files_unchanged"]
     assert report.passed, failed(report)
     values = {check.name: check.value for check in report.checks}
     assert values["cap_removed_exactly"] <= 1e-5
@@ -106,7 +111,7 @@ def test_a_logit_that_is_not_finite_fails_every_check(patched: Path, tmp_path: P
     alter(patched, "classifier.emb2vocab.bias", float("nan"))
     report = report_on(patched, tmp_path / "scratch")
     assert failed(report) == set(CHECKS)
-    assert all("not finite" in check.detail for check in report.checks)
+    assert all("not finite" in check.detail for check in report.checks if check.name in CHECKS)
     report.write(patched)  # null, not NaN: the report stays valid JSON
     assert json.loads((patched / "report.json").read_text())["passed"] is False
 
@@ -139,7 +144,7 @@ def test_a_shift_on_record_has_to_keep_the_rankings() -> None:
 def test_the_same_inputs_give_the_same_report_byte_for_byte(patched: Path, cli: Run) -> None:
     reports = []
     for _ in range(2):
-        assert cli("verify", patched, "--trust-remote-code", "--device", "cpu", "--quiet").returncode == 0
+        assert cli("verify", patched, *ON_CPU, "--quiet").returncode == 0
         reports.append((patched / "report.json").read_bytes())
         (patched / "report.json").unlink()
     assert reports[0] == reports[1]
@@ -165,4 +170,81 @@ def test_progress_tells_how_many_texts_are_done(patched: Path, tmp_path: Path) -
 def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right(patched_once: Path) -> None:
     files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
     report = evaluate(replace(load(patched_once), soft_cap=None), [KEPT_CAP], files, wanted())
-    assert {check.name for check in report.checks if not check.passed} == {"weights_unchanged"}
+    assert failed(report) == {"weights_unchanged"}
+
+
+def _drop(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+
+def _append(folder: Path, name: str, text: str = "\n") -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    with (folder / name).open("a") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "what"),
+    [
+        (_append, "modeling_gptbert.py", "changed"),
+        (_append, "config.json", "changed"),
+        (_append, "tokenizer_config.json", "changed"),
+        (_drop, "special_tokens_map.json", "lost"),
+        (_append, "sub/more.py", "added"),
+        (_append, "modules.json", "added"),
+    ],
+)
+def test_a_folder_that_is_no_longer_what_patch_wrote_fails(
+    patched: Path, tmp_path: Path, change: Callable[[Path, str], None], name: str, what: str
+) -> None:
+    """The models run as before: the hashes alone can tell."""
+    change(patched, name)
+    report = report_on(patched, tmp_path / "scratch")
+    assert not report.passed and failed(report) == set()
+    assert f"; {what}: {name}" in report.checks[-1].detail
+
+
+def test_a_configuration_that_cannot_be_read_fails_too(patched: Path, tmp_path: Path) -> None:
+    (patched / "config.json").write_text("{")
+    report = report_on(patched, tmp_path / "scratch")
+    assert failed(report) == set(CHECKS) and "changed: config.json" in report.checks[-1].detail
+
+
+@pytest.mark.parametrize("name", ["config.json", "modeling_gptbert.py", "model.safetensors"])
+def test_a_lost_file_without_which_nothing_runs_is_a_failed_check(patched: Path, tmp_path: Path, name: str) -> None:
+    _drop(patched, name)
+    report = report_on(patched, tmp_path / "scratch")
+    assert failed(report) == set(CHECKS) and f"lost: {name}" in report.checks[-1].detail
+
+
+@pytest.mark.parametrize(
+    "name", ["model.fp16.safetensors", "checkpoint-100/model.safetensors", "adapter_model.safetensors"]
+)
+def test_weights_that_transformers_does_not_load_are_left_out_and_change_nothing(
+    mini: Path, tmp_path: Path, name: str
+) -> None:
+    """A second file of weights beside those that are loaded, with other tensors in it."""
+    (mini / name).parent.mkdir(exist_ok=True)
+    save_file({"lora.weight": torch.ones(2)}, mini / name)
+    snapshot = resolve(str(mini))
+    plan = make_plan(snapshot)
+    assert plan.files.dropped[name]
+    folder = patch_model(plan, snapshot, tmp_path / f"out-{tmp_path.name}", None).folder
+    assert folder is not None and not (folder / name).exists()
+    report = report_on(folder, tmp_path / "scratch")
+    assert report.passed, failed(report)
+
+
+def test_only_the_shards_that_the_index_names_are_loaded_and_compared(mini: Path, tmp_path: Path) -> None:
+    tensors = load_file(mini / "model.safetensors")
+    (mini / "model.safetensors").unlink()
+    shard = "model-00001-of-00001.safetensors"
+    save_file(tensors, mini / shard, metadata={"format": "pt"})
+    save_file({"old": torch.ones(2)}, mini / "model-00001-of-00002.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, shard)}
+    (mini / "model.safetensors.index.json").write_text(json.dumps(index))
+    snapshot = resolve(str(mini))
+    folder = patch_model(make_plan(snapshot), snapshot, tmp_path / f"out-{tmp_path.name}", None).folder
+    assert folder is not None and {path.name for path in folder.glob("*.safetensors")} == {shard}
+    report = report_on(folder, tmp_path / "scratch")
+    assert report.passed, failed(report)
