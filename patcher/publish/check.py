@@ -16,11 +16,12 @@ from patcher.errors import PatcherError, SourceError
 from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
-from patcher.publish.hub import Hub, RetryPolicy, time_limit
+from patcher.publish.hub import Hub, RetryPolicy
 from patcher.publish.operations import not_verified, recorded_files
 from patcher.publish.plan import PublishPlan
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.metadata import read_metadata
+from patcher.source.request_limit import time_limit
 from patcher.source.snapshot import Snapshot, fetch, resolve, sha256_of
 from patcher.verify.report import load_report
 

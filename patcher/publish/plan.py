@@ -13,10 +13,11 @@ from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import unrecorded
 from patcher.publish import preflight
-from patcher.publish.hub import Hub, RetryPolicy, time_limit
+from patcher.publish.hub import Hub, RetryPolicy
 from patcher.publish.operations import Operation, PublishedFile, decide, public, published_files
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
+from patcher.source.request_limit import time_limit
 from patcher.verify.report import Report
 
 NEW, EQUAL, UPDATE, REPLACE = "new", "equal", "update", "replace"

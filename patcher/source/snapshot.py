@@ -13,6 +13,7 @@ from typing import Any
 from patcher.errors import SourceError, UsageError
 from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
+from patcher.source.request_limit import install_if_asked
 
 MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
@@ -109,6 +110,7 @@ def _download(source: Source, **options: Any) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError
 
+    install_if_asked()
     try:
         return Path(snapshot_download(str(source.repo_id), revision=source.revision, **options))
     except IncompleteSnapshotError as error:
@@ -220,6 +222,7 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    install_if_asked()
     api = HfApi()
     try:
         commit = api.resolve_revision(repo_id, revision=revision).resolved
