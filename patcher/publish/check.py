@@ -192,7 +192,7 @@ def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
         finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
         finding("small_files_equal", damaged, f"{len(small)} downloaded again and hashed"),
         *([finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
-        _card(plan, commit, hub),
+        *(() if plan.options.repairs_only else (_card(plan, commit, hub),)),
     )
 
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import partial
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, constants
 from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
@@ -293,21 +294,22 @@ def _find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication
     None where there is none. Raises PublishError for a child of `parent` with other content.
     """
     if plan.opens_pr:
-        number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
+        planned = partial(_is_as_planned, plan)
+        number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision, planned)
         head = hub.head(plan.repo_id, f"refs/pr/{number}") if number else ""
-        return Publication(LANDED, head, number, plan=plan) if number and _is_as_planned(plan, hub, head) else None
+        return Publication(LANDED, head, number, plan=plan) if number else None
     if hub.head(plan.repo_id, plan.target.revision) == parent:
         return None
     history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
     ids = [commit.commit_id for commit in history]
     child = ids[ids.index(parent) - 1] if parent in ids[1:] else None
-    if child is None or not _is_as_planned(plan, hub, child):
+    if child is None or not _is_as_planned(plan, hub, plan.repo_id, child):
         raise _concurrent_update(plan)
     return Publication(LANDED, child, plan.target.pull_request, plan=plan)
 
 
-def _is_as_planned(plan: PublishPlan, hub: Hub, commit: str) -> bool:
-    files = hub.files(plan.repo_id, commit)
+def _is_as_planned(plan: PublishPlan, hub: Hub, repo_id: str, revision: str) -> bool:
+    files = hub.files(repo_id, revision)
     deleted = (operation.path for operation in plan.operations if operation.op == "delete")
     return all(file.equals(files.get(file.path)) for file in plan.wanted) and not any(path in files for path in deleted)
 
