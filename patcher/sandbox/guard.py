@@ -6,11 +6,11 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from patcher.codec import Unreadable, read_json, to_json
-from patcher.errors import VerificationError
+from patcher.errors import FREE_TEMPORARY, VerificationError
 from patcher.printable import printable
 from patcher.sandbox.access import PRIVATE, private_paths
 from patcher.sandbox.hook import COMPILER, NOTE, REFUSED
+from patcher.sandbox.scratch import scratch_folder
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ def started(module: str, device: str, parent: Path | None = None) -> Iterator[Ch
     Its imports take seconds, during which the caller can work. When the caller is done, the child and everything that
     it started are ended and its folder is removed.
     """
-    with tempfile.TemporaryDirectory(prefix="patcher-", dir=parent, ignore_cleanup_errors=True) as name:
-        child = _start(module, device, Path(name))
+    with scratch_folder(parent) as scratch:
+        child = _start(module, device, scratch)
         try:
             yield child
         finally:
@@ -115,6 +116,9 @@ def _failed(child: Child, code: int) -> VerificationError:
     if os.environ.get("HF_DEBUG"):
         logger.warning("%s", printable("\n".join(lines)))
     reason = lines[-1] if lines else f"it ended with code {code}"
+    if shutil.disk_usage(child.scratch).free < MAX_LOG:
+        why = f"The verification could not run: no space is left in {child.scratch.parent}."
+        return VerificationError(why, FREE_TEMPORARY)
     if code == -signal.SIGKILL:
         reason = "the system ended it, most likely out of memory"
     return VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows its whole output.")

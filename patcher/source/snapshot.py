@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import SourceError, UsageError
+from patcher.printable import printable
 from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
 from patcher.source.request_limit import install_if_asked
@@ -172,6 +173,11 @@ def _parse(spec: str) -> tuple[str, str | None]:
 
 
 def _from_folder(folder: Path) -> Snapshot:
+    if printable(str(folder)).encode() != os.fsencode(folder):
+        raise SourceError(
+            f"The name of the folder {str(folder)!r} has characters that are invisible or not UTF-8.",
+            "Rename it: the record and the card of the patched model name it.",
+        )
     root = folder.resolve()
     inside = (root, *_stores(root))
     files = []
