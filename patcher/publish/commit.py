@@ -112,7 +112,8 @@ def _read_back(done: Publication, hub: Hub) -> tuple[Finding, ...]:
     logger.info("Reading %s back at %s ...", repo_id, short)
     try:
         with explained(repo_id):
-            return read_back(done.plan, done.commit, hub)
+            revision = done.plan.target.revision if done.pull_request is None else f"refs/pr/{done.pull_request}"
+            return read_back(done.plan, done.commit, revision, hub)
     except PatcherError as error:
         raise PublishError(
             f"The commit {short} is on {repo_id}, but could not be read back: {error.message}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -297,6 +298,19 @@ def test_what_is_made_is_read_back_whatever_the_answer_says(
     hub.faults.status("POST", path, 200, body=body, works=True)
     done = patcher(*words)
     assert done.code == 0 and hub.tags(repo_id) == {"v1": hub.head(repo_id, "next")}, done.err
+
+
+def test_a_commit_that_its_branch_does_not_have_is_no_publication(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
+) -> None:
+    """The Hub says that it made a pull request, and names another one's commit with the right content."""
+    assert patcher("publish", folder, outdated, "--yes", "--create-pr").code == 0
+    commit = hub.head(outdated, "refs/pr/1")
+    body = {"commitUrl": f"{hub.endpoint}/{outdated}/commit/{commit}", "commitOid": commit}
+    hub.faults.status("POST", COMMIT, 200, body=json.dumps(body))
+    done = patcher("publish", folder, outdated, "--yes", "--json")
+    assert done.code == 1, done.err
+    assert {one["name"] for one in done.data["findings"] if not one["passed"]} == {"commit_there"}
 
 
 def test_a_commit_that_landed_is_found_below_a_newer_one(

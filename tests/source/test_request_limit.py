@@ -68,9 +68,9 @@ def test_the_client_repeats_a_request_unless_the_caller_does(hub: LocalHub) -> N
     hub.reset_counters()
     with one_try():
         with pytest.raises(HfHubHTTPError, match="503"):
-            http_backoff("GET", f"{hub.endpoint}/api/whoami-v2")
+            http_backoff("GET", f"{hub.endpoint}/api/whoami-v2", base_wait_time=0.01)
         with pytest.raises(ConnectionError):
-            http_backoff("GET", f"{hub.endpoint}/api/models/a/b/discussions")
+            http_backoff("GET", f"{hub.endpoint}/api/models/a/b/discussions", base_wait_time=0.01)
     assert len(hub.requests) == 2 and REQUEST_LIMIT.retries
 
 
