@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FREE_TEMPORARY = "Free disk space there or name another folder in TMPDIR, then run the same command again."
+_FULL = 1 << 24  # bytes that are left
 
 
 class PatcherError(Exception):
@@ -67,6 +70,8 @@ class Interrupted(PatcherError):
 
 def from_os(error: OSError, where: str) -> OutputError:
     """Explain to the user why writing to `where` failed."""
+    if error.errno == errno.ENOSPC and (full := full_temporary_folder(where)):
+        return OutputError(f"No space left in {full}, the folder for temporary files.", FREE_TEMPORARY)
     if error.errno in NO_SPACE:
         return OutputError(
             f"No space left while writing {where}; nothing was changed there.",
@@ -75,3 +80,16 @@ def from_os(error: OSError, where: str) -> OutputError:
     if isinstance(error, PermissionError):
         return OutputError(f"No permission to write {where}.", "Choose another folder, or change its permissions.")
     return OutputError(f"{where} could not be written: {error.strerror or error}.", "Choose another folder.")
+
+
+def full_temporary_folder(where: str) -> str | None:
+    """The folder for temporary files if it is full and the disk of `where` is not; a failed write names neither."""
+    import shutil
+    import tempfile
+
+    try:
+        temporary = os.environ.get("TMPDIR") or tempfile.gettempdir()
+        left, other = (shutil.disk_usage(one).free for one in (temporary, os.path.dirname(os.path.abspath(where))))
+    except OSError:
+        return None
+    return temporary if left < min(_FULL, other) else None

@@ -6,6 +6,13 @@ import json
 import re
 
 _HIDDEN = re.compile(r"(?!\r\n)[^\n\t -~]")
+# Letters and marks that show nothing, which `str.isprintable` does not know; some can be names in Python.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+
+
+def is_visible(character: str) -> bool:
+    """Whether a reader sees the character, and only that."""
+    return character.isprintable() and character not in _BLANK
 
 
 def printable(text: str) -> str:
@@ -24,12 +31,12 @@ def one_line(text: str) -> str:
 
 def printable_json(text: str) -> str:
     r"""JSON with the same characters as `\uXXXX`, which every JSON parser decodes."""
-    return re.sub(r"[^\n -~]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+    return re.sub(r"[^\n -~]", lambda found: found[0] if is_visible(found[0]) else json.dumps(found[0])[1:-1], text)
 
 
 def _escaped(found: re.Match[str]) -> str:
     character = found[0]
-    if character.isprintable():
+    if is_visible(character):
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

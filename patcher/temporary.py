@@ -46,11 +46,15 @@ def remove_abandoned(folders: Iterable[Path], *, older_than: float = 0) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all it holds, as far as the system lets us."""
-    try:
+    """Remove a folder and ignore errors.
+
+    What a child wrote may be nested deeper than Python's stack, its open files or the longest path allow; `rm` has none
+    of these limits.
+    """
+    with contextlib.suppress(RecursionError):
         shutil.rmtree(folder, ignore_errors=True)
-    except RecursionError:  # model code can nest folders deeper than Python recurses
-        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
+    if os.name == "posix" and folder.exists():
+        subprocess.run(["rm", "-rf", "--", str(folder)], capture_output=True, check=False)
 
 
 def _claim(make: Callable[[], Path]) -> tuple[Path, int | None]:

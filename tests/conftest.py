@@ -22,6 +22,12 @@ MINI = ROOT / "tests" / "snapshots" / "norbert4-mini"
 ON_CPU = ("--trust-remote-code", "--no-sparse-encoder", "--device", "cpu")
 COMMIT = "386ba2dc5ae5f95fec86d580c5fc4af34d380126"
 
+_NAMESPACE = ["unshare", "-rm", "true"]
+may_mount = pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run(_NAMESPACE, capture_output=True, check=False).returncode != 0,
+    reason="mounts in a namespace of its own",
+)
+
 # Read once, when huggingface_hub and transformers are imported: before any test does that.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"

@@ -51,6 +51,8 @@ def _explained(error: BaseException) -> PatcherError:
         return errors.Interrupted(*INTERRUPTED)
     if isinstance(error, PatcherError):
         return error
+    if isinstance(error, OSError) and error.errno in errors.NO_SPACE:
+        return errors.from_os(error, error.filename or os.curdir)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where.")

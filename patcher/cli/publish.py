@@ -18,6 +18,7 @@ from patcher.errors import PublishError
     epilog=examples(
         "publish norbert4-splade me/norbert4-splade --dry-run",
         "publish norbert4-splade me/norbert4-splade --private --tag v1",
+        "publish norbert4-repaired ltg/norbert4-base --create-pr --repairs-only",
     )
 )
 def publish(
@@ -37,6 +38,9 @@ def publish(
     unverified: Annotated[bool, typer.Option("--unverified", help="Publish a folder that was never run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace content of somebody else.")] = False,
     replace_card: Annotated[bool, typer.Option("--replace-card", help="Replace a card edited on the Hub.")] = False,
+    repairs_only: Annotated[
+        bool, typer.Option("--repairs-only", help="Send the repaired code alone to the source; needs --create-pr.")
+    ] = False,
     timeout: opt.HubTimeout = HUB_TIMEOUT,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -58,6 +62,7 @@ def publish(
         force=force,
         replace_card=replace_card,
         unverified=unverified,
+        repairs_only=repairs_only,
     )
     with console.quiet_hub():
         planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options=options, retry=retry)

@@ -127,7 +127,12 @@ def plan_line(plan: PublishPlan) -> str:
         return f"{plan.repo_id} already holds exactly this, at {str(target.head)[:7]}. Nothing to commit."
     where = f"a pull request on {plan.repo_id}" if plan.options.create_pr else f"{plan.repo_id} ({target.revision})"
     visibility = "private" if plan.options.private or target.private else "public"
-    cases = {"new": "new", "update": "an update of an earlier publication", "replace": "REPLACING what is there"}
+    cases = {
+        "new": "new",
+        "update": "an update of an earlier publication",
+        "replace": "REPLACING what is there",
+        "repair": "the repaired code alone",
+    }
     return (
         f"One commit as {plan.account.name} to {where}, {visibility}, {cases[plan.case]}: "
         f"uploads {size(plan.bytes_uploaded)}, the Hub copies {size(plan.bytes_copied)}."

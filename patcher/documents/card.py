@@ -18,7 +18,8 @@ from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
 
-TEMPLATE, REPAIRED = "model_card.md.jinja", "repaired_card.md.jinja"
+TEMPLATE, REPAIRED, COMMIT = "model_card.md.jinja", "repaired_card.md.jinja", "commit_description.md.jinja"
+_LONGEST_DIFF = 30_000  # characters
 _LINK = re.compile(r"https://[^\s<>\"']+|[\w./-]+")  # an address or a file; no javascript:, no data:
 _TAG = re.compile(r"(?!(?:base_model|license|dataset|region):)[\w][\w.:/+ -]{0,99}")
 _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
@@ -46,6 +47,24 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         repairs=_applied(model),
     )
     return seal(text)
+
+
+def describe_commit(model: PatchedModel, report: Report | None, *, repairs_only: bool = False) -> str:
+    """The body of a commit or pull request: where the model comes from or why it is repaired, the checks, the diff."""
+    diff = model.diff.rstrip("\n")
+    if len(diff) > _LONGEST_DIFF:
+        diff = diff[:_LONGEST_DIFF].rpartition("\n")[0] + "\n(shortened)"
+    return template(COMMIT).render(
+        model=model,
+        report=report,
+        diff=diff,
+        version=__version__,
+        cap=model.soft_cap,
+        repairs=_applied(model),
+        repairs_only=repairs_only,
+        changed=[file.path for file in model.files if file.action == "changed"],
+        added=[(file.path, file.origin) for file in model.files if file.action == "added"],
+    )
 
 
 def seal(text: str) -> str:

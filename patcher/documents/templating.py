@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _MARKUP = re.compile(r"([\\`*\[\]<>|$~]|(?<!\w)_|_(?!\w)|&(?=[#\w]+;))")
+_LINKED = re.compile(r"(\S*(?:@\w|://|\bwww\.|#\d)\S*)", re.IGNORECASE)
 
 
 def templates() -> Path:
@@ -49,8 +50,12 @@ def template(name: str) -> Template:
 
 
 def text(value: object) -> str:
-    """The value as text on one line, with everything escaped that Markdown would interpret."""
-    return _MARKUP.sub(r"\\\1", one_line(str(value)))
+    """The value as text on one line, with everything escaped that Markdown would interpret.
+
+    What would become a link or a mention without any markup is shown as code.
+    """
+    parts = _LINKED.split(one_line(str(value)))
+    return "".join(code(part) if odd % 2 else _MARKUP.sub(r"\\\1", part) for odd, part in enumerate(parts))
 
 
 def code(value: object) -> str:

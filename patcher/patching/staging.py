@@ -45,6 +45,10 @@ def _new_folder(out: Path) -> Path:
 
 def check_output(out: Path, record: str = RECORD) -> None:
     """Refuse an existing output unless `record` shows that splade-patcher wrote all of it. Raises OutputError."""
+    if is_mount(out):
+        raise OutputError(
+            f"{out} is a mount point, which can't be replaced by a folder.", f"Give a folder in it: {out / 'model'}."
+        )
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
     try:
@@ -63,6 +67,16 @@ def check_output(out: Path, record: str = RECORD) -> None:
             f"{out} also holds files that {TOOL} did not write ({', '.join(foreign[:3])}); it was left unchanged.",
             "Move them elsewhere, or choose another folder.",
         )
+
+
+def is_mount(path: Path) -> bool:
+    """Whether something is mounted there; `os.path.ismount` does not see a folder mounted from the same disk."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        mounts = []
+    points = (line.split()[4].decode("unicode_escape").encode("latin-1") for line in mounts)
+    return os.path.ismount(path) or os.fsencode(os.path.realpath(path)) in points
 
 
 def unrecorded(folder: Path, recorded: Iterable[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from patcher.errors import SourceError
 from patcher.planning.files import FileTable, file_table, join
 from patcher.planning.layout import check_loading, check_pooling, find_layout, loaded_weights, model_folders, read_json
 from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
+from patcher.printable import printable
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
 
@@ -47,19 +48,21 @@ class Plan:
 
     @cached_property
     def base_card(self) -> Mapping[str, Any]:
-        """Licence, languages and tags of the source's card; empty where it has no metadata that can be read."""
+        """Licence, languages and tags of the source's card, invisible characters escaped; empty without metadata."""
         from patcher.source.metadata import read_metadata
 
         data = read_metadata(self.card.decode("utf-8-sig", "replace"))
         if not data:
             return {}
         kept: dict[str, Any] = {
-            key: data[key] for key in ("license", "license_name", "license_link") if isinstance(data.get(key), str)
+            key: printable(data[key])
+            for key in ("license", "license_name", "license_link")
+            if isinstance(data.get(key), str)
         }
         # YAML 1.1 reads an unquoted `no`, the code of Norwegian, as False.
         languages = ["no" if item is False else item for item in _listed(data.get("language"))]
-        kept["language"] = [item for item in languages if isinstance(item, str)]
-        kept["tags"] = [item for item in _listed(data.get("tags")) if isinstance(item, str)]
+        kept["language"] = [printable(item) for item in languages if isinstance(item, str)]
+        kept["tags"] = [printable(item) for item in _listed(data.get("tags")) if isinstance(item, str)]
         return kept
 
     @property

@@ -16,11 +16,12 @@ from patcher.errors import PatcherError, SourceError
 from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
-from patcher.publish.hub import Hub, RetryPolicy, time_limit
+from patcher.publish.hub import Hub, RetryPolicy
 from patcher.publish.operations import not_verified, recorded_files
 from patcher.publish.plan import PublishPlan
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.metadata import read_metadata
+from patcher.source.request_limit import time_limit
 from patcher.source.snapshot import Snapshot, fetch, resolve, sha256_of
 from patcher.verify.report import load_report
 
@@ -197,8 +198,10 @@ def _report(model: PatchedModel, published: Snapshot) -> Finding:
     return finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")
 
 
-def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
-    """Check the target at that commit: its files, their hashes, and the card as the Hub parsed it."""
+def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub) -> tuple[Finding, ...]:
+    """Check the target at that commit: that `revision` has it, its files, their hashes, the card as the Hub parsed it."""
+    history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=revision))
+    elsewhere = [] if commit in {one.commit_id for one in history} else [f"{revision} does not have it"]
     listed = hub.files(plan.repo_id, commit)
     there = [file for file in plan.wanted if file.path in listed]
     missing = [file.path for file in plan.wanted if file.path not in listed]
@@ -210,11 +213,12 @@ def read_back(plan: PublishPlan, commit: str, hub: Hub) -> tuple[Finding, ...]:
     damaged = [file.path for file in small if hashlib.sha256(content[file.path]).hexdigest() != file.sha256]
     kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
     return (
+        finding("commit_there", elsewhere, f"{commit[:7]} in {revision}"),
         finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
         finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
         finding("small_files_equal", damaged, f"{len(small)} downloaded again and hashed"),
         *([finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
-        _card(plan, commit, hub),
+        *(() if plan.options.repairs_only else (_card(plan, commit, hub),)),
     )
 
 

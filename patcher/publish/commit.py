@@ -6,9 +6,11 @@ Where an answer was lost, it finds out whether the commit landed.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import partial
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, constants
 from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
@@ -16,16 +18,19 @@ from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.publish.check import Finding, read_back
-from patcher.publish.hub import Hub, RetryPolicy, is_transient, time_limit
+from patcher.publish.hub import Hub, RetryPolicy, is_transient
 from patcher.publish.plan import EQUAL, PublishPlan, without_copies
 from patcher.publish.target import MAIN, open_pull_request
-from patcher.source.hub_errors import from_publishing, status_of
+from patcher.source.hub_errors import explained, status_of
+from patcher.source.request_limit import one_try, time_limit
 
 logger = logging.getLogger(__name__)
 Sent = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 COMMITTED, LANDED, NOTHING = "committed", "landed", "nothing to do"
 # A commit whose answer was lost may still be in progress: check this often, this many seconds apart.
 _CHECKS, _INTERVAL = 3, 1.0
+# With these the Hub says that it made no commit. After anything else, a 200 that can't be read included, it is asked.
+_REFUSALS = frozenset({400, 401, 403, 404, 413, 422})
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,15 @@ class Publication:
 
 @dataclass
 class Steps:
-    """What has been done so far, for errors and interruptions. `parent` is set once a commit may be sent."""
+    """What has been done so far, for errors and interruptions.
+
+    `parent` is set once a commit may be sent; `unknown` is true while nobody can tell whether it landed.
+    """
 
     done: list[str] = field(default_factory=list)
-    parent: str | None = None
+    parent: str = ""
     commit: str | None = None
+    unknown: bool = False
 
 
 def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publication:
@@ -80,11 +89,10 @@ def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publica
     hub, steps = Hub(retry), Steps()
     with time_limit(retry.timeout):
         try:
-            done = _execute(plan, hub, steps)
-        except PatcherError:
-            raise
-        except Exception as error:
-            raise with_steps(from_publishing(error, plan.repo_id), steps) from error
+            with explained(plan.repo_id):
+                done = _execute(plan, hub, steps)
+        except PatcherError as error:
+            raise with_steps(error, steps) from error.__cause__
         except BaseException as stop:
             raise _interrupted(plan, hub, steps) from stop
         return replace(done, findings=_read_back(done, hub))
@@ -95,21 +103,22 @@ def with_steps(error: PatcherError, steps: Steps) -> PatcherError:
     if not steps.done and steps.commit is None:
         return error
     landed = f"the commit {steps.commit[:7]} is there" if steps.commit else "nothing committed"
-    return type(error)(f"{error.message.rstrip('.')} ({'; '.join((*steps.done, landed))}).", error.hint)
+    said = (*steps.done, *(() if steps.unknown else (landed,)))
+    return type(error)(f"{error.message.rstrip('.')} ({'; '.join(said)}).", error.hint)
 
 
 def _read_back(done: Publication, hub: Hub) -> tuple[Finding, ...]:
     repo_id, short = done.plan.repo_id, done.commit[:7]
     logger.info("Reading %s back at %s ...", repo_id, short)
     try:
-        return read_back(done.plan, done.commit, hub)
-    except PatcherError:
-        raise
-    except Exception as error:
-        why = f"could not be read back: {from_publishing(error, repo_id).message}"
+        with explained(repo_id):
+            revision = done.plan.target.revision if done.pull_request is None else f"refs/pr/{done.pull_request}"
+            return read_back(done.plan, done.commit, revision, hub)
+    except PatcherError as error:
         raise PublishError(
-            f"The commit {short} is on {repo_id}, but {why}", f"Run `patcher check {repo_id}@{short}` later."
-        ) from error
+            f"The commit {short} is on {repo_id}, but could not be read back: {error.message}",
+            f"Run `patcher check {repo_id}@{short}` later.",
+        ) from error.__cause__
     except BaseException as stop:
         what = f"Interrupted; the commit {short} is on {repo_id}, but was not read back."
         raise Interrupted(what, f"Run `patcher check {repo_id}@{short}`.") from stop
@@ -121,7 +130,7 @@ def _execute(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:
         done = Publication(NOTHING, str(plan.target.head), plan.target.pull_request, plan=plan)
     else:
         steps.parent = _prepare(plan, hub, steps)
-        done = _commit(plan, hub, steps.parent)
+        done = _commit(plan, hub, steps)
     steps.commit = done.commit
     if plan.tag_missing:
         _tag(plan, hub, done.commit)
@@ -132,14 +141,22 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
     """Create what is missing and return the parent commit. Raises PublishError where the target has changed."""
     target = plan.target
     if not target.exists:
-        private = plan.options.private
-        hub.call_with_retry(lambda: hub.api.create_repo(target.repo_id, private=private or None, exist_ok=True))
+        private = plan.options.private or None
+        make(
+            hub,
+            lambda: hub.api.create_repo(target.repo_id, private=private, exist_ok=True),
+            lambda: hub.api.repo_exists(target.repo_id),
+        )
         steps.done.append(f"{target.repo_id} was made and is empty")
         # Another process may have created it first: it must be as empty as the plan expects.
         if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
             raise _concurrent_update(plan)
     if target.branch_missing or (not target.exists and target.revision != MAIN):
-        hub.call_with_retry(lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True))
+        make(
+            hub,
+            lambda: hub.api.create_branch(target.repo_id, branch=target.revision, exist_ok=True),
+            lambda: any(one.name == target.revision for one in hub.api.list_repo_refs(target.repo_id).branches),
+        )
         steps.done.append(f"its branch {target.revision} was made")
     head = hub.head(target.repo_id, target.revision)
     # The Hub would notice a moved branch only after the uploads.
@@ -148,37 +165,63 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
     return head
 
 
-def _commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication:
+def make(hub: Hub, create: Callable[[], object], is_there: Callable[[], bool]) -> None:
+    """Create something and read it back, whatever the answer was: of this try or of an earlier one it may be lost.
+
+    Raises what `create` raised, or PublishError, where it is not there.
+    """
+
+    def attempt() -> None:
+        failure: Exception | None = None
+        try:
+            create()
+        except Exception as error:
+            failure = error
+        if not is_there():
+            raise failure or PublishError("The Hub said that it did something, and did not.", "Try again later.")
+
+    hub.call_with_retry(attempt)
+
+
+def _commit(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:
     """Send the commit until it has landed; before each retry, check whether an earlier try landed."""
     attempt = 1
     while True:
         try:
-            answer = hub.api.create_commit(
-                plan.repo_id,
-                _operations(plan),
-                commit_message=plan.message,
-                commit_description=plan.description,
-                revision=plan.target.revision,
-                create_pr=plan.opens_pr,
-                parent_commit=parent,
-            )
+            with one_try():
+                answer = hub.api.create_commit(
+                    plan.repo_id,
+                    _operations(plan),
+                    commit_message=plan.message,
+                    commit_description=plan.description,
+                    revision=plan.target.revision,
+                    create_pr=plan.opens_pr,
+                    parent_commit=steps.parent,
+                )
             number = int(str(answer.pr_num)) if plan.opens_pr else plan.target.pull_request
-            return Publication(COMMITTED, answer.oid, number, plan=plan)
+            return Publication(COMMITTED, _commit_id(answer.oid), number, plan=plan)
         except Exception as error:
             reason = _refused_copy(error, plan)
             if reason is not None and any(operation.op == "copy" for operation in plan.operations):
                 plan = without_copies(plan, reason)
                 logger.info("The Hub would not copy the weights (%s); uploading them instead.", reason)
                 continue
-            if not is_transient(error) and status_of(error) != 412:  # a plain refusal: it has not landed
+            if status_of(error) in _REFUSALS:
                 raise
-            found = _find_commit(plan, hub, parent, error)
+            found = _find_commit(plan, hub, steps, error)
             if found is not None:
                 return found
             # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.
             if plan.opens_pr or not hub.wait_for_retry(error, attempt):
                 raise
             attempt += 1
+
+
+def _commit_id(answer: object) -> str:
+    """The id in the answer to a commit. Raises ValueError where it is none."""
+    if not isinstance(answer, str) or not re.fullmatch(r"[0-9a-f]{40}", answer):
+        raise ValueError("the answer names no commit")
+    return answer
 
 
 def _operations(plan: PublishPlan) -> list[Sent]:
@@ -210,32 +253,27 @@ def _refused_copy(error: Exception, plan: PublishPlan) -> str | None:
 def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
     tag = str(plan.options.tag)
 
-    def make() -> None:
-        try:
-            hub.api.create_tag(plan.repo_id, tag=tag, revision=commit)
-        except Exception:
-            # Only the answer may have been lost, of this try or of an earlier one.
-            refs = hub.api.list_repo_refs(plan.repo_id)
-            if not any(found.name == tag and found.target_commit == commit for found in refs.tags):
-                raise
+    def is_there() -> bool:
+        refs = hub.api.list_repo_refs(plan.repo_id)
+        return any(found.name == tag and found.target_commit == commit for found in refs.tags)
 
     try:
-        hub.call_with_retry(make)
+        make(hub, lambda: hub.api.create_tag(plan.repo_id, tag=tag, revision=commit), is_there)
     except Exception as error:
         raise PublishError(
-            f"The commit {commit[:7]} is on {plan.repo_id}, but the tag {tag!r} could not be made.",
+            f"The tag {tag!r} could not be made on {plan.repo_id}.",
             "Run the same command again: it makes only the tag.",
         ) from error
 
 
-def _find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> Publication | None:
+def _find_commit(plan: PublishPlan, hub: Hub, steps: Steps, error: Exception) -> Publication | None:
     """The commit, if it landed although its answer was lost. Raises PublishError after a concurrent update."""
-    stale = status_of(error) == 412
+    stale, steps.unknown = status_of(error) == 412, True
     for turn in range(1 if stale or status_of(error) == 429 else _CHECKS):
         if turn:
             time.sleep(_INTERVAL * min(1.0, hub.retry.first_delay))
         try:
-            found = _find_landed_commit(plan, hub, parent)
+            found = _find_landed_commit(plan, hub, steps.parent)
         except PatcherError:
             raise
         except Exception as silence:
@@ -245,6 +283,7 @@ def _find_commit(plan: PublishPlan, hub: Hub, parent: str, error: Exception) -> 
             ) from silence
         if found is not None:
             return found
+    steps.unknown = False
     if stale:
         raise _concurrent_update(plan) from error
     return None
@@ -256,21 +295,22 @@ def _find_landed_commit(plan: PublishPlan, hub: Hub, parent: str) -> Publication
     None where there is none. Raises PublishError for a child of `parent` with other content.
     """
     if plan.opens_pr:
-        number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision)
+        planned = partial(_is_as_planned, plan)
+        number = open_pull_request(hub, plan.repo_id, plan.account.name, plan.target.revision, planned)
         head = hub.head(plan.repo_id, f"refs/pr/{number}") if number else ""
-        return Publication(LANDED, head, number, plan=plan) if number and _is_as_planned(plan, hub, head) else None
+        return Publication(LANDED, head, number, plan=plan) if number else None
     if hub.head(plan.repo_id, plan.target.revision) == parent:
         return None
     history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=plan.target.revision))
     ids = [commit.commit_id for commit in history]
     child = ids[ids.index(parent) - 1] if parent in ids[1:] else None
-    if child is None or not _is_as_planned(plan, hub, child):
+    if child is None or not _is_as_planned(plan, hub, plan.repo_id, child):
         raise _concurrent_update(plan)
     return Publication(LANDED, child, plan.target.pull_request, plan=plan)
 
 
-def _is_as_planned(plan: PublishPlan, hub: Hub, commit: str) -> bool:
-    files = hub.files(plan.repo_id, commit)
+def _is_as_planned(plan: PublishPlan, hub: Hub, repo_id: str, revision: str) -> bool:
+    files = hub.files(repo_id, revision)
     deleted = (operation.path for operation in plan.operations if operation.op == "delete")
     return all(file.equals(files.get(file.path)) for file in plan.wanted) and not any(path in files for path in deleted)
 
@@ -286,7 +326,7 @@ def _concurrent_update(plan: PublishPlan) -> PublishError:
 def _interrupted(plan: PublishPlan, hub: Hub, steps: Steps) -> Interrupted:
     """What to tell a user who pressed Ctrl-C: whether there is a commit."""
     again, commit = "Run the same command again; it continues from there.", steps.commit
-    if commit is None and steps.parent is not None:
+    if commit is None and steps.parent:
         once = replace(hub, retry=replace(hub.retry, tries=1))
         try:
             found = _find_landed_commit(plan, once, steps.parent)

@@ -44,6 +44,11 @@ class PublishedFile:
         return self.content is not None and entry.blob_id == sha.git_hash(self.read())
 
 
+def published_file(path: str, content: bytes) -> PublishedFile:
+    """A file with this content."""
+    return PublishedFile(path, len(content), sha256(content).hexdigest(), content)
+
+
 @dataclass(frozen=True)
 class Operation:
     """One operation of the commit: `copy`, `upload` or `delete`; `origin` is where the `size` bytes come from.
@@ -95,7 +100,7 @@ def published_files(model: PatchedModel, report: Report | None, card: str) -> tu
     if model.source.path is not None:
         made |= _without_path(model, report, made)
     made = {CARD: card.encode(), **made}
-    return (*files, *(PublishedFile(path, len(text), sha256(text).hexdigest(), text) for path, text in made.items()))
+    return (*files, *(published_file(path, text) for path, text in made.items()))
 
 
 def decide(
@@ -145,5 +150,5 @@ def _without_path(model: PatchedModel, report: Report | None, made: Mapping[str,
         report = replace(report, source=shown.source, files={**report.files, **record})
         written[REPORT] = json_text(document(report)).encode()
         if PAGE in made:
-            written[PAGE] = page.render(shown, report, made, model.folder.resolve().name).encode()
+            written[PAGE] = page.render(shown, report, made, model.folder.resolve().name).encode("utf-8", "replace")
     return written

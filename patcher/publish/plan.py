@@ -12,15 +12,16 @@ from patcher.documents import card as cards
 from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import unrecorded
-from patcher.publish import preflight
-from patcher.publish.hub import Hub, RetryPolicy, time_limit
-from patcher.publish.operations import Operation, PublishedFile, decide, public, published_files
+from patcher.printable import one_line
+from patcher.publish import preflight, repairs
+from patcher.publish.hub import Hub, RetryPolicy
+from patcher.publish.operations import Operation, Origin, PublishedFile, decide, public, published_files
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
+from patcher.source.request_limit import time_limit
 from patcher.verify.report import Report
 
-NEW, EQUAL, UPDATE, REPLACE = "new", "equal", "update", "replace"
-_LONGEST_DIFF = 30_000
+NEW, EQUAL, UPDATE, REPLACE, REPAIR = "new", "equal", "update", "replace", "repair"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class PublishOptions:
     force: bool = False
     replace_card: bool = False
     unverified: bool = False
+    repairs_only: bool = False
 
 
 @dataclass(frozen=True)
 class PublishPlan:
-    """What would be committed. `case` is new, equal, update (of our own) or replace (of another publisher's content).
+    """What would be committed.
 
+    `case` is new, equal, update (of our own), replace (of another publisher's content) or repair (of the source).
     `kept` maps each file of the target that is left unchanged to the reason. `diff` is against the target, or against
     the source where the target is new. `message` and `description` are those of the commit.
     """
@@ -124,16 +127,54 @@ def plan_publication(
 
     Raises UsageError, PublishError, AccessDenied or HubUnreachable where something prevents it.
     """
+    make = _plan_repairs if options.repairs_only else _make_plan
     with time_limit(retry.timeout):
-        return _make_plan(model, report, repo_id, options, Hub(retry))
+        if options.create_pr and (options.tag or options.private):
+            raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
+        preflight.check_names(repo_id, options.revision)
+        return make(model, report, repo_id, options, Hub(retry))
+
+
+def _plan_repairs(
+    model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
+) -> PublishPlan:
+    """A pull request to the source of which every other file is kept."""
+    repairs.check_repairs(model, repo_id, create_pr=options.create_pr)
+    preflight.check_report(model, report, unverified=options.unverified)
+    wanted = repairs.repaired_files(model)
+
+    def is_same(hub: Hub, repo_id: str, revision: str) -> bool:
+        files = hub.files(repo_id, revision)
+        return all(file.equals(files.get(file.path)) for file in wanted)
+
+    account = preflight.get_account(hub)
+    with explained(repo_id):
+        target = inspect_target(hub, repo_id, options.revision, account.name, is_same)
+        preflight.check_access(hub, account, target, create_pr=True)
+    repairs.check_not_moved(model, target, wanted)
+    kept = dict.fromkeys(sorted(set(target.files) - {file.path for file in wanted}), "not touched by the repairs")
+    operations = decide(wanted, target, model, Origin({}), kept, replacing=False)
+    return PublishPlan(
+        target=target,
+        account=account,
+        case=REPAIR if operations else EQUAL,
+        operations=operations,
+        files=wanted,
+        kept=kept,
+        notes=(),
+        diff=model.diff,
+        model=model,
+        card="",
+        message=options.commit_message or "Repair the code for transformers 5",
+        description=cards.describe_commit(model, report, repairs_only=True),
+        options=options,
+    )
 
 
 def _make_plan(
     model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
 ) -> PublishPlan:
-    if options.create_pr and (options.tag or options.private):
-        raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
-    preflight.check_names(model, repo_id, options.revision)
+    preflight.check_not_source(model, repo_id)
     preflight.check_report(model, report, unverified=options.unverified)
     path = model.folder / CARD  # rendered for the target, unless it was edited
     ours = cards.is_ours(path)
@@ -169,7 +210,7 @@ def _make_plan(
         model=model,
         card=text,
         message=options.commit_message or _message(model, case),
-        description=_description(public(model), report),
+        description=cards.describe_commit(public(model), report),
         options=options,
     )
     if options.tag in target.tags and (operations or target.tags[str(options.tag)] != target.head):
@@ -228,22 +269,6 @@ def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: Collection[st
 
 
 def _message(model: PatchedModel, case: str) -> str:
-    what = model.source.repo_id or public(model).source.path
+    what = one_line(str(model.source.repo_id or public(model).source.path))
     how = "without the logit cap" if model.soft_cap else "repaired for transformers 5"
     return f"Update {what} {how}" if case == UPDATE else f"Publish {what} {how}"
-
-
-def _description(model: PatchedModel, report: Report | None) -> str:
-    """The body of the commit or pull request: where the model comes from, the checks and the diff."""
-    cap = model.soft_cap
-    what = f"Removed: `{cap.expression}` at line {cap.line} of `{cap.file}`." if cap else "The cap stays."
-    how = "converted from pickles, tensor by tensor" if model.converted else "byte for byte"
-    lines = [f"Source: {model.source}. {what} The weights are those of the source, {how}.", ""]
-    if report is None:
-        lines += ["Not verified: the model was not run.", ""]
-    else:
-        lines += ["| check | passed | detail |", "|---|---|---|"]
-        lines += [f"| `{c.name}` | {'yes' if c.passed else '**no**'} | {c.detail} |" for c in report.checks] + [""]
-    diff = model.diff.rstrip("\n")
-    shown = diff if len(diff) <= _LONGEST_DIFF else diff[:_LONGEST_DIFF].rpartition("\n")[0] + "\n(shortened)"
-    return "\n".join([*lines, "````diff", shown, "````", ""])

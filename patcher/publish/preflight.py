@@ -29,11 +29,8 @@ class Account:
     namespaces: frozenset[str]
 
 
-def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
-    """Refuse an invalid name, a revision that is not a branch, and the source itself.
-
-    Raises UsageError or PublishError.
-    """
+def check_names(repo_id: str, branch: str | None) -> None:
+    """Refuse an invalid name and a revision that is not a branch. Raises UsageError."""
     try:
         plain = parse_hf_uri(f"hf://{repo_id}").id == repo_id and repo_id.count("/") == 1
     except (HfUriError, HFValidationError):
@@ -42,8 +39,14 @@ def check_names(model: PatchedModel, repo_id: str, branch: str | None) -> None:
         raise UsageError(f"{repo_id!r} can't be the id of a repository.", "Give namespace/name.")
     if branch is not None and (branch.startswith("refs/") or re.fullmatch(r"[0-9a-f]{40}", branch)):
         raise UsageError(f"{branch!r} is not a branch.", "Give the name of a branch, or --create-pr.")
+
+
+def check_not_source(model: PatchedModel, repo_id: str) -> None:
+    """Refuse to publish over the source itself. Raises PublishError."""
     if model.source.repo_id is not None and repo_id.lower() == model.source.repo_id.lower():
-        raise PublishError(f"{repo_id} is the source of this model.", "Publish under another name.")
+        raise PublishError(
+            f"{repo_id} is the source of this model.", "Publish under another name; --repairs-only sends it repairs."
+        )
 
 
 def check_report(model: PatchedModel, report: Report | None, *, unverified: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,8 +71,24 @@ class Target:
         return self.record is not None and self.record["source"]["repo_id"] == model.source.repo_id
 
 
-def inspect_target(hub: Hub, repo_id: str, branch: str | None, pull_request_of: str | None = None) -> Target:
-    """Read the target. `pull_request_of`: the account whose open pull request on the branch gets the commit."""
+def has_record(hub: Hub, repo_id: str, revision: str) -> bool:
+    """Whether a revision is an earlier publication with this tool."""
+    paths = [RECORD] if RECORD in hub.files(repo_id, revision) else []
+    return Target(repo_id, texts=hub.read(repo_id, hub.head(repo_id, revision), paths)).record is not None
+
+
+def inspect_target(
+    hub: Hub,
+    repo_id: str,
+    branch: str | None,
+    pull_request_of: str | None = None,
+    is_ours: Callable[[Hub, str, str], bool] = has_record,
+) -> Target:
+    """Read the target.
+
+    `pull_request_of`: the account whose open pull request on the branch gets the commit, if there is one that `is_ours`
+    knows by its revision.
+    """
     wanted = branch or MAIN
     try:
         info = hub.call_with_retry(lambda: hub.api.model_info(repo_id))
@@ -83,7 +99,8 @@ def inspect_target(hub: Hub, repo_id: str, branch: str | None, pull_request_of: 
     heads = {branch.name: branch.target_commit for branch in refs.branches}
     if pull_request_of is not None and wanted not in heads:
         raise PublishError(f"{repo_id} has no branch {wanted!r}.", "A pull request needs an existing branch.")
-    number = open_pull_request(hub, repo_id, pull_request_of, wanted) if pull_request_of is not None else None
+    account = pull_request_of
+    number = open_pull_request(hub, repo_id, account, wanted, is_ours) if account is not None else None
     revision = wanted if number is None else f"refs/pr/{number}"
     head = heads.get(wanted, str(info.sha)) if number is None else hub.head(repo_id, revision)
     files = hub.files(repo_id, head)
@@ -93,23 +110,22 @@ def inspect_target(hub: Hub, repo_id: str, branch: str | None, pull_request_of: 
     return Target(repo_id, revision, head, bool(info.private), wanted not in heads, number, files, texts, tags)
 
 
-def open_pull_request(hub: Hub, repo_id: str, account: str, branch: str) -> int | None:
-    """The number of the newest open pull request on the branch that this account opened with this tool."""
+def open_pull_request(
+    hub: Hub, repo_id: str, account: str, branch: str, is_ours: Callable[[Hub, str, str], bool]
+) -> int | None:
+    """The number of the newest open pull request on the branch that this account opened and `is_ours` knows."""
     found = hub.call_with_retry(
         lambda: list(hub.api.get_repo_discussions(repo_id, author=account, discussion_type="pull_request"))
     )
     for discussion in sorted(found, key=lambda one: -one.num):
         if discussion.status not in {"open", "draft"}:
             continue
-        revision = f"refs/pr/{discussion.num}"
         details = hub.call_with_retry(lambda number=discussion.num: hub.api.get_discussion_details(repo_id, number))  # type: ignore
         if (details.target_branch or f"refs/heads/{MAIN}") != f"refs/heads/{branch}":
             continue
         try:
-            files = hub.files(repo_id, revision)
-            record = hub.read(repo_id, hub.head(repo_id, revision), [RECORD] if RECORD in files else [])
+            if is_ours(hub, repo_id, f"refs/pr/{discussion.num}"):
+                return int(discussion.num)
         except RevisionNotFoundError:
             continue
-        if Target(repo_id, texts=record).record is not None:
-            return int(discussion.num)
     return None

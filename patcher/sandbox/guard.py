@@ -6,11 +6,12 @@ import contextlib
 import json
 import logging
 import os
+import shutil
+import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from patcher.codec import Unreadable, read_json, to_json
-from patcher.errors import VerificationError
+from patcher.errors import FREE_TEMPORARY, VerificationError
 from patcher.printable import one_line, printable
 from patcher.sandbox.access import child_policy
 from patcher.sandbox.bubblewrap import Level, choose_level, command
@@ -143,6 +144,9 @@ def _failed(child: Child, code: int) -> VerificationError:
     if os.environ.get("HF_DEBUG"):
         logger.warning("%s", printable("\n".join(lines)))
     reason = lines[-1] if lines else f"it ended with code {code}"
+    if shutil.disk_usage(child.scratch).free < MAX_LOG:
+        why = f"The verification could not run: no space is left in {child.scratch.parent}."
+        return VerificationError(why, FREE_TEMPORARY)
     if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:  # of the child itself, or of bubblewrap's
         reason = "the system ended it, most likely out of memory"
     return VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows its whole output.")

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from patcher.errors import AccessDenied, HubUnreachable, PatcherError, PublishError, SourceError
+from patcher.errors import (
+    NO_SPACE,
+    AccessDenied,
+    HubUnreachable,
+    OutputError,
+    PatcherError,
+    PublishError,
+    SourceError,
+)
 
 _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status", "any error"
 _LIMITED = "The Hub limits the rate of requests."
@@ -120,6 +128,10 @@ def explained(repo_id: str) -> Iterator[None]:
 
 
 def _translated(table: _Table, error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        where = f" ({error.filename})" if error.filename else ""
+        what = f"No space left while files of {repo_id} were downloaded{where}."
+        return OutputError(what, "Free disk space where TMPDIR and HF_HOME point to, then run the same command again.")
     kind, *texts = next(table[key] for key in _keys(error) if key in table)
     values = {
         "repo_id": repo_id,

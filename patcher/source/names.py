@@ -8,9 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from patcher.errors import SourceError
+from patcher.printable import is_visible
 
 MAX_FILES = 10_000
 _REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
+_VARIATION = re.compile(
+    "[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)  # of the character before: in a name, unseen
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
@@ -39,7 +43,7 @@ def why_unsafe(path: str) -> str | None:
     reasons = {
         "which is an absolute path or one with a drive": path.startswith("/") or ":" in path,
         "with a backslash, which separates folders on Windows": "\\" in path,
-        "with an invisible character": not path.isprintable(),
+        "with an invisible character": not all(map(is_visible, path)) or _VARIATION.search(path) is not None,
         "which escapes its folder": any(part in {"", ".", ".."} for part in parts),
         "which is another file on Windows": any(part.endswith((".", " ")) or _DEVICE.fullmatch(part) for part in parts),
         "which git would use as its own": any(part.casefold() in {".git", "git~1"} for part in parts),

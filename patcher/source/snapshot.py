@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from patcher.errors import SourceError, UsageError
+from patcher.printable import printable
 from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
+from patcher.source.request_limit import install_if_asked
 
 MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
@@ -150,6 +152,7 @@ def _download(source: Source, **options: Any) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError
 
+    install_if_asked()
     try:
         return Path(snapshot_download(str(source.repo_id), revision=source.revision, **options))
     except IncompleteSnapshotError as error:
@@ -220,6 +223,11 @@ def _parse(spec: str) -> tuple[str, str | None]:
 
 
 def _from_folder(folder: Path) -> Snapshot:
+    if printable(str(folder)).encode() != os.fsencode(folder):
+        raise SourceError(
+            f"The name of the folder {str(folder)!r} has characters that are invisible or not UTF-8.",
+            "Rename it: the record and the card of the patched model name it.",
+        )
     root = folder.resolve()
     inside = (root, *_stores(root))
     listed = _cached_listing(root) if len(inside) > 1 else {}
@@ -291,6 +299,7 @@ def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    install_if_asked()
     api = HfApi()
     try:
         commit = api.resolve_revision(repo_id, revision=revision).resolved

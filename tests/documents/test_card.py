@@ -14,6 +14,7 @@ import jinja2
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from patcher.documents import card, templating
 from patcher.documents.card import render
@@ -172,3 +173,39 @@ def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
     assert "\n---" not in outside.split("## Provenance")[0].split("## What changed")[0]
     assert templating.literal(hostile) == json.dumps(hostile)
     assert body.count("``````") == 2
+
+
+COMMENT = """+    # ````
++# `````
++# @everyone <img src=x> [here](https://example.org) ![x](https://example.org/x.png) #12
++\u202e"""
+
+
+@pytest.mark.parametrize("repairs_only", [False, True])
+@pytest.mark.parametrize("length", [0, 2000])
+def test_a_description_speaks_for_the_tool_and_never_for_the_model(
+    model: PatchedModel, repairs_only: bool, length: int
+) -> None:
+    detail = "see www.example.org, https://example.org/a|b, @everyone, #12, [x](y), <b>, `a` ![z](y)\n| new | row |"
+    checks = (replace(report().checks[0], detail=detail),)
+    hostile = replace(model, diff=model.diff + COMMENT * (1 + length))
+    text = card.describe_commit(hostile, replace(report(), checks=checks), repairs_only=repairs_only)
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    fences = [token for token in tokens if token.type == "fence"]
+    assert len(fences) == 1 and fences[0].info == "diff" and "@everyone" in fences[0].content
+    assert "(shortened)" in text if length else "\u202e" not in text and "\\u202e" in text
+    inline = [child for token in tokens for child in token.children or ()]
+    links = [child.attrs["href"] for child in inline if child.type == "link_open"]
+    assert links == (["https://github.com/huggingface/transformers/issues/48892"] if repairs_only else [])
+    assert not {child.type for child in inline} & {"image", "html_inline"}
+    assert not any(token.type == "html_block" for token in tokens)
+    plain = " ".join(child.content for child in inline if child.type == "text")
+    assert not re.search(r"@|://|www\.|#\d", plain) and sum(token.type == "tr_open" for token in tokens) == 2
+
+
+def test_a_description_says_what_was_removed_or_why_it_is_repaired(model: PatchedModel) -> None:
+    said = card.describe_commit(model, None)
+    assert f"`ltg/norbert4-base@{COMMIT}`" in said and "Removed: `" in said and "Not verified" in said
+    said = card.describe_commit(replace(model, soft_cap=None), report(), repairs_only=True)
+    assert "silently loads incorrectly on transformers 5" in said and f"as of commit `{COMMIT}`" in said
+    assert "`cap_removed_exactly` | yes" in said and "Changed: `modeling_gptbert.py`" in said

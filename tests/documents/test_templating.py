@@ -13,6 +13,11 @@ def test_markdown_is_escaped_and_code_stays_code() -> None:
     assert templating.text("norbert4-mini_x.y") == "norbert4-mini_x.y"
 
 
+def test_what_would_be_a_link_or_a_mention_without_markup_is_code() -> None:
+    for linked in ("@everyone", "a@b.c", "https://example.org/a_b", "WWW.example.org", "x#12"):
+        assert templating.text(f"see {linked} now_") == f"see `{linked}` now\\_"
+
+
 def test_a_fence_is_longer_than_any_run_of_backticks_in_the_block() -> None:
     assert templating.fence("x = 1") == "````"
     assert templating.fence("a ``` b `````` c") == "```````"

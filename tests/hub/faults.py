@@ -20,7 +20,7 @@ class Fault:
     None for both.
 
     `delay`           seconds to wait first; alone, the request is then answered normally
-    `status`          answer with this status, `headers` and `body` instead of doing the work
+    `status`          answer with this status, `headers` and `body` instead of doing the work; `works`: after it
     `drop`            read the request, do nothing, close the connection
     `cut_request`     close the connection after this many bytes of the request's body
     `cut_answer`      do the work, send the headers and this many bytes of the body, close the connection
@@ -40,6 +40,7 @@ class Fault:
     cut_request: int | None = None
     cut_answer: int | None = None
     lose_answer: bool = False
+    works: bool = False
 
     def matches(self, origin: str, method: str, path: str) -> bool:
         return (

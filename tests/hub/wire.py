@@ -86,11 +86,13 @@ class Wire:
                 await asyncio.sleep(fault.delay)
             if fault is not None and fault.drop:
                 raise _Broken
-            if fault is not None and fault.status is not None:
-                return _faulty(fault, fault.status)
+            faulty = _faulty(fault, fault.status) if fault is not None and fault.status is not None else None
+            if faulty is not None and not fault.works:
+                return faulty
             upload = (spool.path, spool.finish(), spool.size) if spool else None
             try:
-                return await self._answer(request, body, upload)
+                answer = await self._answer(request, body, upload)
+                return faulty or answer
             except HubError as error:
                 return error_answer(error)
             except Exception:

@@ -43,6 +43,9 @@ GARBAGE = "pipeline/test_trained.py::test_wrong_tables_and_logits_that_are_not_f
 READ_BACK = "patching/test_pickles.py::test_a_tensor_that_reads_back_otherwise_is_found"
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
+LANDED = "publish/test_commit.py::test_an_answer_that_says_nothing_is_no_refusal[False-200-{}]"
+REPAIRS = "publish/test_repairs.py::test_"
+
 # fmt: off
 MUTATIONS = tuple(Mutation(*row) for row in (
     ("weights_unchanged", "changed tensors always pass", "verify/checks.py",
@@ -162,5 +165,50 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      COMPARED + "a_logit_that_is_not_finite_is_counted_and_leaves_no_error_that_could_pass"),
     ("not finite", "they are not counted", "verify/measure/figures.py", "+= real.numel() - finite.numel()", "+= 0",
      "verify/measure/test_figures.py::test_values_that_are_not_finite_are_counted_and_kept_out_of_the_extremes"),
+    ("publishing", "what can't be read is taken for a refusal", "publish/commit.py",
+     "if status_of(error) in _REFUSALS:", "if status_of(error) in _REFUSALS or isinstance(error, KeyError):",
+     LANDED.format("{}")),
+    ("publishing", "an answer without a commit is believed", "publish/commit.py",
+     "_commit_id(answer.oid)", "str(answer.oid)",
+     LANDED.format('{"commitUrl": "https://hub/ola/x/commit/1", "commitOid": null}')),
+    ("publishing", "a tag is not read back", "publish/commit.py",
+     "if not is_there():", "if failure is not None and not is_there():",
+     "publish/test_commit.py::test_what_is_made_is_read_back_whatever_the_answer_says[/tag/-{}]"),
+    ("publishing", "the client repeats what the caller repeats", "source/request_limit.py",
+     "    REQUEST_LIMIT.retries = False", "    REQUEST_LIMIT.retries = True",
+     "source/test_request_limit.py::test_the_client_repeats_a_request_unless_the_caller_does"),
+    ("publishing", "a limit is only for requests without one", "source/request_limit.py",
+     "min(seconds, REQUEST_LIMIT.seconds)", "seconds",
+     "source/test_request_limit.py::test_a_limit_is_the_most_that_a_request_gets"),
+    ("publishing", "other codemods are sent to the source", "publish/repairs.py",
+     "if name not in REPAIRS]", "if name == 'soft_cap']",
+     REPAIRS + "a_folder_with_more_than_the_repairs_is_refused[words2]"),
+    ("publishing", "the cap's removal is sent to the source", "publish/repairs.py",
+     "if model.soft_cap is not None or others:", "if False:",
+     REPAIRS + "a_folder_with_more_than_the_repairs_is_refused[words0]"),
+    ("publishing", "changes of the source are overwritten", "publish/repairs.py",
+     "if not same and not file.equals(found):", "if False:",
+     REPAIRS + "a_source_whose_code_moved_on_is_refused"),
+    ("publishing", "everything is sent to the source", "publish/repairs.py",
+     'if file.action in {"changed", "added"}', "if file.size",
+     REPAIRS + "a_pull_request_to_the_source_changes_the_repaired_code_and_nothing_else"),
+    ("publishing", "a second pull request is opened", "publish/plan.py",
+     "return all(file.equals(files.get(file.path)) for file in wanted)", "return False",
+     REPAIRS + "a_second_run_opens_no_second_pull_request"),
+    ("publishing", "a mention in a check's detail is one", "documents/templating.py",
+     "code(part) if odd % 2 else", "part if odd % 2 else",
+     "documents/test_card.py::test_a_description_speaks_for_the_tool_and_never_for_the_model[0-False]"),
+    ("publishing", "a licence keeps its invisible characters", "planning/plan.py",
+     "key: printable(data[key])", "key: data[key]",
+     "planning/test_plan.py::test_odd_front_matter_of_the_source_never_stops_a_plan[invisible]"),
+    ("publishing", "a folder mounted from the same disk is no mount point", "patching/staging.py",
+     " or os.fsencode(os.path.realpath(path)) in points", "",
+     "patching/test_staging.py::test_a_mount_point_is_refused_before_anything_is_done[--bind {other} {out}]"),
+    ("publishing", "deep folders stay", "temporary.py",
+     'if os.name == "posix" and folder.exists():', "if False:",
+     "test_temporary.py::test_a_folder_is_removed_however_deep_it_is[3000]"),
+    ("publishing", "a full folder for temporary files is blamed on the output", "errors.py",
+     "return temporary if left < min(_FULL, other) else None", "return None",
+     "test_temporary.py::test_a_full_folder_for_temporary_files_is_named_and_not_the_output[16k]"),
 ))
 # fmt: on

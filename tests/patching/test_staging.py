@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from patcher.errors import OutputError
 from patcher.patching.staging import atomic_directory, check_output, write_atomically
 from patcher.patching.writer import staged_model
 from patcher.source.snapshot import resolve
-from tests.conftest import MINI, ROOT, user_environment
+from tests.conftest import MINI, ROOT, may_mount, user_environment
 from tests.patching.writing import is_whole, plan_of_mini, write
 
 
@@ -38,6 +39,20 @@ def test_what_is_not_ours_is_refused_and_left_alone(tmp_path: Path, kind: str) -
     with pytest.raises(OutputError):
         write(out)
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+@may_mount
+@pytest.mark.parametrize("mount", ["-t tmpfs tmpfs {out}", "--bind {other} {out}"])
+def test_a_mount_point_is_refused_before_anything_is_done(tmp_path: Path, mount: str) -> None:
+    out, other = tmp_path / "o u\\t", tmp_path / "other"
+    for folder in (out, other):
+        folder.mkdir()
+    place = mount.format(out=shlex.quote(str(out)), other=other)
+    command = f"{sys.executable} -m patcher patch {MINI} --out {shlex.quote(str(out))} --no-verify"
+    script = f"mount {place} && exec {command}"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "is a mount point" in done.stderr, done.stderr
+    assert "Patching" not in done.stderr and "Give a folder in it" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("content", ["Blåbærsyltetøy\n", b"\x00\xff\r\n"])

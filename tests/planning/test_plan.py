@@ -122,6 +122,16 @@ def test_line_ends_that_cannot_be_written_back_are_told(mini: Path) -> None:
     [
         ("language: no\nlicense: mit", {"language": ["no"], "license": "mit", "tags": []}),
         ("language: [no, nb, 5]\ntags: [a, 3, null, {b: c}]", {"language": ["no", "nb"], "tags": ["a"]}),
+        pytest.param(
+            'license: apache\u202e-2.0\nlicense_name: "x\\e[31m"\nlanguage: ["n\u200bo", se]\ntags: ["a\u3164b"]',
+            {
+                "license": r"apache\u202e-2.0",
+                "license_name": r"x\x1b[31m",
+                "language": [r"n\u200bo", "se"],
+                "tags": [r"a\u3164b"],
+            },
+            id="invisible",
+        ),
         ("license: [2024-01-01]\ntags: x", {"language": [], "tags": ["x"]}),
         ("language: [", {}),
     ],

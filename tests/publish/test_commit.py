@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -255,6 +256,61 @@ def test_half_an_answer_is_a_lost_answer(
     done = patcher("publish", folder, repo_id, "--yes")
     assert done.code == 0 and "the response of the Hub was lost" in done.out, done.err
     assert len(hub.commits(repo_id)) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((200, body) for body in ("{}", "[]", "null", "3", "<html>fine</html>", '{"commitUrl": "http', "")),
+        (200, '{"commitUrl": "https://hub/ola/x/commit/1", "commitOid": null}'),
+        (200, '{"commitUrl": "https://hub/ola/x/commit/1", "commitOid": "main"}'),
+        (204, ""),
+        (405, "<html>a proxy</html>"),
+        (499, ""),
+        (500, "{}"),
+    ],
+)
+@pytest.mark.parametrize("pull_request", [False, True])
+def test_an_answer_that_says_nothing_is_no_refusal(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str, status: int, body: str, pull_request: bool
+) -> None:
+    before = len(hub.commits(outdated))
+    hub.faults.status("POST", COMMIT, status, body=body, works=True)
+    words = ("--create-pr",) if pull_request else ()
+    done = patcher("publish", folder, outdated, "--yes", "--json", *words)
+    assert done.code == 0 and done.data["case"] == "landed", done.err
+    revision = "refs/pr/1" if pull_request else "main"
+    assert done.data["commit"] == hub.head(outdated, revision) and len(hub.commits(outdated, revision)) == before + 1
+    assert len(hub.pull_requests(outdated)) == pull_request
+
+
+@pytest.mark.parametrize("body", ["{}", "null", "<html>fine</html>"])
+@pytest.mark.parametrize("path", ["/repos/create", "/branch/next", "/tag/"])
+def test_what_is_made_is_read_back_whatever_the_answer_says(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, path: str, body: str
+) -> None:
+    words = ("publish", folder, repo_id, "--yes", "--tag", "v1", "--revision", "next")
+    hub.faults.status("POST", path, 200, body=body, times=0)  # and nothing is done
+    done = patcher(*words)
+    assert done.code == 1 and "Traceback" not in done.err, done.err
+    assert ("the commit" in done.err) == (path == "/tag/")
+    hub.faults.clear()
+    hub.faults.status("POST", path, 200, body=body, works=True)
+    done = patcher(*words)
+    assert done.code == 0 and hub.tags(repo_id) == {"v1": hub.head(repo_id, "next")}, done.err
+
+
+def test_a_commit_that_its_branch_does_not_have_is_no_publication(
+    hub: LocalHub, patcher: Patcher, folder: Path, outdated: str
+) -> None:
+    """The Hub says that it made a pull request, and names another one's commit with the right content."""
+    assert patcher("publish", folder, outdated, "--yes", "--create-pr").code == 0
+    commit = hub.head(outdated, "refs/pr/1")
+    body = {"commitUrl": f"{hub.endpoint}/{outdated}/commit/{commit}", "commitOid": commit}
+    hub.faults.status("POST", COMMIT, 200, body=json.dumps(body))
+    done = patcher("publish", folder, outdated, "--yes", "--json")
+    assert done.code == 1, done.err
+    assert {one["name"] for one in done.data["findings"] if not one["passed"]} == {"commit_there"}
 
 
 def test_a_commit_that_landed_is_found_below_a_newer_one(

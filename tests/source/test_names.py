@@ -19,7 +19,17 @@ from tests.conftest import MINI
     "name",
     ["../x.py", "a/../../x.py", "/etc/x", "C:\\x", "c:x.py", "a\\..\\b", "x\n.py", "x\x1b[2J.py", "x\u202egpj.py", ""]
     + ["a//b", "./x", "x.py.", "x.py ", "nul", "sub/CON.txt", "com1", ".git/hooks/post-checkout", "a/.GIT/config"]
-    + ["x" * 300, "a/" * 600 + "x", "x\x00.py", "x\ud800.py"],
+    + ["x" * 300, "a/" * 600 + "x", "x\x00.py", "x\ud800.py"]
+    + [
+        "x\u200b.py",
+        "x\ufeff.py",
+        "x\u00ad.py",
+        "x\u3164.py",
+        "x\u2800.py",
+        "x\ufe0f.py",
+        "x\U000e0101.py",
+        "x\u2066.py",
+    ],
 )
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(SourceError) as caught:

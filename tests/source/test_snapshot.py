@@ -60,6 +60,14 @@ def test_two_revisions_that_contradict_each_other_are_refused() -> None:
         resolve("ltg/norbert4-base@v1", "v2")
 
 
+@pytest.mark.parametrize("name", [b"model\xff", "model\u202e".encode(), b"model\x1b[2J"])
+def test_a_folder_whose_name_can_not_be_recorded_is_refused(name: bytes, tmp_path: Path) -> None:
+    folder = Path(tmp_path, os.fsdecode(name))
+    folder.mkdir()
+    with pytest.raises(SourceError, match="invisible or not UTF-8"):
+        resolve(str(folder))
+
+
 def test_a_folder_has_no_revisions() -> None:
     with pytest.raises(UsageError, match="no revisions"):
         resolve(str(MINI), "main")
