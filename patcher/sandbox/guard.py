@@ -7,11 +7,11 @@ import json
 import logging
 import os
 import shutil
-import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
