@@ -199,7 +199,7 @@ def _report(model: PatchedModel, published: Snapshot) -> Finding:
 
 
 def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub) -> tuple[Finding, ...]:
-    """Check that `revision` of the target has the commit, and its files, their hashes and the card as the Hub parsed it."""
+    """Check that `revision` of the target has the commit; check its files, hashes and the card as the Hub parsed it."""
     history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=revision))
     elsewhere = [] if commit in {one.commit_id for one in history} else [f"{revision} does not have it"]
     listed = hub.files(plan.repo_id, commit)

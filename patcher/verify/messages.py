@@ -91,8 +91,9 @@ class Unavailable:
 class Measured:
     """What every child measures; counts unless said otherwise.
 
-    `failure` is the error of the model's code. Where that or `unavailable` is set, the rest is what was measured until
-    then. `denied` is what the code tried in vain, which the parent finds out.
+    `tensors_unused` are names that only the checkpoint has, `tensors_initial` those that only the base and the patched
+    model have. `failure` is the error of the model's code. Where that or `unavailable` is set, the rest is what was
+    measured until then. `denied` is what the code tried in vain, which the parent finds out.
     """
 
     environment: Environment
@@ -101,6 +102,8 @@ class Measured:
     buffers: int
     buffers_wrong: tuple[str, ...]
     not_finite: int
+    tensors_unused: tuple[str, ...] = ()
+    tensors_initial: tuple[str, ...] = ()
     failure: str | None = None
     unavailable: Unavailable | None = None
     denied: tuple[str, ...] = ()

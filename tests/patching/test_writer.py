@@ -6,15 +6,19 @@ import base64
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from patcher.errors import OutputError, SourceError
-from patcher.pipeline.api import check_out
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.patching.writer import staged_model
+from patcher.pipeline.api import check_out, patch_model
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import MAX_TEXT, File, Snapshot, resolve, sha256_of
 from tests.conftest import MINI
-from tests.patching.writing import is_whole, write, write_from
+from tests.patching.writing import is_whole, plan_of_mini, write, write_from
+from tests.pipeline.conftest import Pickled
 
 
 def test_every_file_is_on_record_with_its_hash_before_and_after(tmp_path: Path) -> None:
@@ -67,6 +71,30 @@ def test_a_model_without_safetensors_is_refused(mini: Path, tmp_path: Path) -> N
     (mini / "model.safetensors").rename(mini / "pytorch_model.bin")
     with pytest.raises(SourceError, match="no safetensors weights"):
         write_from(mini, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def listing_others(folder: Path, path: str) -> Snapshot:
+    """A snapshot whose listing has another SHA-256 for a file that is too large to be hashed when it is fetched."""
+    snapshot = resolve(str(folder))
+    other = File(path, MAX_TEXT + 1, sha256="0" * 64)
+    return replace(snapshot, files=tuple(other if file.path == path else file for file in snapshot.files))
+
+
+def test_weights_that_are_not_those_that_the_hub_lists_are_not_carried_over(mini: Path, tmp_path: Path) -> None:
+    snapshot = listing_others(mini, "model.safetensors")
+    with (
+        pytest.raises(SourceError, match=r"model\.safetensors of .* is not the file that the Hub lists"),
+        staged_model(plan_of_mini(), snapshot, tmp_path / "out"),
+    ):
+        pass
+    assert not (tmp_path / "out").exists()
+
+
+def test_pickles_that_are_not_those_that_the_hub_lists_are_not_converted(pickled: Pickled, tmp_path: Path) -> None:
+    snapshot = listing_others(pickled(), "pytorch_model.bin")
+    with pytest.raises(SourceError, match=r"pytorch_model\.bin of .* is not the file that the Hub lists"):
+        patch_model(make_plan(snapshot), snapshot, tmp_path / "out", None)
     assert not (tmp_path / "out").exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from patcher.errors import SourceError, UsageError
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import MAX_TEXT, git_blob_id, resolve, sha256_of
+from patcher.source.snapshot import MAX_TEXT, File, git_blob_id, resolve, sha256_of
 from tests.conftest import COMMIT, MINI, ROOT, Run
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER, OLA, client_env
@@ -343,3 +343,10 @@ def test_the_id_of_a_content_is_that_of_git(content: bytes, tmp_path: Path) -> N
     theirs = subprocess.run(["git", "hash-object", "file"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert git_blob_id(content) == git_blob_id(tmp_path / "file") == theirs.stdout.strip()
     assert sha256_of(content) == sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("listed", [{"sha256": sha256_of(b"x")}, {"blob_id": git_blob_id(b"x")}])
+def test_a_content_matches_its_listing_and_no_other(listed: dict[str, str]) -> None:
+    file = File("a", 1, **listed)
+    assert file.matches(b"x") and not file.matches(b"y")
+    assert File("a", 1).matches(b"y"), "a folder lists no hashes"

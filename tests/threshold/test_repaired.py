@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from patcher.errors import CodeError, HubUnreachable, SourceError, UsageError
-from patcher.source.snapshot import resolve
+from patcher.source.snapshot import MAX_TEXT, File, resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from tests.conftest import COMMIT, MINI
 from tests.threshold.models import CODE
@@ -47,6 +48,15 @@ def test_weights_are_linked_and_code_is_not(capped: Path, tmp_path: Path) -> Non
     assert (target / "model.safetensors").read_bytes() == (capped / "model.safetensors").read_bytes()
     assert not (target / CODE).is_symlink()
     assert (capped / CODE).read_bytes() == (MINI / CODE).read_bytes()
+
+
+def test_weights_that_are_not_those_that_the_hub_lists_are_refused(capped: Path) -> None:
+    model = of(capped)
+    other = File("model.safetensors", MAX_TEXT + 1, sha256="0" * 64)
+    files = tuple(other if file.path == other.path else file for file in model.snapshot.files)
+    with pytest.raises(SourceError, match=r"model\.safetensors of .* is not the file that the Hub lists"):
+        replace(model, snapshot=replace(model.snapshot, files=files)).fetched()
+    assert model.fetched().snapshot.root == capped
 
 
 def test_pickles_exports_and_training_checkpoints_stay_behind(capped: Path) -> None:

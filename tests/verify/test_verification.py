@@ -24,6 +24,14 @@ from tests.verify.made_up import CONVERTED, GOOD, KEPT_CAP, LIMIT, MODEL, ROUNDE
 from tests.verify.running import CAP, CHECKS, alter, edit, failed, report_on, wanted
 
 
+def patched_from(source: Path, out: Path) -> Path:
+    """What patching makes of a source."""
+    snapshot = resolve(str(source))
+    folder = patch_model(make_plan(snapshot), snapshot, out, None).folder
+    assert folder is not None
+    return folder
+
+
 def test_the_patched_miniature_passes_every_check(patched: Path, tmp_path: Path) -> None:
     report = report_on(patched, tmp_path / "scratch")
     assert [check.name for check in report.checks] == [*CHECKS, "files_unchanged"]
@@ -226,13 +234,37 @@ def test_weights_that_transformers_does_not_load_are_left_out_and_change_nothing
     """A second file of weights beside those that are loaded, with other tensors in it."""
     (mini / name).parent.mkdir(exist_ok=True)
     save_file({"lora.weight": torch.ones(2)}, mini / name)
-    snapshot = resolve(str(mini))
-    plan = make_plan(snapshot)
-    assert plan.files.dropped[name]
-    folder = patch_model(plan, snapshot, tmp_path / f"out-{tmp_path.name}", None).folder
-    assert folder is not None and not (folder / name).exists()
+    assert make_plan(resolve(str(mini))).files.dropped[name]
+    folder = patched_from(mini, tmp_path / f"out-{tmp_path.name}")
+    assert not (folder / name).exists()
     report = report_on(folder, tmp_path / "scratch")
     assert report.passed, failed(report)
+
+
+def test_a_tensor_too_many_for_both_models_is_named_and_no_difference(mini: Path, tmp_path: Path) -> None:
+    tensors = {**load_file(mini / "model.safetensors"), "old_pooler.weight": torch.ones(2)}
+    save_file(tensors, mini / "model.safetensors", metadata={"format": "pt"})
+    report = report_on(patched_from(mini, tmp_path / f"out-{tmp_path.name}"), tmp_path / "scratch")
+    assert report.passed, failed(report)
+    assert report.checks[0].detail.endswith("; only in the checkpoint: old_pooler.weight")
+
+
+@pytest.mark.parametrize(("layer", "fails"), [("Linear(3, 4)", set()), ("Embedding(8192, 2)", {"weights_unchanged"})])
+def test_a_tensor_too_few_for_both_models_is_named_and_no_difference_but_in_the_vocabulary(
+    mini: Path, tmp_path: Path, layer: str, fails: set[str]
+) -> None:
+    """Its values are random numbers; those of the vocabulary would prove nothing about the source's logits."""
+    line = "        self.gradient_checkpointing = False\n"
+    edit(mini, line, f"{line}        self.pooler = nn.{layer}\n")
+    report = report_on(patched_from(mini, tmp_path / f"out-{tmp_path.name}"), tmp_path / "scratch")
+    assert failed(report) == fails and "pooler.weight" in report.checks[0].detail
+
+
+def test_a_tensor_that_only_the_patched_model_has_fails(patched: Path, tmp_path: Path) -> None:
+    init = "        super().__init__(config, add_mlm_layer=True, **kwargs)\n"
+    edit(patched, init, f"{init}        self.extra = nn.Parameter(torch.zeros(2))\n", 1)
+    report = report_on(patched, tmp_path / "scratch")
+    assert failed(report) == {"weights_unchanged"} and "extra" in report.checks[0].detail
 
 
 def test_only_the_shards_that_the_index_names_are_loaded_and_compared(mini: Path, tmp_path: Path) -> None:
@@ -243,8 +275,7 @@ def test_only_the_shards_that_the_index_names_are_loaded_and_compared(mini: Path
     save_file({"old": torch.ones(2)}, mini / "model-00001-of-00002.safetensors")
     index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, shard)}
     (mini / "model.safetensors.index.json").write_text(json.dumps(index))
-    snapshot = resolve(str(mini))
-    folder = patch_model(make_plan(snapshot), snapshot, tmp_path / f"out-{tmp_path.name}", None).folder
-    assert folder is not None and {path.name for path in folder.glob("*.safetensors")} == {shard}
+    folder = patched_from(mini, tmp_path / f"out-{tmp_path.name}")
+    assert {path.name for path in folder.glob("*.safetensors")} == {shard}
     report = report_on(folder, tmp_path / "scratch")
     assert report.passed, failed(report)

@@ -26,6 +26,7 @@ from patcher.verify.measure.models import (
     fresh_model,
     load_as_users_do,
     share_weights,
+    unmatched_tensors,
     wrong_buffers,
 )
 from patcher.verify.measure.runner import Inputs, Runner
@@ -61,7 +62,7 @@ def measure(request: Request) -> LogitsMeasured:
 def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: str) -> Iterator[PairMeasured]:
     """Run the base and the patched model on the same weights, and compare their logits."""
     weights = request.encoders[0].weights
-    patched, base, changed, found = _load(request, request.patched, capped_base.folder, found)
+    patched, base, changed, found = _load(request, request.patched, capped_base.folder, weights, found)
     found = replace(found, tensors_changed=tuple(sorted(changed)))
     yield found
     base = share_weights(base, patched, weights)
@@ -91,7 +92,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
 
     runner.run(forward, add)
     # Both models hold the same tensors: a forward pass that writes into them is visible only now.
-    changed |= set(changed_tensors(patched, weights))
+    changed |= set(changed_tensors(patched, weights)) - {*found.tensors_unused, *found.tensors_initial}
     found = replace(
         found,
         tensors_changed=tuple(sorted(changed)),
@@ -128,7 +129,7 @@ def _run_all(request: Request, found: KeptCapMeasured, device: str) -> Iterator[
 
 def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
     """Add what one masked LM shows; the figures, the precision and the comparison are those of the first."""
-    model, fresh, changed, found = _load(request, encoder.folder, encoder.folder, found)
+    model, fresh, changed, found = _load(request, encoder.folder, encoder.folder, encoder.weights, found)
     del fresh
     yield found
     model.to(device)
@@ -154,7 +155,7 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
 
     runner.run(forward, add)
     # After the run: a forward pass that writes into its weights is visible only now.
-    changed |= set(changed_tensors(model, encoder.weights))
+    changed |= set(changed_tensors(model, encoder.weights)) - {*found.tensors_unused}
     found = replace(
         found,
         tensors_changed=(*found.tensors_changed, *sorted(changed)),
@@ -167,19 +168,30 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
     yield found
 
 
-def _load(request: Request, folder: str, fresh_folder: str, found: M) -> tuple[nn.Module, nn.Module, set[str], M]:
-    """A loaded model, a fresh one, the keys that did not match the checkpoint, and the answer with what these show."""
+def _load(
+    request: Request, folder: str, fresh_folder: str, weights: tuple[str, ...], found: M
+) -> tuple[nn.Module, nn.Module, set[str], M]:
+    """A loaded model, a fresh one, the keys that did not match the checkpoint, and the answer with what these show.
+
+    Keys that match neither model are no difference between them. But without the vocabulary's weights, or without
+    a base model that lacks the same ones, initial values prove nothing.
+    """
     spec = LoadSpec(request.auto_class, getattr(torch, request.dtype), request.attention)
     model, info = load_as_users_do(folder, spec)
     fresh = fresh_model(fresh_folder, spec)
     buffers, wrong = wrong_buffers(model, fresh)
+    unused, initial = unmatched_tensors(model, fresh, weights)
+    state = model.state_dict()
+    initial = {name for name in initial if request.base and request.vocabulary not in state[name].shape}
     found = replace(
         found,
         buffers=found.buffers + buffers,
         buffers_wrong=(*found.buffers_wrong, *wrong),
-        tensors=found.tensors + len(model.state_dict()),
+        tensors=found.tensors + len(state),
+        tensors_unused=(*found.tensors_unused, *sorted(unused)),
+        tensors_initial=(*found.tensors_initial, *sorted(initial)),
     )
-    return model, fresh, {*info["missing_keys"], *info["unexpected_keys"]}, found
+    return model, fresh, {*info["missing_keys"], *info["unexpected_keys"]} - unused - initial, found
 
 
 def _enter_sandbox(request: Request, scratch: Path) -> None:

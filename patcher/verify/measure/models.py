@@ -117,6 +117,18 @@ def changed_tensors(model: nn.Module, files: Sequence[str]) -> list[str]:
     return sorted({*wrong, *(name for name in set(state) - seen if state[name].data_ptr() not in filed)})
 
 
+def unmatched_tensors(model: nn.Module, base: nn.Module, files: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The tensors that only the checkpoint files have, and those that only the models have: the same for both.
+
+    The first are unused, the second have initial values. What only one of the models lacks is in neither set.
+    """
+    state, other = model.state_dict(), base.state_dict()
+    filed = _names(files)
+    memory = {state[name].data_ptr() for name in filed & set(state)}
+    initial = {name for name in (set(state) & set(other)) - filed if state[name].data_ptr() not in memory}
+    return filed - set(state) - set(other), initial
+
+
 def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
     return torch.equal(loaded.detach().cpu(), stored.to(loaded.dtype))
 
@@ -132,6 +144,18 @@ def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
         for name in names:
             with safe_open(path, framework="pt") as tensors:
                 yield name, tensors.get_tensor(name)
+
+
+def _names(files: Sequence[str]) -> set[str]:
+    """The names of the tensors in checkpoint files, from the headers of safetensors alone."""
+    found: set[str] = set()
+    for path in files:
+        if path.endswith(".safetensors"):
+            with safe_open(path, framework="pt") as tensors:
+                found.update(tensors.keys())
+        else:
+            found.update(read_pickle(path))
+    return found
 
 
 def _config(folder: str) -> Any:

@@ -10,7 +10,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from patcher.patching.record import load
-from patcher.verify.measure.models import changed_tensors, nan_filled_memory, non_persistent, wrong_buffers
+from patcher.verify.measure.models import (
+    changed_tensors,
+    nan_filled_memory,
+    non_persistent,
+    unmatched_tensors,
+    wrong_buffers,
+)
 from patcher.verify.requests import prepare
 from tests.verify.running import wanted
 
@@ -58,6 +64,18 @@ def test_a_tied_tensor_needs_no_copy_in_the_checkpoint(tmp_path: Path) -> None:
     model, path = Tiny(tied=True), str(tmp_path / "a.safetensors")
     save_file({"one.weight": model.one.weight.detach().clone()}, path)
     assert changed_tensors(model, [path]) == []
+
+
+def test_what_neither_model_shares_with_the_checkpoint_is_no_difference_between_them(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.safetensors")
+    save_file({"one.weight": torch.ones(2, 2), "third": torch.ones(1)}, path)
+    assert unmatched_tensors(Tiny(), Tiny(), [path]) == ({"third"}, {"other.weight"})
+    assert unmatched_tensors(Tiny(tied=True), Tiny(), [path]) == ({"third"}, set()), "the file has what it is tied to"
+    larger = Tiny()
+    larger.third = nn.Parameter(torch.ones(1))
+    del larger.other
+    for model, base in ((larger, Tiny()), (Tiny(), larger)):
+        assert unmatched_tensors(model, base, [path]) == (set(), set()), "a difference between the models"
 
 
 def test_a_buffer_that_differs_from_a_fresh_one_or_is_gone_is_wrong() -> None:
