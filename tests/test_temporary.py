@@ -91,6 +91,24 @@ def test_a_folder_that_was_removed_before_it_was_claimed_is_made_again(tmp_path:
         assert folder == tmp_path / "1" and len(made) == 2
 
 
+def test_a_folder_that_another_process_removed_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took the new folder for an abandoned one, and held the lock until it was gone."""
+    real, taken = temporary._lock, []
+
+    def lock(folder: Path, *, wait: bool) -> int | None:
+        held = real(folder, wait=wait)
+        if not taken:
+            taken.append(folder)
+            folder.rmdir()
+        return held
+
+    monkeypatch.setattr(temporary, "_lock", lock)
+    with claimed(maker(tmp_path)) as folder:
+        assert folder.exists() and taken == [folder]
+
+
 def test_young_folders_links_and_those_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("young", "old", "target"):
         (tmp_path / name).mkdir()

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import json
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def serve(module: str, scratch: Path) -> NoReturn:
     Importing the module imports all libraries, while the parent still does its own work. Nothing of a model is read
     before the request is there. Ends without an answer if the parent ends without a request.
     """
-    _end_with_parent()
+    _leave_session()
     gc.disable()  # imports make little garbage, and every collection walks through all modules
     service: Service[object] = import_module(module).SERVICE
     import_module("cattrs")
@@ -60,10 +61,15 @@ def serve(module: str, scratch: Path) -> NoReturn:
     exit_now(0, tidy=False)  # the parent waits for it
 
 
-def _end_with_parent() -> None:
-    """Let the kernel end this process with its parent, which may be killed; bubblewrap does so itself."""
-    if sys.platform == "linux" and os.environ.get(LEVEL) in {"hook", "none"}:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def _leave_session() -> None:
+    """Let the kernel end this process with its parent, which may be killed, and take its session's keys from it."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if (keyctl := {"x86_64": 250, "aarch64": 219}.get(platform.machine())) is not None:
+        libc.syscall(keyctl, 1, None)  # KEYCTL_JOIN_SESSION_KEYRING: a new one, which bubblewrap does not make
+    if os.environ.get(LEVEL) in {"hook", "none"}:  # bubblewrap ends with its parent by itself
+        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != int(os.environ[PARENT]):
             exit_now(0, tidy=False)
 

@@ -116,7 +116,13 @@ def _start(module: str, device: str, scratch: Path, readable: Iterable[Path], le
     with (scratch / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [*words, sys.executable, "-m", "patcher.sandbox.child", module, str(scratch)],
-            env={**environment(scratch, device), LEVEL: level, PARENT: str(os.getpid())},
+            env={
+                **environment(scratch, device),
+                # Without bubblewrap no compiler may start: what torch.compile decorates then runs as it is.
+                **({"TORCHDYNAMO_DISABLE": "1"} if level == "hook" else {}),
+                LEVEL: level,
+                PARENT: str(os.getpid()),
+            },
             cwd=scratch,
             stdin=subprocess.PIPE,
             stdout=log,

@@ -93,6 +93,20 @@ def test_a_failed_report_gives_a_card_that_claims_nothing(model: PatchedModel) -
     assert "How to use it" not in text and "How to train" not in text and "one thing removed" not in text
 
 
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [
+        ("bubblewrap", "The code ran in the sandbox of bubblewrap."),
+        ("hook", "The code ran under an audit hook alone, which confines Python code only."),
+        ("none", "The code ran without a sandbox."),
+        (None, "The code ran in a sandbox that the report does not name."),
+    ],
+)
+def test_the_card_names_the_sandbox(model: PatchedModel, level: str | None, words: str) -> None:
+    one = report()
+    assert words in rendered(model, replace(one, environment={**one.environment, "sandbox": level}))
+
+
 def test_a_check_that_failed_on_the_second_device_alone_is_named_and_counts(model: PatchedModel) -> None:
     one = report()
     other = DeviceReport(

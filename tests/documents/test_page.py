@@ -155,7 +155,7 @@ def test_hostile_names_texts_and_details_stay_text(verified: Verified, model: Pa
         verified[1],
         probe_texts=(probe, *verified[1].probe_texts[1:]),
         checks=(Check(HOSTILE, True, 0, 0, HOSTILE), *verified[1].checks[1:]),
-        environment={**verified[1].environment, "device": HOSTILE},
+        environment={**verified[1].environment, "device": HOSTILE, "sandbox": HOSTILE, "denied": [HOSTILE]},
         files={HOSTILE: HOSTILE},
     )
     cap = replace(model.soft_cap, expression=HOSTILE, file=HOSTILE, class_name=HOSTILE)
@@ -166,6 +166,14 @@ def test_hostile_names_texts_and_details_stay_text(verified: Verified, model: Pa
     found = json.loads(read.scripts[0])
     assert found[0]["text"] == HOSTILE and found[0]["lang"] == "" and found[0]["before"]["terms"] == [[HOSTILE, 1.0]]
     assert not any(str(a.get("href", "")).startswith("https") for _, a in read.tags), "no link to a name that is none"
+
+
+def test_the_page_names_the_sandbox_and_what_was_denied(verified: Verified, model: PatchedModel) -> None:
+    denied = "start a process (subprocess.Popen: '<nvidia-smi>')"
+    environment = {**verified[1].environment, "sandbox": "none", "denied": [denied]}
+    text = rendered(model, replace(verified[1], environment=environment))
+    assert "float32, without a sandbox</dd>" in text
+    assert "<dt>Denied</dt><dd>start a process (subprocess.Popen: &#39;&lt;nvidia-smi&gt;&#39;)</dd>" in text
 
 
 def test_data_in_a_script_can_not_end_it() -> None:

@@ -43,6 +43,9 @@ EDITED = VERIFIED + "a_folder_that_is_no_longer_what_patch_wrote_fails[{}]"
 ALTERED = "source/test_snapshot.py::test_a_file_of_the_cache_that_is_not_the_one_that_the_hub_lists_is_refused[{}]"
 GARBAGE = "pipeline/test_trained.py::test_wrong_tables_and_logits_that_are_not_finite_are_caught"
 READ_BACK = "patching/test_pickles.py::test_a_tensor_that_reads_back_otherwise_is_found"
+ACT = "sandbox/test_hook.py::test_each_act_comes_to_what_the_table_says[{}-{}]"
+LIVES = "sandbox/test_guard.py::test_a_killed_parent_leaves_no_child[{}]"
+ABANDONED = "test_temporary.py::test_"
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
 LANDED = "publish/test_commit.py::test_an_answer_that_says_nothing_is_no_refusal[False-200-{}]"
@@ -274,5 +277,37 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("publishing", "a full folder for temporary files is blamed on the output", "errors.py",
      "return temporary if left < min(_FULL, other) else None", "return None",
      "test_temporary.py::test_a_full_folder_for_temporary_files_is_named_and_not_the_output[16k]"),
+    ("sandbox", "the network is the machine's", "sandbox/bubblewrap.py",
+     '("--unshare-all", ', '("--unshare-all", "--share-net", ',
+     ACT.format("bubblewrap", "a-connection-by-a-program")),
+    ("sandbox", "settings of the kernel can be written", "sandbox/bubblewrap.py", '"--remount-ro", "/proc", ', "",
+     ACT.format("bubblewrap", "write-a-setting-of-the-kernel-by-a-program")),
+    ("sandbox", "the keys of the session stay", "sandbox/child.py", "libc.syscall(keyctl, 1, None)", "keyctl",
+     ACT.format("bubblewrap", "a-key-of-the-session-by-a-program")),
+    ("sandbox", "the model can be written", "sandbox/bubblewrap.py",
+     'words += ["--ro-bind", os.path.realpath(path), path]', 'words += ["--bind", os.path.realpath(path), path]',
+     "sandbox/test_bubblewrap.py::test_it_lets_nothing_be_written_but_the_scratch_folder[given]"),
+    ("sandbox", "it outlives its parent in bubblewrap", "sandbox/bubblewrap.py", '"--die-with-parent", ', "",
+     LIVES.format("bubblewrap")),
+    ("sandbox", "it outlives its parent under the hook", "sandbox/child.py", "libc.prctl(1, signal.SIGKILL)", "libc",
+     LIVES.format("hook")),
+    ("sandbox", "folders that are open are forgotten", "sandbox/hook.py",
+     "(*arguments[folders:], -1, -1)[number]", "-1",
+     ACT.format("hook", "change-its-rights-through-a-folder-that-is-open")),
+    ("sandbox", "os.open may climb", "sandbox/hook.py", "(climbs(path) or (", "(False or (",
+     ACT.format("hook", "a-path-that-climbs-out-of-an-open-folder")),
+    ("sandbox", "devices are not private", "sandbox/access.py", '"/proc", "/dev"]', '"/proc"]',
+     ACT.format("hook", "read-another-terminal")),
+    ("sandbox", "a folder that holds the home is readable", "sandbox/access.py", "if _within(private, path) is None]",
+     "if path]", "sandbox/test_access.py::"
+     "test_what_python_needs_is_readable_but_no_folder_that_holds_the_home"),
+    ("sandbox", "what is denied is not told", "sandbox/guard.py", "for attempt in child.denied:", "for attempt in ():",
+     "sandbox/test_hook.py::test_what_is_denied_is_told_and_the_run_goes_on[hook]"),
+    ("sandbox", "a claimed folder is removed", "temporary.py",
+     "fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))", "pass",
+     ABANDONED + "a_folder_is_claimed_until_its_process_ends_however_it_ends"),
+    ("sandbox", "a new folder that was removed is taken", "temporary.py", "if lock is None or (folder.exists() and",
+     "if lock is None or True or (folder.exists() and",
+     ABANDONED + "a_folder_that_another_process_removed_meanwhile_is_made_again"),
 ))
 # fmt: on

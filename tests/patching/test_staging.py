@@ -129,11 +129,11 @@ main()
 """
 
 
-def begin(out: Path, home: Path, *extra: str) -> subprocess.Popen[str]:
+def begin(out: Path, home: Path, *extra: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """Start a patch that waits after copying one file, and return when it waits."""
     home.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-c", BLOCKED_COPY, "patch", str(MINI), "--out", str(out), "--no-verify", *extra],
+        [*before, sys.executable, "-c", BLOCKED_COPY, "patch", str(MINI), "--out", str(out), "--no-verify", *extra],
         cwd=ROOT,
         env=user_environment(home),
         stdin=subprocess.PIPE,
@@ -159,6 +159,20 @@ def test_kill_9_in_the_middle_leaves_the_old_folder_or_none(tmp_path: Path, old:
     assert any(path.name.endswith(".partial") for path in out.parent.iterdir()), "it was not hit in the middle"
     write(out)
     assert is_whole(out) and [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a process namespace")
+def test_the_staging_folder_of_a_process_in_another_namespace_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    """As in two containers that share a disk: its process id is nobody's here, or somebody else's."""
+    out = tmp_path / "place" / "out"
+    out.parent.mkdir()
+    process = begin(out, tmp_path / "home", before=("unshare", "--pid", "--fork", "--kill-child"))
+    [stage] = out.parent.iterdir()
+    write(out)
+    assert stage.is_dir() and is_whole(out)
+    process.communicate(timeout=60)
+    assert process.returncode == 0 and is_whole(out), "the other one came to its end too"
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -21,7 +21,7 @@ from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.measure.logits import measure
 from patcher.verify.messages import KeptCapMeasured
 from patcher.verify.report import Report
-from patcher.verify.requests import prepare
+from patcher.verify.requests import prepare, readable
 from patcher.verify.settings import CHILD
 from patcher.verify.verification import evaluate, hash_folder
 from tests.conftest import MINI, ON_CPU, Run
@@ -123,7 +123,8 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     for name in ("first", "second"):
         scratch = tmp_path / name
         request = prepare(model, scratch, asked, "cpu", reference)
-        answers.append(run_child(CHILD, request, KeptCapMeasured, scratch, "cpu", 300))
+        given = [*readable(model), *([reference] if reference else [])]
+        answers.append(run_child(CHILD, request, KeptCapMeasured, scratch, "cpu", 300, given))
         reference = reference or scratch / "digest"
     report = evaluate(model, answers, hash_folder(out), asked)
     assert report.passed, report.checks

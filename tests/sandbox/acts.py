@@ -1,7 +1,7 @@
 # ruff: noqa: E501, RUF012, SIM115 - one act on a line; nobody closes what may not be opened
 """What model code may try, each act in a process that is confined as that of a verification is.
 
-`ACTS` is the table of docs/security.md (`python -m tests.sandbox.table`): the tests show that every outcome is true.
+`ACTS` is the table of docs/security.md (`python -m tests.sandbox.table`); the tests show that every outcome is true.
 """
 
 from __future__ import annotations
@@ -253,6 +253,12 @@ _REMOUNT = (
 )
 
 
+_KEY = (
+    "import ctypes; call = ctypes.CDLL(None).syscall\n"
+    "raise SystemExit(call({keyctl}, 10, -3, b'user', b'patcher-test', 0) < 0)"  # KEYCTL_SEARCH in the session's keyring
+)
+
+
 def _by_program(code: str) -> Callable[[Request], bool]:
     return lambda request: _program(code.format(**request))
 
@@ -275,6 +281,7 @@ ACTS = tuple(Act(*row) for row in (
     ("secrets", "a secret by Python's function without an event, through ctypes", lambda r: SECRET in _noraise(f"{r['home']}/.netrc"), DONE, NOTHING),
     ("secrets", "a secret by a program", _by_program("assert open('{home}/.netrc').read()"), DENIES, NOTHING),
     ("secrets", "a secret in a subinterpreter", lambda r: _subinterpreter(f"assert open('{r['home']}/.netrc').read()"), DENIES, NOTHING),
+    ("secrets", "a key of the session, by a program", _by_program(_KEY), DENIES, NOTHING),
     ("secrets", "/etc/shadow by a program", _by_program("assert open('/etc/shadow').read()"), DENIES, NOTHING),
     ("secrets", "the environment of another process by a program", _by_program("assert open('/proc/{parent}/environ').read()"), DENIES, NOTHING),
     ("secrets", "whether a file exists, by os.stat", lambda r: os.path.exists(f"{r['home']}/.netrc"), DONE, NOTHING),

@@ -15,6 +15,7 @@ from patcher.errors import VerificationError
 from tests.sandbox.acts import ACTS, DENIES, DONE, ENDS, SECRET, Act
 from tests.sandbox.conftest import LEVELS, reached_outside, surroundings
 from tests.sandbox.stand_in import run_child
+from tests.sandbox.table import PAGE, table
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the acts are those of a Linux system")
 CHILD = "tests.sandbox.acts"
@@ -42,6 +43,10 @@ def test_each_act_comes_to_what_the_table_says(act: Act, tried: tuple[str, dict[
         pytest.skip("compiles C")
     level, found = tried
     assert found[act.slug] == (act.hook if level == "hook" else act.bubblewrap)
+
+
+def test_the_documentation_shows_these_acts() -> None:
+    assert table() in PAGE.read_text("utf-8"), "python -m tests.sandbox.table --write"
 
 
 def test_the_acts_have_names_of_their_own() -> None:
