@@ -84,12 +84,10 @@ def from_os(error: OSError, where: str) -> OutputError:
 
 def full_temporary_folder(where: str) -> str | None:
     """The folder for temporary files if it is full and the disk of `where` is not; a failed write names neither."""
-    import shutil
-    import tempfile
-
+    temporary = os.environ.get("TMPDIR") or "/tmp"
     try:
-        temporary = os.environ.get("TMPDIR") or tempfile.gettempdir()
-        left, other = (shutil.disk_usage(one).free for one in (temporary, os.path.dirname(os.path.abspath(where))))
-    except OSError:
+        disks = [os.statvfs(folder) for folder in (temporary, os.path.dirname(os.path.abspath(where)))]
+    except (AttributeError, OSError):  # Windows has no statvfs
         return None
+    left, other = (disk.f_bavail * disk.f_frsize for disk in disks)
     return temporary if left < min(_FULL, other) else None

@@ -99,14 +99,14 @@ def get_account(hub: Hub) -> Account:
         raise AccessDenied("No token: publishing needs an account on the Hub.", "Run `hf auth login`, or set HF_TOKEN.")
     with explained("the Hub"):
         answer = hub.call_with_retry(hub.api.whoami)
-    name = str(answer["name"])
-    token = (answer.get("auth") or {}).get("accessToken") or {}
+        name = str(answer["name"])
+        token = (answer.get("auth") or {}).get("accessToken") or {}
+        organisations = [str(org["name"]) for org in answer.get("orgs") or [] if org.get("roleInOrg") != "read"]
     if token.get("role") == "read":
         raise AccessDenied(
             f"The token of {name} can only read.",
             "Create one that can write on https://huggingface.co/settings/tokens.",
         )
-    organisations = (str(org["name"]) for org in answer.get("orgs") or [] if org.get("roleInOrg") != "read")
     return Account(name, frozenset({name, *organisations}))
 
 

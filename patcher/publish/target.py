@@ -104,6 +104,10 @@ def inspect_target(
     revision = wanted if number is None else f"refs/pr/{number}"
     head = heads.get(wanted, str(info.sha)) if number is None else hub.head(repo_id, revision)
     files = hub.files(repo_id, head)
+    absent = {one.rfilename for one in info.siblings or ()} - set(files) if head == info.sha else ()
+    if absent:  # a target that seems empty would be written over
+        why = f"The Hub lists the files of {repo_id} incompletely, without {min(absent)}; nothing was written."
+        raise PublishError(why, "Run the same command again in some minutes.")
     # The plan shows a diff of these, and the record decides whose the target is.
     shown = [path for path in files if path in {CARD, RECORD} or path.endswith(".py")]
     texts = hub.read(repo_id, head, [path for path in shown if files[path].sha256 is None])

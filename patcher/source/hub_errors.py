@@ -22,6 +22,7 @@ _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status
 _LIMITED = "The Hub limits the rate of requests."
 _TOKEN = "The Hub did not accept the token for {at}."
 _LOGIN = "Run `hf auth login` with a valid token."
+_UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in some minutes.")
 _FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "HF_DEBUG=1 shows where."
 
 # The first row whose key fits, in the order of `_keys`, is the error that the user reads: its class, message and hint.
@@ -53,6 +54,7 @@ _READING: _Table = {
         "The Hub can't be reached, and {at} is not in the local Hub cache.",
         "Connect once to fetch it (or unset HF_HUB_OFFLINE), or run `make demo`, which needs no network.",
     ),
+    "JSONDecodeError": _UNREADABLE,
     _OTHER: (PatcherError, _FAILED, _DEBUG),
 }
 _PUBLISHING: _Table = {
@@ -91,6 +93,7 @@ _PUBLISHING: _Table = {
         "Unset it and try again.",
     ),
     _UNREACHABLE: (HubUnreachable, "The Hub gave no answer for {at}.", "Check the connection and try again."),
+    "JSONDecodeError": _UNREADABLE,
     _OTHER: (PublishError, _FAILED, _DEBUG),
 }
 

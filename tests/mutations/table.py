@@ -237,7 +237,9 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      LANDED.format("{}")),
     ("publishing", "an answer without a commit is believed", "publish/commit.py",
      "_commit_id(answer.oid)", "str(answer.oid)",
-     LANDED.format('{"commitUrl": "https://hub/ola/x/commit/1", "commitOid": null}')),
+     LANDED.format(
+         '{"commitUrl": "HUB/ola/x/commit/1", "pullRequestUrl": "HUB/ola/x/discussions/1", "commitOid": null}'
+     )),
     ("publishing", "a tag is not read back", "publish/commit.py",
      "if not is_there():", "if failure is not None and not is_there():",
      "publish/test_commit.py::test_what_is_made_is_read_back_whatever_the_answer_says[/tag/-{}]"),
@@ -256,8 +258,8 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("publishing", "changes of the source are overwritten", "publish/repairs.py",
      "if not same and not file.equals(found):", "if False:",
      REPAIRS + "a_source_whose_code_moved_on_is_refused"),
-    ("publishing", "everything is sent to the source", "publish/repairs.py",
-     'if file.action in {"changed", "added"}', "if file.size",
+    ("publishing", "everything is sent to the source", "publish/plan.py",
+     "wanted = repairs.repaired_files(model)", 'wanted = published_files(model, report, "card")',
      REPAIRS + "a_pull_request_to_the_source_changes_the_repaired_code_and_nothing_else"),
     ("publishing", "a second pull request is opened", "publish/plan.py",
      "return all(file.equals(files.get(file.path)) for file in wanted)", "return False",

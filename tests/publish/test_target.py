@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.hub import LocalHub
 from tests.publish.tools import Patcher, hub_files
 
@@ -45,3 +47,26 @@ def test_a_closed_pull_request_is_not_continued(hub: LocalHub, patcher: Patcher,
     assert patcher(*words).code == 0
     hub.pull_requests(outdated)[0].status = "closed"
     assert patcher(*words).data["pull_request"] == 2
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '[{"type": "file", "path": "README.md", "oid": "0", "size": 1}]'])
+def test_a_target_that_only_seems_empty_is_not_written_over(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, body: str
+) -> None:
+    hub.create_repo(repo_id, {"README.md": b"# Mine\n", "thesis.txt": b"x"})
+    head = hub.head(repo_id)
+    hub.faults.status("GET", "/tree/", 200, body=body, times=0)
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert done.code == 1 and f"lists the files of {repo_id} incompletely" in done.err, done.err
+    assert hub.head(repo_id) == head
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "null", "<html>", '"x"'])
+@pytest.mark.parametrize("path", ["/whoami-v2", "/refs", "/api/models/[^/]+/[^/]+$"])
+def test_an_answer_that_can_not_be_read_is_told_in_two_lines(
+    hub: LocalHub, patcher: Patcher, folder: Path, published: str, path: str, body: str
+) -> None:
+    hub.faults.status("GET", path, 200, body=body, times=0)
+    done = patcher("publish", folder, published, "--yes")
+    assert done.code == 1 and "Traceback" not in done.err and "Unexpected" not in done.err, done.err
+    assert [line.partition(":")[0] for line in done.err.strip().splitlines()[-2:]] == ["Error", "Hint"]
