@@ -27,6 +27,7 @@ _COUNTED = {
     "weights_converted": "converted files that differ from what was read back",
     "sparse_encoder_agrees": "texts where SparseEncoder disagrees on active dims",
     "devices_agree": "largest difference of a logit between devices",
+    "modes_agree": "modes of use in which the model is wrong",
     "rankings_kept": "positions whose best tokens rank differently",
 }
 
