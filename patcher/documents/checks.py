@@ -28,6 +28,7 @@ _COUNTED = {
     "files_unchanged": "files that differ from the record of the patch",
     "sparse_encoder_agrees": "texts where SparseEncoder disagrees on active dims",
     "devices_agree": "largest difference of a logit between devices",
+    "modes_agree": "modes of use in which the model is wrong",
     "rankings_kept": "positions whose best tokens rank differently",
 }
 

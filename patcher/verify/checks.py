@@ -11,7 +11,7 @@ from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.constants import RECORD
 from patcher.patching.record import PatchedModel
 from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, Measured, PairMeasured
-from patcher.verify.report import Check
+from patcher.verify.report import Check, ModeReport
 
 # Files that loading a model looks for by name, or that its code may import.
 _LOADED = re.compile(
@@ -62,10 +62,20 @@ class Judge:
             self.none_of("buffers_rebuilt", measured.buffers_wrong, buffers),
         )
 
+    def modes_agree(self, modes: Sequence[ModeReport]) -> Check:
+        """Whether the model is right in every mode of use that was run. It fails if none was."""
+        run = [mode for mode in modes if mode.passed is not None]
+        wrong = [f"{mode.name} ({mode.detail})" for mode in run if not mode.passed]
+        named = f": {'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}" if wrong else ""
+        not_run = "; ".join(f"{mode.name} ({mode.detail})" for mode in modes if mode.passed is None)
+        detail = f"of {len(run)} modes of use are wrong{named}{f'; not run: {not_run}' if not_run else ''}"
+        return self.check("modes_agree", len(wrong) if run else None, 0, detail, passed=not wrong)
+
 
 def judge(
     measured: PairMeasured,
     files_changed: tuple[str, ...] = (),
+    modes: Sequence[ModeReport] = (),
     min_logit_sparsity: float = MIN_LOGIT_SPARSITY,
     cap_tolerance: float = 0.0,
     *,
@@ -74,7 +84,7 @@ def judge(
     """The checks, in the order in which a failure of one explains a failure of the next.
 
     `files_changed` are weight files whose SHA-256 is not that of the source; `cap_tolerance` is that of
-    `tolerances.cap_tolerance`; `shifted` logits have to keep their order.
+    `tolerances.cap_tolerance`; `modes` are those of `tolerances.judge_mode`; `shifted` logits have to keep their order.
     """
     invalid = f"{measured.not_finite} logits are not finite" if measured.not_finite else None
     by = _judge_of(measured, invalid)
@@ -103,6 +113,7 @@ def judge(
             "logit sparsity: share of ReLU(logits) that is zero; has to exceed the limit",
             passed=sparsity > min_logit_sparsity,
         ),
+        by.modes_agree(modes),
     ]
     if shifted:
         detail = f"of {measured.positions} positions rank their best tokens otherwise"
@@ -114,14 +125,20 @@ def judge(
     return tuple(checks)
 
 
-def judge_kept_cap(measured: KeptCapMeasured, files_changed: Sequence[str] = ()) -> tuple[Check, ...]:
+def judge_kept_cap(
+    measured: KeptCapMeasured, files_changed: Sequence[str] = (), modes: Sequence[ModeReport] = ()
+) -> tuple[Check, ...]:
     """The checks of a model whose cap stays.
 
     There is no base model to compare with, because the published code does not load on transformers 5.
     """
     by = _judge_of(measured)
     positions = f"logits at {measured.positions} positions are not finite"
-    checks = [*by.loaded(measured, files_changed), by.none_of("logits_finite", measured.not_finite, positions)]
+    checks = [
+        *by.loaded(measured, files_changed),
+        by.none_of("logits_finite", measured.not_finite, positions),
+        by.modes_agree(modes),
+    ]
     if theirs := measured.sparse_encoder:
         pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
         wrong = theirs.not_finite + (not theirs.splade)

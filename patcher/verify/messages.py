@@ -186,6 +186,24 @@ class PatchedFigures(LogitFigures):
     shift_to_gate: float | None
 
 
+@dataclass(frozen=True)
+class ModeResult:
+    """What running a model in one mode of use showed (see `measure.modes`).
+
+    `error` is the largest |base - cap(patched)|, where there is a base model, and `dtype` what its logits are computed
+    in. `drift` is the largest difference from the model's own result in a simpler mode that this one has to repeat, and
+    `largest` the largest magnitude of its values. `wrong` says what else is wrong; `not_run` why the mode was not run.
+    """
+
+    name: str
+    dtype: FloatType = "float32"
+    error: float | None = None
+    drift: float | None = None
+    largest: float = 0.0
+    wrong: str | None = None
+    not_run: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogitsMeasured(Measured):
     """What running a masked LM measures besides; positions are neither padding nor the synthetic first row.
@@ -200,6 +218,7 @@ class LogitsMeasured(Measured):
     coarsest_dtype: FloatType = "float32"
     roundings: int = 0
     agreement: Agreement | None = None
+    modes: tuple[ModeResult, ...] = ()
 
 
 @dataclass(frozen=True)

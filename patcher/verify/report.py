@@ -29,6 +29,19 @@ class Check:
 
 
 @dataclass(frozen=True)
+class ModeReport:
+    """One mode of use (see `measure.modes`). `passed` is None if it was not run; `detail` says why, or what is wrong.
+
+    `error` is the largest |base - cap(patched)| in it.
+    """
+
+    name: str
+    passed: bool | None
+    error: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
 class Disagreement:
     """How much the logits of two devices differ at most: `largest`, of which rounding explains `tolerance`.
 
@@ -54,6 +67,7 @@ class DeviceReport:
     base: Mapping[str, Any] = json_field(key="before")
     patched: Mapping[str, Any] = json_field(key="after")
     sparse_encoder: Mapping[str, Any] | None = None
+    modes: tuple[ModeReport, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +91,7 @@ class Report:
     probe_texts: tuple[Mapping[str, Any], ...] = ()
     more_devices: tuple[DeviceReport, ...] = ()
     disagreement: Disagreement | None = None
+    modes: tuple[ModeReport, ...] = ()
     files: Mapping[str, str]
 
     @property

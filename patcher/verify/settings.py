@@ -44,12 +44,14 @@ class Verification:
 
     def covers(self, report: Report) -> bool:
         """Whether a report passed and answers what this verification asks, on whatever device."""
+        names = {check.name for check in report.all_checks}
         limits = [check.limit for check in report.all_checks if check.name == "relu_sparsity"]
-        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & {check.name for check in report.all_checks}
+        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & names
         return (
             report.passed
             and all(limit >= self.min_logit_sparsity for limit in limits)
             and report.texts == len(self.texts)
+            and "modes_agree" in names
             and (not self.sparse_encoder or bool(theirs))
         )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from patcher.verify.messages import LogitsMeasured
-from patcher.verify.report import Check, Disagreement
+from patcher.codemods.outcomes import SoftCap
+from patcher.verify.messages import LogitsMeasured, ModeResult
+from patcher.verify.report import Check, Disagreement, ModeReport
 
 # Distance between 1 and the next larger number (torch.finfo(dtype).eps), for processes without torch.
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -42,6 +43,22 @@ def device_tolerance(largest: float, dtype: str, roundings: int) -> float:
     logit as large as the `largest`, in magnitude, that is the product. `dtype` is the coarser one of the two devices.
     """
     return EPS[dtype] / 2 * math.sqrt(roundings) * largest
+
+
+def judge_mode(mode: ModeResult, measured: LogitsMeasured, cap: SoftCap | None) -> ModeReport:
+    """Whether a mode is right: nothing is wrong in it, and its differences are those that rounding explains.
+
+    `cap` is what was removed; None where the cap stays.
+    """
+    error = mode.error if mode.error is not None and math.isfinite(mode.error) else None
+    if mode.not_run is not None:
+        return ModeReport(mode.name, None, None, mode.not_run)
+    wrong = [mode.wrong] if mode.wrong else []
+    if cap is not None and not (mode.error or 0.0) <= cap_tolerance(cap.scale, mode.dtype, cap.shift):
+        wrong.append(f"base and cap(patched) differ by {mode.error:.3g}")
+    if not (mode.drift or 0.0) <= device_tolerance(mode.largest, measured.coarsest_dtype, measured.roundings):
+        wrong.append(f"the logits differ by {mode.drift:.3g} from those in evaluation")
+    return ModeReport(mode.name, not wrong, error, "; ".join(wrong))
 
 
 def worst_disagreement(measured: Sequence[LogitsMeasured], devices: Sequence[str]) -> Disagreement | None:

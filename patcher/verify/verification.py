@@ -20,7 +20,7 @@ from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, PairMeasure
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.requests import prepare, readable
 from patcher.verify.settings import CHILD, Progress, Verification, check_available, check_sentence_transformers
-from patcher.verify.tolerances import cap_tolerance, judge_agreement, worst_disagreement
+from patcher.verify.tolerances import cap_tolerance, judge_agreement, judge_mode, worst_disagreement
 
 
 def verify(
@@ -93,6 +93,7 @@ def evaluate(
         probe_texts=tuple(to_json(measured[0].probe_texts)) if isinstance(measured[0], PairMeasured) else (),
         more_devices=tuple(others),
         disagreement=disagreement,
+        modes=first.modes,
     )
 
 
@@ -106,15 +107,18 @@ def _judge_device(
         **({"denied": list(measured.denied)} if measured.denied else {}),
     }
     patched = to_json(measured.patched) or {}
-    if isinstance(measured, KeptCapMeasured):
-        return DeviceReport(environment, judge_kept_cap(measured, changed), base={}, patched=patched)
-    assert isinstance(measured, PairMeasured) and model.soft_cap is not None
     cap = model.soft_cap
+    modes = tuple(judge_mode(mode, measured, cap) for mode in measured.modes)
+    if isinstance(measured, KeptCapMeasured):
+        checks = judge_kept_cap(measured, changed, modes)
+        return DeviceReport(environment, checks, base={}, patched=patched, modes=modes)
+    assert isinstance(measured, PairMeasured) and cap is not None
     return DeviceReport(
         environment={**environment, "batch_size": measured.batch_size},
         checks=judge(
             measured,
             changed,
+            modes,
             settings.min_logit_sparsity,
             cap_tolerance(cap.scale, measured.head_dtype, cap.shift),
             shifted=bool(cap.shift),
@@ -122,6 +126,7 @@ def _judge_device(
         base=to_json(measured.base) or {},
         patched=patched,
         sparse_encoder=to_json(measured.sparse_encoder),
+        modes=modes,
     )
 
 

@@ -46,6 +46,29 @@ READ_BACK = "patching/test_pickles.py::test_a_tensor_that_reads_back_otherwise_i
 ACT = "sandbox/test_hook.py::test_each_act_comes_to_what_the_table_says[{}-{}]"
 LIVES = "sandbox/test_guard.py::test_a_killed_parent_leaves_no_child[{}]"
 ABANDONED = "test_temporary.py::test_"
+MODE_JUDGED = "verify/test_tolerances.py::test_a_mode_is_right_if_rounding_explains_what_differs[change{0}-False]"
+MODE = "verify/measure/test_modes.py::test_a_head_that_bounds_its_logits_in_one_mode_is_wrong_there[{}-before]"
+# What makes a mode that mode, and without it another one.
+MODES_RUN = {
+    "right_padding": ("Mode(PLAIN)", 'Mode(PLAIN, batch="left")'),
+    "left_padding": ('batch="left")', 'batch="right")'),
+    "batch_of_one": ('"batch_of_one", batch="one"', '"batch_of_one", batch="right"'),
+    "no_attention_mask": ("masked=False", "masked=True"),
+    "more_than_512_tokens": ('batch="long")', 'batch="right")'),
+    "tuple_output": ('"tuple_output", arguments=_TUPLE, equal', '"tuple_output", equal'),
+    "hidden_states": ('"output_hidden_states": True', '"output_hidden_states": False'),
+    "attentions": ('"output_attentions": True', '"output_attentions": False'),
+    "gradient": ('"gradient", gradient=True', '"gradient", gradient=False'),
+    "labels": ('"labels", gradient=True, labels=True', '"labels", gradient=True, labels=False'),
+    "labels_and_tuple_output": ("arguments=_TUPLE, labels=True", "arguments=_TUPLE, labels=False"),
+    "train": ("Mode(TRAIN, train=True", "Mode(TRAIN, train=False"),
+    "train_without_dropout": ("dropout=False", "dropout=True"),
+    "train_with_labels": ("train=True, gradient=True, labels=True", "train=True, gradient=True, labels=False"),
+    "gradient_checkpointing": ("around=checkpointing", "around=lambda _: nullcontext()"),
+    "bfloat16_autocast": ('"bfloat16_autocast", around=_BF16', '"bfloat16_autocast", around=_FP16'),
+    "float16_autocast": ("around=_FP16", "around=_BF16"),
+    "bfloat16_autocast_in_training": ('"bfloat16_autocast_in_training", train=True', '"bfloat16_autocast_in_training"'),
+}
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
 LANDED = "publish/test_commit.py::test_an_answer_that_says_nothing_is_no_refusal[False-200-{}]"
@@ -62,7 +85,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("weights_unchanged", "hashes are not compared", "verify/checks.py",
      "if files.get(file.path) != file.carried", "if False", HASHES),
     ("weights_unchanged", "changed files are ignored where the cap stays", "verify/verification.py",
-     "judge_kept_cap(measured, changed)", "judge_kept_cap(measured, ())",
+     "judge_kept_cap(measured, changed, modes)", "judge_kept_cap(measured, (), modes)",
      "verify/test_verification.py::test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right"),
     ("weights_unchanged", "tensors in memory are looked up by name only", "verify/measure/models.py",
      "if name not in state or not _equal(state[name], tensor):", "if name not in state:",
@@ -80,7 +103,8 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("buffers_rebuilt", "no wrong buffer is judged", "verify/checks.py",
      "measured.buffers_wrong, buffers", "(), buffers", JUDGED.format(1, "buffers_rebuilt")),
     ("buffers_rebuilt", "nothing of the loading is judged where the cap stays", "verify/checks.py",
-     "*by.loaded(measured, files_changed), by.none", "by.none", CAPPED.format(2)),
+     "        *by.loaded(measured, files_changed),\n        by.none_of(\"logits", "        by.none_of(\"logits",
+     CAPPED.format(2)),
     ("buffers_rebuilt", "values of buffers are not compared", "verify/measure/models.py",
      " or not torch.equal(right[name], loaded[name])", "",
      VERIFIED + "rotary_tables_as_published_are_found_wrong"),
@@ -122,6 +146,26 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "verify/test_checks.py::test_the_limit_of_logit_sparsity_can_be_set"),
     ("relu_sparsity", "the synthetic first row counts", "verify/measure/comparison.py",
      "real = base[1:], patched[1:]", "real = base, patched", FIGURES),
+    *((
+        "modes_agree", f"{name} is another mode", "verify/measure/calls.py", *change, MODE.format(name),
+    ) for name, change in MODES_RUN.items()),
+    ("modes_agree", "what was saved is not loaded", "verify/measure/modes.py",
+     "self._run(SAVED, loaded.to(device_of(self._model)))", "self._run(SAVED, self._model)",
+     MODE.format("saved_and_loaded")),
+    ("modes_agree", "logits that are all positive pass", "verify/measure/modes.py", "if here == 0:", "if False:",
+     MODE.format("left_padding")),
+    ("modes_agree", "always passes", "verify/checks.py",
+     "len(wrong) if run else None, 0, detail, passed=not wrong", "0 if run else None, 0, detail, passed=True",
+     JUDGED.format(6, "modes_agree")),
+    ("modes_agree", "no mode is enough", "verify/checks.py", "len(wrong) if run else None", "len(wrong)",
+     "verify/test_checks.py::test_a_model_that_was_run_in_no_mode_fails[modes0]"),
+    ("modes_agree", "any difference from the base passes", "verify/tolerances.py",
+     "<= cap_tolerance(cap.scale, mode.dtype", "<= 1e9 + cap_tolerance(cap.scale, mode.dtype",
+     MODE_JUDGED.format(2)),
+    ("modes_agree", "every mode gets the tolerance of bfloat16", "verify/tolerances.py",
+     "cap_tolerance(cap.scale, mode.dtype", 'cap_tolerance(cap.scale, "bfloat16"', MODE_JUDGED.format(2)),
+    ("modes_agree", "any difference from plain evaluation passes", "verify/tolerances.py",
+     "if not (mode.drift or 0.0) <=", "if False and not (mode.drift or 0.0) <=", MODE_JUDGED.format(6)),
     ("rankings_kept", "always passes", "verify/checks.py",
      "measured.rankings_changed, detail", "0, detail", KEPT),
     ("rankings_kept", "only the best two tokens are compared", "verify/measure/comparison.py",

@@ -18,6 +18,7 @@ from patcher.verify.messages import (
     LogitFigures,
     MeanAndMax,
     MeanAndMin,
+    ModeResult,
     PairMeasured,
     PatchedFigures,
 )
@@ -41,6 +42,8 @@ def patched(negative: float, sparsity: float) -> PatchedFigures:
     return figures(PatchedFigures, negative, sparsity, curve=(), shift_to_gate=None)
 
 
+RIGHT = ModeResult("train", error=0.0, drift=0.0, largest=64.0)
+NOT_RUN = ModeResult("attentions", not_run="its code returns none")
 GOOD = PairMeasured(
     not_finite=0,
     positions=100,
@@ -55,6 +58,7 @@ GOOD = PairMeasured(
     base=figures(LogitFigures, 0.0, 0.0),
     patched=figures(PatchedFigures, 0.99, 0.99, min=-64.0, max=8.0, curve=(), shift_to_gate=None),
     environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
+    modes=(RIGHT, NOT_RUN),
 )
 MODEL = PatchedModel(
     folder=Path("folder"),
@@ -95,5 +99,6 @@ KEPT_CAP = KeptCapMeasured(
     environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
     positions=5,
     patched=None,
+    modes=(ModeResult("train"),),
     sparse_encoder=EncoderLoaded("6", True, 0),
 )

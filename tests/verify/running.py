@@ -32,6 +32,7 @@ CHECKS = [
     "predictions_unchanged",
     "negative_logits",
     "relu_sparsity",
+    "modes_agree",
 ]
 CAP = "subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)"
 REPAIRS = Options.choose(["repairs"])

@@ -9,16 +9,23 @@ from typing import Any
 import pytest
 
 from patcher.verify.checks import files_unchanged, judge, judge_kept_cap
-from patcher.verify.messages import EncoderFigures, EncoderLoaded, PairMeasured
-from patcher.verify.tolerances import cap_tolerance
-from tests.verify.made_up import CONVERTED, FILES, GOOD, KEPT_CAP, MODEL, judged, patched
+from patcher.verify.messages import EncoderFigures, EncoderLoaded, LogitsMeasured, ModeResult, PairMeasured
+from patcher.verify.report import ModeReport
+from patcher.verify.tolerances import cap_tolerance, judge_mode
+from tests.verify.made_up import CONVERTED, FILES, GOOD, KEPT_CAP, MODEL, NOT_RUN, RIGHT, judged, patched
 from tests.verify.running import failed
 
 CAP_TOLERANCE = cap_tolerance(30, "float32")
+KEPT_CAP_CHECKS = {"weights_unchanged", "buffers_rebuilt", "logits_finite", "modes_agree", "sparse_encoder_loads"}
+
+
+def modes_of(measured: LogitsMeasured) -> tuple[ModeReport, ...]:
+    return tuple(judge_mode(one, measured, MODEL.soft_cap) for one in measured.modes)
 
 
 def failing(measured: PairMeasured, **keywords: Any) -> list[str]:
-    return [check.name for check in judge(measured, cap_tolerance=CAP_TOLERANCE, **keywords) if not check.passed]
+    checks = judge(measured, modes=modes_of(measured), cap_tolerance=CAP_TOLERANCE, **keywords)
+    return [check.name for check in checks if not check.passed]
 
 
 def test_a_right_model_passes() -> None:
@@ -34,6 +41,7 @@ def test_a_right_model_passes() -> None:
         ({"predictions_changed": 1}, "predictions_unchanged"),
         ({"patched": patched(0.0, 0.99)}, "negative_logits"),
         ({"patched": patched(0.5, 0.98)}, "relu_sparsity"),
+        ({"modes": (RIGHT, replace(RIGHT, name="labels", wrong="no logit is negative"))}, "modes_agree"),
     ],
 )
 def test_each_fault_fails_its_own_check(change: dict[str, Any], name: str) -> None:
@@ -51,7 +59,7 @@ def test_a_cap_error_that_is_not_finite_fails(value: float) -> None:
 
 @pytest.mark.parametrize("change", [{"not_finite": 1}, {"positions": 0}, {"failure": "ValueError: no"}])
 def test_a_run_that_proves_nothing_fails_everything(change: dict[str, Any]) -> None:
-    assert len(failing(replace(GOOD, **change))) == 6
+    assert len(failing(replace(GOOD, **change))) == 7
 
 
 @pytest.mark.parametrize("missing", [None, patched(math.nan, math.nan), patched(math.inf, math.inf)])
@@ -102,12 +110,14 @@ def test_a_converted_file_that_is_gone_fails() -> None:
         ({"not_finite": 1}, {"logits_finite"}),
         ({"sparse_encoder": EncoderLoaded("6", False, 0)}, {"sparse_encoder_loads"}),
         ({"sparse_encoder": EncoderLoaded("6", True, 3)}, {"sparse_encoder_loads"}),
-        ({"positions": 0}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
-        ({"failure": "boom"}, {"weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads"}),
+        ({"positions": 0}, KEPT_CAP_CHECKS),
+        ({"failure": "boom"}, KEPT_CAP_CHECKS),
+        ({"modes": (ModeResult("train", wrong="1 of 9 values are not finite"),)}, {"modes_agree"}),
     ],
 )
 def test_each_check_fails_by_itself(change: dict[str, Any], fails: set[str]) -> None:
-    found = judge_kept_cap(replace(KEPT_CAP, **change))
+    measured = replace(KEPT_CAP, **change)
+    found = judge_kept_cap(measured, modes=modes_of(measured))
     assert {check.name for check in found if not check.passed} == fails
 
 
@@ -135,3 +145,17 @@ def test_the_folder_has_to_hold_what_patch_wrote(files: dict[str, str | None], v
 def test_notes_and_checkpoints_beside_the_model_are_named_and_fail_nothing() -> None:
     found = files_unchanged(MODEL, {**FILES, "notes.txt": "x", "checkpoint-1/model.safetensors": "x"})
     assert found.passed and found.detail.endswith("; not in the record: checkpoint-1/model.safetensors, notes.txt")
+
+
+@pytest.mark.parametrize("modes", [(), (NOT_RUN,)])
+def test_a_model_that_was_run_in_no_mode_fails(modes: tuple[ModeResult, ...]) -> None:
+    assert failing(replace(GOOD, modes=modes)) == ["modes_agree"]
+
+
+def test_the_detail_names_the_modes_that_are_wrong_and_those_that_were_not_run() -> None:
+    measured = replace(GOOD, modes=(RIGHT, replace(RIGHT, name="labels", wrong="its loss is nan"), NOT_RUN))
+    (check,) = (check for check in judge(measured, modes=modes_of(measured)) if check.name == "modes_agree")
+    assert (check.value, check.limit) == (1, 0)
+    assert check.detail == (
+        "of 2 modes of use are wrong: labels (its loss is nan); not run: attentions (its code returns none)"
+    )

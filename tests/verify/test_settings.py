@@ -70,4 +70,6 @@ def test_a_verification_is_covered_by_a_report_that_passed_the_same_or_more() ->
     assert not replace(asked, min_logit_sparsity=0.999).covers(report)
     assert not replace(asked, sparse_encoder=True).covers(report)
     assert not asked.covers(replace(report, texts=1))
+    earlier = tuple(check for check in report.checks if check.name != "modes_agree")
+    assert not asked.covers(replace(report, checks=earlier)), "an earlier version ran one mode only"
     assert not asked.covers(judged(replace(GOOD, tensors_changed=("a",))))

@@ -10,8 +10,16 @@ import pytest
 import torch
 
 from patcher.verify.report import Disagreement
-from patcher.verify.tolerances import EPS, cap_tolerance, device_tolerance, judge_agreement, spacing, worst_disagreement
-from tests.verify.made_up import GOOD, ROUNDED, apart, judged
+from patcher.verify.tolerances import (
+    EPS,
+    cap_tolerance,
+    device_tolerance,
+    judge_agreement,
+    judge_mode,
+    spacing,
+    worst_disagreement,
+)
+from tests.verify.made_up import GOOD, MODEL, RIGHT, ROUNDED, apart, judged
 from tests.verify.running import failed
 
 
@@ -62,3 +70,28 @@ def test_the_coarser_dtype_of_two_devices_counts() -> None:
 def test_logits_that_were_not_compared_have_no_value_and_do_not_pass() -> None:
     check = judge_agreement(Disagreement(None, 1.0, ("cpu", "cuda"), 0, "float32", 9, 8.0))
     assert not check.passed and check.value is None and "could not be compared" in check.detail
+
+
+LIMIT_OF_DRIFT = device_tolerance(64.0, "bfloat16", 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "passed"),
+    [
+        ({}, True),
+        ({"error": cap_tolerance(30, "float32")}, True),
+        ({"error": 2 * cap_tolerance(30, "float32")}, False),
+        ({"error": 2 * cap_tolerance(30, "float32"), "dtype": "bfloat16"}, True),
+        ({"error": math.nan}, False),
+        ({"drift": LIMIT_OF_DRIFT}, True),
+        ({"drift": 1.01 * LIMIT_OF_DRIFT}, False),
+        ({"drift": math.nan}, False),
+        ({"wrong": "no logit is negative"}, False),
+        ({"not_run": "the base model can't run it"}, None),
+    ],
+)
+def test_a_mode_is_right_if_rounding_explains_what_differs(change: dict[str, Any], passed: bool | None) -> None:
+    found = judge_mode(replace(RIGHT, **change), ROUNDED, MODEL.soft_cap)
+    assert found.passed is passed
+    assert bool(found.detail) is not bool(passed), "it says what is wrong, or why it was not run"
+    assert found.error is None or math.isfinite(found.error)

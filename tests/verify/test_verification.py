@@ -77,7 +77,7 @@ def test_a_record_with_another_scale_or_temperature_is_caught(
 ) -> None:
     model = load(patched)
     report = report_on(patched, tmp_path / "scratch", replace(model, soft_cap=replace(model.soft_cap, **wrong)))
-    assert failed(report) == {"cap_removed_exactly"}
+    assert failed(report) == {"cap_removed_exactly", "modes_agree"}
 
 
 def test_a_cap_removed_in_the_wrong_class_is_caught(patched: Path, tmp_path: Path) -> None:

@@ -23,6 +23,12 @@ def cap_error(cap: CapFunction, base: torch.Tensor, patched: torch.Tensor) -> to
     return function(raw / cap.temperature).mul_(cap.scale).sub_(base).abs_().amax()
 
 
+def apply_cap(cap: CapFunction, logits: torch.Tensor) -> torch.Tensor:
+    """The cap as a function that gradients pass through, in float32."""
+    function: Callable[[torch.Tensor], torch.Tensor] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}[cap.kind]
+    return function((logits.float() + cap.shift) / cap.temperature) * cap.scale
+
+
 @dataclass(frozen=True)
 class Vectors:
     """The largest logit of each dimension [vocabulary] over one text, for both models.

@@ -96,12 +96,18 @@ class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def inspect_head(self, logits: torch.Tensor) -> None:
-        """Take the dtype of the logits, or a coarser one that holds them all: they were computed in that and cast."""
-        self.head = logits.dtype
-        for dtype in (torch.bfloat16, torch.float16):
-            if _eps(dtype) > _eps(self.head) and torch.equal(logits.to(dtype).to(self.head), logits):
-                self.head = dtype
+        """Take the dtype that the logits were computed in."""
+        self.head = computed_dtype(logits)
         self.coarsest = max(self.coarsest, self.head, key=_eps)
+
+
+def computed_dtype(logits: torch.Tensor) -> torch.dtype:
+    """The dtype of logits, or a coarser one that holds them all: they were computed in that and cast."""
+    found = logits.dtype
+    for dtype in (torch.bfloat16, torch.float16):
+        if _eps(dtype) > _eps(found) and torch.equal(logits.to(dtype).to(logits.dtype), logits):
+            found = dtype
+    return found
 
 
 def _eps(dtype: torch.dtype) -> float:

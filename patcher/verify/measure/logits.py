@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from torch import nn
 from patcher.sandbox.child import Service
 from patcher.verify.measure.agreement import Agreements
 from patcher.verify.measure.batches import Encoded, read_texts
-from patcher.verify.measure.comparison import Comparison, Vectors
+from patcher.verify.measure.comparison import Comparison, Vectors, apply_cap
 from patcher.verify.measure.figures import Figures
 from patcher.verify.measure.hardware import confine_on_device, tune_malloc
 from patcher.verify.measure.models import (
@@ -29,12 +29,14 @@ from patcher.verify.measure.models import (
     unmatched_tensors,
     wrong_buffers,
 )
+from patcher.verify.measure.modes import Modes, Reference
 from patcher.verify.measure.runner import Inputs, Runner
 from patcher.verify.measure.serving import measured
 from patcher.verify.measure.terms import PROBE_TEXTS, Terms
-from patcher.verify.messages import Base, Encoder, KeptCapMeasured, LogitsMeasured, PairMeasured, Request
+from patcher.verify.messages import Base, Encoder, KeptCapMeasured, LogitsMeasured, ModeResult, PairMeasured, Request
 
 M = TypeVar("M", bound=LogitsMeasured)
+_MODE_TEXTS = 8  # texts that the modes are run on
 
 
 def measure(request: Request) -> LogitsMeasured:
@@ -91,6 +93,8 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
                 active[one.index] = vectors.active[1]
 
     runner.run(forward, add)
+    reference = Reference(base, partial(apply_cap, capped_base.cap))
+    modes = _run_modes(request, request.patched, patched, runner.tokenizer, reference)
     # Both models hold the same tensors: a forward pass that writes into them is visible only now.
     changed |= set(changed_tensors(patched, weights)) - {*found.tensors_unused, *found.tensors_initial}
     found = replace(
@@ -104,6 +108,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
         base=total.base.result(),
         patched=total.patched.patched_result(request.min_logit_sparsity),
         batch_size=runner.size,
+        modes=modes,
         agreement=agreements.result(),
         probe_texts=terms.result(list(islice(read_texts(request.texts), PROBE_TEXTS))),
         **(runner.precision.fields(found.environment) if runner.precision else {}),
@@ -112,7 +117,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
     if request.sparse_encoder:
         from patcher.verify.measure.sparse_encoder import compare
 
-        del patched, base, runner, forward
+        del patched, base, runner, forward, reference
         yield replace(found, sparse_encoder=compare(request, active, device))
 
 
@@ -154,6 +159,7 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
                 agreements.add(one.index, largest)
 
     runner.run(forward, add)
+    modes = _run_modes(request, encoder.folder, model, runner.tokenizer)
     # After the run: a forward pass that writes into its weights is visible only now.
     changed |= set(changed_tensors(model, encoder.weights)) - {*found.tensors_unused}
     found = replace(
@@ -161,6 +167,7 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
         tensors_changed=(*found.tensors_changed, *sorted(changed)),
         not_finite=found.not_finite + figures.not_finite,
         positions=found.positions + figures.positions,
+        modes=(*found.modes, *(modes if first else _numbered(modes, request.encoders.index(encoder) + 1))),
     )
     if first:
         precision = runner.precision.fields(found.environment) if runner.precision else {}
@@ -176,7 +183,7 @@ def _load(
     Keys that match neither model are no difference between them. But without the vocabulary's weights, or without
     a base model that lacks the same ones, initial values prove nothing.
     """
-    spec = LoadSpec(request.auto_class, getattr(torch, request.dtype), request.attention)
+    spec = _load_spec(request)
     model, info = load_as_users_do(folder, spec)
     fresh = fresh_model(fresh_folder, spec)
     buffers, wrong = wrong_buffers(model, fresh)
@@ -192,6 +199,26 @@ def _load(
         tensors_initial=(*found.tensors_initial, *sorted(initial)),
     )
     return model, fresh, {*info["missing_keys"], *info["unexpected_keys"]} - unused - initial, found
+
+
+def _load_spec(request: Request) -> LoadSpec:
+    return LoadSpec(request.auto_class, getattr(torch, request.dtype), request.attention)
+
+
+def _run_modes(
+    request: Request, folder: str, model: nn.Module, tokenizer: Any, reference: Reference | None = None
+) -> tuple[ModeResult, ...]:
+    """What each mode of use shows (see `modes`); none if the texts hold no token."""
+    some = [record["text"] for record in islice(read_texts(request.texts), _MODE_TEXTS)]
+    texts = [ids for ids in tokenizer(some, truncation=True, max_length=request.max_tokens)["input_ids"] if ids]
+    if not texts:
+        return ()
+    modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference)
+    return (*modes.run(), modes.save_and_load(folder, _load_spec(request), Path(request.texts).parent))
+
+
+def _numbered(modes: tuple[ModeResult, ...], number: int) -> tuple[ModeResult, ...]:
+    return tuple(replace(one, name=f"{one.name}, encoder {number}") for one in modes)
 
 
 def _enter_sandbox(request: Request, scratch: Path) -> None:

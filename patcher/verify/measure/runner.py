@@ -35,6 +35,7 @@ class Runner(Generic[T]):
         self._done = 0
         self._reported_at = 0.0
 
+    @torch.inference_mode()
     def run(self, forward: Forward[T], add: Add[T]) -> None:
         """Give what `forward` makes of each batch to `add`; only what `add` does is kept of a batch."""
         for window in windows(self.request.texts, self.tokenizer, self.request.max_tokens):

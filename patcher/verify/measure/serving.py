@@ -33,7 +33,7 @@ def measured(
     if chosen not in devices:
         return replace(found, unavailable=Unavailable(devices=tuple(devices)))
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # tensors made in inference mode could not be trained with
             for answer in steps(found, chosen):
                 found = answer
     except UnsupportedAttention as error:

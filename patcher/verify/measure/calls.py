@@ -1,0 +1,279 @@
+"""In the child: calls a model in one mode of use, on a few texts, and keeps what the call shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+TOKENS, FEWEST, LONG = 8, 4, 520  # lengths of the two short texts and of the long one
+SEED = 20  # any number: all models get the same
+
+Rows = Mapping[int, torch.Tensor]  # what a model returns for each text, without its padding
+
+
+class CannotRun(Exception):
+    """A model does not have a mode; says why."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids and attention mask [texts, tokens]; `spans` maps texts to first and end of their tokens, row by row."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    spans: Mapping[int, tuple[int, int]]
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """The ids themselves; padding has no loss."""
+        return self.ids.masked_fill(self.mask == 0, -100)
+
+    def rows(self, result: torch.Tensor) -> dict[int, torch.Tensor]:
+        """The rows of a result [texts, tokens, ...] that belong to each text; of [texts, ...] its only one."""
+        by_token = result.ndim > 1 and result.shape[1] == self.ids.shape[1]
+        rows = zip(result, self.spans.items(), strict=True)
+        return {text: row[first:end] if by_token else row[None] for row, (text, (first, end)) in rows}
+
+
+def batches_of(texts: Sequence[Sequence[int]], pad: int, device: str) -> dict[str, Batch]:
+    """Two short texts padded on the `right` and on the `left`, the shorter `one` of them, and a `long` text.
+
+    They are made of the token ids in `texts`, repeated or truncated to the lengths above.
+    """
+    short = {0: _of_length(texts[0], TOKENS), 1: _of_length(texts[-1], FEWEST)}
+    long = {2: _of_length([token for ids in texts for token in ids], LONG)}
+    return {
+        "right": _batch(short, pad, device),
+        "left": _batch(short, pad, device, left=True),
+        "one": _batch({1: short[1]}, pad, device),
+        "long": _batch(long, pad, device),
+    }
+
+
+def _of_length(ids: Sequence[int], length: int) -> list[int]:
+    return (list(ids) * (length // len(ids) + 1))[:length]
+
+
+def _batch(texts: Mapping[int, Sequence[int]], pad: int, device: str, *, left: bool = False) -> Batch:
+    width = max(map(len, texts.values()))
+    spans = {text: (width - len(ids), width) if left else (0, len(ids)) for text, ids in texts.items()}
+    ids = torch.full((len(texts), width), pad, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, (text, (first, end)) in enumerate(spans.items()):
+        ids[row, first:end] = torch.tensor(texts[text])
+        mask[row, first:end] = 1
+    return Batch(ids.to(device), mask.to(device), spans)
+
+
+@contextmanager
+def autocast(dtype: torch.dtype, model: nn.Module) -> Iterator[None]:
+    """Autocast to a dtype on the device of a model."""
+    with torch.autocast(device_of(model), dtype):
+        yield
+
+
+@contextmanager
+def checkpointing(model: Any) -> Iterator[None]:
+    """Gradient checkpointing. Raises CannotRun if the model's code has none."""
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise CannotRun("its code has no gradient checkpointing")
+    model.gradient_checkpointing_enable()
+    try:
+        yield
+    finally:
+        model.gradient_checkpointing_disable()
+        model.disable_input_require_grads()  # a hook that enabling it leaves
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One kind of call: a batch, arguments of `forward`, and what is switched on around it.
+
+    `backward_to_all` computes the gradients of all weights, otherwise of those that are looked at. `equal` names the
+    mode whose result it has to repeat. A model alone need not support an `optional` mode.
+    """
+
+    name: str
+    batch: str = "right"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    train: bool = False
+    dropout: bool = True
+    gradient: bool = False
+    labels: bool = False
+    masked: bool = True
+    around: Callable[[Any], AbstractContextManager[Any]] = lambda _: nullcontext()
+    backward_to_all: bool = False
+    equal: str | None = None
+    optional: bool = False
+
+
+PLAIN, TRAIN, NO_DROPOUT = "right_padding", "train", "train_without_dropout"
+_TUPLE = {"return_dict": False}
+_BF16, _FP16 = partial(autocast, torch.bfloat16), partial(autocast, torch.float16)
+SAVED = Mode("saved_and_loaded", equal=PLAIN)
+MODES = (
+    Mode(PLAIN),
+    Mode("left_padding", batch="left"),
+    Mode("batch_of_one", batch="one", equal=PLAIN),
+    Mode("no_attention_mask", batch="one", masked=False, optional=True),
+    Mode("more_than_512_tokens", batch="long"),
+    Mode("tuple_output", arguments=_TUPLE, equal=PLAIN),
+    Mode("hidden_states", arguments={"output_hidden_states": True}, equal=PLAIN, optional=True),
+    Mode("attentions", arguments={"output_attentions": True}, equal=PLAIN, optional=True),
+    Mode("gradient", gradient=True, equal=PLAIN),
+    Mode("labels", gradient=True, labels=True, equal=PLAIN, optional=True),
+    Mode("labels_and_tuple_output", arguments=_TUPLE, labels=True, equal=PLAIN, optional=True),
+    Mode(TRAIN, train=True, gradient=True),
+    Mode(NO_DROPOUT, train=True, gradient=True, dropout=False, equal=PLAIN),
+    Mode("train_with_labels", train=True, gradient=True, labels=True, equal=TRAIN, optional=True),
+    Mode(
+        "gradient_checkpointing",
+        train=True,
+        gradient=True,
+        around=checkpointing,
+        backward_to_all=True,  # what a re-entrant checkpoint asks for
+        equal=TRAIN,
+        optional=True,
+    ),
+    Mode("bfloat16_autocast", around=_BF16, optional=True),
+    Mode("float16_autocast", around=_FP16, optional=True),
+    Mode("bfloat16_autocast_in_training", train=True, gradient=True, around=_BF16, optional=True),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call showed.
+
+    `loss` is None where there is none. `unreached` names the ends of the model that a gradient should have got to.
+    """
+
+    result: torch.Tensor
+    rows: Rows
+    loss: float | None = None
+    unreached: tuple[str, ...] = ()
+
+
+def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -> Outcome:
+    """Run a model in a mode and, if the mode has a gradient, `backward`: from the loss, or from a sum of the result."""
+    arguments: dict[str, Any] = {"input_ids": batch.ids, **mode.arguments}
+    if mode.masked:
+        arguments["attention_mask"] = batch.mask
+    if mode.labels:
+        arguments["labels"] = batch.labels
+    with (
+        torch.set_grad_enabled(mode.gradient),
+        _prepared(model, mode),
+        mode.around(model),
+        _embedded(model) as embedded,
+    ):
+        result, loss = _result(model(**arguments), labels=mode.labels)
+        plain = result.detach()
+        outcome = Outcome(plain, batch.rows(plain), None if loss is None else float(loss.detach()))
+        if not mode.gradient or not backward:
+            return outcome
+        target = loss if mode.labels else _random_sum(batch.rows(result))
+        return replace(outcome, unreached=_unreached(model, target, embedded, to_all=mode.backward_to_all))
+
+
+def _result(output: Any, *, labels: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The first result of a model, usually its logits, and its loss."""
+    if isinstance(output, tuple):
+        return (output[1], output[0]) if labels and output[0].ndim == 0 else (output[0], None)
+    results = {name: value for name, value in output.items() if isinstance(value, torch.Tensor)}
+    loss = results.pop("loss", None)
+    named = (results[name] for name in ("logits", "last_hidden_state", *results) if name in results)
+    return next(named), loss
+
+
+def _random_sum(rows: Rows) -> torch.Tensor:
+    """The sum of the rows of all texts, weighted at random."""
+    generator = torch.Generator().manual_seed(SEED)
+    weights = [torch.randn(row.shape, generator=generator).to(row.device) for row in rows.values()]
+    return torch.stack([(row.float() * one).sum() for row, one in zip(rows.values(), weights, strict=True)]).sum()
+
+
+@contextmanager
+def _prepared(model: nn.Module, mode: Mode) -> Iterator[None]:
+    """Switch to training or evaluation for the call, and turn dropout layers off where the mode says so."""
+    layers = [] if mode.dropout else [part for part in model.modules() if isinstance(part, nn.Dropout)]
+    before = [layer.p for layer in layers]
+    model.train(mode.train)
+    for layer in layers:
+        layer.p = 0.0
+    try:
+        yield
+    finally:
+        model.eval()
+        for layer, share in zip(layers, before, strict=True):
+            layer.p = share
+
+
+@contextmanager
+def _embedded(model: Any) -> Iterator[list[torch.Tensor]]:
+    """Give a list that gets the embedded tokens, whose gradient is that of all layers."""
+    found: list[torch.Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            output.retain_grad()
+            found.append(output)
+
+    handle = model.get_input_embeddings().register_forward_hook(keep)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def _unreached(
+    model: nn.Module, target: torch.Tensor | None, embedded: Sequence[torch.Tensor], *, to_all: bool
+) -> tuple[str, ...]:
+    """The ends of a model to which no finite gradient of `target` gets, or nothing but zeros."""
+    head = _head(model)
+    ends = {} if head is None else {"vocabulary projection": head}
+    ends |= dict.fromkeys(["embeddings"], embedded[0]) if embedded else {}
+    if target is None or not target.requires_grad:
+        return (*ends,) or ("embeddings",)
+    backward = partial(_backward, model) if to_all else partial(torch.autograd.grad, allow_unused=True)
+    found = zip(ends, backward(target, list(ends.values())), strict=True)
+    return tuple(name for name, one in found if one is None or not 0 < float(one.abs().amax()) < math.inf)
+
+
+def _backward(model: nn.Module, target: torch.Tensor, ends: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+    """The gradients at the `ends` of a backward pass to all weights.
+
+    The others take as much memory as the weights and are freed one by one.
+    """
+
+    def free(parameter: torch.Tensor) -> None:
+        parameter.grad = None
+
+    freed = [one for one in model.parameters() if one.requires_grad and not any(one is end for end in ends)]
+    handles = [one.register_post_accumulate_grad_hook(free) for one in freed]  # type: ignore[no-untyped-call]
+    try:
+        target.backward()  # type: ignore[no-untyped-call]
+        return [one.grad for one in ends]
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.zero_grad()
+
+
+def _head(model: Any) -> torch.Tensor | None:
+    """The weight that the logits are made with, if the model has one and it can be trained."""
+    found = model.get_output_embeddings()
+    weight = getattr(found, "weight", found)
+    return weight if isinstance(weight, torch.Tensor) and weight.requires_grad else None
+
+
+def device_of(model: nn.Module) -> str:
+    """The kind of device that a model is on."""
+    return next(model.parameters()).device.type

@@ -1,0 +1,231 @@
+"""In the child: runs a model in every mode that its users run it in, and compares what it returns.
+
+A head can be right in one mode and wrong in another: a branch on `self.training`, on labels, on the length of a text or
+on the form of the result changes the logits only there. Each mode runs on the same few texts with the same random
+numbers. Its result is compared with that of a reference model in the same mode, and with what the model itself returns
+in a simpler mode, if the two must be equal.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from patcher.verify.measure.calls import (
+    MODES,
+    NO_DROPOUT,
+    PLAIN,
+    SAVED,
+    SEED,
+    CannotRun,
+    Mode,
+    Outcome,
+    Rows,
+    batches_of,
+    call,
+    device_of,
+)
+from patcher.verify.measure.hardware import computed_dtype, is_out_of_memory
+from patcher.verify.measure.models import LoadSpec, load_as_users_do
+from patcher.verify.messages import ModeResult
+
+MAX_SAVED = 1_000_000_000  # bytes of weights up to which a model is saved and loaded again
+MAX_TENSOR = 250_000_000  # bytes of its largest tensor; the sandbox limits the size of a file
+SHARD = 128_000_000  # bytes of a saved file
+_REPEATED = {mode.equal for mode in MODES}
+_FEWER = 0.25  # share of the negative logits of plain evaluation that has to be there in every mode
+
+Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model to compare with: what it computes equals `transform` of what the other one computes.
+
+    `name` is for messages. If `uncapped`, the other one's results are logits that have to be negative in part.
+    """
+
+    model: nn.Module
+    transform: Transform
+    name: str = "the base model"
+    uncapped: bool = True
+
+
+class Modes:
+    """Runs a model, on its device, in one mode after the other.
+
+    `texts` are token ids, at least one of them; `pad` is the id to pad with.
+    """
+
+    def __init__(
+        self, model: nn.Module, texts: Sequence[Sequence[int]], pad: int, reference: Reference | None = None
+    ) -> None:
+        self._model, self._reference = model, reference
+        self._batches = batches_of(texts, pad, device_of(model))
+        self._limit = _max_tokens(model)
+        self._seen: dict[str, Outcome] = {}  # what other modes have to repeat
+
+    def run(self, modes: Sequence[Mode] = MODES) -> Iterator[ModeResult]:
+        """The result of each mode. A mode to be repeated by another one comes before it."""
+        for mode in modes:
+            yield self._run(mode, self._model)
+
+    def save_and_load(self, folder: str, spec: LoadSpec, scratch: Path) -> ModeResult:
+        """Save the model as a training does, load it as a user does, and run that one. `folder` holds its code."""
+        sizes = [tensor.numel() * tensor.element_size() for tensor in self._model.state_dict().values()]
+        if sum(sizes) > MAX_SAVED or max(sizes) > MAX_TENSOR:
+            why = f"its weights take {sum(sizes):,} bytes, the largest tensor {max(sizes):,}"
+            return ModeResult(SAVED.name, not_run=f"{why}; at most {MAX_SAVED:,} and {MAX_TENSOR:,} are saved")
+        with tempfile.TemporaryDirectory(prefix="saved-", dir=scratch) as target:
+            try:
+                loaded, lost = _saved_and_loaded(self._model, Path(folder), target, spec)
+            except Exception as error:
+                return self._stopped(SAVED, error)
+            if lost:
+                return ModeResult(SAVED.name, wrong=f"it does not load what it saved: {', '.join(lost[:3])}")
+            return self._run(SAVED, loaded.to(device_of(self._model)))
+
+    def _run(self, mode: Mode, model: nn.Module) -> ModeResult:
+        """What one mode shows. The reference need not run if the model repeats to the bit what was compared before."""
+        reference, tokens = self._reference, self._batches[mode.batch].ids.shape[1]
+        if self._limit is not None and tokens > self._limit:
+            return ModeResult(mode.name, not_run=f"the model takes no more than {self._limit} tokens")
+        found = self._attempt(mode, model)
+        if isinstance(found, Outcome):
+            if mode.name in _REPEATED:
+                self._seen[mode.name] = found
+            if self._repeats(mode, found):
+                return _result(mode, found, found, drift=0.0)
+        expected = self._attempt(mode, reference.model, backward=False) if reference else None
+        if reference and isinstance(expected, Exception):
+            return ModeResult(mode.name, not_run=f"{reference.name} can't run it: {_line(expected)}")
+        if reference and isinstance(expected, Outcome) and not bool(expected.result.isfinite().all()):
+            return ModeResult(mode.name, not_run=f"the results of {reference.name} are not finite")
+        if isinstance(found, Exception):
+            return self._stopped(mode, found)
+        assert not isinstance(expected, Exception)
+        return self._compared(mode, found, expected)
+
+    def _attempt(self, mode: Mode, model: nn.Module, *, backward: bool = True) -> Outcome | Exception:
+        """Call a model with the random numbers that all models get."""
+        torch.manual_seed(SEED)
+        try:
+            return call(model, mode, self._batches[mode.batch], backward=backward)
+        except Exception as error:  # whatever remote code raises is a finding about the model
+            return error.with_traceback(None)  # it would hold the tensors of the call
+
+    def _stopped(self, mode: Mode, error: Exception) -> ModeResult:
+        """The result of a mode that raised. Memory that runs out says nothing about the model."""
+        excused = mode.optional and self._reference is None
+        if excused or isinstance(error, CannotRun) or is_out_of_memory(error):
+            return ModeResult(mode.name, not_run=_line(error))
+        return ModeResult(mode.name, wrong=_line(error))
+
+    def _repeats(self, mode: Mode, found: Outcome) -> bool:
+        """Whether a result is right because it is that of an earlier mode."""
+        earlier = self._seen.get(mode.equal or "")
+        if earlier is None or not all(torch.equal(row, earlier.rows[text]) for text, row in found.rows.items()):
+            return False
+        return self._wrong(mode, found, earlier) is None
+
+    def _compared(self, mode: Mode, found: Outcome, expected: Outcome | None) -> ModeResult:
+        """What is wrong with a result, or its differences from the reference and from the mode to be repeated."""
+        if mode.labels and found.loss is None and (expected is None or expected.loss is None):
+            return ModeResult(mode.name, not_run="its code computes no loss")
+        if why := self._wrong(mode, found, expected):
+            return ModeResult(mode.name, wrong=why)
+        error = drift = None
+        if expected is not None and self._reference:
+            error = _error(expected.rows, found.rows, self._reference.transform)
+        if (earlier := self._seen.get(mode.equal or "")) is not None and self._has_to_repeat(mode, found):
+            drift = _error(earlier.rows, found.rows)
+        return _result(mode, found, expected or found, error, drift)
+
+    def _has_to_repeat(self, mode: Mode, found: Outcome) -> bool:
+        """Whether a mode has to give the result of the one that it names.
+
+        Where texts are padded otherwise, the reference shows it. Training without dropout layers may still be random,
+        which another seed tells.
+        """
+        if self._reference and mode.batch != "right":
+            return False
+        if mode.name != NO_DROPOUT:
+            return True
+        torch.manual_seed(SEED + 1)
+        return _error(call(self._model, replace(mode, gradient=False), self._batches[mode.batch]).rows, found.rows) == 0
+
+    def _wrong(self, mode: Mode, found: Outcome, expected: Outcome | None) -> str | None:
+        """What is wrong with a result other than its differences."""
+        if not_finite := int((~torch.isfinite(found.result)).sum()):
+            return f"{not_finite} of {found.result.numel()} values are not finite"
+        for text, row in found.rows.items():
+            if expected is not None and row.shape != (right := expected.rows[text].shape):
+                return f"it returns {list(row.shape)} for a text and not {list(right)}"
+        if mode.labels and not (found.loss is not None and math.isfinite(found.loss)):
+            return f"its loss is {found.loss}"
+        if found.unreached:
+            return f"no finite gradient reaches its {' and its '.join(found.unreached)}"
+        return self._too_few_negative(found) if self._reference and self._reference.uncapped else None
+
+    def _too_few_negative(self, found: Outcome) -> str | None:
+        """Both models may bound their logits in a mode, which no comparison of the two shows."""
+        plain = self._seen.get(PLAIN, found)
+        usual, here = _negative(plain.rows), _negative(found.rows)
+        if here == 0:
+            return "no logit is negative"
+        return (
+            None if here > _FEWER * usual else f"its negative logits are {here:.3g} on average, {usual:.3g} elsewhere"
+        )
+
+
+def _result(
+    mode: Mode, found: Outcome, expected: Outcome, error: float | None = None, drift: float | None = None
+) -> ModeResult:
+    """A mode in which nothing but a difference can be wrong."""
+    dtype: Any = str(computed_dtype(expected.result[0])).removeprefix("torch.")
+    return ModeResult(mode.name, dtype, error, drift, max(float(row.abs().amax()) for row in found.rows.values()))
+
+
+def _error(expected: Rows, found: Rows, transform: Transform = torch.Tensor.float) -> float:
+    """The largest |expected - transform(found)|. First rows that are equal may be synthetic and are left out."""
+    largest = []
+    for text, row in found.items():
+        start = 1 if len(row) > 1 and torch.equal(expected[text][0], row[0]) else 0
+        largest.append((expected[text][start:].float() - transform(row[start:])).abs().amax())
+    return float(torch.stack(largest).amax())
+
+
+def _negative(rows: Rows) -> float:
+    """The mean size of negative logits, over all of them; first rows may be synthetic and are left out."""
+    real = [row[1:] if len(row) > 1 else row for row in rows.values()]
+    return float(torch.stack([-row.float().clamp(max=0).mean() for row in real]).mean())
+
+
+def _saved_and_loaded(model: Any, folder: Path, target: str, spec: LoadSpec) -> tuple[nn.Module, list[str]]:
+    """The model as it comes back from the disk, and the keys that do not match."""
+    model.save_pretrained(target, max_shard_size=SHARD)
+    for path in folder.rglob("*.py"):  # a custom class is saved with its code only if it was registered
+        place = Path(target) / path.relative_to(folder)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+    loaded, info = load_as_users_do(target, spec)
+    return loaded, sorted({*info["missing_keys"], *info["unexpected_keys"]})
+
+
+def _max_tokens(model: Any) -> int | None:
+    """The longest text that the model's configuration allows; None where it names no limit."""
+    names = ("max_sequence_length", "max_position_embeddings", "n_positions")
+    found = [value for name in names if isinstance(value := getattr(model.config, name, None), int)]
+    return min(found, default=None)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0] if not isinstance(error, CannotRun) else str(error)
