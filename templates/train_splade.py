@@ -1,44 +1,53 @@
-"""Fine-tunes a patched base into a SPLADE model with sentence-transformers, as training_config.yaml says.
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["splade-patcher[train]"]
+# ///
+"""Fine-tunes a patched base into a SPLADE model with sentence-transformers, as a configuration says.
 
-    python templates/train_splade.py templates/training_config.yaml --training.epochs=2
-    accelerate launch templates/train_splade.py templates/training_config.yaml
+    python templates/train_splade.py templates/training_config.yaml --training.num_train_epochs=2
+    accelerate launch templates/train_splade.py norbert4-base
 
-Fills training.output_dir with checkpoints, with evaluation.json (retrieval and sparsity before, during and after)
-and with `final`, the trained model with all the code it needs. training_config.py and training_data.py belong to it.
+The configuration is a YAML file, or the name of one in `configs`. Fills training.output_dir with checkpoints, with
+evaluation.json (retrieval and sparsity before, during and after) and with the trained model, which has all the code
+that it needs. The modules training_*.py and splade_router.py belong to it, and are found beside it or in the package.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from training_config import Config, read_config
-from training_data import make_evaluator, training_rows
 
-from patcher.errors import CodeError, PatcherError, SourceError, TrustRequired, UsageError
+from patcher.documents.templating import templates
+from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import fetch, resolve, weights
 
+sys.path.append(str(templates()))  # the neighbours, where this file was copied or sent away alone
+
+from training_aliases import QUERY_WEIGHTS
+from training_config import Config, Loss, known, read_config, whole_checkpoints
+from training_data import POSITIVE, QUERY, Rows, read_sets, say_counts
+from training_evaluation import FIGURES, figures, make_evaluator, texts_of, try_evaluator
+
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
-FIGURES = (
-    *("dot_ndcg@10", "dot_mrr@10", "dot_accuracy@1", "avg_flops"),
-    *("query_sparsity_ratio", "corpus_sparsity_ratio", "query_active_dims", "corpus_active_dims"),
-)
+QUERY_RATE = 1e-3  # one weight for each token learns nothing at the rate of a transformer
+SETTINGS, EVALUATION = "training_config.yaml", "evaluation.json"
 
 
-def base_folder(config: Config, allow_capped: bool = False) -> Path:
+def base_folder(config: Config, *, allow_capped: bool = False) -> Path:
     """The base on this machine, at one revision, once its code is known to be fit for training. Runs none of it.
 
     Loading from the folder makes code and weights those of this one revision.
@@ -58,7 +67,8 @@ def base_folder(config: Config, allow_capped: bool = False) -> Path:
         raise SourceError(f"{base} still has its cap (`{cap}`): no dimension can become zero.", patch)
     if missing - {"soft_cap", "checkpointing"}:
         raise SourceError(f"{base} loads wrong on transformers 5.", patch)
-    if "checkpointing" in missing and config.training.gradient_checkpointing and _processes() > 1:
+    wanted = config.training.get("gradient_checkpointing") or config.training.get("activation_checkpointing")
+    if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
     root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *weights(snapshot)]).root
@@ -66,25 +76,13 @@ def base_folder(config: Config, allow_capped: bool = False) -> Path:
     return root
 
 
-def precision(config: Config) -> str:
-    """fp32, bf16 or fp16; refuses what this device can't do."""
-    import torch
-
-    wanted, gpu = config.training.precision, torch.cuda.is_available()
-    able = {"fp32", *(["fp16"] if gpu else []), *(["bf16"] if gpu and torch.cuda.is_bf16_supported() else [])}
-    if wanted == "auto":
-        return "bf16" if "bf16" in able else "fp32"
-    if wanted not in able:
-        raise UsageError(f"training.precision is {wanted}, which this machine can't do.", "Set it to auto or fp32.")
-    return wanted
-
-
 def make_model(folder: Path, config: Config) -> SparseEncoder:
     """The base with SPLADE pooling; with the router queries get one learned weight per token instead."""
     import torch
     from sentence_transformers import SparseEncoder
-    from sentence_transformers.base.modules import Router, Transformer
+    from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
+    from splade_router import SpladeRouter
 
     trust = {"trust_remote_code": True}
     base = Transformer(
@@ -93,151 +91,199 @@ def make_model(folder: Path, config: Config) -> SparseEncoder:
         model_kwargs={"dtype": torch.float32, **trust},
         processor_kwargs=trust,
         config_kwargs=trust,
-        max_seq_length=config.training.max_seq_length,
+        max_seq_length=config.model.max_seq_length,
     )
     modules: list[Any] = [base, SpladePooling(config.model.pooling_strategy)]
     if config.model.use_router:
-        modules = [Router.for_query_document([SparseStaticEmbedding(base.tokenizer)], modules)]
+        modules = [SpladeRouter.for_query_document([SparseStaticEmbedding(base.tokenizer)], modules)]
     return SparseEncoder(modules=modules, similarity_fn_name="dot", trust_remote_code=True)
 
 
-def make_trainer(model: SparseEncoder, config: Config, evaluator: Any, mode: str) -> Any:
-    import torch
-    from datasets import Dataset
-    from sentence_transformers import SparseEncoderTrainer, SparseEncoderTrainingArguments
-    from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import (
-        SpladeRegularizerWeightSchedulerCallback,
-    )
-    from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
+def make_loss(model: SparseEncoder, wanted: Loss, *, router: bool) -> Any:
+    """The library's SPLADE loss around the loss that `wanted` names. A router's queries need no regularizer."""
+    from sentence_transformers.sparse_encoder import losses
 
-    wanted, columns, router = config.training, config.data.columns, config.model.use_router
-    loss = SpladeLoss(
+    base = getattr(losses, wanted.base)
+    known(
+        "key",
+        [f"loss.options.{key}" for key in wanted.options],
+        [f"loss.options.{key}" for key in inspect.signature(base).parameters],
+    )
+    return getattr(losses, wanted.type)(
         model,
-        SparseMultipleNegativesRankingLoss(model),
+        base(model, **wanted.options),
         document_regularizer_weight=wanted.document_regularizer_weight,
         query_regularizer_weight=None if router else wanted.query_regularizer_weight,
+        **({"mini_batch_size": wanted.mini_batch_size} if wanted.type == "CachedSpladeLoss" else {}),
     )
-    arguments = SparseEncoderTrainingArguments(
-        output_dir=wanted.output_dir,
-        num_train_epochs=wanted.epochs,
-        max_steps=wanted.max_steps or -1,
-        per_device_train_batch_size=wanted.batch_size,
-        per_device_eval_batch_size=wanted.batch_size,
-        gradient_accumulation_steps=wanted.gradient_accumulation_steps,
-        gradient_checkpointing=wanted.gradient_checkpointing or None,  # False is deprecated, leaving it out is not
-        learning_rate=wanted.learning_rate,
-        learning_rate_mapping={r"sub_modules\.query\.": wanted.query_learning_rate} if router else {},
-        warmup_steps=wanted.warmup_ratio,
-        bf16=mode == "bf16",
-        fp16=mode == "fp16",
-        seed=wanted.seed,
-        batch_sampler="no_duplicates",  # a passage that answers two queries of a batch would count as wrong for one
-        router_mapping={name: "document" for name in columns[1:]} | {columns[0]: "query"} if router else {},
-        logging_steps=wanted.logging_steps,
-        eval_strategy="steps",
-        eval_steps=wanted.eval_steps,
-        save_strategy="steps",
-        save_steps=wanted.save_steps,
-        save_total_limit=2,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=not sys.stderr.isatty(),
-        report_to="none",
-    )
-    return SparseEncoderTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_list(training_rows(config.data)),
-        loss=loss,
-        evaluator=evaluator,
-        callbacks=[SpladeRegularizerWeightSchedulerCallback(loss)],
-    )
+
+
+def make_arguments(config: Config) -> Any:
+    """The library's training arguments. Raises UsageError for what this machine, or the library, can't do."""
+    from training_trainer import gather_arguments
+
+    values = dict(config.training)
+    if config.model.use_router:
+        values.setdefault("learning_rate_mapping", {QUERY_WEIGHTS: QUERY_RATE})
+    values["resume_from_checkpoint"] = None  # found by last_checkpoint
+    try:
+        return gather_arguments(values)
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise UsageError(f"training: {' '.join(str(error).split())}", "Change that key of training.") from error
+
+
+def make_trainer(
+    model: SparseEncoder, config: Config, arguments: Any, rows: Rows, evaluator: Any, *, allow_capped: bool
+) -> Any:
+    from huggingface_hub.errors import HfHubHTTPError
+    from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import SpladeRegularizerWeightSchedulerCallback
+    from training_trainer import SpladeTrainer
+    from transformers import EarlyStoppingCallback
+
+    router, wanted = config.model.use_router, config.evaluation
+    sets = {one.name: one for one in config.datasets if one.name in rows.train}
+    own = any(one.loss for one in sets.values())
+    losses = {name: make_loss(model, config.loss_of(one), router=router) for name, one in sets.items()} if own else {}
+    shared = make_loss(model, config.loss, router=router)
+    callbacks: list[Any] = [
+        SpladeRegularizerWeightSchedulerCallback(loss, how.regularizer_scheduler, how.regularizer_warmup_ratio)
+        for loss, how in (
+            [(losses[n], config.loss_of(one)) for n, one in sets.items()] if own else [(shared, config.loss)]
+        )
+    ]
+    if wanted.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(wanted.early_stopping_patience, wanted.early_stopping_threshold))
+    try:
+        return SpladeTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=dict(rows.train) if len(rows.train) > 1 or own else next(iter(rows.train.values())),
+            loss=losses or shared,
+            evaluator=evaluator,
+            callbacks=callbacks,
+            probe=texts_of(evaluator),
+            allow_dense=allow_capped,
+        )
+    except HfHubHTTPError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PublishError(
+            f"{arguments.hub_model_id} can't be pushed to: {reason}", "Log in with `hf auth login`."
+        ) from error
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise UsageError(f"training: {' '.join(str(error).split())}", "Change that key of training.") from error
 
 
 def last_checkpoint(config: Config) -> str | None:
-    """The last whole checkpoint, where training.resume asks for it. Raises UsageError when it is of another run."""
-    out = Path(config.training.output_dir)
-    # trainer_state.json is the last file that the trainer writes.
-    whole = sorted(out.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name.split("-")[1]))
+    """The checkpoint to go on from: the one that is named, or the last whole one. Raises UsageError."""
+    out, wanted = config.output_dir, str(config.training.get("resume_from_checkpoint", "true"))
+    if wanted.lower() not in ("true", "no"):  # `false` of YAML has become `no`
+        return wanted
+    whole = whole_checkpoints(out)
     if not whole:
         return None
-    if not config.training.resume:
-        raise UsageError(f"{out} holds checkpoints.", "Set training.resume to true, or another training.output_dir.")
-    settings = out / "training_config.yaml"
-    before = yaml.safe_load(settings.read_text("utf-8")) if settings.is_file() else {}
-    for section in ("model", "data"):
-        if before.get(section) != asdict(config)[section]:
+    if wanted.lower() == "no":
+        hint = "Set training.resume_from_checkpoint to true, or another training.output_dir."
+        raise UsageError(f"{out} holds checkpoints.", hint)
+    before = yaml.safe_load((out / SETTINGS).read_text("utf-8")) if (out / SETTINGS).is_file() else {}
+    for section in ("model", "datasets", "loss"):
+        if before.get(section) != settings(config)[section]:
             hint = f"Undo the change in {section}, or choose another training.output_dir."
             raise UsageError(f"{out} holds the checkpoints of a run with another {section}.", hint)
-    return str(whole[-1].parent)
+    return str(whole[-1])
 
 
-def train(config: Config, allow_capped: bool = False) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, Any]:
+    """The configuration as it is written beside the checkpoints; it can be read again."""
+    written: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    del written["notes"]
+    return written
+
+
+def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
     """Train, evaluate and save; returns what evaluation.json holds."""
     if not config.model.trust_remote_code:
         hint = "Read it with `patcher plan`, then set model.trust_remote_code to true."
         raise TrustRequired(f"Training runs the own code of {config.model.base_model}.", hint)
-    folder, checkpoint = base_folder(config, allow_capped), last_checkpoint(config)
-    mode = precision(config)
+    folder, checkpoint = base_folder(config, allow_capped=allow_capped), last_checkpoint(config)
+    arguments, main = make_arguments(config), os.environ.get("RANK", "0") == "0"
+    from training_trainer import Collapsed, check_space, check_weights
     from transformers import set_seed
 
-    set_seed(config.training.seed)
+    set_seed(arguments.seed)
+    rows = read_sets(config)
+    if main:
+        say_counts(rows.counts)
     model = make_model(folder, config)
-    evaluator = make_evaluator(config.data, config.training.batch_size)
-    trainer = make_trainer(model, config, evaluator, mode)
-    out, main = Path(config.training.output_dir), trainer.is_world_process_zero()
+    if config.model.use_router and not arguments.router_mapping:
+        columns = {name for one in rows.train.values() for name in one.column_names if name.startswith("negative_")}
+        arguments.router_mapping = {QUERY: "query", **dict.fromkeys((POSITIVE, *sorted(columns)), "document")}
+    evaluator = make_evaluator(config, rows)
+    arguments.metric_for_best_model = try_evaluator(model, evaluator, config.training.get("metric_for_best_model"))
+    arguments.greater_is_better = config.training.get("greater_is_better", True)
+    check_space(model, arguments)
+    trainer = make_trainer(model, config, arguments, rows, evaluator, allow_capped=allow_capped)
+    out, final = config.output_dir, config.output_dir / f"{config.output_dir.absolute().name}-final"
     if main:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "training_config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False), "utf-8")
-    before = evaluator(model)
+        (out / SETTINGS).write_text(yaml.safe_dump(settings(config), sort_keys=False, allow_unicode=True), "utf-8")
+    before = evaluate(trainer, evaluator)
     trainer.train(resume_from_checkpoint=checkpoint)
-    during = [entry for entry in trainer.state.log_history if f"eval_{FIGURES[0]}" in entry]
+    after = evaluate(trainer, evaluator)
+    if not main:
+        return {}
+    during = [entry for entry in trainer.state.log_history if any(name.endswith(FIGURES[0]) for name in entry)]
+    best = trainer.state.best_model_checkpoint if arguments.load_best_model_at_end else None
     found = {
-        "before": _figures(before),
-        "during": [{"step": entry["step"], **_figures(entry)} for entry in during],
-        "after": _figures(evaluator(model)),
+        "before": figures(before, evaluator),
+        "during": [{"step": entry["step"], **figures(entry, evaluator)} for entry in during],
+        "after": figures(after, evaluator),
         "steps": trainer.state.global_step,
-        "precision": mode,
+        "best_step": int(best.rsplit("-", 1)[-1]) if best else trainer.state.global_step,
+        "metric": arguments.metric_for_best_model,
+        "precision": "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
+        "rows": rows.counts,
+        "collapse": trainer.collapse,
+        "model": final.name,
     }
-    if main:
-        (out / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-        save(model, out / "final")
-        if config.hub.push_to_hub:
-            assert config.hub.repo_id is not None
-            model.push_to_hub(
-                config.hub.repo_id, private=config.hub.private, local_model_path=str(out / "final"), exist_ok=True
-            )
+    check_weights(model, "Start again from a checkpoint.")
+    model.save_pretrained(str(final))
+    (out / EVALUATION).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    if trainer.collapse:
+        hint = "Lower loss.document_regularizer_weight or training.learning_rate."
+        raise Collapsed(f"The model in {final} has collapsed: {trainer.collapse}. It was not pushed.", hint)
+    if arguments.push_to_hub:
+        model.push_to_hub(
+            arguments.hub_model_id, private=arguments.hub_private_repo, local_model_path=str(final), exist_ok=True
+        )
     return found
 
 
-def save(model: SparseEncoder, folder: Path) -> None:
-    """Save the model, and its code at the top too: transformers looks for it there, also for a route's sub-folder."""
-    model.save_pretrained(str(folder))
-    for code in folder.glob("*/*.py"):
-        shutil.copyfile(code, folder / code.name)
+def evaluate(trainer: Any, evaluator: Any) -> Mapping[str, Any]:
+    """All metrics of the model as it is, in the first process; the others encode their part of the texts."""
+    from sentence_transformers.util.distributed import distributed_evaluation
 
-
-def _figures(metrics: dict[str, Any]) -> dict[str, float]:
-    return {name: float(metrics[f"eval_{name}"]) for name in FIGURES}
-
-
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    with distributed_evaluation(trainer.model) as runs:
+        return dict(evaluator(trainer.model)) if runs else {}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="such a file as training_config.yaml")
+    parser.add_argument("config", type=Path, help="a file such as training_config.yaml, or a name from `configs`")
     parser.add_argument("--allow-capped", action="store_true", help="train a base that still has its cap, to compare")
     options, overrides = parser.parse_known_args(argv)
+    bundled = templates() / "configs" / f"{options.config}.yaml"
+    first = os.environ.get("RANK", "0") == "0"
     try:
         with redirect_stdout(sys.stderr):  # the trainer prints its log there; stdout is for the result
-            found = train(read_config(options.config, overrides), options.allow_capped)
+            config = read_config(bundled if bundled.is_file() else options.config, overrides)
+            for note in config.notes if first else ():
+                print(f"Note: {note}.", file=sys.stderr)
+            found = train(config, allow_capped=options.allow_capped)
     except PatcherError as error:
         print(f"Error: {error.message}\nHint: {error.hint}", file=sys.stderr)
         return error.exit_code
-    if os.environ.get("RANK", "0") == "0":
-        for name in FIGURES:
-            print(f"{name:<24}{found['before'][name]:>10.4f} -> {found['after'][name]:.4f}")
+    for name in FIGURES if first else ():
+        print(f"{name:<24}{found['before'][name]:>10.4f} -> {found['after'][name]:.4f}")
     return 0
 
 

@@ -1,91 +1,245 @@
-"""Reads the texts for training and evaluation: .jsonl files, data sets on the Hub, or the bundled questions."""
+"""Reads the sets of rows with the `datasets` library: memory-mapped from the file to the trainer, never as a list."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training_config import Data
+from training_config import Config, DataSet
 
 from patcher.errors import SourceError
-from patcher.verify.texts import load_questions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
+QUERY, POSITIVE, NEGATIVE, SCORE = "query", "positive", "negative_{}", "score"
+FIRST_ROWS = 10
+SHOWN_VALUES = 10
 
 
-def rows(data: Data, path: str, split: str, key: str) -> Iterator[dict[str, Any]]:
-    """The rows of a .jsonl file or of a data set on the Hub."""
-    if not path.endswith((".jsonl", ".json")):
-        from datasets import load_dataset
+@dataclass(frozen=True)
+class Rows:
+    """The rows of all sets by name: for training, with columns in the order that losses expect, and held out as read.
 
-        try:
-            yield from load_dataset(path, split=split)
-        except Exception as error:  # a data set fails in as many ways as there are formats
-            reason = " ".join(str(error).split())
-            raise SourceError(f"{key}: {path} can't be loaded: {reason}", f"Check {key} and {key}_split.") from error
-        return
+    `counts` says of each set how many rows were read, left out, trained on and held out.
+    """
+
+    train: Mapping[str, Dataset]
+    held_out: Mapping[str, tuple[DataSet, Dataset]]
+    counts: Mapping[str, Mapping[str, int]]
+
+
+def read_sets(config: Config) -> Rows:
+    """Read all sets, after a look at the first rows of each. Raises SourceError."""
+    for one in config.datasets:
+        check_first_rows(one)
+    train, held_out, counts = {}, {}, {}
+    for one in config.datasets:
+        kept, held, counts[one.name] = read_set(one, config)
+        if held is not None:
+            held_out[one.name] = (one, held)
+        if kept is not None:
+            train[one.name] = kept
+    if not train:
+        raise SourceError("datasets: every set is held out.", "Give one set an eval_share below 1.")
+    return Rows(train, held_out, counts)
+
+
+def check_first_rows(data: DataSet) -> None:
+    """Refuse a set whose first rows lack a column, or hold no text where one is needed, before anything is loaded."""
+    stream = _open(data, streaming=True)
     try:
-        lines = Path(path).read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SourceError(f"{key}: {path} can't be read: {reason}.", f"Set {key} to a .jsonl file.") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise SourceError(f"{key}: {path}:{number} is no JSON object.", "Write one object on each line.")
-            yield row
+        rows = list(islice(stream, FIRST_ROWS))
+    except Exception as error:  # a file of another format, or a connection that broke
+        raise _unreadable(data, error) from error
+    if not rows:
+        raise _refusal(data, "has no rows", "Check its source and split.")
+    columns = data.columns
+    _check_columns(data, list(rows[0]))
+    for name in (columns.query, columns.positive):
+        values = [row[name] for row in rows if row[name] is not None]
+        if not all(isinstance(value, str) for value in values):
+            raise _refusal(data, f"holds {values[0]!r:.60} in {name}, which is not a text", "Choose another column.")
 
 
-def training_rows(data: Data) -> list[dict[str, str]]:
-    """The texts of data.columns, of the rows that data.train_filter keeps and that have them all."""
-    found, columns, seen = list[dict[str, str]](), data.columns, 0
-    for seen, row in enumerate(rows(data, data.train, data.train_split, "data.train"), 1):
-        unknown = [name for name in (*columns, *data.train_filter) if name not in row]
-        if unknown:
-            hint = f"Its columns are {', '.join(row)}; mend data.columns or data.train_filter."
-            raise SourceError(f"data.train: {data.train} has no column {unknown[0]} in row {seen}.", hint)
-        texts = {name: row[name] for name in columns}
-        kept = all(row[name] == value for name, value in data.train_filter.items())
-        if kept and all(isinstance(text, str) and text for text in texts.values()):
-            found.append(texts)
-    if os.environ.get("RANK", "0") == "0":
-        print(f"Training on {len(found)} of the {seen} rows of {data.train}.", file=sys.stderr)
-    if not found:
-        raise SourceError(f"data.train: no row of {data.train} is left.", "Mend data.train_filter or data.columns.")
-    return found
+def read_set(data: DataSet, config: Config) -> tuple[Dataset | None, Dataset | None, dict[str, int]]:
+    """The rows to train on, the rows held out, and what became of the others."""
+    rows = _open(data)
+    columns, total = data.columns, len(rows)
+    _check_columns(data, rows.column_names)
+    for name, wanted in _filters(data, rows).items():
+        rows = _filtered(data, rows, name, wanted)
+    matching = len(rows)
+    rows = _keep(rows, _have_texts, [columns.query, columns.positive])
+    counts = {"read": total, "not matching": total - matching, "without query or positive": matching - len(rows)}
+    if data.max_rows is not None and data.max_rows < len(rows):
+        rows = rows.shuffle(seed=config.training["seed"]).select(range(data.max_rows))
+    if not len(rows):
+        raise _refusal(data, "has no row left", "Check its filter, language and columns.")
+    kept, held = _split(rows, data, config.training["seed"])
+    if kept is not None:
+        teacher = config.loss_of(data).base != "SparseMultipleNegativesRankingLoss"
+        kept, filled = _with_roles(kept, data, teacher=teacher)
+        counts["filled up with negatives of other rows"] = filled
+    counts |= {"trained on": len(kept or ()), "held out": len(held or ())}
+    return kept, held, counts
 
 
-def make_evaluator(data: Data, batch_size: int) -> Any:
-    """The library's retrieval evaluator; its documents are all passages of the evaluation rows, right and wrong."""
-    from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
+def say_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """One line for each set, of the figures that are not zero."""
+    for name, found in counts.items():
+        print(f"{name}: {', '.join(f'{n} {what}' for what, n in found.items() if n)}", file=sys.stderr)
 
-    query, positive, *negatives = data.columns
-    if data.eval is None:
-        found = [(item.query, (item.positive, *item.negatives)) for item in load_questions()]
-    else:
-        found = []
-        for number, row in enumerate(rows(data, data.eval, data.eval_split, "data.eval"), 1):
-            if not row.get(query) or not row.get(positive):
-                hint = f"Its columns are {', '.join(row)}; mend data.columns."
-                raise SourceError(f"data.eval: row {number} has no {query} or no {positive}.", hint)
-            wrong = [row.get(name) for name in negatives] + list(row.get("negatives") or [])
-            found.append((row[query], (row[positive], *(text for text in wrong if text))))
-    documents = {text: str(index) for index, text in enumerate(dict.fromkeys(t for _, texts in found for t in texts))}
-    queries = {text: str(index) for index, text in enumerate(dict.fromkeys(text for text, _ in found))}
-    relevant: dict[str, set[str]] = {}
-    for text, texts in found:
-        relevant.setdefault(queries[text], set()).add(documents[texts[0]])
-    return SparseInformationRetrievalEvaluator(
-        {key: text for text, key in queries.items()},
-        {key: text for text, key in documents.items()},
-        relevant,
-        batch_size=batch_size,
-        name="eval",
-        write_csv=False,
-    )
+
+def _open(data: DataSet, *, streaming: bool = False) -> Any:
+    from datasets import disable_caching, disable_progress_bars, load_dataset
+
+    disable_caching()  # its key is a function's name: edit one here, and the rows of before would come back
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    path = Path(data.source).expanduser()
+    kind = FORMATS.get(path.suffix)
+    if kind and not path.is_file():
+        raise _refusal(
+            data, "can't be read: there is no such file", "Set its source to a file, or to an id on the Hub."
+        )
+    try:
+        if kind:
+            options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
+            return load_dataset(kind, data_files=str(path), split="train", streaming=streaming, **options)
+        return load_dataset(data.source, data.configuration, split=data.split, streaming=streaming)
+    except Exception as error:  # a data set fails in as many ways as there are formats
+        raise _unreadable(data, error) from error
+
+
+def _check_columns(data: DataSet, found: list[str]) -> None:
+    columns = data.columns
+    for name in filter(None, (columns.query, columns.positive, *columns.negatives, columns.score, *data.filter)):
+        if name not in found:
+            near = get_close_matches(name, found, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"Its columns are {', '.join(found)}."
+            raise _refusal(data, f"has no column {name}", hint)
+
+
+def _filters(data: DataSet, rows: Dataset) -> dict[str, Any]:
+    """The filter, and the languages where the rows say theirs."""
+    named = data.language and "language" in rows.column_names
+    return {**({"language": data.language} if named else {}), **data.filter}
+
+
+def _filtered(data: DataSet, rows: Dataset, name: str, wanted: Any) -> Dataset:
+    allowed = wanted if isinstance(wanted, list) else [wanted]
+    kept = _keep(rows, lambda column: [value in allowed for value in column], [name])
+    if not len(kept):
+        values = sorted(map(str, rows.unique(name)))
+        more = ", …" if len(values) > SHOWN_VALUES else ""
+        hint = f"{name} is one of {', '.join(values[:SHOWN_VALUES])}{more}."
+        raise _refusal(data, f"has no row with {name} {' or '.join(map(str, allowed))}", hint)
+    return kept
+
+
+def _keep(rows: Dataset, wanted: Callable[..., list[bool]], columns: list[str]) -> Dataset:
+    """The rows for which `wanted` is true of the columns; the very same object where that is all of them."""
+    kept = rows.filter(wanted, batched=True, input_columns=columns)
+    return rows if len(kept) == len(rows) else kept
+
+
+def _have_texts(*columns: list[Any]) -> list[bool]:
+    return [all(isinstance(value, str) and value.strip() for value in row) for row in zip(*columns, strict=True)]
+
+
+def _split(rows: Dataset, data: DataSet, seed: int) -> tuple[Dataset | None, Dataset | None]:
+    """The rows to train on and those held out. No query that is held out is trained on."""
+    share = data.eval_share
+    if share == 0:
+        return rows, None
+    count = int(share) if share > 1 else max(1, round(share * len(rows)))
+    if count >= len(rows):
+        return None, rows
+    parts = rows.train_test_split(test_size=count, seed=seed)
+    held = set(parts["test"][data.columns.query])
+    kept = _keep(parts["train"], lambda queries: [query not in held for query in queries], [data.columns.query])
+    return (kept if len(kept) else None), parts["test"]
+
+
+def _with_roles(rows: Dataset, data: DataSet, *, teacher: bool) -> tuple[Dataset, int]:
+    """The rows with the columns query, positive, negative_1 and so on, and score; and how many rows were filled up.
+
+    A row that lacks negatives gets passages of other rows, which every other row of its batch is to it anyway.
+    Where a teacher scored the passages no other one can stand in, and such a row is left out.
+    """
+    columns = data.columns
+    lists = not all(_is_text(rows, name) for name in columns.negatives)
+    count = min(_most_negatives(rows, columns.negatives), data.max_negatives or sys.maxsize)
+    complete = rows
+    if count:
+        complete = _keep(
+            rows, lambda *found: [len(negatives) >= count for negatives in _texts(found)], columns.negatives
+        )
+    rows = complete if teacher else rows
+    filled, score = len(rows) - len(complete), [columns.score] if teacher else []
+    names = [columns.query, columns.positive, *columns.negatives[:count]]
+    roles = [QUERY, POSITIVE, *(NEGATIVE.format(n) for n in range(1, count + 1))]
+    if count and (lists or filled):
+        rows, names = _arranged(rows, data, roles, score), roles
+    rows = rows.select_columns([*names, *score])
+    return rows.rename_columns(dict(zip([*names, *score], [*roles, SCORE], strict=False))), filled
+
+
+def _is_text(rows: Dataset, name: str) -> bool:
+    return getattr(rows.features[name], "dtype", "") in ("string", "large_string", "null")
+
+
+def _texts(columns: Sequence[list[Any]]) -> Iterator[list[str]]:
+    """The texts of each row, out of columns of texts and of lists of texts."""
+    for row in zip(*columns, strict=True):
+        values = chain.from_iterable(value if isinstance(value, list) else [value] for value in row)
+        yield [value for value in values if isinstance(value, str) and value.strip()]
+
+
+def _most_negatives(rows: Dataset, names: list[str]) -> int:
+    if all(_is_text(rows, name) for name in names):
+        return len(names)
+    batches = rows.select_columns(names).iter(batch_size=1000)
+    return max(len(negatives) for batch in batches for negatives in _texts(list(batch.values())))
+
+
+def _arranged(rows: Dataset, data: DataSet, roles: list[str], score: list[str]) -> Dataset:
+    """The rows with as many columns of negatives as `roles` names, written to a file that is mapped in turn."""
+    columns, count = data.columns, len(roles) - 2
+    first = rows.select(range(min(len(rows), count + FIRST_ROWS)))
+    spare = list(zip(first[columns.query], first[columns.positive], strict=True))
+
+    def arrange(batch: Mapping[str, list[Any]]) -> dict[str, list[str]]:
+        pairs = list(zip(batch[columns.query], batch[columns.positive], strict=True))
+        found = [negatives[:count] for negatives in _texts([batch[name] for name in columns.negatives])]
+        others = [*pairs, *spare]
+        for index, ((query, positive), texts) in enumerate(zip(pairs, found, strict=True)):
+            for other, passage in islice(cycle(others), index + 1, index + len(others)):
+                if len(texts) == count:
+                    break
+                if other != query and passage not in (positive, *texts):
+                    texts.append(passage)
+            if len(texts) < count:
+                raise _refusal(data, "has too few passages to fill up its negatives", "Leave columns.negatives empty.")
+        return dict(
+            zip(roles, [*map(list, zip(*pairs, strict=True)), *map(list, zip(*found, strict=True))], strict=True)
+        )
+
+    return rows.map(arrange, batched=True, remove_columns=[name for name in rows.column_names if name not in score])
+
+
+def _refusal(data: DataSet, why: str, hint: str) -> SourceError:
+    return SourceError(f"datasets.{data.name}: {data.source} {why}.", hint)
+
+
+def _unreadable(data: DataSet, error: Exception) -> SourceError:
+    cause = error.__cause__ or error  # the library's own is "an error occurred while generating the dataset"
+    reason = " ".join(str(cause).split())
+    return _refusal(data, f"can't be loaded: {reason[:300]}", "Check its source, configuration and split.")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +29,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `datasets` makes of the rows goes with the tests."""
+    import datasets
+
+    datasets.config.HF_DATASETS_CACHE = str(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +63,33 @@ def _write(path: Path, split: Split, count: int) -> Path:
     return path
 
 
+def write_beir(folder: Path) -> Path:
+    """A folder as BEIR lays it out: two documents, two queries, one of them without a right document."""
+    (folder / "qrels").mkdir(parents=True)
+    documents = [("d1", "", "Oslo er hovedstaden i Norge."), ("d2", "Om fisk", "Torsken lever i havet.")]
+    corpus = [{"_id": key, "title": title, "text": text} for key, title, text in documents]
+    queries = [{"_id": "q1", "text": "Hva er hovedstaden i Norge?"}, {"_id": "q2", "text": "Hvor lever torsken?"}]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    qrels = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t0\n"
+    (folder / "qrels" / "test.tsv").write_text(qrels, "utf-8")
+    return folder
+
+
+def write_nano_beir(folder: Path) -> Path:
+    """The same as a data set of NanoBEIR: a configuration for each of its three parts, and one split."""
+    write_beir(folder)
+    (folder / "qrels" / "test.tsv").unlink()
+    (folder / "qrels.jsonl").write_text(json.dumps({"query-id": "q1", "corpus-id": "d1"}) + "\n", "utf-8")
+    (folder / "qrels").rmdir()
+    configs = [
+        {"config_name": name, "data_files": [{"split": "NanoNFCorpus", "path": f"{name}.jsonl"}]}
+        for name in ("corpus", "queries", "qrels")
+    ]
+    (folder / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n", "utf-8")
+    return folder
+
+
 Configure = Callable[..., Path]
 
 
@@ -62,25 +98,31 @@ def configure(tmp_path: Path, bases: dict[str, Path], rows_file: Path, eval_file
     """Write a configuration of a run of four steps on the patched base; `section__key=value` changes it."""
 
     def write(**changes: object) -> Path:
-        config: dict[str, dict[str, object]] = {
-            "model": {"base_model": str(bases["patched"]), "trust_remote_code": True},
-            "data": {"train": str(rows_file), "eval": str(eval_file)},
+        columns = {"query": "query", "positive": "positive", "negatives": ["negative"]}
+        config: dict[str, Any] = {
+            "model": {"base_model": str(bases["patched"]), "trust_remote_code": True, "max_seq_length": 32},
+            "datasets": [
+                {"name": "train", "source": str(rows_file), "columns": columns},
+                {"name": "eval", "source": str(eval_file), "columns": columns, "eval_share": 1},
+            ],
             "training": {
                 "output_dir": str(tmp_path / "out"),
                 "max_steps": 4,
-                "batch_size": 4,
+                "per_device_train_batch_size": 4,
                 "learning_rate": 1e-3,
-                "max_seq_length": 32,
                 "logging_steps": 1,
                 "eval_steps": 2,
                 "save_steps": 2,
-                "precision": "fp32",
             },
-            "hub": {},
         }
         for name, value in changes.items():
             section, _, key = name.partition("__")
-            config[section][key] = value
+            if not key:
+                config[section] = value
+            elif section == "train":
+                config["datasets"][0][key] = value
+            else:
+                config.setdefault(section, {})[key] = value
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(config), "utf-8")
         return path

@@ -44,15 +44,13 @@ ENOUGH = 0.99
 EVALUATED = 120
 SPLITS: tuple[tuple[str, Split, int | None], ...] = (("train", "train", None), ("eval", "test", EVALUATED))
 TRAINING = {
-    "batch_size": 16,
+    "per_device_train_batch_size": 16,
     "learning_rate": 1e-3,
-    "max_seq_length": 64,
-    "query_regularizer_weight": 5e-5,
-    "document_regularizer_weight": 1e-3,
     "precision": "fp32",
     "seed": 42,
-    "resume": False,
+    "resume_from_checkpoint": False,
 }
+COLUMNS = {"query": "query", "positive": "positive", "negatives": ["negative"]}
 
 
 @dataclass(frozen=True)
@@ -76,30 +74,30 @@ class Result:
         return found
 
 
-def write_data(out: Path) -> dict[str, str]:
-    """The `data` section: all training pairs, and some of the test pairs for the evaluation."""
-    section = {}
+def write_data(out: Path) -> list[dict[str, Any]]:
+    """The `datasets` section: all training pairs, and some of the test pairs for the evaluation."""
+    sets: list[dict[str, Any]] = []
     for key, split, count in SPLITS:
         path = out / f"{key}.jsonl"
         lines = [json.dumps(pair, ensure_ascii=False) for pair in islice(pairs(split), count)]
         path.write_text("\n".join(lines) + "\n", "utf-8")
-        section[key] = str(path)
-    return section
+        sets.append({"name": key, "source": str(path), "columns": COLUMNS, "eval_share": int(key == "eval")})
+    return sets
 
 
-def train(name: str, base: Path, data: Mapping[str, str], out: Path, settings: Mapping[str, Any]) -> None:
+def train(name: str, base: Path, data: Sequence[Mapping[str, Any]], out: Path, settings: Mapping[str, Any]) -> None:
     """Run the training script as a user does, in a process of its own that sees no GPU."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     steps = settings["max_steps"]
     config = {
-        "model": {"base_model": str(base), "trust_remote_code": True},
-        "data": dict(data),
+        "model": {"base_model": str(base), "trust_remote_code": True, "max_seq_length": 64},
+        "datasets": [dict(one) for one in data],
         "training": {
             "output_dir": str(out),
             "logging_steps": max(1, steps // 10),
             "eval_steps": max(1, steps // 4),
-            "save_steps": steps,
+            "save_steps": max(1, steps // 4),
             **settings,
         },
     }
@@ -131,7 +129,7 @@ def run(base: Path, out: Path, settings: Mapping[str, Any]) -> dict[str, Result]
         train(name, bases[name], data, out / name, settings)
         seconds = time.perf_counter() - start
         say(f"  {seconds:.0f} s; measuring ...")
-        model = repair(resolve(str(out / name / "final")))
+        model = repair(resolve(str(out / name / f"{name}-final")))
         report = measure(model, load_evaluation(None, None, None), Request(sweep=True, device="cpu"))
         evaluation = json.loads((out / name / "evaluation.json").read_text("utf-8"))
         found[name] = Result(evaluation, document(report), seconds)

@@ -1,8 +1,7 @@
-"""What the training script refuses before it loads anything: bases, data and precision that would not do."""
+"""What the training script refuses before it loads anything: bases, machines and checkpoints that would not do."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -78,7 +77,7 @@ def test_reentrant_checkpointing_is_refused_on_several_gpus_only(
     mended = patch_model(make_plan(snapshot, Options(checkpointing=True)), snapshot, tmp_path / "mended", None).folder
 
     def folder(base: Path) -> Path:
-        path = configure(model__base_model=str(base), training__gradient_checkpointing=True)
+        path = configure(model__base_model=str(base), training__activation_checkpointing=True)
         return base_folder(read_config(path))
 
     assert folder(plain) == plain
@@ -97,104 +96,65 @@ def test_a_base_without_weights_is_refused(
     assert "has no safetensors weights" in said[0]
 
 
-@pytest.mark.parametrize(
-    ("lines", "changes", "message"),
-    [
-        (None, {}, "can't be read: No such file or directory."),
-        (["{"], {}, "rows.jsonl:1 is no JSON object."),
-        (['{"query": "a", "positive": "b"}'], {}, "has no column negative in row 1."),
-        ([], {}, "no row of"),
-        (['{"query": "a", "positive": "", "negative": "c"}'], {}, "no row of"),
-        (
-            ['{"query": "a", "positive": "b", "negative": "c"}'],
-            {"data__train_filter": {"language": "norwegian"}},
-            "has no column language in row 1.",
-        ),
-    ],
-)
-def test_training_data_that_would_not_do_is_refused(
-    configure: Configure, tmp_path: Path, lines: list[str] | None, changes: dict[str, object], message: str
-) -> None:
-    from training_config import read_config
-    from training_data import training_rows
-
-    from patcher.errors import SourceError
-
-    path = tmp_path / "rows.jsonl"
-    if lines is not None:
-        path.write_text("\n".join(lines), "utf-8")
-    with pytest.raises(SourceError) as caught:
-        training_rows(read_config(configure(data__train=str(path), **changes)).data)
-    assert caught.value.message.startswith("data.train: ")
-    assert message in caught.value.message
-
-
-def test_rows_are_kept_by_the_filter_and_only_with_all_their_texts(configure: Configure, tmp_path: Path) -> None:
-    from training_config import read_config
-    from training_data import training_rows
-
-    path = tmp_path / "rows.jsonl"
-    rows = [
-        {"anchor": "en", "positive": "1", "negative": "x", "language": "norwegian"},
-        {"anchor": "en", "positive": "1", "negative": "x", "language": "danish"},
-        {"anchor": "to", "positive": "2", "negative": None, "language": "norwegian"},
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    wanted = {"data__columns": ["anchor", "positive", "negative"], "data__train_filter": {"language": "norwegian"}}
-    found = training_rows(read_config(configure(data__train=str(path), **wanted)).data)
-    assert found == [{"anchor": "en", "positive": "1", "negative": "x"}]
-
-
-def test_the_evaluation_takes_the_bundled_questions_or_a_file(configure: Configure, tmp_path: Path) -> None:
-    from training_config import read_config
-    from training_data import make_evaluator
-
-    from patcher.verify.texts import load_questions
-
-    questions = load_questions()
-    bundled = make_evaluator(read_config(configure(data__eval=None)).data, 8)
-    assert sorted(bundled.queries) == sorted({question.query for question in questions})
-    assert set(bundled.corpus) == {text for one in questions for text in (one.positive, *one.negatives)}
-
-    path = tmp_path / "eval.jsonl"
-    rows = [
-        {"query": "a", "positive": "1", "negatives": ["2", "3"]},
-        {"query": "a", "positive": "2", "negative": "4"},
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    own = make_evaluator(read_config(configure(data__eval=str(path))).data, 8)
-    assert (own.queries, sorted(own.corpus)) == (["a"], ["1", "2", "3", "4"])
-    assert [sorted(own.corpus[own.corpus_ids.index(key)] for key in keys) for keys in own.relevant_docs.values()] == [
-        ["1", "2"]
-    ]
-
-
-def test_a_precision_that_the_device_can_not_do_is_refused(
+def test_what_this_machine_can_not_do_is_refused_before_any_data_is_read(
     configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine can do them")
-    for wanted in ("bf16", "fp16"):
-        code, said = run(capsys, configure(training__precision=wanted))
+    for key, value in (("precision", "bf16"), ("fp16", True), ("bf16", True), ("tf32", True)):
+        code, said = run(capsys, configure(**{f"training__{key}": value}, train__source="none.jsonl"))
         assert code == 2
-        assert said[0] == f"Error: training.precision is {wanted}, which this machine can't do."
+        assert said[0].startswith("Error: training: ")
+        assert "GPU" in said[0] or "tf32" in said[0]
+
+
+def test_arguments_that_do_not_fit_each_other_are_refused(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = run(capsys, configure(training__save_steps=3))
+    assert code == 2
+    assert "the saving steps to be a round multiple of the evaluation steps" in said[0]
+
+
+def test_a_disk_that_is_too_small_is_refused(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    import training_trainer
+    from train_splade import make_arguments
+    from training_config import read_config
+
+    from patcher.errors import OutputError
+
+    model = torch.nn.Linear(1000, 1000, bias=False)  # 4 MB, 12 MB with Adam's moments
+    arguments = make_arguments(read_config(configure()))
+    usage = training_trainer.shutil.disk_usage
+    for free, fits in ((39e6, False), (41e6, True)):  # two checkpoints, the one being written, and the model
+
+        def measured(path: Path, free: float = free) -> object:
+            return usage(path)._replace(free=int(free))
+
+        monkeypatch.setattr(training_trainer.shutil, "disk_usage", measured)
+        if fits:
+            training_trainer.check_space(model, arguments)
+        else:
+            with pytest.raises(OutputError, match=r"needs 0\.0 GB for 3 checkpoints") as caught:
+                training_trainer.check_space(model, arguments)
+            assert "training.save_total_limit" in caught.value.hint
 
 
 @pytest.fixture
 def earlier_run(configure: Configure, tmp_path: Path) -> Path:
     """An output folder with a whole checkpoint of step 2 and one of step 4 that was cut short."""
-    from dataclasses import asdict
-
     import yaml
+    from train_splade import settings
     from training_config import read_config
 
     out = tmp_path / "out"
     (out / "checkpoint-2").mkdir(parents=True)
     (out / "checkpoint-2" / "trainer_state.json").write_text("{}")
     (out / "checkpoint-4").mkdir()
-    (out / "training_config.yaml").write_text(yaml.safe_dump(asdict(read_config(configure()))))
+    (out / "training_config.yaml").write_text(yaml.safe_dump(settings(read_config(configure()))))
     return out
 
 
@@ -203,6 +163,8 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(configure: Configure, ea
     from training_config import read_config
 
     assert last_checkpoint(read_config(configure())) == str(earlier_run / "checkpoint-2")
+    named = str(earlier_run / "checkpoint-9")
+    assert last_checkpoint(read_config(configure(training__resume_from_checkpoint=named))) == named
     shutil.rmtree(earlier_run / "checkpoint-2")
     assert last_checkpoint(read_config(configure())) is None
 
@@ -210,9 +172,10 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(configure: Configure, ea
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training__resume": False}, "holds checkpoints."),
-        ({"data__columns": ["query", "positive"]}, "holds the checkpoints of a run with another data."),
+        ({"training__resume_from_checkpoint": False}, "holds checkpoints."),
+        ({"train__columns": {"query": "positive"}}, "holds the checkpoints of a run with another datasets."),
         ({"model__pooling_strategy": "sum"}, "holds the checkpoints of a run with another model."),
+        ({"loss__query_regularizer_weight": 1.0}, "holds the checkpoints of a run with another loss."),
     ],
 )
 def test_checkpoints_of_another_run_are_left_alone(

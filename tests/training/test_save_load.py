@@ -87,43 +87,35 @@ def test_a_model_on_the_hub_gives_the_same_embeddings(hub: LocalHub, bases: dict
     assert_same(encode("ola/norbert4-mini-splade", tmp_path / "there", reader), here)
 
 
-def test_a_base_from_the_hub_is_not_needed_once_trained(
+def test_a_trained_router_on_the_hub_is_whole_and_needs_no_base(
     hub: LocalHub, bases: dict[str, Path], configure: Configure, tmp_path: Path
 ) -> None:
-    """The trained folder brings its code and names no other repository."""
+    """Its base came from the Hub, and its transformer lies in a sub-folder, where transformers looks for no code."""
     hub.seed("ola/base", bases["patched"])
     path = configure(
-        model__base_model="ola/base",
+        model={
+            **{"base_model": "ola/base", "trust_remote_code": True, "max_seq_length": 32},
+            **{"architecture": "inference-free-splade", "use_router": True},
+        },
         training__max_steps=1,
-        hub__push_to_hub=True,
-        hub__repo_id="ola/trained",
+        training__eval_steps=1,
+        training__save_steps=1,
+        training__push_to_hub=True,
+        training__hub_model_id="ola/trained",
     )
     env = client_env(hub.endpoint, tmp_path / "owner", OLA) | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     script = ROOT / "templates" / "train_splade.py"
     done = subprocess.run([sys.executable, str(script), str(path)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    final = encode(tmp_path / "out" / "final", tmp_path / "here", environment(tmp_path / "elsewhere"))
+    assert len(hub.commits("ola/trained")) == 2, "the first commit made the repository, and one push followed"
+    files = hub.files("ola/trained")
+    assert {"splade_router.py", "modeling_gptbert.py", "configuration_gptbert.py", "modules.json"} <= set(files)
+    assert not [name for name in files if "checkpoint" in name or name.endswith((".pt", ".bin"))]
+    final = tmp_path / "out" / "out-final"
+    here = encode(final, tmp_path / "here", environment(tmp_path / "elsewhere"), "save", tmp_path / "saved-again")
 
-    assert b"ola/base--" not in hub.read("ola/trained", "config.json")
     hub.reset_counters()
     reader = client_env(hub.endpoint, tmp_path / "reader", OLA)
-    assert_same(encode("ola/trained", tmp_path / "there", reader), final)
+    assert_same(encode("ola/trained", tmp_path / "there", reader), here)
     assert not [request for request in hub.requests if "ola/base" in request.path]
-
-
-def test_a_model_with_a_router_is_whole_on_the_hub_too(hub: LocalHub, configure: Configure, tmp_path: Path) -> None:
-    """Its transformer lies in a sub-folder, and transformers looks for the code at the top."""
-    path = configure(
-        model__architecture="inference-free-splade",
-        model__use_router=True,
-        training__max_steps=1,
-        hub__push_to_hub=True,
-        hub__repo_id="ola/router",
-    )
-    env = client_env(hub.endpoint, tmp_path / "owner", OLA) | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    script = ROOT / "templates" / "train_splade.py"
-    done = subprocess.run([sys.executable, str(script), str(path)], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    final = encode(tmp_path / "out" / "final", tmp_path / "here", environment(tmp_path / "elsewhere"))
-    reader = client_env(hub.endpoint, tmp_path / "reader", OLA)
-    assert_same(encode("ola/router", tmp_path / "there", reader), final)
+    assert_same(encode(tmp_path / "saved-again", tmp_path / "again", environment(tmp_path / "third")), here)

@@ -1,14 +1,21 @@
-"""Training runs of a few steps: what they leave behind, resuming, the router, checkpointing, several processes."""
+"""Training runs of a few steps: what they leave behind, resuming, the router, losses, several processes.
+
+They run in this process where they can: to import the libraries costs more than a run of a few steps.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,10 +27,12 @@ from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI, ROOT, user_environment
+from tests.snapshots.corpus.pairs import pairs
 from tests.training.conftest import Configure
 
 SCRIPT = ROOT / "templates" / "train_splade.py"
 TEXTS = ["Hva er hovedstaden i Norge?", "Oslo er hovedstaden og den største byen i Norge."]
+ROUTER = {"model__architecture": "inference-free-splade", "model__use_router": True}
 
 
 def train(path: Path, *arguments: str) -> None:
@@ -44,6 +53,16 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def figures(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "evaluation.json").read_text("utf-8"))
+    return found
+
+
+def log(checkpoint: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["log_history"]
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -54,89 +73,140 @@ def environment(home: Path) -> dict[str, str]:
     return user_environment(home) | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
-def test_a_run_leaves_the_model_the_figures_and_the_settings(
+def test_a_run_leaves_the_best_model_the_figures_and_the_settings(
     configure: Configure, bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(configure())
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+    from training_config import read_config
+
+    train(configure(model__pooling_strategy="sum", training__max_steps=6, training__learning_rate=0.05))
     said = capsys.readouterr()
     assert said.out.startswith("dot_ndcg@10 ")
     assert "'loss'" in said.err
 
     out = tmp_path / "out"
-    found = json.loads((out / "evaluation.json").read_text("utf-8"))
-    assert found["steps"] == 4
-    assert [entry["step"] for entry in found["during"]] == [2, 4]
-    assert found["during"][-1] == {"step": 4, **found["after"]}
+    found = figures(out)
+    assert found["steps"] == 6
+    assert [entry["step"] for entry in found["during"]] == [2, 4, 6]
+    best = max(found["during"], key=lambda entry: entry["dot_ndcg@10"])
+    assert found["best_step"] == best["step"] != 6, "at this rate the last step is not the best one"
+    assert best == {"step": best["step"], **found["after"]}
     assert set(found["before"]) == set(found["after"])
-    assert found["before"] != found["after"]
-    assert 0.5 < found["after"]["query_sparsity_ratio"] < 1
-    settings = yaml.safe_load((out / "training_config.yaml").read_text("utf-8"))
-    assert settings["training"]["max_steps"] == 4
+    assert found["rows"]["train"]["trained on"] == 100
+    again = read_config(out / "training_config.yaml")
+    assert again.training["max_steps"] == 6
+    assert again.datasets == read_config(configure()).datasets
 
-    final = out / "final"
+    final = out / found["model"]
     names = {path.name for path in final.iterdir()}
     assert {"config.json", "modeling_gptbert.py", "configuration_gptbert.py", "model.safetensors"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt"))], "no pickles"
     assert "--" not in json.dumps(json.loads((final / "config.json").read_text("utf-8"))["auto_map"])
+    assert same(weights(final), weights(out / f"checkpoint-{best['step']}"))
     assert not same(weights(final), weights(bases["patched"]))
 
-
-def test_the_trained_model_is_splade_as_asked_for(configure: Configure, tmp_path: Path) -> None:
-    from sentence_transformers import SparseEncoder
-    from sentence_transformers.sparse_encoder.modules import SpladePooling
-
-    train(configure(model__pooling_strategy="sum", training__max_steps=1, training__save_steps=9))
-    model = SparseEncoder(str(tmp_path / "out" / "final"), trust_remote_code=True, device="cpu")
+    model = SparseEncoder(str(final), trust_remote_code=True, device="cpu")
     assert isinstance(model[1], SpladePooling)
     assert (model[1].pooling_strategy, model.similarity_fn_name, model.max_seq_length) == ("sum", "dot", 32)
 
 
+def test_sets_with_losses_of_their_own_train_in_turn(configure: Configure, tmp_path: Path, eval_file: Path) -> None:
+    """Round-robin over three sets; two learn from a teacher's scores, one through the cached loss."""
+    scored = tmp_path / "scored.jsonl"
+    found = [{**pair, "scores": [9.0, 1.0]} for pair in islice(pairs("train"), 40)]
+    scored.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), "utf-8")
+    columns = {"query": "query", "positive": "positive", "negatives": "negative"}
+    teacher = {"source": str(scored), "columns": {**columns, "score": "scores"}}
+    sets = [
+        {"name": "ranked", "source": str(eval_file), "columns": columns, "loss": {"type": "CachedSpladeLoss"}},
+        {"name": "margin", **teacher, "eval_share": 8, "loss": {"base": "SparseMarginMSELoss"}},
+        {"name": "kl", **teacher, "loss": {"base": "SparseDistillKLDivLoss", "options": {"temperature": 4.0}}},
+    ]
+    sampling = {"multi_dataset_batch_sampler": "round_robin", "batch_sampler": "batch_sampler", "max_steps": 3}
+    settings = {f"training__{key}": value for key, value in {**sampling, "eval_steps": 3, "save_steps": 3}.items()}
+    train(configure(datasets=sets, evaluation={"bundled_questions": True}, **settings))
+    entries = [entry for entry in log(tmp_path / "out" / "checkpoint-3") if "loss" in entry]
+    assert [entry["step"] for entry in entries] == [1, 2, 3]
+    found_figures = figures(tmp_path / "out")
+    assert found_figures["metric"] == "sequential_score", "two evaluations: the mean of both chooses the best step"
+    assert {"dot_ndcg@10", "bundled_dot_ndcg@10"} <= set(found_figures["after"])
+    assert found_figures["rows"]["margin"] | {"read": 0} == {
+        **{"read": 0, "not matching": 0, "without query or positive": 0, "trained on": 32, "held out": 8},
+        "filled up with negatives of other rows": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind"),
+    [({}, "SpladeLoss"), ({"type": "CachedSpladeLoss", "mini_batch_size": 2}, "CachedSpladeLoss")],
+)
+def test_the_loss_is_the_one_asked_for(wanted: dict[str, Any], kind: str) -> None:
+    from sentence_transformers import SparseEncoder
+    from train_splade import make_loss
+    from training_config import Loss
+
+    from patcher.errors import UsageError
+
+    model = SparseEncoder(modules=[torch.nn.Identity()], device="cpu")
+    weighted = Loss(**wanted, query_regularizer_weight=2.0, document_regularizer_weight=3.0, options={"scale": 5.0})
+    loss = make_loss(model, weighted, router=False)
+    assert type(loss).__name__ == kind
+    assert (loss.query_regularizer_weight, loss.document_regularizer_weight, loss.loss.scale) == (2.0, 3.0, 5.0)
+    assert getattr(loss, "mini_batch_size", 2) == 2
+    assert make_loss(model, weighted, router=True).query_regularizer_weight is None
+    with pytest.raises(UsageError, match=r"Unknown key loss\.options\.scal\.") as caught:
+        make_loss(model, Loss(options={"scal": 1}), router=False)
+    assert caught.value.hint == "Did you mean loss.options.scale?"
+
+
 def test_a_killed_run_goes_on_where_it_was(configure: Configure, tmp_path: Path) -> None:
     """The state at the end is that of a run that nobody disturbed, bit for bit."""
-    settings = {"training__max_steps": 8, "training__save_steps": 3, "training__eval_steps": 8}
+    settings = {"training__max_steps": 8, "training__save_steps": 3, "training__eval_steps": 3}
     path = configure(**settings, training__output_dir=str(tmp_path / "killed"))
     command = [sys.executable, str(SCRIPT), str(path)]
     child = subprocess.Popen(command, env=environment(tmp_path / "home"), stderr=subprocess.DEVNULL)
     saved = tmp_path / "killed" / "checkpoint-3" / "trainer_state.json"
-    patience = time.monotonic() + 300
-    while not saved.is_file() and child.poll() is None and time.monotonic() < patience:
+    limit = time.monotonic() + 300
+    while not saved.is_file() and child.poll() is None and time.monotonic() < limit:
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert saved.is_file()
-    assert not (tmp_path / "killed" / "final").exists(), "the run was over before it could be killed"
+    assert not (tmp_path / "killed" / "killed-final").exists(), "the run was over before it could be killed"
 
-    resumed = subprocess.run(command, env=environment(tmp_path / "home"), capture_output=True, text=True, check=True)
-    assert resumed.stdout.startswith("dot_ndcg@10 ")
-    path = configure(**settings, training__output_dir=str(tmp_path / "whole"))
-    whole = [sys.executable, str(SCRIPT), str(path)]
-    subprocess.run(whole, env=environment(tmp_path / "home"), capture_output=True, check=True)
-
-    figures = [json.loads((tmp_path / run / "evaluation.json").read_text("utf-8")) for run in ("killed", "whole")]
-    assert figures[0] == figures[1]
-    assert figures[0]["steps"] == 8
-    assert same(weights(tmp_path / "killed" / "final"), weights(tmp_path / "whole" / "final"))
-    logs = [
-        json.loads((tmp_path / run / "checkpoint-8" / "trainer_state.json").read_text("utf-8"))["log_history"]
-        for run in ("killed", "whole")
-    ]
+    train(path)
+    train(configure(**settings, training__output_dir=str(tmp_path / "whole")))
+    killed, whole = (figures(tmp_path / run) for run in ("killed", "whole"))
+    assert {**killed, "model": ""} == {**whole, "model": ""}
+    assert killed["steps"] == 8
+    assert same(weights(tmp_path / "killed" / "killed-final"), weights(tmp_path / "whole" / "whole-final"))
+    logs = [log(tmp_path / run / "checkpoint-8") for run in ("killed", "whole")]
     assert [entry["step"] for entry in logs[0] if "loss" in entry] == list(range(1, 9))
     assert [entry.get("loss") for entry in logs[0]] == [entry.get("loss") for entry in logs[1]]
 
 
-def test_the_router_trains_queries_without_a_model(configure: Configure, tmp_path: Path) -> None:
+def test_the_router_trains_queries_without_a_model_and_goes_on_after_an_interruption(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import training_trainer
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 
-    train(
-        configure(
-            model__architecture="inference-free-splade",
-            model__use_router=True,
-            training__max_steps=2,
-            training__query_learning_rate=0.5,
-        )
-    )
-    final = tmp_path / "out" / "final"
+    rate = {r"sub_modules\.query\.": 0.5}
+    path = configure(**ROUTER, training__learning_rate_mapping=rate)
+    with monkeypatch.context() as patch:
+        patch.setattr(training_trainer.SpladeTrainer, "training_step", interrupted_at(3))
+        with pytest.raises(KeyboardInterrupt):
+            train(path)
+    checkpoint = tmp_path / "out" / "checkpoint-2"
+    assert {"splade_router.py", "modeling_gptbert.py"} <= {file.name for file in checkpoint.iterdir()}
+
+    train(path)
+    final = tmp_path / "out" / "out-final"
+    steps = [entry["step"] for entry in log(tmp_path / "out" / "checkpoint-4") if "loss" in entry]
+    assert steps == [1, 2, 3, 4]
+    SparseEncoder(str(checkpoint), trust_remote_code=True, device="cpu")
     model = SparseEncoder(str(final), trust_remote_code=True, device="cpu")
     [static] = [module for module in model.modules() if isinstance(module, SparseStaticEmbedding)]
     assert (static.weight - 1).abs().max() > 0.1, "the query weights have a learning rate of their own"
@@ -146,27 +216,48 @@ def test_the_router_trains_queries_without_a_model(configure: Configure, tmp_pat
     documents = model.encode_document(TEXTS, convert_to_sparse_tensor=False)
     assert documents.shape == (2, query.shape[1])
 
+    model.save_pretrained(str(tmp_path / "saved-again"))
+    again = SparseEncoder(str(tmp_path / "saved-again"), trust_remote_code=True, device="cpu")
+    assert torch.equal(again.encode_document(TEXTS, convert_to_sparse_tensor=False), documents)
+
+
+def interrupted_at(step: int) -> Callable[..., torch.Tensor]:
+    """A training step that stops the run with Ctrl-C."""
+    from training_trainer import SpladeTrainer
+
+    original = SpladeTrainer.training_step
+
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self.state.global_step + 1 == step:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    return training_step
+
 
 def test_gradient_checkpointing_changes_no_loss(configure: Configure, tmp_path: Path) -> None:
     losses = []
     for wanted in (False, True):
         out = tmp_path / f"out-{wanted}"
-        train(configure(training__output_dir=str(out), training__gradient_checkpointing=wanted, training__max_steps=2))
-        state = json.loads((out / "checkpoint-2" / "trainer_state.json").read_text("utf-8"))
-        losses.append([entry["loss"] for entry in state["log_history"] if "loss" in entry])
+        steps = {"training__max_steps": 2, "training__output_dir": str(out)}
+        train(configure(**steps, training__activation_checkpointing=wanted))
+        losses.append([entry["loss"] for entry in log(out / "checkpoint-2") if "loss" in entry])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.slow
-def test_two_processes_train_with_gradient_checkpointing(configure: Configure, tmp_path: Path) -> None:
-    """DistributedDataParallel on two CPU processes (gloo): `accelerate launch` starts as many on GPUs only."""
+def test_two_processes_of_accelerate_launch_share_the_rows_and_write_one_model(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """DistributedDataParallel on two CPU processes (gloo), with gradient checkpointing."""
     snapshot = resolve(str(MINI))
     plan = make_plan(snapshot, Options(checkpointing=True))
     base = patch_model(plan, snapshot, tmp_path / "base", None).folder
-    path = configure(model__base_model=str(base), training__gradient_checkpointing=True)
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
+    path = configure(model__base_model=str(base), training__activation_checkpointing=True)
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    more = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(free_port())]
     done = subprocess.run(
-        [sys.executable, *launch, str(SCRIPT), str(path)],
+        [sys.executable, *launch, *more, str(SCRIPT), str(path)],
         env=environment(tmp_path / "home") | {"ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
@@ -174,8 +265,11 @@ def test_two_processes_train_with_gradient_checkpointing(configure: Configure, t
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("dot_ndcg@10 ") == 1, "one process prints the result"
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
-    assert found["steps"] == 4
-    state = json.loads((tmp_path / "out" / "checkpoint-4" / "trainer_state.json").read_text("utf-8"))
+    out = tmp_path / "out"
+    assert figures(out)["steps"] == 4
+    state = json.loads((out / "checkpoint-4" / "trainer_state.json").read_text("utf-8"))
     assert state["epoch"] == pytest.approx(4 / 12), "each step took a batch for each of the two processes"
-    assert (tmp_path / "out" / "final" / "model.safetensors").is_file()
+    assert (out / "out-final" / "model.safetensors").is_file()
+    assert len(list(out.glob("*/README.md"))) == 3, "a card for each checkpoint and one for the model"
+    assert yaml.safe_load((out / "training_config.yaml").read_text("utf-8"))["training"]["max_steps"] == 4
+    assert os.fspath(base) in (out / "training_config.yaml").read_text("utf-8")

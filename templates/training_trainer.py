@@ -1,0 +1,141 @@
+"""The library's trainer, which stops at the first figure that is not finite and saves nothing that is not finite."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SparseEncoder, SparseEncoderTrainer
+from training_config import whole_checkpoints
+
+from patcher.errors import OutputError, PatcherError
+
+SKIPPED_STEPS = 20  # fp16 scales its loss down by halves until gradients are finite, and skips a step each time
+ADAM_STATE = 2  # moments of each weight, as large as the weight
+
+
+class NotFinite(PatcherError):
+    """A loss, a gradient or a weight is NaN or infinite: nothing that comes after it can be used."""
+
+    exit_code = 3
+
+
+class Collapsed(PatcherError):
+    """The trained model gives embeddings that can't be searched."""
+
+
+class SpladeTrainer(SparseEncoderTrainer):
+    """SparseEncoderTrainer that watches loss, gradients, metrics and embeddings. `probe`: queries and documents."""
+
+    def __init__(
+        self, *args: Any, probe: tuple[list[str], list[str]], allow_dense: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.probe, self.allow_dense = probe, allow_dense
+        self.collapse: str | None = None
+        self._losses: list[torch.Tensor] = []
+        self._skipped = 0
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        self._losses.append(loss.detach())
+        return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """The norm, checked with the losses behind it before the step is taken: one wait for the GPU for each step."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        losses, self._losses = self._losses, []
+        values = torch.stack([*losses, torch.as_tensor(norm, device=losses[0].device, dtype=losses[0].dtype)]).tolist()
+        self._skipped = self._skipped + 1 if not math.isfinite(values[-1]) else 0
+        for value in values[:-1]:
+            self._check(value, "The loss")
+        if self._skipped > (SKIPPED_STEPS if self.args.fp16 else 0):
+            self._check(values[-1], "The norm of the gradients")
+        return norm
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        metrics = super().evaluate(*args, **kwargs)
+        for name, value in metrics.items():
+            self._check(value, name)
+        self.collapse = collapse_of(self.model, *self.probe, allow_dense=self.allow_dense)
+        if self.collapse and self.is_world_process_zero():
+            print(f"Warning: collapse at step {self.state.global_step}: {self.collapse}.", file=sys.stderr)
+        return metrics
+
+    def _check(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise NotFinite(f"{what} is {value} at step {self.state.global_step + 1}.", self._remedy())
+
+    def _remedy(self) -> str:
+        whole = whole_checkpoints(Path(self.args.output_dir))
+        kept = f"{whole[-1]} is the last good checkpoint. " if whole else "No checkpoint had been saved. "
+        return kept + "Lower training.learning_rate or the weights of the loss, or train in bf16 or fp32."
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Every checkpoint comes through here, and what is pushed is a copy of one."""
+        check_weights(self.model, self._remedy())
+        super()._save(output_dir, state_dict)
+
+    def _load_best_model(self) -> None:
+        """The library's own logs an error and goes on with the last step's weights."""
+        best = self.state.best_model_checkpoint
+        self._load_from_checkpoint(best)
+        self.model.model_card_data.set_best_model_step(int(best.rsplit("-", 1)[-1]))
+
+
+def check_weights(model: torch.nn.Module, remedy: str) -> None:
+    """Raises NotFinite where a weight is NaN or infinite."""
+    for name, weights in model.named_parameters():
+        if not torch.isfinite(weights).all():
+            raise NotFinite(f"The weights {name} are not finite, so nothing was saved.", remedy)
+
+
+def collapse_of(model: SparseEncoder, queries: list[str], documents: list[str], *, allow_dense: bool) -> str | None:
+    """In words what is wrong with the embeddings of these texts, if anything is."""
+    for kind, texts, encode in (("query", queries, model.encode_query), ("document", documents, model.encode_document)):
+        active = encode(texts, convert_to_sparse_tensor=False, show_progress_bar=False) > 0
+        counts = active.sum(dim=1)
+        if not counts.any():
+            return f"no dimension of any {kind} is active"
+        if active.all():
+            return None if allow_dense else f"all {active.shape[1]} dimensions of every {kind} are active"
+        if len(set(texts)) > 1 and (active == active[0]).all():
+            return f"every {kind} has the same {int(counts[0])} active dims"
+    return None
+
+
+def check_space(model: torch.nn.Module, arguments: Any) -> None:
+    """Raises OutputError where the checkpoints that are kept, and the one being written, do not fit the disk."""
+    size = sum(weights.numel() * weights.element_size() for weights in model.parameters())
+    each = size * (1 if arguments.save_only_model else 1 + ADAM_STATE)
+    kept = 0 if arguments.save_strategy == "no" else (arguments.save_total_limit or 1) + 1
+    needed = kept * each + size
+    out = Path(arguments.output_dir).absolute()
+    free = shutil.disk_usage(next(folder for folder in (out, *out.parents) if folder.exists())).free
+    if free < needed:
+        why = f"{out} needs {needed / 1e9:.1f} GB for {kept} checkpoints and the model; {free / 1e9:.1f} GB are free."
+        hint = "Free disk space, choose another training.output_dir, or lower training.save_total_limit."
+        raise OutputError(why, hint)
+
+
+def gather_arguments(values: Mapping[str, Any]) -> Any:
+    """The library's own arguments; it knows what this machine can do. Raises its ValueError."""
+    from sentence_transformers import SparseEncoderTrainingArguments
+
+    given, mode = dict(values), values.get("precision")
+    given.pop("precision", None)
+    gpu = torch.cuda.is_available()
+    if mode == "auto":
+        mode = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp32"
+    if mode:
+        given |= {"bf16": mode == "bf16", "fp16": mode == "fp16"}
+    if (given.get("fp16") or given.get("bf16")) and not gpu:
+        raise ValueError("bf16 and fp16 need a GPU")
+    return SparseEncoderTrainingArguments(
+        **{"dataloader_pin_memory": gpu, "disable_tqdm": not sys.stderr.isatty(), **given}
+    )
