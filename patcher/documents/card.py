@@ -11,7 +11,7 @@ from typing import Any
 from patcher import __version__
 from patcher.constants import CARD
 from patcher.documents import advice
-from patcher.documents.checks import check_rows, figures
+from patcher.documents.checks import check_rows, figures, modes_line
 from patcher.documents.plots import pictures
 from patcher.documents.templating import template
 from patcher.patching.record import PatchedModel
@@ -39,6 +39,7 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         report=report,
         figures=figures(report) if report else [],
         checks=check_rows(report) if report else (),
+        modes=modes_line(report) if report else "",
         # Only pictures that exist beside the card: a broken image is worse than none.
         pictures=[one for one in pictures(report) if (model.folder / one.png).is_file()] if report else [],
         advice=advice.advise(report) if report else None,

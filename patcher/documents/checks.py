@@ -71,6 +71,23 @@ def threshold_check(report: Report) -> Check | None:
     return _deciding(report, "relu_sparsity")
 
 
+def modes_line(report: Report) -> str:
+    """The modes of use that were run, those that are wrong, and those that were not run, in one line; "" without any.
+
+    A mode is wrong if it is on one device.
+    """
+    order = {None: 0, True: 1, False: 2}
+    modes = sorted((mode for device in report.devices for mode in device.modes), key=lambda mode: order[mode.passed])
+    worst = {mode.name: mode for mode in modes}
+    found = {mode.name: worst[mode.name] for device in report.devices for mode in device.modes}
+    run = [name.replace("_", " ") for name, mode in found.items() if mode.passed is not None]
+    parts = [f"Run in {len(run)} modes of use: {', '.join(run)}"] if run else []
+    for title, passed in (("wrong", False), ("not run", None)):
+        some = [f"{mode.name.replace('_', ' ')} ({mode.detail})" for mode in found.values() if mode.passed is passed]
+        parts += [f"{title}: {', '.join(some)}"] if some else []
+    return "; ".join(parts)
+
+
 def _deciding(report: Report, name: str) -> Check | None:
     found = sorted((check for check in report.all_checks if check.name == name), key=lambda check: check.passed)
     return found[0] if found else None

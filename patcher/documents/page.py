@@ -14,7 +14,7 @@ from markupsafe import Markup
 from patcher import __version__
 from patcher.constants import PAGE
 from patcher.documents import advice
-from patcher.documents.checks import check_rows, figure_rows
+from patcher.documents.checks import check_rows, figure_rows, modes_line
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED, pictures
 from patcher.documents.templating import template, templates
 from patcher.patching.record import PatchedModel
@@ -45,6 +45,7 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
         command=_command(model),
         advice=advice.advise(report),
         checks=check_rows(report),
+        modes=modes_line(report),
         figures=figure_rows(report),
         devices=[str(device.environment.get("device", "-")) for device in report.devices],
         pictures=[

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from patcher.documents.checks import check_rows, threshold_check
+from patcher.documents.checks import check_rows, modes_line, threshold_check
 from patcher.source.snapshot import Source
-from patcher.verify.report import Check, DeviceReport, Report
+from patcher.verify.report import Check, DeviceReport, ModeReport, Report
 
 CHECKS = (
     Check("weights_unchanged", True, 0, 0, ""),
@@ -50,3 +50,16 @@ def test_the_threshold_check_is_the_one_that_failed() -> None:
     assert threshold_check(second(failed)) is failed
     assert threshold_check(second(CHECKS[2])) is CHECKS[2]
     assert threshold_check(replace(REPORT, checks=CHECKS[:2])) is None
+
+
+def test_the_modes_of_use_stand_in_one_line_with_those_that_are_wrong_on_some_device() -> None:
+    right = ModeReport("left_padding", True, 0.0, "")
+    not_run = ModeReport("attentions", None, None, "its code returns none")
+    first = replace(REPORT, modes=(right, replace(right, name="train"), not_run))
+    assert modes_line(REPORT) == ""
+    assert modes_line(first) == (
+        "Run in 2 modes of use: left padding, train; not run: attentions (its code returns none)"
+    )
+    wrong = replace(right, name="train", passed=False, detail="its loss is nan")
+    both = replace(first, more_devices=(DeviceReport({}, (), {}, {}, modes=(right, wrong)),))
+    assert "Run in 2 modes of use: left padding, train; wrong: train (its loss is nan); not run:" in modes_line(both)
