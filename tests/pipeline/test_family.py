@@ -141,7 +141,7 @@ def test_one_failing_repository_does_not_stop_the_rest(done: dict[str, Any]) -> 
 
 def test_each_result_has_its_report_and_its_figures(done: dict[str, Any]) -> None:
     sound, _, pickled, _ = done["result"]["results"]
-    assert sound["checks"] == "7/7" and pickled["checks"] == "8/8"
+    assert sound["checks"] == "8/8" and pickled["checks"] == "9/9"
     assert sound["logit_sparsity"] == pickled["logit_sparsity"] > 0.98 and sound["seconds"] > 0
     assert "weights_converted" in [check["name"] for check in pickled["report"]["checks"]]
     assert json.loads((done["out"] / "sound-splade" / "report.json").read_text()) == sound["report"]

@@ -163,7 +163,7 @@ def test_the_command_says_what_it_did(trained: Path, tmp_path: Path, cli: Run) -
     flags = ("--codemod", "rotary_tables", "--codemod", "tied_weights", "--codemod", "is_decoder")
     done = cli("patch", trained, "--out", out, *flags, *ON_CPU)
     assert done.returncode == 0, done.stderr
-    assert f"Verified: {out} passed all 4 checks." in done.stdout and "base model" not in done.stdout
+    assert f"Verified: {out} passed all 5 checks." in done.stdout and "base model" not in done.stdout
     assert "Running the repaired model" in done.stderr
     again = cli("patch", out, "--out", tmp_path / "again", *flags)
     assert again.returncode == 0 and "needs none of rotary_tables, tied_weights, is_decoder" in again.stdout

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from patcher.sandbox.hook import FILE_SIZE
 from patcher.verify.measure.calls import (
     MODES,
     NO_DROPOUT,
@@ -37,7 +38,7 @@ from patcher.verify.measure.models import LoadSpec, load_as_users_do
 from patcher.verify.messages import ModeResult
 
 MAX_SAVED = 1_000_000_000  # bytes of weights up to which a model is saved and loaded again
-MAX_TENSOR = 250_000_000  # bytes of its largest tensor; the sandbox limits the size of a file
+MAX_TENSOR = FILE_SIZE - 1_000_000  # bytes of its largest tensor, which its file holds beside a header
 SHARD = 128_000_000  # bytes of a saved file
 _REPEATED = {mode.equal for mode in MODES}
 _FEWER = 0.25  # share of the negative logits of plain evaluation that has to be there in every mode
@@ -145,6 +146,8 @@ class Modes:
         if expected is not None and self._reference:
             error = _error(expected.rows, found.rows, self._reference.transform)
         if (earlier := self._seen.get(mode.equal or "")) is not None and self._has_to_repeat(mode, found):
+            if why := _other_shape(found, earlier):
+                return ModeResult(mode.name, wrong=why)
             drift = _error(earlier.rows, found.rows)
         return _result(mode, found, expected or found, error, drift)
 
@@ -165,9 +168,8 @@ class Modes:
         """What is wrong with a result other than its differences."""
         if not_finite := int((~torch.isfinite(found.result)).sum()):
             return f"{not_finite} of {found.result.numel()} values are not finite"
-        for text, row in found.rows.items():
-            if expected is not None and row.shape != (right := expected.rows[text].shape):
-                return f"it returns {list(row.shape)} for a text and not {list(right)}"
+        if expected is not None and (why := _other_shape(found, expected)):
+            return why
         if mode.labels and not (found.loss is not None and math.isfinite(found.loss)):
             return f"its loss is {found.loss}"
         if found.unreached:
@@ -191,6 +193,13 @@ def _result(
     """A mode in which nothing but a difference can be wrong."""
     dtype: Any = str(computed_dtype(expected.result[0])).removeprefix("torch.")
     return ModeResult(mode.name, dtype, error, drift, max(float(row.abs().amax()) for row in found.rows.values()))
+
+
+def _other_shape(found: Outcome, right: Outcome) -> str | None:
+    for text, row in found.rows.items():
+        if row.shape != right.rows[text].shape:
+            return f"it returns {list(row.shape)} for a text and not {list(right.rows[text].shape)}"
+    return None
 
 
 def _error(expected: Rows, found: Rows, transform: Transform = torch.Tensor.float) -> float:

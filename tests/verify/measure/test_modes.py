@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from patcher.patching.record import load
+from patcher.verify.measure import modes
 from patcher.verify.measure.calls import MODES, SAVED
 from patcher.verify.measure.comparison import apply_cap
 from patcher.verify.measure.models import LoadSpec, fresh_model, load_as_users_do, share_weights
@@ -157,3 +158,117 @@ def test_a_head_that_bounds_its_logits_in_one_mode_is_wrong_there(pair: Make, na
     found = pair(**{side: HEADS[name]}, embedding_dropout=0.05, tokens_seen=1).run(name)
     others = {"train_with_labels", "gradient_checkpointing"} if name == "train" else set()
     assert wrong(found) - others == {name}, found
+
+
+def test_a_difference_from_the_base_alone_is_found(pair: Make) -> None:
+    found = pair(after=when("self.training", SCALE)).run("train")
+    assert found["train"].wrong is None and wrong(found) == {"train"}
+
+
+def test_what_both_models_do_in_training_alone_is_found_once_dropout_is_off(pair: Make) -> None:
+    found = pair(before=when("self.training", SCALE), hidden_dropout=0.1).run("train_without_dropout")
+    assert wrong(found) == {"train_without_dropout"} and found["train_without_dropout"].wrong is None
+
+
+def test_training_that_is_random_without_dropout_layers_need_not_repeat_evaluation(pair: Make) -> None:
+    found = pair(attention_dropout=0.1).run("train_without_dropout")  # a function, not a layer
+    assert found["train_without_dropout"].drift is None and found["train_without_dropout"].error == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "why"),
+    [
+        (
+            "gradient",
+            {"after": when("True", "subword_prediction = subword_prediction.detach()")},
+            "projection and its emb",
+        ),
+        ("gradient", {"methods": "    @torch.no_grad()\n"}, "no finite gradient reaches its vocabulary projection"),
+        ("labels", {"replaced": ("loss=loss, logits", "loss=loss and loss.detach(), logits")}, "no finite gradient"),
+        (
+            "labels",
+            {"replaced": ("loss=loss, logits", "loss=loss and loss.log() * float('nan'), logits")},
+            "loss is nan",
+        ),
+        (
+            "train",
+            {"replaced": ("self.classifier(hidden_states[-1])", "self.classifier(hidden_states[-1].detach())")},
+            "no finite gradient reaches its embeddings",
+        ),
+        ("left_padding", {"before": HEADS["left_padding"].replace("min=0", "min=-0.1")}, "its negative logits are 0.1"),
+        ("train", {"after": when("self.training and subword_prediction.min() < 0", "1 / 0")}, "ZeroDivisionError"),
+        ("train", {"after": when("self.training", "subword_prediction = subword_prediction.log()")}, "are not finite"),
+        (
+            "tuple_output",
+            {"after": when("not return_dict", "subword_prediction = subword_prediction[:, :-1]")},
+            "it returns [1, 7,",
+        ),
+        (
+            "saved_and_loaded",
+            {"methods": '    _keys_to_ignore_on_save = ["classifier.emb2vocab.bias"]\n\n'},
+            "it does not load what it saved: classifier.emb2vocab.bias",
+        ),
+    ],
+)
+def test_what_else_is_wrong_in_a_mode_is_said(pair: Make, name: str, change: dict[str, Any], why: str) -> None:
+    found = pair(**change).run(name)
+    assert found[name].not_run is None and why in (found[name].wrong or ""), found[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "why"),
+    [
+        (
+            "attentions",
+            {"before": when('kwargs.get("output_attentions")', 'raise ValueError("there are none")')},
+            "none",
+        ),
+        ("labels", {"replaced": ("loss=loss, logits", "loss=None, logits")}, "its code computes no loss"),
+        ("gradient_checkpointing", {"methods": "    supports_gradient_checkpointing = False\n\n"}, "no gradient check"),
+        ("more_than_512_tokens", {"max_sequence_length": 512}, "takes no more than 512 tokens"),
+        ("train", {"after": when("self.training", "subword_prediction = subword_prediction / 0")}, "are not finite"),
+    ],
+)
+def test_a_mode_that_the_base_model_lacks_is_not_run(pair: Make, name: str, change: dict[str, Any], why: str) -> None:
+    found = pair(**change).run(name)
+    assert found[name].wrong is None and why in (found[name].not_run or ""), found[name]
+
+
+def test_memory_that_runs_out_accuses_nobody(pair: Make) -> None:
+    full = when("self.training and subword_prediction.min() < 0", "raise torch.OutOfMemoryError('out of memory')")
+    found = pair(after=full).run("train")
+    assert "out of memory" in (found["train"].not_run or "")
+
+
+@pytest.mark.parametrize("name", ["MAX_SAVED", "MAX_TENSOR"])
+def test_large_weights_are_not_saved_and_it_says_so(pair: Make, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, name, 1000)
+    assert "bytes" in (pair().run("saved_and_loaded")["saved_and_loaded"].not_run or "")
+
+
+def alone(found: dict[str, ModeResult]) -> set[str]:
+    """The modes in which a model without a base is wrong."""
+    return {name for name, one in found.items() if judge_mode(one, MEASURED, None).passed is False}
+
+
+def test_a_model_alone_is_right_in_every_mode(pair: Make) -> None:
+    found = pair().run(alone=True)
+    assert list(found) == list(BY_NAME) and alone(found) == set()
+    assert all(one.error is None and not one.not_run for one in found.values())
+    assert [name for name, one in found.items() if one.drift is None] == [
+        *("right_padding", "left_padding", "no_attention_mask", "more_than_512_tokens", "train"),
+        *("bfloat16_autocast", "float16_autocast", "bfloat16_autocast_in_training"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["batch_of_one", "tuple_output", "gradient", "labels", "gradient_checkpointing"])
+def test_a_model_alone_has_to_repeat_itself(pair: Make, name: str) -> None:
+    models = pair(after=HEADS[name])
+    assert alone(models.run(name, alone=True)) == {name}
+
+
+@pytest.mark.parametrize(("name", "fails"), [("attentions", False), ("tuple_output", True)])
+def test_a_model_alone_need_not_have_an_optional_mode(pair: Make, name: str, fails: bool) -> None:
+    test = 'kwargs.get("output_attentions") or not return_dict'
+    found = pair(before=when(test, 'raise ValueError("there are none")')).run(name, alone=True)
+    assert "there are none" in ((found[name].wrong if fails else found[name].not_run) or "")
