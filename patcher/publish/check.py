@@ -12,7 +12,7 @@ from huggingface_hub import ModelCardData
 
 from patcher.codec import Unreadable
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
-from patcher.errors import PatcherError, SourceError
+from patcher.errors import HubUnreachable, PatcherError, SourceError
 from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
@@ -22,7 +22,7 @@ from patcher.publish.plan import PublishPlan
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.metadata import read_metadata
 from patcher.source.request_limit import time_limit
-from patcher.source.snapshot import Snapshot, fetch, resolve, sha256_of
+from patcher.source.snapshot import AlteredFile, Snapshot, fetch, resolve, sha256_of
 from patcher.verify.report import load_report
 
 _KEYS = ("license", "license_name", "license_link", "language", "base_model", "library_name", "pipeline_tag", "tags")
@@ -125,6 +125,8 @@ def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> 
             configs = {folder: model.originals.get(path) or published.read(path) for folder, path in paths.items()}
             made = {**before, **rewrite_folders(before, configs, model.options).contents}
             origin = f"regenerated from the originals in {RECORD}, which the source does not confirm"
+    except (AlteredFile, HubUnreachable) as error:
+        return Finding(name, passed=None, detail=f"{error.message} {error.hint}")
     except PatcherError as error:
         return Finding(name, passed=False, detail=error.message)
     wrong = sorted(path for path in {*here, *made} if here.get(path) != made.get(path))

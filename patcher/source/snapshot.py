@@ -23,6 +23,10 @@ MAX_TEXTS = 50_000_000  # and of all of them together
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
+class AlteredFile(SourceError):
+    """A file in the local cache is not the one that the Hub lists."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A resolved source: a Hub repository at a 40-digit commit, or a folder."""
@@ -112,7 +116,7 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
 
     Files that were fetched before are not fetched again; a folder needs no download. What is not larger than
     `MAX_TEXT` is compared with the listing; larger files are so by `check_content`, or by who hashes them anyway.
-    Raises SourceError where the local Hub cache has another content.
+    Raises AlteredFile where the local Hub cache has another content.
     """
     repo_id, commit, paths = snapshot.source.repo_id, snapshot.source.revision, set(paths)
     missing = [path for path in paths if snapshot.root is None or not (snapshot.root / path).is_file()]
@@ -127,7 +131,7 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
 
 
 def check_content(snapshot: Snapshot, paths: Iterable[str]) -> None:
-    """Compare fetched files with the listing of the Hub. Raises SourceError where one differs."""
+    """Compare fetched files with the listing of the Hub. Raises AlteredFile where one differs."""
     listed = {file.path: file for file in snapshot.files}
     for path in paths:
         local = snapshot.root / path if snapshot.root else None
@@ -135,13 +139,13 @@ def check_content(snapshot: Snapshot, paths: Iterable[str]) -> None:
             raise altered(snapshot, path)
 
 
-def altered(snapshot: Snapshot, path: str) -> SourceError:
+def altered(snapshot: Snapshot, path: str) -> AlteredFile:
     """The error for a fetched file whose content is not the one that the Hub lists."""
     source, cached = snapshot.source, os.path.realpath(snapshot.local(path))
     check = (
         f"; `hf cache verify {source.repo_id} --revision {source.revision}` checks the others" if source.repo_id else ""
     )
-    return SourceError(
+    return AlteredFile(
         f"{path} of {source} is not the file that the Hub lists: the copy in the local cache was changed or damaged.",
         f"Delete {cached} and run the command again{check}.",
     )

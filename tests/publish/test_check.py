@@ -145,6 +145,19 @@ def test_a_source_that_is_gone_is_told_and_the_code_checked_from_the_record(
     assert found["code_equal"] and found["weights_equal"]
 
 
+def test_a_changed_copy_of_the_source_in_the_cache_does_not_accuse_the_publication(
+    hub: LocalHub, patcher: Patcher, published: str, tmp_path: Path
+) -> None:
+    env = {"HF_HUB_CACHE": str(tmp_path / "cache")}
+    assert patcher("check", published, env=env).code == 0
+    (copy,) = (tmp_path / "cache").glob(f"models--{SOURCE.replace('/', '--')}/snapshots/*/modeling_gptbert.py")
+    copy.write_bytes(copy.read_bytes() + b"#")
+    done = patcher("check", published, "--json", env=env)
+    found = {one["name"]: one for one in done.data["findings"]}
+    assert done.code == 0 and found["code_equal"]["passed"] is None
+    assert f"Delete {copy.resolve()}" in found["code_equal"]["detail"]
+
+
 def test_what_was_not_published_with_this_tool_is_said(hub: LocalHub, patcher: Patcher) -> None:
     done = patcher("check", SOURCE)
     assert done.code == 1 and "has no patch.json" in done.err

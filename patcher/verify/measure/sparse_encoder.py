@@ -31,7 +31,6 @@ def _load(folder: str, request: Request, device: str) -> Any:
 def load(request: Request, device: str) -> EncoderLoaded:
     """Load the patched folder as a user of sentence-transformers would, and encode the texts."""
     model = _load(request.patched, request, device)
-    kinds = {type(module).__name__ for module in model.modules()}
     embeddings = model.encode_document(
         [record["text"] for record in read_texts(request.texts)],
         batch_size=request.batch_size,
@@ -40,7 +39,7 @@ def load(request: Request, device: str) -> EncoderLoaded:
     )
     return EncoderLoaded(
         version=__version__,
-        splade="SpladePooling" in kinds and "SparseAutoEncoder" not in kinds,  # which it adds with random weights
+        splade=any(type(module).__name__ == "SpladePooling" for module in model.modules()),
         not_finite=int((~torch.isfinite(embeddings)).sum()),
     )
 
