@@ -190,6 +190,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     if device == "cpu":
         passed["CUDA_VISIBLE_DEVICES"] = ""  # this family asks torch.cuda.is_available(), not the tensor's device
+    searched = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return {
         **passed,
         **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), str(scratch)),
@@ -206,7 +207,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         # (see hardware.tune_malloc, which knows the sizes).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, [str(Path(__file__).parents[2]), *filter(None, searched)])),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",
