@@ -90,7 +90,7 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
     try:
         assert child.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended already, which its code says
-            child.process.stdin.write(b"%d" % timeout)
+            child.process.stdin.write(b"%d" % min(timeout, 1e9))
             child.process.stdin.close()  # the end of its input is what the child waits for
         code = _wait(child.process, timeout, watch)
     except subprocess.TimeoutExpired as error:
