@@ -38,6 +38,7 @@ class AccessPolicy:
 def child_policy(scratch: Path, readable: Iterable[Path]) -> AccessPolicy:
     """What a child may access: its scratch folder, the files and folders in `readable`, and Python's own.
 
+    Links in `readable` are followed to what is not private, and to the blobs of the Hub's cache.
     Private are the caller's home folders, the caches and the token files of the Hub's client, temporary files of other
     processes, sockets and mounted secrets (`/run`, `/var`), devices, and what `/proc` says about other processes.
     Raises UsageError if `readable` names a folder that holds some of that.
@@ -49,7 +50,9 @@ def child_policy(scratch: Path, readable: Iterable[Path]) -> AccessPolicy:
         if (found := _within(private, path)) is not None:
             why = f"{path} contains {found}, which the model's code must not read."
             raise UsageError(why, "Put the model into a folder of its own.")
-    links = _real(str(link) for path in given for link in Path(path).rglob("*") if link.is_symlink())
+    targets = _real(str(link) for path in given for link in Path(path).rglob("*") if link.is_symlink())
+    # A downloaded folder may link to anything; the snapshots in the Hub's cache link to blobs.
+    links = [path for path in targets if not below(path, private) or "blobs" in Path(path).parts[-3:-1]]
     # The entries of /proc about the machine. Those about processes show their environments, which hold tokens.
     machine = [str(path) for path in Path("/proc").glob("[!0-9]*") if not path.is_symlink()]
     own = [path for path in _real(_libraries()) if _within(private, path) is None]

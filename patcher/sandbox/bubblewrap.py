@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 Level = Literal["bubblewrap", "hook", "none"]
 LEVELS = ("auto", "bubblewrap", "hook", "none")
-INSTALL = "Install bubblewrap (`apt-get install bubblewrap`, `dnf install bubblewrap`), or run in a virtual machine."
 
 _ISOLATED = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
 # Root may write settings of the kernel there, also without its capabilities.
@@ -51,14 +50,22 @@ def choose_level(asked: str) -> Level:
     if why is None:
         return "bubblewrap"
     if asked == "bubblewrap":
-        raise UsageError(f"bubblewrap does not run here: {why}.", INSTALL)
+        raise UsageError(f"bubblewrap does not run here: {why}.", _remedy())
     _warn(why)
     return "hook"
 
 
 @cache
 def _warn(why: str) -> None:
-    logger.warning("Only Python code is confined, as bubblewrap does not run here (%s). %s", why, INSTALL)
+    logger.warning("Only Python code is confined, as bubblewrap does not run here (%s). %s", why, _remedy())
+
+
+def _remedy() -> str:
+    if sys.platform != "linux":
+        return "Run it on Linux, in a virtual machine for example."
+    if shutil.which("bwrap") is None:
+        return "Install it: `apt-get install bubblewrap` or `dnf install bubblewrap`."
+    return "Allow user namespaces here, which containers and some systems forbid, or run it in a virtual machine."
 
 
 @cache

@@ -90,7 +90,7 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
     try:
         assert child.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended already, which its code says
-            child.process.stdin.write(b"%d" % timeout)
+            child.process.stdin.write(b"%d" % min(timeout, 1e9))
             child.process.stdin.close()  # the end of its input is what the child waits for
         code = _wait(child.process, timeout, watch)
     except subprocess.TimeoutExpired as error:
@@ -190,6 +190,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     if device == "cpu":
         passed["CUDA_VISIBLE_DEVICES"] = ""  # this family asks torch.cuda.is_available(), not the tensor's device
+    searched = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return {
         **passed,
         **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), str(scratch)),
@@ -206,7 +207,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         # (see hardware.tune_malloc, which knows the sizes).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, [str(Path(__file__).parents[2]), *filter(None, searched)])),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -77,7 +77,8 @@ def confine_process(scratch: Path, libraries: Iterable[str] = LIBRARIES, file_si
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     policy = read_json(AccessPolicy, (scratch / POLICY).read_bytes())
-    policy = replace(policy, readable=(*policy.readable, f"/proc/{os.getpid()}"))
+    own = "/proc" if level == "bubblewrap" else f"/proc/{os.getpid()}"  # that shows nothing else there
+    policy = replace(policy, readable=(*policy.readable, own))
     if level == "hook":
         _deny_fork_exec()
     sys.addaudithook(_make_hook(policy, scratch, contained=level == "bubblewrap"))

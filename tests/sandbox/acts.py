@@ -274,7 +274,7 @@ ACTS = tuple(Act(*row) for row in (
     ("secrets", "a path with dots in it", lambda r: SECRET in open(f"/usr/../{r['home']}/.netrc").read(), ENDS, ENDS),
     ("secrets", "a link to a secret", lambda r: os.symlink(f"{r['home']}/.netrc", "link"), ENDS, ENDS),
     ("secrets", "a copy by shutil", lambda r: bool(shutil.copy(f"{r['home']}/.netrc", "mine")), ENDS, ENDS),
-    ("secrets", "the environment of another process", lambda r: open(f"/proc/{r['parent']}/environ").read(), ENDS, ENDS),
+    ("secrets", "the environment of another process", lambda r: bool(open(f"/proc/{r['parent']}/environ").read()), ENDS, NOTHING),
     ("secrets", "another process's temporary files", lambda r: bool(Path(r["victim"]).read_text()), ENDS, ENDS),
     ("secrets", "a secret through an open folder", lambda r: SECRET in _at("/", f"{r['home'][1:]}/.netrc"), DENIES, DENIES),
     ("secrets", "a path that climbs out of an open folder", lambda r: SECRET in _climb(r), DENIES, DENIES),

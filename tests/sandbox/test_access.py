@@ -47,11 +47,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_child_may_read_what_it_was_given_with_the_targets_of_its_links_and_write_in_its_own_folder(
     home: Path,
 ) -> None:
-    (home / "weights").touch()
-    (home / "model" / "link").symlink_to(home / "weights")
+    (home / "blobs").mkdir()
+    for name, target in (("link", "blobs/weights"), ("stolen", ".netrc")):
+        (home / target).touch()
+        (home / "model" / name).symlink_to(home / target)
     policy = child_policy(home.parent / "scratch", [home / "model"])
     assert policy.may_read(f"{home}/model/config.json") and not policy.may_write(f"{home}/model/config.json")
-    assert policy.may_read(f"{home}/weights"), "the target of a link"
+    assert policy.may_read(f"{home}/blobs/weights"), "the target of a link"
+    assert not policy.may_read(f"{home}/.netrc"), "a folder that was downloaded may link to anything"
     assert not policy.may_read(f"{home}/token") and not policy.may_read(f"{home.parent}/other/scratch")
     assert policy.may_write(f"{home.parent}/scratch/answer.json") and policy.may_write("/dev/null")
     for private in ("/dev/kmsg", "/dev/pts/0", "/dev/shm/a", f"/proc/{os.getpid()}/environ", "/run/docker.sock"):

@@ -34,15 +34,28 @@ def test_where_it_does_not_run_auto_takes_the_hook_and_says_so_once(
     with caplog.at_level(logging.WARNING, "patcher"):
         assert [choose_level("auto"), choose_level("auto")] == ["hook", "hook"]
     [said] = caplog.messages
-    assert "uid map: Permission denied" in said and "apt-get install bubblewrap" in said
+    assert "uid map: Permission denied" in said and "Allow user namespaces here" in said
     with pytest.raises(UsageError, match="bubblewrap does not run here: bwrap: setting up uid map") as caught:
         choose_level("bubblewrap")
-    assert "apt-get install bubblewrap" in caught.value.hint
+    assert "Allow user namespaces here" in caught.value.hint
 
 
-def test_where_it_is_missing_that_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("system", "why", "remedy"),
+    [
+        ("linux", "it is not installed", "Install it: `apt-get install bubblewrap` or `dnf install bubblewrap`."),
+        ("darwin", "it is for Linux", "Run it on Linux, in a virtual machine for example."),
+    ],
+)
+def test_where_it_is_missing_the_remedy_is_that_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, why: str, remedy: str
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert why_not.__wrapped__() == ("it is not installed" if sys.platform == "linux" else "it is for Linux")
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(bubblewrap, "why_not", why_not.__wrapped__)
+    with pytest.raises(UsageError, match=f"bubblewrap does not run here: {why}") as caught:
+        choose_level("bubblewrap")
+    assert caught.value.hint == remedy
 
 
 def test_a_level_is_taken_as_it_is_named() -> None:
@@ -66,11 +79,13 @@ def shown(folder: Path, words: list[str], *readable: Path, device: str = "cpu") 
 
 @needs_bubblewrap
 def test_it_shows_what_was_given_and_what_comes_into_it_later(tmp_path: Path) -> None:
-    for name in ("given", "other"):
+    for name in ("given", "blobs", "secrets"):
         (tmp_path / name).mkdir()
-    (tmp_path / "other" / "blob").write_text("blob")
-    (tmp_path / "given" / "link").symlink_to("../other/blob")
-    wait = ["sh", "-c", f"cat {tmp_path}/given/link; touch started; while [ ! -e {tmp_path}/given/new ]; do :; done"]
+        (tmp_path / name / "file").write_text("blob")
+    (tmp_path / "given" / "link").symlink_to("../blobs/file")
+    (tmp_path / "given" / "bad").symlink_to("../secrets/file")
+    given = tmp_path / "given"
+    wait = ["sh", "-c", f"cat {given}/link {given}/bad; touch started; while [ ! -e {given}/new ]; do :; done"]
     (tmp_path / "scratch").mkdir()
     words = command(child_policy(tmp_path / "scratch", [tmp_path / "given"]), tmp_path / "scratch", "cpu")
     process = subprocess.Popen([*words, *wait], stdout=subprocess.PIPE, text=True)

@@ -146,7 +146,7 @@ def test_the_caller_s_python_path_is_passed_on_and_readable(
     scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine").mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "mine"))
+    monkeypatch.setenv("PYTHONPATH", os.path.relpath(tmp_path / "mine"))
     (tmp_path / "mine" / "sitecustomize.py").write_text("import sys; sys.path.append('it was read')")
     assert "it was read" in run_child(CHILD, {"do": "look"}, dict[str, Any], scratch, "cpu", 60)["path"]
 
