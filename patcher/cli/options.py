@@ -28,7 +28,9 @@ Sandbox = Annotated[
     Literal["auto", "bubblewrap", "hook", "none"],
     typer.Option("--sandbox", help="What confines the model's code; auto is bubblewrap where it runs, else a hook."),
 ]
-HubTimeout = Annotated[float, typer.Option(help="Seconds to wait for each response of the Hub.", min=0.1)]
+HubTimeout = Annotated[
+    float, typer.Option(help="Seconds to wait for each response of the Hub, or when it asks to wait.", min=0.1)
+]
 MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
 Encoder = Annotated[
     bool | None,
