@@ -101,7 +101,7 @@ def check_pooling(snapshot: Snapshot, config: Mapping[str, Any]) -> None:
         what = f"{MODULES} of {snapshot.source} describes a model of sentence-transformers without SpladePooling"
         hint = (
             f"Give its base model, or a copy without {MODULES}; "
-            "`--codemod repairs` makes it load on transformers 5 and changes nothing else."
+            "`patcher repair` makes it load on transformers 5 and changes nothing else."
         )
     else:
         what = f"config.json of {snapshot.source} names no masked LM in architectures ({names})"
