@@ -25,6 +25,7 @@ _COUNTED = {
     "logits_finite": "logits that are not finite",
     "outputs_finite": "output values that are not finite",
     "reference_agrees": "largest difference from the published code",
+    "sentence_transformer_loads": "embedding values of SentenceTransformer that are not finite",
     "sparse_encoder_loads": "embedding values of SparseEncoder that are not finite",
     "weights_converted": "converted files that differ from what was read back",
     "files_unchanged": "files that differ from the record of the patch",

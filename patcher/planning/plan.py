@@ -17,7 +17,15 @@ from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS, find_auto_class, read_shapes
 from patcher.planning.files import FileTable, file_table, join
-from patcher.planning.layout import check_loading, check_pooling, find_layout, loaded_weights, model_folders, read_json
+from patcher.planning.layout import (
+    check_loading,
+    check_pooling,
+    dense_encoders,
+    find_layout,
+    loaded_weights,
+    model_folders,
+    read_json,
+)
 from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
 from patcher.printable import printable
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
@@ -27,10 +35,10 @@ from patcher.source.snapshot import Snapshot, Source, fetch_texts
 class Plan:
     """What would change, and the code of the base model.
 
-    `auto_class` loads the class that the weights are for.
-    `soft_cap` is None where other codemods were chosen; `kept_cap` is the cap that stays then, if there is one.
-    `encoders` are the folders of the masked LMs of a trained SparseEncoder model ("" is the model's own folder); a base
-    model has none. `modules` is all code before; `originals` and `contents` are the changed files before and after;
+    `auto_class` loads the class that the weights are for. `soft_cap` is None where other codemods were chosen;
+    `kept_cap` is the cap that stays then, if there is one. `encoders` are the folders of the transformers of a trained
+    SparseEncoder model ("" is the model's own folder), and those below the model's own of a dense one; any other model
+    has none. `modules` is all code before; `originals` and `contents` are the changed files before and after;
     `base` is the code with the repairs and with the cap, as far as it differs from that of the source.
     """
 
@@ -99,7 +107,8 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     model with its own masked-LM code, and CodeError when the code can't be read or a codemod refuses.
     """
     layout = find_layout(snapshot)
-    configs = {folder: join(folder, CONFIG) for folder in (layout.encoders if layout else ("",))}
+    encoders = layout.encoders if layout else dense_encoders(snapshot)
+    configs = {folder: join(folder, CONFIG) for folder in encoders or ("",)}
     if any(path not in snapshot.paths for path in configs.values()):
         raise SourceError(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
@@ -111,8 +120,10 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
             raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
         check_loading(snapshot, folder, config)
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
-    weights = loaded_weights(snapshot, model_folders(snapshot))
-    auto_class = MASKED if layout else find_auto_class(config, read_shapes(snapshot, weights[0].files), modules)
+    folders = model_folders(snapshot)
+    weights = loaded_weights(snapshot, folders)
+    shapes = read_shapes(snapshot, weights[folders.index(folder)].files)
+    auto_class = MASKED if layout else find_auto_class(config, shapes, modules)
     if "soft_cap" in options.names and auto_class not in VOCABULARY_HEADS:
         raise _without_head(auto_class, snapshot.source)
     rewritten = rewrite_folders(modules, read, options, auto_class)
@@ -121,7 +132,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
             raise _trained_through(rewritten.soft_cap, snapshot.source)
         check_pooling(snapshot, config)
     before = {**modules, **{configs[folder]: content for folder, content in read.items()}}
-    after, encoders = rewritten.contents, layout.encoders if layout else ()
+    after = rewritten.contents
     changed = tuple(path for path in sorted(before) if after.get(path, before[path]) != before[path])
     added = _code_on_top(after, modules, encoders)
     return Plan(

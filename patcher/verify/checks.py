@@ -145,7 +145,11 @@ def judge_single(
         by.none_of(name, measured.not_finite, positions),
         by.modes_agree(modes),
     ]
-    if theirs := measured.sparse_encoder:
+    theirs = measured.sparse_encoder
+    if theirs and auto_class not in VOCABULARY_HEADS:
+        detail = "embedding values of SentenceTransformer are not finite"
+        checks.append(by.none_of("sentence_transformer_loads", theirs.not_finite, detail))
+    elif theirs:
         pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
         wrong = theirs.not_finite + (not theirs.splade)
         detail = f"embedding values are not finite; SparseEncoder {pooling}"

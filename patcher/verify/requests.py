@@ -59,7 +59,7 @@ def prepare(
         digest=str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
         reference=str(reference) if reference is not None else None,
         original=str(scratch / "original"),
-        sparse_encoder=settings.sparse_encoder and pools_logits(model),
+        sparse_encoder=settings.sparse_encoder and (pools_logits(model) or model.loaded_by == "SentenceTransformer"),
         min_logit_sparsity=settings.min_logit_sparsity,
     )
 

@@ -56,7 +56,7 @@ class Verification:
         """Whether a report passed and answers what this verification asks, on whatever device."""
         names = {check.name for check in report.all_checks}
         limits = [check.limit for check in report.all_checks if check.name == "relu_sparsity"]
-        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & names
+        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads", "sentence_transformer_loads"} & names
         return (
             report.passed
             and all(limit >= self.min_logit_sparsity for limit in limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from patcher.cli import main
 from patcher.patching.record import load
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import sha256_of
+from patcher.verify.checks import judge_single
+from patcher.verify.messages import EncoderLoaded
 from tests.conftest import Run
 from tests.finetuned import DENSE, write_classifier, write_dense
+from tests.verify.made_up import KEPT_CAP
 from tests.verify.running import failed, repaired, report_on
 
 CODE = "modeling_gptbert.py"
@@ -98,3 +102,28 @@ def test_a_reference_is_asked_for_on_the_cpu_in_full_precision_only(
         assert main(command) == 2
         assert "--reference" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dense_model_in_a_folder_of_its_own_loads_with_sentence_transformers(dense: Path, tmp_path: Path) -> None:
+    """As older versions of sentence-transformers save it; transformers looks for its code in the model's own folder."""
+    sub = dense / "0_Transformer"
+    sub.mkdir()
+    for path in [path for path in dense.iterdir() if path.is_file() and path.name not in DENSE]:
+        path.rename(sub / path.name)
+    modules = json.loads((dense / "modules.json").read_text())
+    modules[0]["path"] = sub.name
+    (dense / "modules.json").write_text(json.dumps(modules))
+    (dense / "sentence_bert_config.json").rename(sub / "sentence_bert_config.json")
+    out = repaired(dense, tmp_path / f"out-{tmp_path.name}")
+    assert load(out).encoders == (sub.name,) and load(out).loaded_by == "SentenceTransformer"
+    assert (out / CODE).read_bytes() == (out / sub.name / CODE).read_bytes() != (dense / sub.name / CODE).read_bytes()
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
+    assert report.passed, report.checks
+    assert "sentence_transformer_loads" in {check.name for check in report.checks}
+
+
+@pytest.mark.parametrize("not_finite", [0, 3])
+def test_embeddings_that_are_not_finite_fail(not_finite: int) -> None:
+    measured = replace(KEPT_CAP, sparse_encoder=EncoderLoaded("6", splade=False, not_finite=not_finite))
+    (check,) = [one for one in judge_single(measured, (), (), "AutoModel") if one.name == "sentence_transformer_loads"]
+    assert check.passed is (not_finite == 0)
