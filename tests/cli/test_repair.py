@@ -23,7 +23,7 @@ from tests.verify.running import failed, repaired, report_on
 
 CODE = "modeling_gptbert.py"
 TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
-NAMES = {"weights_unchanged", "buffers_rebuilt", "outputs_finite", "files_unchanged"}
+NAMES = {"weights_unchanged", "buffers_rebuilt", "outputs_finite", "modes_agree", "files_unchanged"}
 
 
 @pytest.fixture
@@ -55,11 +55,13 @@ def test_a_dense_model_keeps_everything_but_its_code(dense: Path, tmp_path: Path
 
 @pytest.mark.parametrize("task", TASKS)
 def test_any_head_is_loaded_by_its_own_class_and_runs(tmp_path: Path, task: str) -> None:
-    folder = write_classifier(tmp_path / "model", task, {"QuestionAnswering": 2, "MultipleChoice": 1}.get(task, 3))
+    folder = write_classifier(tmp_path / "model", task, {"QuestionAnswering": 2, "MultipleChoice": 1}.get(task, 8))
     out = repaired(folder, tmp_path / f"out-{tmp_path.name}")
     report = report_on(out, tmp_path / "scratch")
     assert load(out).auto_class == f"AutoModelFor{task}"
     assert {check.name for check in report.checks} >= NAMES and report.passed, report.checks
+    modes = {mode.name: mode.passed for mode in report.modes}
+    assert modes["labels"] and modes["train_with_labels"] and modes["left_padding"] and modes["saved_and_loaded"]
     assert report.base == report.patched == {}, "figures of logits say nothing about it"
     card = (out / "README.md").read_text("utf-8")
     assert f"AutoModelFor{task}.from_pretrained" in card and "AutoModelForMaskedLM" not in card
@@ -72,9 +74,9 @@ SCALE = "encoder.layers.0.mlp.up_proj.scale"
 @pytest.mark.parametrize(
     ("change", "fails"),
     [
-        ({SCALE: None}, {"weights_unchanged", "outputs_finite"}),  # left uninitialised
+        ({SCALE: None}, {"weights_unchanged", "outputs_finite", "modes_agree"}),  # left uninitialised
         ({"pooler.weight": torch.ones(80)}, {"weights_unchanged"}),
-        ({SCALE: torch.full((80,), torch.inf)}, {"outputs_finite"}),
+        ({SCALE: torch.full((80,), torch.inf)}, {"outputs_finite", "modes_agree"}),
     ],
 )
 def test_a_checkpoint_that_is_not_that_of_its_class_fails(
@@ -91,7 +93,7 @@ def test_tables_that_were_not_filled_fail(dense: Path, tmp_path: Path) -> None:
     """The published code with nothing but the first obstacle out of its way."""
     out = repaired(dense, tmp_path / f"out-{tmp_path.name}", Options.choose(["is_decoder", "tied_weights"]))
     report = report_on(out, tmp_path / "scratch")
-    assert failed(report) == {"buffers_rebuilt", "outputs_finite"}
+    assert failed(report) == {"buffers_rebuilt", "outputs_finite", "modes_agree"}
 
 
 def test_a_reference_is_asked_for_on_the_cpu_in_full_precision_only(

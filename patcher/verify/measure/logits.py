@@ -226,7 +226,7 @@ def _run_modes(
     texts = [ids for ids in tokenizer(some, truncation=True, max_length=request.max_tokens)["input_ids"] if ids]
     if not texts:
         return ()
-    modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference)
+    modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference, request.auto_class)
     return (*modes.run(), modes.save_and_load(folder, _load_spec(request), Path(request.texts).parent))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers.modeling_outputs import (
@@ -11,7 +13,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
 )
 
-from patcher.verify.measure.outputs import has_vocabulary_head, rows, shaped, tensors
+from patcher.verify.measure.outputs import gives_rows, has_vocabulary_head, rows, shaped, targets, tensors
 
 LENGTHS = [3, 2]  # of two texts in one batch
 BY_TOKEN = torch.arange(2 * 3 * 4.0).reshape(2, 3, 4)
@@ -47,10 +49,40 @@ def test_a_pooled_output_is_part_of_every_row() -> None:
     assert texts[1] == [[*row, 8.0] for row in BY_TOKEN[1, :2].tolist()]
 
 
-def test_a_class_that_compares_choices_gets_one_choice() -> None:
-    inputs = {"input_ids": torch.ones(2, 3)}
-    assert shaped(inputs, "AutoModelForMultipleChoice")["input_ids"].shape == (2, 1, 3)
-    assert shaped(inputs, "AutoModel")["input_ids"].shape == (2, 3)
+def test_a_class_that_compares_choices_gets_two_of_them() -> None:
+    inputs = {"input_ids": torch.tensor([[5, 6, 7]])}
+    assert shaped(inputs, "AutoModelForMultipleChoice")["input_ids"].tolist() == [[[5, 6, 7], [5, 5, 7]]]
+    assert shaped(inputs, "AutoModel")["input_ids"].tolist() == [[5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("task", "config", "expected"),
+    [
+        ("ForMaskedLM", {}, {"labels": [[5, 6, 7], [8, 9, -100]]}),
+        ("", {}, {"labels": [[5, 6, 7], [8, 9, -100]]}),
+        ("ForTokenClassification", {"num_labels": 4}, {"labels": [[1, 2, 3], [0, 1, -100]]}),
+        ("ForSequenceClassification", {"num_labels": 4}, {"labels": [0, 0]}),
+        ("ForSequenceClassification", {"num_labels": 1}, {"labels": [0.0, 0.0]}),
+        (
+            "ForSequenceClassification",
+            {"num_labels": 2, "problem_type": "multi_label_classification"},
+            {"labels": [[0.0, 0.0], [0.0, 0.0]]},
+        ),
+        ("ForMultipleChoice", {"num_labels": 1}, {"labels": [0, 0]}),
+        ("ForQuestionAnswering", {}, {"start_positions": [0, 0], "end_positions": [1, 1]}),
+    ],
+)
+def test_each_class_gets_targets_that_its_loss_takes(task: str, config: dict[str, object], expected: object) -> None:
+    """A wrong one would be an error of the code, or end the process on a GPU."""
+    ids, mask = torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    found = targets(ids, mask, f"AutoModel{task}", SimpleNamespace(**config))
+    assert {name: one.tolist() for name, one in found.items()} == expected
+    assert all(one.is_floating_point() is isinstance(one.flatten().tolist()[0], float) for one in found.values())
+
+
+def test_a_text_has_one_label_or_one_for_each_token() -> None:
+    names = ("SequenceClassification", "MultipleChoice", "TokenClassification", "QuestionAnswering", "MaskedLM")
+    assert [gives_rows(f"AutoModelFor{name}") for name in names] == [False, False, True, True, True]
 
 
 def test_two_classes_have_a_vocabulary_head() -> None:
