@@ -45,3 +45,11 @@ Codemods = Annotated[
 ]
 AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Remove the cap of the causal head as well.")]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Write the folder without running it.")]
+CodeOnly = Annotated[bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PYTHON", help="An interpreter with transformers 4.57: also compare with the published code there."
+    ),
+]

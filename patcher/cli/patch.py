@@ -45,11 +45,10 @@ def patch(
         float | None,
         typer.Option(help="Lower all logits by one constant where this logit sparsity is not exceeded.", min=0, max=1),
     ] = None,
-    no_verify: Annotated[bool, typer.Option("--no-verify", help="Write the folder without running it.")] = False,
-    code_only: Annotated[
-        bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")
-    ] = False,
+    no_verify: opt.NoVerify = False,
+    code_only: opt.CodeOnly = False,
     sparse_encoder: opt.Encoder = None,
+    reference: opt.Reference = None,
     also_causal_lm: opt.AlsoCausal = False,
     checkpointing: opt.Checkpointing = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
@@ -75,13 +74,14 @@ def patch(
         )
     verification = Verification(
         texts=load_probe_texts(),
-        devices=parse_devices(device),
+        devices=parse_devices(device, reference),
         dtype=parse_dtype(dtype),
         attention=attn,
         min_logit_sparsity=min_logit_sparsity if calibrate is None else calibrate,
         timeout=timeout,
         sandbox=sandbox,
         sparse_encoder=wants_sparse_encoder(sparse_encoder),
+        reference=reference,
     )
     options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     wanted = None if no_verify else verification

@@ -32,6 +32,7 @@ def verify(
     ] = None,
     min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
     sparse_encoder: opt.Encoder = None,
+    reference: opt.Reference = None,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
@@ -43,7 +44,7 @@ def verify(
     from patcher.verify.requests import readable
     from patcher.verify.settings import CHILD, Verification, parse_devices, parse_dtype, wants_sparse_encoder
 
-    devices, dtype = parse_devices(device), parse_dtype(dtype)
+    devices, dtype = parse_devices(device, reference), parse_dtype(dtype)
     console = Console(as_json=as_json, quiet=quiet).listen()
     model = load(folder)
     with started(CHILD, devices[0], readable(model), sandbox) as child:
@@ -61,6 +62,7 @@ def verify(
             timeout=timeout,
             sandbox=sandbox,
             sparse_encoder=wants_sparse_encoder(sparse_encoder),
+            reference=reference,
         )
         code = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
         require_trust(console, code, str(model.source), trusted=trust_remote_code)

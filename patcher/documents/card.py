@@ -20,6 +20,19 @@ from patcher.verify.report import Report
 
 TEMPLATE, REPAIRED, COMMIT = "model_card.md.jinja", "repaired_card.md.jinja", "commit_description.md.jinja"
 _LONGEST_DIFF = 30_000  # characters
+_TRAINED = ("SparseEncoder", "SentenceTransformer")
+# The Hub's names of what the classes do.
+_TASKS = {
+    "SparseEncoder": "feature-extraction",
+    "SentenceTransformer": "sentence-similarity",
+    "AutoModel": "feature-extraction",
+    "AutoModelForMaskedLM": "fill-mask",
+    "AutoModelForCausalLM": "text-generation",
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForTokenClassification": "token-classification",
+    "AutoModelForQuestionAnswering": "question-answering",
+    "AutoModelForMultipleChoice": "multiple-choice",
+}
 _LINK = re.compile(r"https://[^\s<>\"']+|[\w./-]+")  # an address or a file; no javascript:, no data:
 _TAG = re.compile(r"(?!(?:base_model|license|dataset|region):)[\w][\w.:/+ -]{0,99}")
 _SEAL = re.compile(r"\n<!-- splade-patcher card ([0-9a-f]{64}) -->\n\Z")
@@ -101,9 +114,8 @@ def _metadata(model: PatchedModel) -> str:
     link = base.get("license_link")
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
-    tags = [*(ours if model.soft_cap or model.encoders else ["custom_code"]), *own]
-    trained = ("sentence-transformers", "feature-extraction")
-    library, task = trained if model.encoders else ("transformers", "fill-mask")
+    is_splade = model.soft_cap is not None or model.loaded_by == "SparseEncoder"
+    tags = [*(ours if is_splade else ["custom_code"]), *own]
     data = ModelCardData(
         language=[one for one in map(_plain, base.get("language") or []) if one] or None,
         license=_plain(base.get("license")),
@@ -111,8 +123,8 @@ def _metadata(model: PatchedModel) -> str:
         license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
         base_model=model.source.repo_id,
         base_model_relation="finetune" if model.source.repo_id else None,
-        library_name=library,
-        pipeline_tag=task,
+        library_name="sentence-transformers" if model.loaded_by in _TRAINED else "transformers",
+        pipeline_tag=_TASKS.get(model.loaded_by),
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )
     return data.to_yaml()

@@ -23,6 +23,9 @@ _COUNTED = {
     "cap_removed_exactly": "largest |base - cap(patched)|",
     "predictions_unchanged": "positions that predict another token",
     "logits_finite": "logits that are not finite",
+    "outputs_finite": "output values that are not finite",
+    "reference_agrees": "largest difference from the published code",
+    "sentence_transformer_loads": "embedding values of SentenceTransformer that are not finite",
     "sparse_encoder_loads": "embedding values of SparseEncoder that are not finite",
     "weights_converted": "converted files that differ from what was read back",
     "files_unchanged": "files that differ from the record of the patch",
@@ -118,9 +121,10 @@ def figures(report: Report | DeviceReport) -> list[tuple[str, str, str]]:
 
 
 def figure_rows(report: Report) -> list[tuple[str, str, list[str]]]:
-    """Name, base value and the patched values, one for each device, of each figure."""
+    """Name, base value and the patched values, one for each device, of each figure that was measured."""
     by_device = [figures(device) for device in report.devices]
-    return [(rows[0][0], rows[0][1], [row[2] for row in rows]) for rows in zip(*by_device, strict=True)]
+    rows = [(rows[0][0], rows[0][1], [row[2] for row in rows]) for rows in zip(*by_device, strict=True)]
+    return [row for row in rows if {row[1], *row[2]} != {"-"}]
 
 
 def _at(found: Any, keys: tuple[str, ...]) -> Any:

@@ -12,7 +12,9 @@ from patcher.codec import Unreadable, json_field, read_json
 from patcher.codemods import SoftCap
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
+from patcher.planning.auto_class import MASKED, MODEL, NAME
 from patcher.planning.files import find_weights
+from patcher.planning.layout import MODULES
 from patcher.planning.rewriting import CodemodResult, Options
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Source, sha256_of
@@ -93,10 +95,10 @@ def apply_changes(content: bytes, changes: Iterable[LineChange]) -> bytes:
 class PatchedModel:
     """A patched folder and its record of where every file came from; all but `folder` stands in `patch.json`.
 
-    `source`, `soft_cap`, `kept_cap`, `encoders`, `codemods` and `diff` are those of the plan. `base_card` is what the
-    source's card says of licence, languages and tags, `dropped` what the folder leaves out and why, `originals` the
-    changed code as published, `base` the changes that make the base model of a verification of it: repaired, with the
-    cap (None in a record of version 0.1.0).
+    `source`, `auto_class`, `soft_cap`, `kept_cap`, `encoders`, `codemods` and `diff` are those of the plan. `base_card`
+    is what the source's card says of licence, languages and tags, `dropped` what the folder leaves out and why,
+    `originals` the changed code as published, `base` the changes that make the base model of a verification of it:
+    repaired, with the cap (None in a record of version 0.1.0).
     """
 
     folder: Path = json_field(omit=True, default=Path())
@@ -104,6 +106,7 @@ class PatchedModel:
     tool: Tool
     versions: Mapping[str, str] = field(default_factory=dict)
     source: Source
+    auto_class: str = MASKED
     soft_cap: SoftCap | None
     kept_cap: SoftCap | None = None
     encoders: tuple[str, ...] = ()
@@ -120,6 +123,13 @@ class PatchedModel:
     def file(self, path: str) -> FileRecord | None:
         """The record of one file, or None."""
         return next((file for file in self.files if file.path == path), None)
+
+    @property
+    def loaded_by(self) -> str:
+        """The class that users load the model with: one of sentence-transformers, or an Auto class."""
+        if self.encoders and self.auto_class == MASKED:
+            return "SparseEncoder"
+        return "SentenceTransformer" if self.auto_class == MODEL and self.file(MODULES) else self.auto_class
 
     @property
     def what_runs(self) -> str:
@@ -192,4 +202,6 @@ def read_record(folder: Path, content: bytes) -> PatchedModel:
         raise Unreadable(f"{unsafe[0]!r} is not a path in the folder")
     if model.source.repo_id is not None and not is_repository(model.source.repo_id):
         raise Unreadable(f"{model.source.repo_id!r} is not the id of a repository")
+    if NAME.fullmatch(model.auto_class) is None:
+        raise Unreadable(f"{model.auto_class!r} is not an Auto class")
     return model

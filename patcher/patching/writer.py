@@ -118,6 +118,7 @@ def _record(plan: Plan, stage: Path, records: list[FileRecord], converted: tuple
         versions={"python": platform.python_version()}
         | {name: version(name) for name in ("libcst", "huggingface_hub")},
         source=plan.source,
+        auto_class=plan.auto_class,
         soft_cap=plan.soft_cap,
         kept_cap=plan.kept_cap,
         encoders=plan.encoders,

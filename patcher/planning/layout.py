@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from patcher.constants import CARD
+from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
+from patcher.planning.auto_class import MASKED, MODEL
 from patcher.planning.files import Weights, find_weights, index_paths, join, why_left_out
 from patcher.source.snapshot import Snapshot, fetch_texts
 
@@ -101,7 +102,7 @@ def check_pooling(snapshot: Snapshot, config: Mapping[str, Any]) -> None:
         what = f"{MODULES} of {snapshot.source} describes a model of sentence-transformers without SpladePooling"
         hint = (
             f"Give its base model, or a copy without {MODULES}; "
-            "`--codemod repairs` makes it load on transformers 5 and changes nothing else."
+            "`patcher repair` makes it load on transformers 5 and changes nothing else."
         )
     else:
         what = f"config.json of {snapshot.source} names no masked LM in architectures ({names})"
@@ -113,6 +114,12 @@ def model_folders(snapshot: Snapshot) -> tuple[str, ...]:
     """The model's own folder, "", and those of the modules that sentence-transformers loads. Raises SourceError."""
     modules = _modules(snapshot)[1] if MODULES in snapshot.paths else {}
     return tuple(dict.fromkeys(("", *modules)))
+
+
+def dense_encoders(snapshot: Snapshot) -> tuple[str, ...]:
+    """The sub-folders of a dense model's transformers; none where its own folder holds the only one."""
+    folders = () if CONFIG in snapshot.paths else model_folders(snapshot)
+    return tuple(folder for folder in folders if _brings_code(snapshot, folder, MODEL))
 
 
 def loaded_weights(snapshot: Snapshot, folders: Iterable[str]) -> tuple[Weights, ...]:
@@ -155,10 +162,10 @@ def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str,
     return {join(folder, part): kind for part, kind in types.items()}, tuple(sorted(uncapped))
 
 
-def _brings_code(snapshot: Snapshot, folder: str) -> bool:
-    path = join(folder, "config.json")
+def _brings_code(snapshot: Snapshot, folder: str, auto_class: str = MASKED) -> bool:
+    path = join(folder, CONFIG)
     config = read_json(snapshot, path) if path in snapshot.paths else None
-    return isinstance(config, dict) and "AutoModelForMaskedLM" in (config.get("auto_map") or {})
+    return isinstance(config, dict) and auto_class in (config.get("auto_map") or {})
 
 
 def _belongs(path: str, folders: Iterable[str], loaded: Collection[str]) -> bool:

@@ -13,6 +13,7 @@ import libcst as cst
 
 from patcher.codemods import Code, Package, Target
 from patcher.errors import CodeError, SourceError
+from patcher.planning.auto_class import CAUSAL, MASKED, NAME
 from patcher.source.names import check_auto_map
 
 _IMPORT = re.compile(rb"^[ \t]*from[ \t]*\.", re.MULTILINE)
@@ -28,19 +29,23 @@ class ModelCode:
 
 
 def find_code(
-    modules: Mapping[str, bytes], config: Mapping[str, Any], *, also_causal_lm: bool = False, config_json: bytes = b"{}"
+    modules: Mapping[str, bytes],
+    config: Mapping[str, Any],
+    *,
+    auto_class: str = MASKED,
+    also_causal_lm: bool = False,
+    config_json: bytes = b"{}",
 ) -> ModelCode:
-    """The class that `auto_map` names for AutoModelForMaskedLM, and the code that it needs.
+    """The class that `auto_map` names for an Auto class, and the code that it needs.
 
     Raises SourceError where there is none, CodeError where a file does not define what config.json says.
     """
-    auto_map = _auto_map(config)
-    classes = _model_classes(auto_map)
-    wanted = ["AutoModelForMaskedLM", *(["AutoModelForCausalLM"] if also_causal_lm else [])]
+    wanted = [auto_class, *([CAUSAL] if also_causal_lm else [])]
+    classes = _model_classes(_auto_map(config, wanted))
     missing = [name for name in wanted if name not in classes]
     if missing:
         why = f"auto_map in config.json names no class for {missing[0]}."
-        raise SourceError(why, "Only models that bring the code of their masked-LM head can be patched.")
+        raise SourceError(why, "Only models that bring the code of the class that loads their weights can be patched.")
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, targets, config)
     for target in targets:
@@ -51,18 +56,20 @@ def find_code(
     return ModelCode(Package(codes, config, config_json), targets, others)
 
 
-def _auto_map(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _auto_map(config: Mapping[str, Any], wanted: Iterable[str]) -> Mapping[str, Any]:
+    """The part of auto_map that names code of this repository. What `wanted` loads has to be in it."""
     auto_map = config.get("auto_map") or {}
     if not isinstance(auto_map, dict):
         raise SourceError("auto_map in config.json is not an object.", "Fix that file.")
     check_auto_map(auto_map)
-    foreign = [value for value in auto_map.values() if "--" in str(value)]
+    foreign = [str(auto_map[name]) for name in ("AutoConfig", *wanted) if "--" in str(auto_map.get(name))]
     if foreign:
         raise SourceError(
             f"auto_map points to another repository ({foreign[0]}), so transformers would ignore the patched file.",
             "Patch that other repository, or put its code beside config.json and name it without `repo--`.",
         )
-    return auto_map
+    # `save_pretrained` leaves the names of classes that it did not save: of the base model, in its repository.
+    return {name: value for name, value in auto_map.items() if "--" not in str(value)}
 
 
 def _model_classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
@@ -71,7 +78,7 @@ def _model_classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
     return {
         name: Target(class_name, module.replace(".", "/") + ".py")
         for name, (module, _, class_name) in parts.items()
-        if name.startswith("AutoModel")
+        if NAME.fullmatch(name)
     }
 
 

@@ -15,8 +15,17 @@ from patcher.codemods import Code, SoftCap
 from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
+from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS, find_auto_class, read_shapes
 from patcher.planning.files import FileTable, file_table, join
-from patcher.planning.layout import check_loading, check_pooling, find_layout, loaded_weights, model_folders, read_json
+from patcher.planning.layout import (
+    check_loading,
+    check_pooling,
+    dense_encoders,
+    find_layout,
+    loaded_weights,
+    model_folders,
+    read_json,
+)
 from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
 from patcher.printable import printable
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
@@ -26,13 +35,15 @@ from patcher.source.snapshot import Snapshot, Source, fetch_texts
 class Plan:
     """What would change, and the code of the base model.
 
-    `soft_cap` is None where other codemods were chosen; `kept_cap` is the cap that stays then, if there is one.
-    `encoders` are the folders of the masked LMs of a trained SparseEncoder model ("" is the model's own folder); a base
-    model has none. `modules` is all code before; `originals` and `contents` are the changed files before and after;
+    `auto_class` loads the class that the weights are for. `soft_cap` is None where other codemods were chosen;
+    `kept_cap` is the cap that stays then, if there is one. `encoders` are the folders of the transformers of a trained
+    SparseEncoder model ("" is the model's own folder), and those below the model's own of a dense one; any other model
+    has none. `modules` is all code before; `originals` and `contents` are the changed files before and after;
     `base` is the code with the repairs and with the cap, as far as it differs from that of the source.
     """
 
     source: Source
+    auto_class: str
     soft_cap: SoftCap | None
     kept_cap: SoftCap | None
     encoders: tuple[str, ...]
@@ -96,7 +107,8 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     model with its own masked-LM code, and CodeError when the code can't be read or a codemod refuses.
     """
     layout = find_layout(snapshot)
-    configs = {folder: join(folder, CONFIG) for folder in (layout.encoders if layout else ("",))}
+    encoders = layout.encoders if layout else dense_encoders(snapshot)
+    configs = {folder: join(folder, CONFIG) for folder in encoders or ("",)}
     if any(path not in snapshot.paths for path in configs.values()):
         raise SourceError(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
@@ -108,18 +120,24 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
             raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
         check_loading(snapshot, folder, config)
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
-    rewritten = rewrite_folders(modules, read, options)
+    folders = model_folders(snapshot)
+    weights = loaded_weights(snapshot, folders)
+    shapes = read_shapes(snapshot, weights[folders.index(folder)].files)
+    auto_class = MASKED if layout else find_auto_class(config, shapes, modules)
+    if "soft_cap" in options.names and auto_class not in VOCABULARY_HEADS:
+        raise _without_head(auto_class, snapshot.source)
+    rewritten = rewrite_folders(modules, read, options, auto_class)
     if any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
         if layout:
             raise _trained_through(rewritten.soft_cap, snapshot.source)
         check_pooling(snapshot, config)
     before = {**modules, **{configs[folder]: content for folder, content in read.items()}}
-    after, encoders = rewritten.contents, layout.encoders if layout else ()
+    after = rewritten.contents
     changed = tuple(path for path in sorted(before) if after.get(path, before[path]) != before[path])
     added = _code_on_top(after, modules, encoders)
-    weights = loaded_weights(snapshot, model_folders(snapshot))
     return Plan(
         source=snapshot.source,
+        auto_class=auto_class,
         soft_cap=rewritten.soft_cap,
         kept_cap=rewritten.kept_cap,
         encoders=encoders,
@@ -136,7 +154,10 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
 
 
 def rewrite_folders(
-    modules: Mapping[str, bytes], configs: Mapping[str, bytes], options: Options = Options()
+    modules: Mapping[str, bytes],
+    configs: Mapping[str, bytes],
+    options: Options = Options(),
+    auto_class: str = MASKED,
 ) -> Rewritten:
     """`rewrite_code` for each folder that has a config.json, on the code beside it and on that in the model's folder.
 
@@ -147,13 +168,13 @@ def rewrite_folders(
     found = Rewritten({}, {})
     for folder, content in configs.items():
         config = json.loads(content)
-        code_folders = [one for one in dict.fromkeys((folder, "")) if _brings_code(modules, one, config)]
+        code_folders = [one for one in dict.fromkeys((folder, "")) if _brings_code(modules, one, config, auto_class)]
         for code_folder in code_folders or [folder]:
             if code_folder not in done:
                 prefix = join(code_folder, "")
                 own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
                 done.add(code_folder)
-                rewritten = rewrite_code(own, config, options, config_json=content)
+                rewritten = rewrite_code(own, config, options, content, auto_class)
                 found = _joined(found, rewritten, code_folder, join(folder, CONFIG))
     return found
 
@@ -176,10 +197,10 @@ def _joined(found: Rewritten, more: Rewritten, folder: str, config: str) -> Rewr
     )
 
 
-def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str, Any]) -> bool:
-    """Whether the file that `auto_map` names for the masked LM is in that folder."""
+def _brings_code(modules: Mapping[str, bytes], folder: str, config: Mapping[str, Any], auto_class: str) -> bool:
+    """Whether the file that `auto_map` names for an Auto class is in that folder."""
     auto_map = config.get("auto_map")
-    target = auto_map.get("AutoModelForMaskedLM") if isinstance(auto_map, Mapping) else None
+    target = auto_map.get(auto_class) if isinstance(auto_map, Mapping) else None
     return isinstance(target, str) and join(folder, target.rpartition(".")[0].replace(".", "/") + ".py") in modules
 
 
@@ -200,7 +221,14 @@ def _trained_through(cap: SoftCap | None, source: Source) -> SourceError:
         f"{source} is a trained SPLADE model: its weights were trained through the cap "
         f"(`{cap.expression}`, line {cap.line} of {cap.file}), and without it they mean something else.",
         f"`patcher threshold {source}` gives it true zeros; "
-        f"`patcher patch {source} --codemod repairs --out DIR` makes it load on transformers 5, with its cap.",
+        f"`patcher repair {source} --out DIR` makes it load on transformers 5, with its cap.",
+    )
+
+
+def _without_head(auto_class: str, source: Source) -> SourceError:
+    return SourceError(
+        f"The weights of {source} are those of {auto_class} and hold no vocabulary head, so there is no cap to remove.",
+        f"`patcher repair {source} --out DIR` makes it load on transformers 5. For SPLADE, patch its base model.",
     )
 
 

@@ -23,6 +23,7 @@ from patcher.codemods.chunks import lines
 from patcher.codemods.proof import Hunk, defect, hunks, prove
 from patcher.constants import CONFIG
 from patcher.errors import UsageError
+from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
@@ -111,17 +112,27 @@ class _File:
 
 
 def rewrite_code(
-    modules: Mapping[str, bytes], config: Mapping[str, Any], options: Options = Options(), config_json: bytes = b"{}"
+    modules: Mapping[str, bytes],
+    config: Mapping[str, Any],
+    options: Options = Options(),
+    config_json: bytes = b"{}",
+    auto_class: str = MASKED,
 ) -> Rewritten:
     """Run the codemods over the files that the model's class needs.
 
-    The results have one entry per codemod and file. Raises SourceError where there is no such class, CodeError where a
-    codemod refuses.
+    That class is the masked LM where its cap is to be removed, else the one that `auto_class` loads. The results have
+    one entry per codemod and file. Raises SourceError where there is no such class, CodeError where a codemod refuses.
     """
-    model = find_code(modules, config, also_causal_lm=options.also_causal_lm, config_json=config_json)
+    removes_cap = "soft_cap" in options.names
+    model = find_code(
+        modules,
+        config,
+        auto_class=MASKED if removes_cap else auto_class,
+        also_causal_lm=removes_cap and options.also_causal_lm,
+        config_json=config_json,
+    )
     published = model.package.codes
     files = {path: _File(code) for path, code in published.items()}
-    removes_cap = "soft_cap" in options.names
     outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
     if any(result.status == "applied" for result in results):
@@ -134,7 +145,8 @@ def rewrite_code(
         results += _repair(file, repairs)
     config_change = outcomes.get(CONFIG)
     changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
-    kept = None if removes_cap else find_cap(model.package, model.targets[0])
+    keeps_cap = not removes_cap and auto_class in VOCABULARY_HEADS
+    kept = find_cap(model.package, model.targets[0]) if keeps_cap else None
     removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
     return Rewritten(
         contents={**changed_config, **{path: file.code.content for path, file in files.items()}},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,10 +37,12 @@ class AccessPolicy:
         return below(path, self.writable)
 
 
-def child_policy(scratch: Path, readable: Iterable[Path]) -> AccessPolicy:
+def child_policy(scratch: Path, readable: Iterable[Path], python: Path | None = None) -> AccessPolicy:
     """What a child may access: its scratch folder, the files and folders in `readable`, and Python's own.
 
-    Links in `readable` are followed to what is not private, and to the blobs of the Hub's cache.
+    Links in `readable` are followed to what is not private, and to the blobs of the Hub's cache. `python` is another
+    interpreter that the child runs on.
+
     Private are the caller's home folders, the caches and the token files of the Hub's client, temporary files of other
     processes, sockets and mounted secrets (`/run`, `/var`), devices, and what `/proc` says about other processes.
     Raises UsageError if `readable` names a folder that holds some of that.
@@ -55,7 +59,8 @@ def child_policy(scratch: Path, readable: Iterable[Path]) -> AccessPolicy:
     links = [path for path in targets if not below(path, private) or "blobs" in Path(path).parts[-3:-1]]
     # The entries of /proc about the machine. Those about processes show their environments, which hold tokens.
     machine = [str(path) for path in Path("/proc").glob("[!0-9]*") if not path.is_symlink()]
-    own = [path for path in _real(_libraries()) if _within(private, path) is None]
+    libraries = [*_libraries(), *(_libraries_of(python) if python else ())]
+    own = [path for path in _real(libraries) if _within(private, path) is None]
     return AccessPolicy(private, (*own, *given, *links, *machine), _real([str(scratch), *DEVICES, *GPU_DEVICES]))
 
 
@@ -79,10 +84,24 @@ def _libraries() -> list[str]:
     searched = [os.environ.get(name, "").split(os.pathsep) for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
     package = Path(__file__).parents[1]
     paths = [str(package), str(package.parent), *sys.path[1:], *prefixes, *parts, *searched[0], *searched[1]]
-    program = sys.executable
-    while os.path.islink(program):  # one link may lead to another, outside of the prefixes
-        program = os.path.join(os.path.dirname(program), os.readlink(program))
-        paths.append(program)
+    return [*paths, *_links(sys.executable)]
+
+
+def _libraries_of(python: Path) -> list[str]:
+    """The same for another interpreter, which has to be asked. Raises UsageError if it does not run."""
+    code = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, *sys.path]))"
+    try:
+        done = subprocess.run([python, "-I", "-c", code], capture_output=True, check=True, timeout=60)
+        return [*json.loads(done.stdout), *_links(str(python))]
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise UsageError(f"{python} does not run as a Python interpreter.", "Give the path of one.") from error
+
+
+def _links(program: str) -> list[str]:
+    """Where a program's links lead: one may lead to another, outside of the interpreter's folders."""
+    paths = [program]
+    while os.path.islink(paths[-1]):
+        paths.append(os.path.join(os.path.dirname(paths[-1]), os.readlink(paths[-1])))
     return paths
 
 

@@ -43,7 +43,7 @@ def serve(module: str, scratch: Path) -> NoReturn:
     Importing the module imports all libraries, while the parent still does its own work. Nothing of a model is read
     before the request is there. Ends without an answer if the parent ends without a request.
     """
-    _leave_session()
+    leave_session()
     gc.disable()  # imports make little garbage, and every collection walks through all modules
     service: Service[object] = import_module(module).SERVICE
     import_module("cattrs")
@@ -61,7 +61,7 @@ def serve(module: str, scratch: Path) -> NoReturn:
     exit_now(0, tidy=False)  # the parent waits for it
 
 
-def _leave_session() -> None:
+def leave_session() -> None:
     """Let the kernel end this process with its parent, which may be killed, and take its session's keys from it."""
     if sys.platform != "linux":
         return

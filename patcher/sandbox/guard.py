@@ -56,13 +56,19 @@ class Child:
 
 @contextlib.contextmanager
 def started(
-    module: str, device: str, readable: Iterable[Path] = (), sandbox: str = "auto", parent: Path | None = None
+    module: str,
+    device: str,
+    readable: Iterable[Path] = (),
+    sandbox: str = "auto",
+    parent: Path | None = None,
+    python: Path | None = None,
 ) -> Iterator[Child]:
     """Start a child that does what the `SERVICE` of a module says, in a temporary folder of its own.
 
     It may read the files and folders in `readable`, which bubblewrap shows it as they are now: what is written into
     such a folder later is seen, another folder is not. `sandbox` is one of `bubblewrap.LEVELS`; `parent` is the folder
-    to make the temporary one in, other than the system's.
+    to make the temporary one in, other than the system's. `python` is another interpreter, which lacks what
+    `patcher.sandbox.child` needs and runs the module by itself.
 
     Its imports take seconds, during which the caller can work. When the caller is done, the child and everything that
     it started are ended and its folder is removed.
@@ -73,7 +79,7 @@ def started(
     root = Path(parent or tempfile.gettempdir())
     remove_abandoned((path.parent for path in root.glob(f"patcher-????????/{POLICY}")), older_than=3600)
     with claimed(lambda: Path(tempfile.mkdtemp(prefix="patcher-", dir=root))) as scratch:
-        child = _start(module, device, scratch, readable, level)
+        child = _start(module, device, scratch, readable, level, python)
         try:
             yield child
         finally:
@@ -109,20 +115,27 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
         raise VerificationError(why, "Run the same command again; HF_DEBUG=1 shows more.") from error
 
 
-def _start(module: str, device: str, scratch: Path, readable: Iterable[Path], level: Level) -> Child:
-    policy = child_policy(scratch, readable)
+def _start(
+    module: str, device: str, scratch: Path, readable: Iterable[Path], level: Level, python: Path | None = None
+) -> Child:
+    policy = child_policy(scratch, readable, python)
     (scratch / POLICY).write_text(json.dumps(to_json(policy)), "utf-8")
     words = command(policy, scratch, device) if level == "bubblewrap" else []
+    words += [sys.executable, "-m", "patcher.sandbox.child"] if python is None else [str(python), "-m"]
+    variables = {
+        **environment(scratch, device),
+        # Without bubblewrap no compiler may start: what torch.compile decorates then runs as it is.
+        **({"TORCHDYNAMO_DISABLE": "1"} if level == "hook" else {}),
+        LEVEL: level,
+        PARENT: str(os.getpid()),
+    }
+    if python is not None:  # it finds this package in its working folder, and none of this interpreter's others
+        del variables["PYTHONPATH"]
+        (scratch / "patcher").symlink_to(Path(__file__).parents[1])
     with (scratch / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            [*words, sys.executable, "-m", "patcher.sandbox.child", module, str(scratch)],
-            env={
-                **environment(scratch, device),
-                # Without bubblewrap no compiler may start: what torch.compile decorates then runs as it is.
-                **({"TORCHDYNAMO_DISABLE": "1"} if level == "hook" else {}),
-                LEVEL: level,
-                PARENT: str(os.getpid()),
-            },
+            [*words, module, str(scratch)],
+            env=variables,
             cwd=scratch,
             stdin=subprocess.PIPE,
             stdout=log,

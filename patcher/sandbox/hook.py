@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import json
 import os
 import socket
 import sys
@@ -18,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from patcher.codec import read_json
 from patcher.sandbox.access import AccessPolicy
 from patcher.sandbox.child import LEVEL, POLICY
 
@@ -76,7 +76,8 @@ def confine_process(scratch: Path, libraries: Iterable[str] = LIBRARIES, file_si
         if file_size is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    policy = read_json(AccessPolicy, (scratch / POLICY).read_bytes())
+    # Without `patcher.codec`: another interpreter may lack what that needs.
+    policy = AccessPolicy(**{name: tuple(paths) for name, paths in json.loads((scratch / POLICY).read_bytes()).items()})
     own = "/proc" if level == "bubblewrap" else f"/proc/{os.getpid()}"  # that shows nothing else there
     policy = replace(policy, readable=(*policy.readable, own))
     if level == "hook":

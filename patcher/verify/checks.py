@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.constants import RECORD
 from patcher.patching.record import PatchedModel
-from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, Measured, PairMeasured
+from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
+from patcher.verify.messages import LogitsMeasured, Measured, OriginalRun, PairMeasured, SingleMeasured
 from patcher.verify.report import Check, ModeReport
+from patcher.verify.tolerances import reference_tolerance
 
 # Files that loading a model looks for by name, or that its code may import.
 _LOADED = re.compile(
@@ -125,26 +127,46 @@ def judge(
     return tuple(checks)
 
 
-def judge_kept_cap(
-    measured: KeptCapMeasured, files_changed: Sequence[str] = (), modes: Sequence[ModeReport] = ()
+def judge_single(
+    measured: SingleMeasured,
+    files_changed: Sequence[str] = (),
+    modes: Sequence[ModeReport] = (),
+    auto_class: str = MASKED,
 ) -> tuple[Check, ...]:
-    """The checks of a model whose cap stays.
+    """The checks of a model of any Auto class that has no base, because its cap stays or it has none.
 
-    There is no base model to compare with, because the published code does not load on transformers 5.
+    The published code, which could serve as one, does not load on transformers 5 (see `judge_reference`).
     """
     by = _judge_of(measured)
-    positions = f"logits at {measured.positions} positions are not finite"
+    name = "logits_finite" if auto_class in VOCABULARY_HEADS else "outputs_finite"
+    positions = f"outputs at {measured.positions} positions are not finite"
     checks = [
         *by.loaded(measured, files_changed),
-        by.none_of("logits_finite", measured.not_finite, positions),
+        by.none_of(name, measured.not_finite, positions),
         by.modes_agree(modes),
     ]
-    if theirs := measured.sparse_encoder:
+    theirs = measured.sparse_encoder
+    if theirs and auto_class not in VOCABULARY_HEADS:
+        detail = "embedding values of SentenceTransformer are not finite"
+        checks.append(by.none_of("sentence_transformer_loads", theirs.not_finite, detail))
+    elif theirs:
         pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
         wrong = theirs.not_finite + (not theirs.splade)
         detail = f"embedding values are not finite; SparseEncoder {pooling}"
         checks.append(by.none_of("sparse_encoder_loads", wrong, detail))
     return tuple(checks)
+
+
+def judge_reference(measured: LogitsMeasured, original: OriginalRun) -> Check:
+    """The check `reference_agrees`: the `original` is the published code on a transformers that it was written for."""
+    largest, scale, texts = math.nan, 0.0, 0
+    if found := measured.original:
+        largest, scale, texts = found.largest, found.scale, found.texts
+    limit = reference_tolerance(scale)
+    what = f"from the published code on transformers {original.transformers}"
+    detail = f"largest difference {what}, over {texts} texts; at most 1e-5 of the largest output"
+    agrees = largest <= limit and 0 < texts == original.texts
+    return _judge_of(measured).check("reference_agrees", largest, limit, detail, passed=agrees)
 
 
 def changed_files(model: PatchedModel, files: Mapping[str, str]) -> tuple[str, ...]:

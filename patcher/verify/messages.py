@@ -31,7 +31,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A masked LM: its folder, and its checkpoint files in the source."""
+    """A model of transformers: its folder, and its checkpoint files in the source."""
 
     folder: str
     weights: tuple[str, ...]
@@ -39,12 +39,13 @@ class Encoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a verification asks for: to run masked LMs, and to compare the only one with its `base` if that is given.
+    """What a verification asks for: to run models, and to compare the only one with its `base` if that is given.
 
-    `patched` is the folder, which `sparse_encoder` loads as a SparseEncoder model too; `encoders` are its masked LMs.
+    `patched` is the folder, which `sparse_encoder` loads as a SparseEncoder model too; `encoders` are its transformers.
     `texts` is a file of JSON lines with `count` texts; `progress` is a file in which the child counts those that are
     done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
-    theirs with that file, their `reference`. `min_logit_sparsity` is the limit that `shift_to_gate` is for.
+    theirs with that file, their `reference`. `original` is the folder of the outputs of the published code, if that ran
+    on another transformers (see `measure.original`). `min_logit_sparsity` is the limit that `shift_to_gate` is for.
     """
 
     patched: str
@@ -63,6 +64,7 @@ class Request:
     progress: str
     digest: str | None
     reference: str | None
+    original: str
     sparse_encoder: bool
     min_logit_sparsity: float
 
@@ -114,6 +116,26 @@ class Agreement:
     """The largest difference from the logits of the first device, and the number of texts that were compared."""
 
     largest: float
+    texts: int
+
+
+@dataclass(frozen=True)
+class OriginalAgreement:
+    """The largest difference from the outputs of the published code on another transformers.
+
+    `scale` is the largest magnitude of these outputs, `texts` the number of texts that were compared.
+    """
+
+    largest: float
+    scale: float
+    texts: int
+
+
+@dataclass(frozen=True)
+class OriginalRun:
+    """What a process says that ran the published code: its transformers, and how many texts."""
+
+    transformers: str
     texts: int
 
 
@@ -219,6 +241,7 @@ class LogitsMeasured(Measured):
     roundings: int = 0
     agreement: Agreement | None = None
     modes: tuple[ModeResult, ...] = ()
+    original: OriginalAgreement | None = None
 
 
 @dataclass(frozen=True)
@@ -279,7 +302,7 @@ class EncoderLoaded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptCapMeasured(LogitsMeasured):
-    """What running masked LMs whose cap stays measures."""
+class SingleMeasured(LogitsMeasured):
+    """What running models that have no base measures."""
 
     sparse_encoder: EncoderLoaded | None = None

@@ -12,11 +12,10 @@ from typing import Any
 
 from patcher.constants import CONFIG, TOOL
 from patcher.errors import OutputError
-from patcher.patching.record import PatchedModel, apply_changes
+from patcher.patching.record import FileRecord, PatchedModel, apply_changes
 from patcher.verify.messages import Base, CapFunction, Encoder, Request
-from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_KEPT_CAP_BATCH_TOKENS, MAX_TOKENS, Verification
+from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_SINGLE_BATCH_TOKENS, MAX_TOKENS, Verification
 
-MASKED = "AutoModelForMaskedLM"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 
@@ -39,14 +38,14 @@ def prepare(
         config = _config(model)
         code = base_code(model)
         files = {file.path: code.get(file.path, model.folder / file.path) for file in model.files}
-        folder = _lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
+        folder = lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
         base = Base(str(folder), CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift))
     vocabulary = config.get("vocab_size")
     return Request(
         patched=str(model.folder.resolve()),
         encoders=tuple(_encoders(model, scratch)),
         base=base,
-        auto_class=auto_class(config) if base else MASKED,
+        auto_class=model.auto_class,
         vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
         device=device,
         dtype=settings.dtype,
@@ -54,12 +53,13 @@ def prepare(
         texts=str(texts),
         count=len(settings.texts),
         batch_size=settings.batch_size,
-        max_batch_tokens=MAX_BATCH_TOKENS if base else MAX_KEPT_CAP_BATCH_TOKENS,
+        max_batch_tokens=MAX_BATCH_TOKENS if base else MAX_SINGLE_BATCH_TOKENS,
         max_tokens=MAX_TOKENS,
         progress=str(scratch / "progress"),
         digest=str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
         reference=str(reference) if reference is not None else None,
-        sparse_encoder=settings.sparse_encoder and pools_logits(model),
+        original=str(scratch / "original"),
+        sparse_encoder=settings.sparse_encoder and (pools_logits(model) or model.loaded_by == "SentenceTransformer"),
         min_logit_sparsity=settings.min_logit_sparsity,
     )
 
@@ -78,13 +78,6 @@ def pools_logits(model: PatchedModel) -> bool:
     named = _config(model).get("architectures")
     masked = isinstance(named, list) and any(str(name).endswith("ForMaskedLM") for name in named)
     return bool(model.soft_cap or model.encoders) or (masked and model.file("modules.json") is None)
-
-
-def auto_class(config: Mapping[str, Any]) -> str:
-    """The Auto class that gives a model its vocabulary head: the masked one if there is one, else the causal one."""
-    named = str((config.get("architectures") or [""])[0])
-    masked = MASKED in (config.get("auto_map") or {}) or named.endswith("ForMaskedLM")
-    return MASKED if masked else "AutoModelForCausalLM"
 
 
 def base_code(model: PatchedModel) -> dict[str, bytes]:
@@ -133,16 +126,20 @@ def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
 
 
 def _encoder_folder(model: PatchedModel, encoder: str, target: Path) -> Path:
-    """The folder of a masked LM with its code in it: a sub-folder is laid out in `target`, with links to its files."""
+    """The folder of a model with its code in it: a sub-folder is laid out in `target`, with links to its files."""
     if not encoder:
         return model.folder.resolve()
-    prefix = f"{encoder}/"
-    names = {file.path: file.path for file in model.files if "/" not in file.path and file.path.endswith(".py")}
-    names |= {file.path[len(prefix) :]: file.path for file in model.files if file.path.startswith(prefix)}
-    return _lay_out({name: model.folder / path for name, path in names.items()}, target)
+    return lay_out({name: model.folder / file.path for name, file in encoder_files(model, encoder).items()}, target)
 
 
-def _lay_out(files: Mapping[str, bytes | Path], target: Path) -> Path:
+def encoder_files(model: PatchedModel, encoder: str) -> dict[str, FileRecord]:
+    """The files in a folder of the model, by their paths in it, and the code that may lie in the model's own folder."""
+    prefix = f"{encoder}/" if encoder else ""
+    code = {file.path: file for file in model.files if "/" not in file.path and file.path.endswith(".py")}
+    return code | {file.path[len(prefix) :]: file for file in model.files if file.path.startswith(prefix)}
+
+
+def lay_out(files: Mapping[str, bytes | Path], target: Path) -> Path:
     """Write files, and link to those that are paths, in `target`, which is returned."""
     for name, content in files.items():
         path = target / name

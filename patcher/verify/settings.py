@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
@@ -19,7 +20,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 MAX_TOKENS = 512
 BATCH_SIZE = 32
 MAX_BATCH_TOKENS = 1024  # with padding; most memory is taken by the logits of a batch
-MAX_KEPT_CAP_BATCH_TOKENS = 2048  # one model has half the logits
+MAX_SINGLE_BATCH_TOKENS = 2048  # one model has half the logits
 
 Progress = Callable[[str, int, int], None]  # device, texts done, texts in all
 
@@ -29,7 +30,8 @@ class Verification:
     """How to verify a folder. `timeout` is in seconds, for each device.
 
     The figures of the first of `devices` lead the report; `attention` is a value for transformers'
-    `attn_implementation`; `sandbox` is one of `bubblewrap.LEVELS`.
+    `attn_implementation`; `sandbox` is one of `bubblewrap.LEVELS`; `reference` is an interpreter with transformers 4
+    that runs the published code.
     """
 
     texts: tuple[ProbeText, ...]
@@ -41,26 +43,37 @@ class Verification:
     sparse_encoder: bool = False
     batch_size: int = BATCH_SIZE
     sandbox: str = "auto"
+    reference: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference is not None and (self.devices[0] != "cpu" or self.dtype != "float32"):
+            raise UsageError(
+                "--reference compares outputs of the CPU in float32.",
+                "Leave out --device and --dtype, or put cpu first.",
+            )
 
     def covers(self, report: Report) -> bool:
         """Whether a report passed and answers what this verification asks, on whatever device."""
         names = {check.name for check in report.all_checks}
         limits = [check.limit for check in report.all_checks if check.name == "relu_sparsity"]
-        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads"} & names
+        theirs = {"sparse_encoder_agrees", "sparse_encoder_loads", "sentence_transformer_loads"} & names
         return (
             report.passed
             and all(limit >= self.min_logit_sparsity for limit in limits)
             and report.texts == len(self.texts)
             and "modes_agree" in names
             and (not self.sparse_encoder or bool(theirs))
+            and (self.reference is None or any(check.name == "reference_agrees" for check in report.checks))
         )
 
 
-def parse_devices(words: str) -> tuple[str, ...]:
-    """`cpu`, `cpu,cuda` and so on, the first being the one whose figures lead the report.
+def parse_devices(words: str, reference: Path | None = None) -> tuple[str, ...]:
+    """`cpu`, `cpu,cuda` and so on, the first being the one whose figures lead the report; with a reference, `cpu`.
 
     Raises UsageError for an unknown word, one that is repeated, and `auto` beside another.
     """
+    if reference is not None and words == "auto":
+        return ("cpu",)
     devices = tuple(word.strip() for word in words.lower().split(","))
     for device in devices:
         if device not in DEVICES:

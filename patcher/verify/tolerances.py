@@ -15,6 +15,8 @@ from patcher.verify.report import Check, Disagreement, ModeReport
 # Distance between 1 and the next larger number (torch.finfo(dtype).eps), for processes without torch.
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
+REFERENCE = 1e-5  # of the largest output; 84 times eps of float32
+
 
 def spacing(value: float, dtype: str) -> float:
     """Distance from `value` down to the next smaller number of a dtype with unlimited range."""
@@ -59,6 +61,15 @@ def judge_mode(mode: ModeResult, measured: LogitsMeasured, cap: SoftCap | None) 
     if not (mode.drift or 0.0) <= device_tolerance(mode.largest, measured.coarsest_dtype, measured.roundings):
         wrong.append(f"the logits differ by {mode.drift:.3g} from those in evaluation")
     return ModeReport(mode.name, not wrong, error, "; ".join(wrong))
+
+
+def reference_tolerance(scale: float) -> float:
+    """Largest difference between two versions of transformers that rounding explains.
+
+    It is a share of `scale`, the largest output. Both compute in float32 on a CPU and differ in the order of operations
+    and in the padding of a batch. Of an output that stays below 1 the share is taken of 1.
+    """
+    return REFERENCE * max(1.0, scale)
 
 
 def worst_disagreement(measured: Sequence[LogitsMeasured], devices: Sequence[str]) -> Disagreement | None:

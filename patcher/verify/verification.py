@@ -12,11 +12,20 @@ from patcher.codec import to_json
 from patcher.constants import CARD, DRAWN, REPORT
 from patcher.errors import VerificationError
 from patcher.patching.record import PatchedModel
+from patcher.planning.auto_class import VOCABULARY_HEADS
 from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.source.snapshot import sha256_of
-from patcher.verify.checks import changed_files, files_unchanged, judge, judge_kept_cap, weights_converted
-from patcher.verify.messages import KeptCapMeasured, LogitsMeasured, PairMeasured, Request
+from patcher.verify.checks import (
+    changed_files,
+    files_unchanged,
+    judge,
+    judge_reference,
+    judge_single,
+    weights_converted,
+)
+from patcher.verify.messages import LogitsMeasured, OriginalRun, PairMeasured, Request, SingleMeasured
+from patcher.verify.original import run_original
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.requests import prepare, readable
 from patcher.verify.settings import CHILD, Progress, Verification, check_available, check_sentence_transformers
@@ -30,7 +39,8 @@ def verify(
 
     The base model is the published code with the loading repairs and with the cap. Its weights are those of the source
     if they are still on this machine, otherwise the folder's own; both are compared with the recorded hashes. A folder
-    whose cap stays has no such base (see `checks.judge_kept_cap`).
+    whose cap stays, or that never had one, has no such base (see `checks.judge_single`). With `settings.reference` the
+    published code runs too, on transformers 4.
     `child` is a process that is waiting already; it serves the first device. `progress` gets the device, the number of
     texts that are done, and their total.
 
@@ -44,6 +54,7 @@ def verify(
         check_sentence_transformers("--sparse-encoder needs")
     measured: list[LogitsMeasured] = []
     reference: Path | None = None
+    original: OriginalRun | None = None
     with ThreadPoolExecutor(1) as pool, ExitStack() as running:
         hashing = pool.submit(hash_folder, model.folder)  # while the child imports its libraries
         for device in settings.devices:
@@ -52,14 +63,16 @@ def verify(
                 child = running.enter_context(started(CHILD, device, [*readable(model), *shared], settings.sandbox))
             request = prepare(model, child.scratch, settings, device, reference)
             hashing.result()  # before the model's code runs
-            answer = PairMeasured if model.soft_cap else KeptCapMeasured
+            if not measured:
+                original = run_original(model, settings, Path(request.original))
+            answer = PairMeasured if model.soft_cap else SingleMeasured
             found = ask(child, request, answer, settings.timeout, _watch(request, progress))
             check_available(found, device, settings.attention)
             progress(device, request.count, request.count)
             measured.append(replace(found, denied=child.denied))
             # The first child's folder stays until the last one has compared its logits with those in it.
             reference = reference or (Path(request.digest) if request.digest else None)
-        return evaluate(model, measured, hashing.result(), settings)
+        return evaluate(model, measured, hashing.result(), settings, original)
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
@@ -74,13 +87,21 @@ def hash_folder(folder: Path) -> dict[str, str]:
 
 
 def evaluate(
-    model: PatchedModel, measured: Sequence[LogitsMeasured], files: Mapping[str, str], settings: Verification
+    model: PatchedModel,
+    measured: Sequence[LogitsMeasured],
+    files: Mapping[str, str],
+    settings: Verification,
+    original: OriginalRun | None = None,
 ) -> Report:
-    """Judge what the children measured, one answer per device. `files` are the SHA-256 of the folder's files."""
+    """Judge what the children measured, one answer per device. `files` are the SHA-256 of the folder's files.
+
+    `original` is the run of the published code on transformers 4, if it was asked for.
+    """
     changed = changed_files(model, files)
     first, *others = (_judge_device(model, one, changed, settings) for one in measured)
     disagreement = worst_disagreement(measured, settings.devices)
     agreement = [judge_agreement(disagreement)] if disagreement else []
+    agreement += [judge_reference(measured[0], original)] if original else []
     return Report(
         source=model.source,
         environment=first.environment,
@@ -109,9 +130,10 @@ def _judge_device(
     patched = to_json(measured.patched) or {}
     cap = model.soft_cap
     modes = tuple(judge_mode(mode, measured, cap) for mode in measured.modes)
-    if isinstance(measured, KeptCapMeasured):
-        checks = judge_kept_cap(measured, changed, modes)
-        return DeviceReport(environment, checks, base={}, patched=patched, modes=modes)
+    if isinstance(measured, SingleMeasured):
+        checks = judge_single(measured, changed, modes, model.auto_class)
+        figures = patched if model.auto_class in VOCABULARY_HEADS else {}  # they are figures of logits
+        return DeviceReport(environment, checks, base={}, patched=figures, modes=modes)
     assert isinstance(measured, PairMeasured) and cap is not None
     return DeviceReport(
         environment={**environment, "batch_size": measured.batch_size},

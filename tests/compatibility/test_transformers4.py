@@ -16,9 +16,13 @@ import torch
 from safetensors.torch import load_file
 
 from patcher.patching.record import load
+from patcher.verify.original import run_original
 from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
-from tests.conftest import MINI, user_environment
+from patcher.verify.verification import verify
+from tests.conftest import MINI, Run, user_environment
+from tests.finetuned import write_classifier, write_dense
+from tests.verify.running import edit, failed, repaired, wanted
 
 PYTHON4 = os.environ.get("PATCHER_TRANSFORMERS4", "")
 pytestmark = pytest.mark.skipif(not PYTHON4, reason="run `make test-transformers4`")
@@ -84,3 +88,58 @@ def test_the_original_on_5_does_not_even_load(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         logits(sys.executable, MINI, tmp_path / "five")
     assert "is_decoder" in caught.value.stderr
+
+
+# `--reference`: the same proof, made by the tool itself
+
+
+def agreement(folder: Path, *texts: str) -> float:
+    """The share of the largest output by which a folder differs from the published code, which has to agree."""
+    report = verify(load(folder), wanted(*texts, reference=Path(PYTHON4)))
+    assert report.passed, report.checks
+    (check,) = [one for one in report.checks if one.name == "reference_agrees"]
+    assert check.value is not None and "4.57" in check.detail
+    return check.value * 1e-5 / check.limit
+
+
+@pytest.mark.parametrize("task", ["SequenceClassification", "TokenClassification", "QuestionAnswering"])
+def test_a_repaired_classifier_agrees(tmp_path: Path, task: str) -> None:
+    folder = write_classifier(tmp_path / "model", task, 2)
+    assert agreement(repaired(folder, tmp_path / f"out-{tmp_path.name}")) <= 1e-6
+
+
+def test_a_repaired_splade_model_agrees(trained: Path, tmp_path: Path) -> None:
+    assert agreement(repaired(trained, tmp_path / f"out-{tmp_path.name}")) <= 1e-6
+
+
+def test_the_embeddings_of_a_repaired_dense_model_are_those_of_the_original(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = [text.text for text in load_probe_texts()[:8]]
+    out = repaired(write_dense(tmp_path / "model"), tmp_path / f"out-{tmp_path.name}")
+    assert agreement(out, *texts) <= 1e-6
+    found = run_original(load(out), wanted(*texts, reference=Path(PYTHON4)), tmp_path / "outputs")
+    assert found is not None and found.texts == len(texts)
+    outputs = [load_file(tmp_path / "outputs" / f"{index}.safetensors")["output"] for index in range(len(texts))]
+    model = SentenceTransformer(str(out), trust_remote_code=True, device="cpu")
+    assert model.prompts["query"] == "spørsmål: "
+    before = torch.nn.functional.normalize(torch.stack([output[:128].mean(0) for output in outputs]), dim=1)
+    after = model.encode(texts, convert_to_tensor=True)
+    assert float((before - after).abs().max()) <= 1e-5
+
+
+def test_the_command_compares_a_model_whose_cap_was_removed(cli: Run, tmp_path: Path) -> None:
+    out = tmp_path / "norbert4-mini-splade"
+    flags = ("--trust-remote-code", "--reference", PYTHON4, "--json")
+    done = cli("patch", MINI, "--out", out, *flags)
+    assert done.returncode == 0, done.stderr
+    checks = {check["name"]: check for check in json.loads(done.stdout)["report"]["checks"]}
+    assert checks["reference_agrees"]["value"] <= 1e-4 and checks["reference_agrees"]["passed"]
+
+
+def test_a_model_that_computes_something_else_does_not_agree(tmp_path: Path) -> None:
+    """A change that nothing else sees: it is in the code of both the loaded model and the fresh one."""
+    out = repaired(write_dense(tmp_path / "model"), tmp_path / f"out-{tmp_path.name}")
+    edit(out, "10_000", "10_010")
+    report = verify(load(out), wanted(reference=Path(PYTHON4)))
+    assert failed(report) == {"reference_agrees"}

@@ -42,6 +42,7 @@ THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_o
 EDITED = VERIFIED + "a_folder_that_is_no_longer_what_patch_wrote_fails[{}]"
 ALTERED = "source/test_snapshot.py::test_a_file_of_the_cache_that_is_not_the_one_that_the_hub_lists_is_refused[{}]"
 GARBAGE = "pipeline/test_trained.py::test_wrong_tables_and_logits_that_are_not_finite_are_caught"
+PUBLISHED = "verify/test_checks.py::test_the_published_code_has_to_agree_on_every_text_that_it_ran[found{}-{}]"
 READ_BACK = "patching/test_pickles.py::test_a_tensor_that_reads_back_otherwise_is_found"
 ACT = "sandbox/test_hook.py::test_each_act_comes_to_what_the_table_says[{}-{}]"
 LIVES = "sandbox/test_guard.py::test_a_killed_parent_leaves_no_child[{}]"
@@ -85,7 +86,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("weights_unchanged", "hashes are not compared", "verify/checks.py",
      "if files.get(file.path) != file.carried", "if False", HASHES),
     ("weights_unchanged", "changed files are ignored where the cap stays", "verify/verification.py",
-     "judge_kept_cap(measured, changed, modes)", "judge_kept_cap(measured, (), modes)",
+     "judge_single(measured, changed, modes, model.auto_class)", "judge_single(measured, (), modes, model.auto_class)",
      "verify/test_verification.py::test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_right"),
     ("weights_unchanged", "tensors in memory are looked up by name only", "verify/measure/models.py",
      "if name not in state or not _equal(state[name], tensor):", "if name not in state:",
@@ -103,7 +104,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("buffers_rebuilt", "no wrong buffer is judged", "verify/checks.py",
      "measured.buffers_wrong, buffers", "(), buffers", JUDGED.format(1, "buffers_rebuilt")),
     ("buffers_rebuilt", "nothing of the loading is judged where the cap stays", "verify/checks.py",
-     "        *by.loaded(measured, files_changed),\n        by.none_of(\"logits", "        by.none_of(\"logits",
+     "        *by.loaded(measured, files_changed),\n        by.none_of(name", "        by.none_of(name",
      CAPPED.format(2)),
     ("buffers_rebuilt", "values of buffers are not compared", "verify/measure/models.py",
      " or not torch.equal(right[name], loaded[name])", "",
@@ -249,9 +250,36 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("weights_converted", "numbers are compared in place of bytes", "patching/pickles.py",
      "one.contiguous().reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)", "one, other", READ_BACK),
     ("logits_finite", "always passes", "verify/checks.py",
-     '("logits_finite", measured.not_finite,', '("logits_finite", 0,', CAPPED.format(3)),
+     "none_of(name, measured.not_finite, positions)", "none_of(name, 0, positions)", CAPPED.format(3)),
     ("logits_finite", "the child counts none", "verify/measure/logits.py",
      "found.not_finite + figures.not_finite", "0", GARBAGE),
+    ("outputs_finite", "always passes", "verify/checks.py",
+     "none_of(name, measured.not_finite, positions)", "none_of(name, 0, positions)",
+     "verify/test_checks.py::test_outputs_of_other_classes_have_to_be_finite_too"),
+    ("outputs_finite", "only the first tensor of an output is looked at", "verify/measure/outputs.py",
+     "found[:1] if has_vocabulary_head(auto_class) else found", "found[:1]",
+     "verify/measure/test_outputs.py::test_the_logits_of_two_ends_stand_side_by_side"),
+    ("outputs_finite", "labels are taken for tokens and cut off", "verify/measure/outputs.py",
+     '_PER_TEXT = ("ForSequenceClassification", ', '_PER_TEXT = ("ForSequence", ',
+     "verify/measure/test_outputs.py::test_a_text_has_one_label_or_one_for_each_token"),
+    ("modes_agree", "a class is trained on the targets of another", "verify/measure/outputs.py",
+     'labels = ids % count if auto_class.endswith("TokenClassification") else ids', "labels = ids",
+     "verify/measure/test_outputs.py::test_each_class_gets_targets_that_its_loss_takes[ForTokenClassification-"
+     "config2-expected2]"),
+    ("sentence_transformer_loads", "always passes", "verify/checks.py",
+     '"sentence_transformer_loads", theirs.not_finite', '"sentence_transformer_loads", 0',
+     "cli/test_repair.py::test_embeddings_that_are_not_finite_fail[3]"),
+    ("reference_agrees", "any difference passes", "verify/checks.py",
+     "agrees = largest <= limit and ", "agrees = ", PUBLISHED.format(1, "False")),
+    ("reference_agrees", "a text that was not compared is not missed", "verify/checks.py",
+     "0 < texts == original.texts", "0 < texts", PUBLISHED.format(3, "False")),
+    ("reference_agrees", "other tokens agree", "verify/measure/agreement.py",
+     "if same and mine.shape", "if mine.shape", DIFFER + "other_tokens_and_another_shape_are_no_agreement"),
+    ("reference_agrees", "the cap is not put back", "verify/measure/agreement.py",
+     "capped(cap, mine[synthetic:])", "mine[synthetic:]",
+     DIFFER + "a_removed_cap_is_put_back_on_every_row_that_a_head_computed[True]"),
+    ("reference_agrees", "a small model gets the limit of a large one", "verify/tolerances.py",
+     "REFERENCE * max(1.0, scale)", "REFERENCE * max(30.0, scale)", PUBLISHED.format(2, "False")),
     ("sparse_encoder_loads", "any pooling passes", "verify/checks.py",
      " + (not theirs.splade)", "", CAPPED.format(4)),
     ("sparse_encoder_loads", "embeddings that are not finite pass", "verify/checks.py",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from patcher.verify.checks import judge_kept_cap
-from patcher.verify.messages import Agreement, EncoderFigures, EncoderLoaded, KeptCapMeasured
+from patcher.verify.checks import judge_reference, judge_single
+from patcher.verify.messages import Agreement, EncoderFigures, EncoderLoaded, OriginalRun, SingleMeasured
 from tests.conftest import ROOT
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.verify.made_up import CONVERTED, GOOD, MODEL, NOTHING, judged
@@ -36,11 +36,11 @@ def test_every_check_has_a_mutation() -> None:
     encoder = EncoderFigures(version="6", base={}, patched={}, disagreements=0, pooling="SpladePooling")
     first = replace(GOOD, sparse_encoder=encoder)
     everything = judged(first, replace(first, agreement=Agreement(0.0, 1)), model=shifted)
-    kept = KeptCapMeasured(
+    kept = SingleMeasured(
         **NOTHING, environment=GOOD.environment, positions=1, patched=None, sparse_encoder=EncoderLoaded("6", True, 0)
     )
-    capped = judge_kept_cap(kept)
-    names = {check.name for check in (*everything.all_checks, *capped)}
+    others = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
+    names = {check.name for check in (*everything.all_checks, *others)}
     assert {one.check for one in MUTATIONS} == {*names, "listed bytes", "not finite", "publishing", "sandbox"}
     # A module that made checks of its own would have to be called above.
     makers = {path.name for path in (ROOT / "patcher/verify").rglob("*.py") if "Check(" in path.read_text("utf-8")}

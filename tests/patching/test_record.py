@@ -97,6 +97,7 @@ def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     [
         {"tool": {"name": "other"}},
         {"schema_version": 2},
+        {"auto_class": "AutoModel\n```"},
         {"originals": {"../a.py": ""}},
         {"originals": {"a.py": "no base64!"}},
         {"encoders": ["/etc"]},

@@ -19,7 +19,7 @@ from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.measure.logits import measure
-from patcher.verify.messages import KeptCapMeasured
+from patcher.verify.messages import SingleMeasured
 from patcher.verify.report import Report
 from patcher.verify.requests import prepare, readable
 from patcher.verify.settings import CHILD
@@ -51,7 +51,7 @@ def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
         assert main(command) == 1
         error, hint = capsys.readouterr().err.splitlines()[-2:]
         assert "trained through the cap" in error and CAP.decode() in error
-        assert f"patcher threshold {trained}" in hint and f"patcher patch {trained} --codemod repairs" in hint
+        assert f"patcher threshold {trained}" in hint and f"patcher repair {trained} --out DIR" in hint
     assert not (tmp_path / "out").exists()
     with pytest.raises(SourceError):
         plan_of(trained, "soft_cap", "is_decoder")
@@ -117,7 +117,7 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
         scratch = tmp_path / name
         request = prepare(model, scratch, asked, "cpu", reference)
         given = [*readable(model), *([reference] if reference else [])]
-        answers.append(run_child(CHILD, request, KeptCapMeasured, scratch, "cpu", 300, given))
+        answers.append(run_child(CHILD, request, SingleMeasured, scratch, "cpu", 300, given))
         reference = reference or scratch / "digest"
     report = evaluate(model, answers, hash_folder(out), asked)
     assert report.passed, report.checks

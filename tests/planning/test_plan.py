@@ -75,7 +75,17 @@ def test_a_plan_needs_no_weights_and_imports_neither_torch_nor_transformers(mini
 
 def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
     data = json.loads(json.dumps(document(plan)))
-    assert set(data) == {"schema_version", "source", "soft_cap", "kept_cap", "encoders", "codemods", "files", "diff"}
+    assert set(data) == {
+        "schema_version",
+        "source",
+        "auto_class",
+        "soft_cap",
+        "kept_cap",
+        "encoders",
+        "codemods",
+        "files",
+        "diff",
+    }
     assert set(data["soft_cap"]) == {
         "class",
         "function",

@@ -35,7 +35,9 @@ def run_child(
 def answer_with(monkeypatch: pytest.MonkeyPatch, content: object) -> None:
     """Let every child that is started from now on give this answer, as JSON."""
 
-    def start(module: str, device: str, scratch: Path, readable: Iterable[Path], level: Level) -> Child:
+    def start(
+        module: str, device: str, scratch: Path, readable: Iterable[Path], level: Level, python: Path | None = None
+    ) -> Child:
         (scratch / "answer.json").write_text(json.dumps(content))
         process = subprocess.Popen(["true"], stdin=subprocess.PIPE, start_new_session=True)
         return Child(device, scratch, process)

@@ -14,13 +14,13 @@ from patcher.verify.messages import (
     Agreement,
     EncoderLoaded,
     Environment,
-    KeptCapMeasured,
     LogitFigures,
     MeanAndMax,
     MeanAndMin,
     ModeResult,
     PairMeasured,
     PatchedFigures,
+    SingleMeasured,
 )
 from patcher.verify.report import Report
 from patcher.verify.settings import Verification
@@ -94,7 +94,7 @@ def apart(largest: float, texts: int = 12, **change: Any) -> Any:
     return replace(ROUNDED, agreement=Agreement(largest, texts), **change)
 
 
-KEPT_CAP = KeptCapMeasured(
+KEPT_CAP = SingleMeasured(
     **NOTHING,
     environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
     positions=5,

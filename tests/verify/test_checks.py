@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from patcher.verify.checks import files_unchanged, judge, judge_kept_cap
-from patcher.verify.messages import EncoderFigures, EncoderLoaded, LogitsMeasured, ModeResult, PairMeasured
+from patcher.verify.checks import files_unchanged, judge, judge_reference, judge_single
+from patcher.verify.messages import (
+    EncoderFigures,
+    EncoderLoaded,
+    LogitsMeasured,
+    ModeResult,
+    OriginalAgreement,
+    OriginalRun,
+    PairMeasured,
+)
 from patcher.verify.report import ModeReport
 from patcher.verify.tolerances import cap_tolerance, judge_mode
 from tests.verify.made_up import CONVERTED, FILES, GOOD, KEPT_CAP, MODEL, NOT_RUN, RIGHT, judged, patched
@@ -117,7 +125,7 @@ def test_a_converted_file_that_is_gone_fails() -> None:
 )
 def test_each_check_fails_by_itself(change: dict[str, Any], fails: set[str]) -> None:
     measured = replace(KEPT_CAP, **change)
-    found = judge_kept_cap(measured, modes=modes_of(measured))
+    found = judge_single(measured, modes=modes_of(measured))
     assert {check.name for check in found if not check.passed} == fails
 
 
@@ -159,3 +167,28 @@ def test_the_detail_names_the_modes_that_are_wrong_and_those_that_were_not_run()
     assert check.detail == (
         "of 2 modes of use are wrong: labels (its loss is nan); not run: attentions (its code returns none)"
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "passes"),
+    [
+        (OriginalAgreement(9e-5, 10.0, 3), True),
+        (OriginalAgreement(2e-4, 10.0, 3), False),
+        (OriginalAgreement(2e-5, 0.1, 3), False),
+        (OriginalAgreement(0.0, 10.0, 2), False),  # a text less than the published code ran
+        (OriginalAgreement(math.nan, 10.0, 3), False),
+        (OriginalAgreement(math.inf, 10.0, 3), False),
+        (None, False),
+    ],
+)
+def test_the_published_code_has_to_agree_on_every_text_that_it_ran(
+    found: OriginalAgreement | None, passes: bool
+) -> None:
+    check = judge_reference(replace(KEPT_CAP, original=found), OriginalRun("4.57.6", 3))
+    assert (check.name, check.passed) == ("reference_agrees", passes) and "4.57.6" in check.detail
+
+
+def test_outputs_of_other_classes_have_to_be_finite_too() -> None:
+    measured = replace(KEPT_CAP, sparse_encoder=None, not_finite=2)
+    found = judge_single(measured, (), modes_of(measured), "AutoModel")
+    assert [check.name for check in found if not check.passed] == ["outputs_finite"]

@@ -22,9 +22,9 @@ from patcher.threshold.repaired import repair
 from patcher.verify.messages import (
     EncoderLoaded,
     Environment,
-    KeptCapMeasured,
     Measured,
     ProbeTerms,
+    SingleMeasured,
     TopTerms,
     Unavailable,
 )
@@ -36,7 +36,7 @@ from tests.verify.running import repaired, wanted
 ENVIRONMENT = Environment("3", "2", "5", "cpu", "float32", "not installed")
 SIDE = TopTerms(1, (("Oslo", 1.5),))
 PAIR = replace(GOOD, probe_texts=(ProbeTerms(id="1", language="nb", text="a", tokens=2, base=SIDE, patched=SIDE),))
-KEPT = KeptCapMeasured(
+KEPT = SingleMeasured(
     **NOTHING, environment=ENVIRONMENT, positions=5, patched=GOOD.base, sparse_encoder=EncoderLoaded("6", True, 0)
 )
 ROW = ThresholdFigures(0.0, Sparsity(9.0, 0.0), Sparsity(9.0, 0.0), (Ranking(("a",), ("a",), (1.0,)),), 1.0, None)

@@ -11,7 +11,7 @@ import pytest
 
 from patcher.errors import OutputError
 from patcher.patching.record import FileRecord, load
-from patcher.verify.requests import auto_class, base_code, prepare
+from patcher.verify.requests import base_code, prepare
 from tests.verify.running import CAP, wanted
 
 
@@ -30,19 +30,6 @@ def test_a_record_without_the_code_of_the_base_model_is_told(patched: Path) -> N
     with pytest.raises(OutputError, match="earlier version") as caught:
         base_code(load(patched))
     assert "patcher patch" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [
-        ({"auto_map": {"AutoModelForMaskedLM": "x.Y"}, "architectures": ["YForCausalLM"]}, "AutoModelForMaskedLM"),
-        ({"architectures": ["YForMaskedLM"]}, "AutoModelForMaskedLM"),
-        ({"architectures": ["YForCausalLM"]}, "AutoModelForCausalLM"),
-        ({}, "AutoModelForCausalLM"),
-    ],
-)
-def test_the_masked_head_is_taken_where_there_is_one(config: dict[str, object], name: str) -> None:
-    assert auto_class(config) == name
 
 
 def test_the_base_model_is_laid_out_with_its_code_and_links_to_the_weights(patched_once: Path, tmp_path: Path) -> None:

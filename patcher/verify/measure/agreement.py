@@ -1,13 +1,19 @@
-"""How much the logits of two devices differ: the first process writes its own to a file, the others read them."""
+"""How much the outputs of two processes differ: the first one writes its own to a file, the others read them.
+
+They ran on two devices, or on two versions of transformers.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
+from patcher.verify.measure.batches import Encoded
+from patcher.verify.measure.comparison import capped, larger
 from patcher.verify.measure.terms import PROBE_TEXTS
-from patcher.verify.messages import Agreement
+from patcher.verify.messages import Agreement, CapFunction, OriginalAgreement
 
 
 class Agreements:
@@ -45,3 +51,41 @@ class Agreements:
     def result(self) -> Agreement | None:
         """How much the texts differed; None in the process that wrote the file."""
         return Agreement(self.largest, self.texts) if self._read else None
+
+
+class Original:
+    """Compares outputs with what the published code gave for the first texts on another transformers.
+
+    `folder` holds a file for each of these texts, see `measure.original`. Tokens that differ, and outputs of another
+    shape, count as an infinite difference.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._texts: set[int] = set()
+        self._largest = self._scale = 0.0
+
+    def add(
+        self, text: Encoded, mine: torch.Tensor, base: torch.Tensor | None = None, cap: CapFunction | None = None
+    ) -> None:
+        """Add the output [rows, values] for one text.
+
+        With `cap` it is that of a model whose cap was removed, and `base` tells which of its rows were capped.
+        """
+        path = self._folder / f"{text.index}.safetensors"
+        if not path.is_file():
+            return
+        theirs = load_file(path)
+        mine = mine.float()
+        if cap is not None and base is not None:
+            synthetic = int(torch.equal(base[0], mine[0]))  # a first row that no head computed
+            mine = torch.cat([mine[:synthetic], capped(cap, mine[synthetic:])])
+        output, same = theirs["output"], theirs["ids"].tolist() == list(text.ids)
+        difference = (mine - output).abs().amax() if same and mine.shape == output.shape else torch.inf
+        self._largest = larger(self._largest, float(difference))
+        self._scale = larger(self._scale, float(output.abs().amax()))
+        self._texts.add(text.index)
+
+    def result(self) -> OriginalAgreement | None:
+        """How much the outputs differed; None where there was nothing to compare with."""
+        return OriginalAgreement(self._largest, self._scale, len(self._texts)) if self._texts else None

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from patcher.verify.measure.outputs import gives_rows, shaped, targets
+
 TOKENS, FEWEST, LONG = 8, 4, 520  # lengths of the two short texts and of the long one
 SEED = 20  # any number: all models get the same
 
@@ -24,25 +26,26 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids and attention mask [texts, tokens]; `spans` maps texts to first and end of their tokens, row by row."""
+    """Token ids and attention mask [texts, tokens]; `spans` maps texts to first and end of their tokens, row by row.
+
+    `auto_class` is that of the model which they are for.
+    """
 
     ids: torch.Tensor
     mask: torch.Tensor
     spans: Mapping[int, tuple[int, int]]
-
-    @property
-    def labels(self) -> torch.Tensor:
-        """The ids themselves; padding has no loss."""
-        return self.ids.masked_fill(self.mask == 0, -100)
+    auto_class: str
 
     def rows(self, result: torch.Tensor) -> dict[int, torch.Tensor]:
         """The rows of a result [texts, tokens, ...] that belong to each text; of [texts, ...] its only one."""
-        by_token = result.ndim > 1 and result.shape[1] == self.ids.shape[1]
+        by_token = gives_rows(self.auto_class) and result.ndim > 1 and result.shape[1] == self.ids.shape[1]
         rows = zip(result, self.spans.items(), strict=True)
         return {text: row[first:end] if by_token else row[None] for row, (text, (first, end)) in rows}
 
 
-def batches_of(texts: Sequence[Sequence[int]], pad: int, device: str) -> dict[str, Batch]:
+def batches_of(
+    texts: Sequence[Sequence[int]], pad: int, device: str, auto_class: str = "AutoModelForMaskedLM"
+) -> dict[str, Batch]:
     """Two short texts padded on the `right` and on the `left`, the shorter `one` of them, and a `long` text.
 
     They are made of the token ids in `texts`, repeated or truncated to the lengths above.
@@ -50,10 +53,10 @@ def batches_of(texts: Sequence[Sequence[int]], pad: int, device: str) -> dict[st
     short = {0: _of_length(texts[0], TOKENS), 1: _of_length(texts[-1], FEWEST)}
     long = {2: _of_length([token for ids in texts for token in ids], LONG)}
     return {
-        "right": _batch(short, pad, device),
-        "left": _batch(short, pad, device, left=True),
-        "one": _batch({1: short[1]}, pad, device),
-        "long": _batch(long, pad, device),
+        "right": _batch(short, pad, device, auto_class),
+        "left": _batch(short, pad, device, auto_class, left=True),
+        "one": _batch({1: short[1]}, pad, device, auto_class),
+        "long": _batch(long, pad, device, auto_class),
     }
 
 
@@ -61,7 +64,7 @@ def _of_length(ids: Sequence[int], length: int) -> list[int]:
     return (list(ids) * (length // len(ids) + 1))[:length]
 
 
-def _batch(texts: Mapping[int, Sequence[int]], pad: int, device: str, *, left: bool = False) -> Batch:
+def _batch(texts: Mapping[int, Sequence[int]], pad: int, device: str, auto_class: str, *, left: bool = False) -> Batch:
     width = max(map(len, texts.values()))
     spans = {text: (width - len(ids), width) if left else (0, len(ids)) for text, ids in texts.items()}
     ids = torch.full((len(texts), width), pad, dtype=torch.int64)
@@ -69,7 +72,7 @@ def _batch(texts: Mapping[int, Sequence[int]], pad: int, device: str, *, left: b
     for row, (text, (first, end)) in enumerate(spans.items()):
         ids[row, first:end] = torch.tensor(texts[text])
         mask[row, first:end] = 1
-    return Batch(ids.to(device), mask.to(device), spans)
+    return Batch(ids.to(device), mask.to(device), spans, auto_class)
 
 
 @contextmanager
@@ -163,11 +166,10 @@ class Outcome:
 
 def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -> Outcome:
     """Run a model in a mode and, if the mode has a gradient, `backward`: from the loss, or from a sum of the result."""
-    arguments: dict[str, Any] = {"input_ids": batch.ids, **mode.arguments}
-    if mode.masked:
-        arguments["attention_mask"] = batch.mask
+    inputs = {"input_ids": batch.ids, **({"attention_mask": batch.mask} if mode.masked else {})}
+    arguments: dict[str, Any] = {**shaped(inputs, batch.auto_class), **mode.arguments}
     if mode.labels:
-        arguments["labels"] = batch.labels
+        arguments |= targets(batch.ids, batch.mask, batch.auto_class, getattr(model, "config", None))
     with (
         torch.set_grad_enabled(mode.gradient),
         _prepared(model, mode),

@@ -16,11 +16,16 @@ _BEYOND = 1e30
 _RANKED = 100  # best tokens of a position whose order has to stay
 
 
-def cap_error(cap: CapFunction, base: torch.Tensor, patched: torch.Tensor) -> torch.Tensor:
-    """Largest |base - cap(patched)|, computed in float32 whatever the models computed in."""
+def capped(cap: CapFunction, patched: torch.Tensor) -> torch.Tensor:
+    """cap(patched), computed in float32 whatever the model computed in."""
     function: Callable[[torch.Tensor], torch.Tensor] = {"sigmoid": torch.sigmoid_, "tanh": torch.tanh_}[cap.kind]
     raw = patched.float() + cap.shift if cap.shift else patched.float()
-    return function(raw / cap.temperature).mul_(cap.scale).sub_(base).abs_().amax()
+    return function(raw / cap.temperature).mul_(cap.scale)
+
+
+def cap_error(cap: CapFunction, base: torch.Tensor, patched: torch.Tensor) -> torch.Tensor:
+    """Largest |base - cap(patched)|."""
+    return capped(cap, patched).sub_(base).abs_().amax()
 
 
 def apply_cap(cap: CapFunction, logits: torch.Tensor) -> torch.Tensor:
@@ -83,7 +88,7 @@ class Comparison:
     def _add_real(self, capped: torch.Tensor, raw: torch.Tensor) -> None:
         self.base.logits.add(capped.float())
         self.patched.logits.add(raw.float())
-        self.cap_error = _larger(self.cap_error, float(cap_error(self.cap, capped, raw)))
+        self.cap_error = larger(self.cap_error, float(cap_error(self.cap, capped, raw)))
         # Equal values under the cap are a tie, not a change.
         chosen = capped.gather(-1, raw.argmax(-1, keepdim=True)).squeeze(-1)
         self.predictions_changed += int(torch.count_nonzero(chosen != capped.amax(-1)))
@@ -98,7 +103,7 @@ class Comparison:
         if not synthetic:
             difference = float((first_base - first).abs().amax())
             error = float(cap_error(self.cap, first_base, first))
-            self.cap_error = _larger(self.cap_error, difference if difference <= error else error)
+            self.cap_error = larger(self.cap_error, difference if difference <= error else error)
         # amax of no rows is an error: a text of one token has no real position.
         raw = patched[1:].amax(0).float() if len(patched) > 1 else torch.full_like(first, -_BEYOND)
         capped = base[1:].amax(0).float() if len(base) > 1 else torch.full_like(first, -_BEYOND)
@@ -112,7 +117,7 @@ class Comparison:
         """Add what another comparison counted."""
         self.base.merge(other.base)
         self.patched.merge(other.patched)
-        self.cap_error = _larger(self.cap_error, other.cap_error)
+        self.cap_error = larger(self.cap_error, other.cap_error)
         self.predictions_changed += other.predictions_changed
         self.rankings_changed += other.rankings_changed
 
@@ -141,6 +146,6 @@ def _joined(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tenso
     return torch.cat([base for base, _ in pairs]), torch.cat([patched for _, patched in pairs])
 
 
-def _larger(one: float, other: float) -> float:
+def larger(one: float, other: float) -> float:
     """The larger one, or NaN where either is: `max` would lose it."""
     return one + other if one != one or other != other else max(one, other)

@@ -1,4 +1,4 @@
-"""In the child: runs masked LMs on the texts, compares a patched one with its base model, and measures their logits."""
+"""In the child: runs models on the texts, compares a patched one with its base model, and measures their outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from patcher.sandbox.child import Service
-from patcher.verify.measure.agreement import Agreements
+from patcher.verify.measure.agreement import Agreements, Original
 from patcher.verify.measure.batches import Encoded, read_texts
 from patcher.verify.measure.comparison import Comparison, Vectors, apply_cap
 from patcher.verify.measure.figures import Figures
@@ -30,10 +30,11 @@ from patcher.verify.measure.models import (
     wrong_buffers,
 )
 from patcher.verify.measure.modes import Modes, Reference
+from patcher.verify.measure.outputs import has_vocabulary_head, rows
 from patcher.verify.measure.runner import Inputs, Runner
 from patcher.verify.measure.serving import measured
 from patcher.verify.measure.terms import PROBE_TEXTS, Terms
-from patcher.verify.messages import Base, Encoder, KeptCapMeasured, LogitsMeasured, ModeResult, PairMeasured, Request
+from patcher.verify.messages import Base, Encoder, LogitsMeasured, ModeResult, PairMeasured, Request, SingleMeasured
 
 M = TypeVar("M", bound=LogitsMeasured)
 _MODE_TEXTS = 8  # texts that the modes are run on
@@ -45,7 +46,7 @@ def measure(request: Request) -> LogitsMeasured:
     names = dict.fromkeys(folders, "")
     if request.base is None:
         steps = partial(_run_all, request)
-        return measured(request.device, KeptCapMeasured, steps, names, positions=0, patched=None)
+        return measured(request.device, SingleMeasured, steps, names, positions=0, patched=None)
     return measured(
         request.device,
         PairMeasured,
@@ -73,16 +74,18 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
 
     runner: Runner[tuple[Comparison, list[Vectors]]] = Runner(request, request.patched, device)
     total, terms = Comparison(capped_base.cap), Terms(runner.tokenizer)
-    agreements = Agreements(request.digest, request.reference)
+    agreements, original = Agreements(request.digest, request.reference), Original(request.original)
     active = array("i", [0]) * (request.count if request.sparse_encoder else 0)
 
     def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Comparison, list[Vectors]]:
         # The base first: its cap needs the most memory, while nothing else of the batch is held.
-        capped = runner.logits(base, inputs)
+        capped, *_ = runner.outputs(base, inputs)
         raw: torch.Tensor = patched(**inputs).logits
         part = Comparison(capped_base.cap)
-        lengths = [len(one.ids) for one in batch]
-        return part, part.add((capped[row, :length], raw[row, :length]) for row, length in enumerate(lengths))
+        pairs = [(capped[row, : len(one.ids)], raw[row, : len(one.ids)]) for row, one in enumerate(batch)]
+        for one, (base_rows, patched_rows) in zip(batch, pairs, strict=True):
+            original.add(one, patched_rows, base_rows, capped_base.cap)
+        return part, part.add(pairs)
 
     def add(batch: list[Encoded], results: tuple[Comparison, list[Vectors]]) -> None:
         total.merge(results[0])
@@ -110,6 +113,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
         batch_size=runner.size,
         modes=modes,
         agreement=agreements.result(),
+        original=original.result(),
         probe_texts=terms.result(list(islice(read_texts(request.texts), PROBE_TEXTS))),
         **(runner.precision.fields(found.environment) if runner.precision else {}),
     )
@@ -121,8 +125,8 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
         yield replace(found, sparse_encoder=compare(request, active, device))
 
 
-def _run_all(request: Request, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
-    """Run each masked LM whose cap stays, as its users load it."""
+def _run_all(request: Request, found: SingleMeasured, device: str) -> Iterator[SingleMeasured]:
+    """Run each model that has no base, as its users load it."""
     for encoder in request.encoders:
         for found in _run(encoder, request, found, device):  # noqa: B020 - each step goes on from the last one
             yield found
@@ -132,31 +136,32 @@ def _run_all(request: Request, found: KeptCapMeasured, device: str) -> Iterator[
         yield replace(found, sparse_encoder=load(request, device))
 
 
-def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str) -> Iterator[KeptCapMeasured]:
-    """Add what one masked LM shows; the figures, the precision and the comparison are those of the first."""
+def _run(encoder: Encoder, request: Request, found: SingleMeasured, device: str) -> Iterator[SingleMeasured]:
+    """Add what one model shows; the figures, the precision and the comparisons are those of the first."""
     model, fresh, changed, found = _load(request, encoder.folder, encoder.folder, encoder.weights, found)
     del fresh
     yield found
     model.to(device)
     first = found.patched is None
-    figures, agreements = Figures(), Agreements(request.digest, request.reference)
-    runner: Runner[tuple[Figures, list[torch.Tensor | None]]] = Runner(request, encoder.folder, device)
+    figures, agreements, original = Figures(), Agreements(request.digest, request.reference), Original(request.original)
+    runner: Runner[tuple[Figures, list[torch.Tensor]]] = Runner(request, encoder.folder, device)
+    synthetic = int(has_vocabulary_head(request.auto_class))  # the first row
 
-    def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Figures, list[torch.Tensor | None]]:
-        part, largest = Figures(), []
-        for text, encoded in zip(runner.logits(model, inputs), batch, strict=True):
-            real = text[1 : len(encoded.ids)]  # the first row is synthetic, the last ones are padding
-            if part.add_extremes(real):
-                part.logits.add(real.float())
-            part.add_vector(text[: len(encoded.ids)].amax(0), len(encoded.ids))
-            largest.append(real.amax(0) if len(real) else None)
-        return part, largest
+    def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Figures, list[torch.Tensor]]:
+        part = Figures()
+        texts = rows(runner.outputs(model, inputs), request.auto_class, [len(one.ids) for one in batch])
+        for text, encoded in zip(texts, batch, strict=True):
+            if part.add_extremes(text[synthetic:]):
+                part.logits.add(text[synthetic:].float())
+            part.add_vector(text.amax(0), len(encoded.ids))
+        return part, texts
 
-    def add(batch: list[Encoded], results: tuple[Figures, list[torch.Tensor | None]]) -> None:
+    def add(batch: list[Encoded], results: tuple[Figures, list[torch.Tensor]]) -> None:
         figures.merge(results[0])
-        for one, largest in zip(batch, results[1], strict=True):
-            if first and largest is not None:
-                agreements.add(one.index, largest)
+        for one, text in zip(batch, results[1], strict=True) if first else ():
+            original.add(one, text)
+            if len(text) > synthetic:
+                agreements.add(one.index, text[synthetic:].amax(0))
 
     runner.run(forward, add)
     modes = _run_modes(request, encoder.folder, model, runner.tokenizer)
@@ -171,7 +176,13 @@ def _run(encoder: Encoder, request: Request, found: KeptCapMeasured, device: str
     )
     if first:
         precision = runner.precision.fields(found.environment) if runner.precision else {}
-        found = replace(found, patched=figures.result(), agreement=agreements.result(), **precision)
+        found = replace(
+            found,
+            patched=figures.result(),
+            agreement=agreements.result(),
+            original=original.result(),
+            **precision,
+        )
     yield found
 
 
@@ -181,7 +192,8 @@ def _load(
     """A loaded model, a fresh one, the keys that did not match the checkpoint, and the answer with what these show.
 
     Keys that match neither model are no difference between them. But without the vocabulary's weights, or without
-    a base model that lacks the same ones, initial values prove nothing.
+    a base model that lacks the same ones, initial values prove nothing; and weights that a model without a base leaves
+    unused are those of another class.
     """
     spec = _load_spec(request)
     model, info = load_as_users_do(folder, spec)
@@ -190,6 +202,7 @@ def _load(
     unused, initial = unmatched_tensors(model, fresh, weights)
     state = model.state_dict()
     initial = {name for name in initial if request.base and request.vocabulary not in state[name].shape}
+    unused -= set() if request.base else set(info["unexpected_keys"])
     found = replace(
         found,
         buffers=found.buffers + buffers,
@@ -213,7 +226,7 @@ def _run_modes(
     texts = [ids for ids in tokenizer(some, truncation=True, max_length=request.max_tokens)["input_ids"] if ids]
     if not texts:
         return ()
-    modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference)
+    modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference, request.auto_class)
     return (*modes.run(), modes.save_and_load(folder, _load_spec(request), Path(request.texts).parent))
 
 

@@ -62,14 +62,19 @@ class Reference:
 class Modes:
     """Runs a model, on its device, in one mode after the other.
 
-    `texts` are token ids, at least one of them; `pad` is the id to pad with.
+    `texts` are token ids, at least one of them; `pad` is the id to pad with; `auto_class` loaded the model.
     """
 
     def __init__(
-        self, model: nn.Module, texts: Sequence[Sequence[int]], pad: int, reference: Reference | None = None
+        self,
+        model: nn.Module,
+        texts: Sequence[Sequence[int]],
+        pad: int,
+        reference: Reference | None = None,
+        auto_class: str = "AutoModelForMaskedLM",
     ) -> None:
         self._model, self._reference = model, reference
-        self._batches = batches_of(texts, pad, device_of(model))
+        self._batches = batches_of(texts, pad, device_of(model), auto_class)
         self._limit = _max_tokens(model)
         self._seen: dict[str, Outcome] = {}  # what other modes have to repeat
 

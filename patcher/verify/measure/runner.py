@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from patcher.verify.measure.batches import Encoded, batches, collate, windows
 from patcher.verify.measure.hardware import Precision, free_memory, is_out_of_memory
+from patcher.verify.measure.outputs import shaped, tensors
 from patcher.verify.messages import Request
 
 T = TypeVar("T")
@@ -42,13 +43,16 @@ class Runner(Generic[T]):
             for batch in batches(window, self.size, self.request.max_batch_tokens):
                 self._run(batch, forward, add)
 
-    def logits(self, model: Any, inputs: Inputs) -> torch.Tensor:
-        """The logits [batch, tokens, vocabulary] of a model; the operations of the first pass are watched."""
+    def outputs(self, model: Any, inputs: Inputs) -> list[torch.Tensor]:
+        """What a model gives for each text, see `outputs.tensors`; the operations of the first pass are watched.
+
+        Those of a vocabulary head are its logits [batch, tokens, vocabulary].
+        """
         precision = None if self.precision else Precision()
         with precision or nullcontext():
-            found: torch.Tensor = model(**inputs).logits
+            found = tensors(model(**shaped(inputs, self.request.auto_class)), len(next(iter(inputs.values()))))
         if precision is not None:
-            precision.inspect_head(found[0])
+            precision.inspect_head(found[0][0])
             self.precision = precision
         return found
 

@@ -7,22 +7,23 @@ from itertools import islice
 from typing import Any
 
 import torch
-from sentence_transformers import SparseEncoder, __version__
+from sentence_transformers import SentenceTransformer, SparseEncoder, __version__
 
 from patcher.verify.measure.batches import read_texts
 from patcher.verify.measure.models import nan_filled_memory
+from patcher.verify.measure.outputs import has_vocabulary_head
 from patcher.verify.messages import EncoderFigures, EncoderLoaded, Request
 
 _WINDOW = 256  # texts whose embeddings are held together, dense
 
 
-def _load(folder: str, request: Request, device: str) -> Any:
-    """The model of a folder as a user loads it, with what a user passes on other than SparseEncoder's defaults."""
+def _load(folder: str, request: Request, device: str, kind: Any = SparseEncoder) -> Any:
+    """The model of a folder as a user loads it, with what a user passes on other than the defaults of its class."""
     kwargs: dict[str, Any] = {"attn_implementation": request.attention} if request.attention else {}
     if request.dtype != "float32":
         kwargs["dtype"] = getattr(torch, request.dtype)
     with nan_filled_memory():
-        model = SparseEncoder(folder, trust_remote_code=True, device="cpu", local_files_only=True, model_kwargs=kwargs)
+        model = kind(folder, trust_remote_code=True, device="cpu", local_files_only=True, model_kwargs=kwargs)
     model.to(device)
     model.max_seq_length = request.max_tokens
     return model
@@ -30,16 +31,18 @@ def _load(folder: str, request: Request, device: str) -> Any:
 
 def load(request: Request, device: str) -> EncoderLoaded:
     """Load the patched folder as a user of sentence-transformers would, and encode the texts."""
-    model = _load(request.patched, request, device)
+    is_dense = not has_vocabulary_head(request.auto_class)
+    model = _load(request.patched, request, device, SentenceTransformer if is_dense else SparseEncoder)
+    kinds = {type(module).__name__ for module in model.modules()}
     embeddings = model.encode_document(
         [record["text"] for record in read_texts(request.texts)],
         batch_size=request.batch_size,
-        convert_to_sparse_tensor=False,
         show_progress_bar=False,
+        **({"convert_to_tensor": True} if is_dense else {"convert_to_sparse_tensor": False}),
     )
     return EncoderLoaded(
         version=__version__,
-        splade=any(type(module).__name__ == "SpladePooling" for module in model.modules()),
+        splade="SpladePooling" in kinds and "SparseAutoEncoder" not in kinds,  # which it adds with random weights
         not_finite=int((~torch.isfinite(embeddings)).sum()),
     )
 

@@ -128,10 +128,10 @@ def test_an_error_that_smaller_batches_do_not_help_is_raised(runner: Runner[int]
 def test_the_operations_of_the_first_pass_alone_are_watched(runner: Runner[int]) -> None:
     class Model:
         def __call__(self, values: torch.Tensor) -> Any:
-            return SimpleNamespace(logits=values * 1.1)
+            return SimpleNamespace(to_tuple=lambda: (values * 1.1,))
 
-    runner.logits(Model(), {"values": torch.ones(1, 2, 3)})
+    runner.outputs(Model(), {"values": torch.ones(1, 2, 3)})
     first = runner.precision
     assert first is not None and first.roundings == 1
-    assert torch.equal(runner.logits(Model(), {"values": torch.zeros(1, 2, 3)}), torch.zeros(1, 2, 3))
+    assert torch.equal(runner.outputs(Model(), {"values": torch.zeros(1, 2, 3)})[0], torch.zeros(1, 2, 3))
     assert runner.precision is first and first.roundings == 1

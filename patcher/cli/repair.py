@@ -1,0 +1,60 @@
+"""`patcher repair`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples
+from patcher.cli.patch import patch
+from patcher.constants import VERIFY_TIMEOUT
+
+
+@app.command(
+    epilog=examples(
+        "repair Fremtind/norsbert4-base --out norsbert4 --trust-remote-code",
+        "repair ./my-classifier --out repaired --trust-remote-code --reference .venv4/bin/python",
+    )
+)
+def repair(
+    source: opt.SourceArgument,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    revision: opt.Revision = None,
+    trust_remote_code: opt.Trust = False,
+    device: opt.Devices = "auto",
+    dtype: opt.Dtype = "float32",
+    attn: opt.Attention = None,
+    no_verify: opt.NoVerify = False,
+    code_only: opt.CodeOnly = False,
+    sparse_encoder: opt.Encoder = None,
+    reference: opt.Reference = None,
+    checkpointing: opt.Checkpointing = False,
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Make any model of the family load correctly on transformers 5 and change nothing else: its cap, if any, stays."""
+    patch(
+        source=source,
+        out=out,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        device=device,
+        dtype=dtype,
+        attn=attn,
+        no_verify=no_verify,
+        code_only=code_only,
+        sparse_encoder=sparse_encoder,
+        reference=reference,
+        checkpointing=checkpointing,
+        codemod=["repairs"],
+        timeout=timeout,
+        sandbox=sandbox,
+        as_json=as_json,
+        quiet=quiet,
+    )

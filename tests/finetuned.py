@@ -1,0 +1,69 @@
+"""Models made from the miniature, as people have them: dense embeddings, classifiers and taggers, code as published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import MINI
+
+LABELS = 3
+FOREIGN = "ltg/norbert4-base--modeling_gptbert"
+_ST = "sentence_transformers.models"
+# What sentence-transformers writes beside a dense model.
+DENSE = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": f"{_ST}.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{_ST}.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": f"{_ST}.Normalize"},
+    ],
+    "1_Pooling/config.json": {"word_embedding_dimension": 80, "pooling_mode_mean_tokens": True},
+    "sentence_bert_config.json": {"max_seq_length": 128, "do_lower_case": False},
+    "config_sentence_transformers.json": {
+        "prompts": {"query": "spørsmål: ", "document": "tekst: "},
+        "default_prompt_name": None,
+        "similarity_fn_name": "cosine",
+    },
+}
+
+
+def write_dense(target: Path) -> Path:
+    """Dense sentence embeddings; as after training on a Hub model, auto_map names its repository for other classes."""
+    auto_map = {"AutoConfig": "configuration_gptbert.GptBertConfig", "AutoModel": "modeling_gptbert.GptBertModel"}
+    foreign = {"AutoModelForMaskedLM": f"{FOREIGN}.GptBertForMaskedLM"}
+    _write(target, "GptBertModel", {}, auto_map={**foreign, **auto_map})
+    for name, content in DENSE.items():
+        path = target / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content), "utf-8")
+    return target
+
+
+def write_classifier(target: Path, task: str = "SequenceClassification", labels: int = LABELS) -> Path:
+    """A model with a head for a task, whose values are random."""
+    torch.manual_seed(7)
+    head = {
+        "head.projection.weight": torch.randn(80, 80) / 9,
+        "head.projection.scale": torch.randn(80) / 9,
+        "head.emb2labels.weight": torch.randn(labels, 80) / 9,
+        "head.emb2labels.scale": torch.randn(80) / 9,
+        "head.emb2labels.bias": torch.randn(labels),
+    }
+    names = {str(number): f"label {number}" for number in range(labels)}
+    more = {"id2label": names, "label2id": {name: int(key) for key, name in names.items()}}
+    return _write(target, f"GptBertFor{task}", head, **(more if "Classification" in task else {}))
+
+
+def _write(target: Path, architecture: str, head: dict[str, torch.Tensor], **change: Any) -> Path:
+    shutil.copytree(MINI, target)
+    config = json.loads((target / "config.json").read_text("utf-8"))
+    (target / "config.json").write_text(json.dumps({**config, "architectures": [architecture], **change}), "utf-8")
+    tensors = load_file(target / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+    save_file({**kept, **head}, target / "model.safetensors", metadata={"format": "pt"})
+    return target
