@@ -17,7 +17,7 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider, Scope, ScopeProvider
 from libcst.metadata.scope_provider import LocalScope
 
-from patcher.codemods.nodes import children, walk
+from patcher.codemods.nodes import children, definitions, walk
 
 _OPERATORS = re.compile(r"(?:(?:not|await|lambda\b[^:]*:|[-+~])\s*){200}")  # unary operators in a row
 _MAX_BRACKETS = 200  # nested ones; Python's parser stops there, LibCST's crashes the process
@@ -86,14 +86,12 @@ class Chunk:
 
     @cached_property
     def definitions(self) -> tuple[tuple[type[cst.CSTNode], str], ...]:
-        """The classes and functions among the statements, by kind and name."""
+        """The classes and functions that the statements define at the top level, by kind and name."""
         if self.newer_syntax:
-            found = [node for node in self.module.body if isinstance(node, (cst.ClassDef, cst.FunctionDef))]
-            return tuple((type(node), node.name.value) for node in found)
+            return tuple((type(node), node.name.value) for node in definitions(self.module.body))
         return tuple(
-            (cst.ClassDef if isinstance(statement, ast.ClassDef) else cst.FunctionDef, statement.name)
-            for statement in self.statements
-            if isinstance(statement, _DEFINITIONS)
+            (cst.ClassDef if isinstance(node, ast.ClassDef) else cst.FunctionDef, node.name)
+            for node in _defined(self.statements)
         )
 
     @cached_property
@@ -217,6 +215,15 @@ def _same_scope(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, _SCOPES):
             waiting += ast.iter_child_nodes(node)
+
+
+def _defined(statements: Iterable[ast.AST]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """The definitions of statements in the order of the file, also below `if`, `try`, `with` and loops."""
+    for node in statements:
+        if isinstance(node, _DEFINITIONS):
+            yield node
+        elif not isinstance(node, ast.expr):
+            yield from _defined(ast.iter_child_nodes(node))
 
 
 def bindings_of(node: ast.AST) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ import libcst as cst
 from libcst.helpers import get_full_name_for_node
 
 from patcher.codemods.chunks import Chunk, InvalidSyntax, bindings_of, lines, split
-from patcher.codemods.nodes import assignments
+from patcher.codemods.nodes import assignments, definitions
 from patcher.codemods.outcomes import Outcome, Span
 from patcher.errors import CodeError
 
@@ -186,8 +186,21 @@ class Code:
     def definition(self, kind: type[Definition], name: str) -> Definition | None:
         """The class or function of that name at the top level of the file. Raises CodeError."""
         chunk = self._homes.get((kind, name))
-        nodes = self.parsed(chunk).body if chunk is not None else ()
+        nodes = list(definitions(self.parsed(chunk).body)) if chunk is not None else []
         return next((node for node in reversed(nodes) if isinstance(node, kind) and node.name.value == name), None)
+
+    def is_unbound(self, name: str) -> bool:
+        """Whether neither the file nor Python gives a name at its top level a value."""
+        return name not in self._bindings and not hasattr(builtins, name) and not self.has_star_import
+
+    @cached_property
+    def has_star_import(self) -> bool:
+        """Whether names come from `from ... import *`."""
+        return any(alias.name == "*" for statement in self.import_statements() for alias in statement.names)
+
+    def is_bound_once(self, name: str) -> bool:
+        """Whether the top level of the file binds a name in one statement only."""
+        return len(self._bindings.get(name, ())) == 1
 
     @cached_property
     def _homes(self) -> Mapping[tuple[type[cst.CSTNode], str], Chunk]:

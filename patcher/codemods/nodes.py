@@ -14,6 +14,17 @@ def methods(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:
     return {item.name.value: item for item in node.body.body if isinstance(item, cst.FunctionDef)}
 
 
+def definitions(statements: Iterable[cst.CSTNode]) -> Iterator[cst.ClassDef | cst.FunctionDef]:
+    """The classes and functions that statements define in their own scope, also below `if`, `try`, `with` and loops."""
+    waiting = list(statements)[::-1]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (cst.ClassDef, cst.FunctionDef)):
+            yield node
+        elif not isinstance(node, (cst.SimpleStatementLine, cst.BaseExpression)):
+            waiting += [child for child in children(node)][::-1]
+
+
 def base_names(node: cst.ClassDef) -> list[str]:
     """Names of the base classes as written; a dotted name gives its last part."""
     values = [argument.value for argument in node.bases]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from difflib import SequenceMatcher
 from functools import cache
 from typing import Any
 
 import pytest
 
 from patcher.codec import Unreadable, from_json, to_json
+from patcher.errors import CodeError
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options, Rewritten, rewrite_code
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
+from tests.verify.heads import HEADS, MODES, Head
 
 CODE = "modeling_gptbert.py"
 CAP = b"subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
@@ -59,3 +63,67 @@ def test_options_become_json_and_back_and_those_of_version_0_1_0_are_read() -> N
     assert from_json(Options, old) == Options(also_causal_lm=True)
     with pytest.raises(Unreadable, match="codemods"):
         from_json(Options, {"codemods": "repairs"})
+
+
+def plan_of(head: Head) -> Rewritten:
+    """The miniature's code with another head after the codemods. Raises CodeError where that is refused."""
+    modules = {path.name: path.read_bytes() for path in MINI.glob("*.py")} | {CODE: head.code().encode()}
+    return rewrite_code(modules, json.loads((MINI / "config.json").read_text("utf-8")))
+
+
+def named(heads: list[Head]) -> pytest.MarkDecorator:
+    """One test for each head, named after its mode and what it does."""
+    names = [f"{head.mode}: {head.name}" for head in heads]
+    assert len(names) == len(set(names))
+    return pytest.mark.parametrize("head", heads, ids=names)
+
+
+# The refusal quotes the statement of the cap, or the call of the layer, which another line has changed.
+QUOTED_WHERE_IT_IS_USED = {
+    *(
+        "times the mode",
+        "a gradient of its own",
+        "the last layer replaced",
+        "the head replaced",
+        "forward a second time",
+    ),
+}
+
+
+@named([head for head in HEADS if not head.sound and not head.dynamic])
+def test_a_head_that_differs_in_one_mode_is_refused_with_its_line(head: Head) -> None:
+    with pytest.raises(CodeError) as refused:
+        plan_of(head)
+    matcher = SequenceMatcher(None, Head("", "").code().split("\n"), head.code().split("\n"), autojunk=False)
+    added = {
+        line + 1 for kind, _, _, first, end in matcher.get_opcodes() if kind != "equal" for line in range(first, end)
+    }
+    shown = {int(line) for line in re.findall(r"line (\d+)", refused.value.message)}
+    assert added & shown or head.name in QUOTED_WHERE_IT_IS_USED, refused.value.message
+
+
+@named([head for head in HEADS if head.dynamic])
+def test_a_head_whose_gradients_or_loss_alone_are_wrong_is_left_to_the_verification(head: Head) -> None:
+    assert plan_of(head).soft_cap is not None
+
+
+# Right as they are, and not followed: the refusal says where the walk ends.
+NOT_FOLLOWED = {"a nested function", "a lambda"}
+
+
+@named([head for head in HEADS if head.sound])
+def test_a_head_that_differs_in_no_mode_loses_its_cap_and_nothing_else(head: Head) -> None:
+    if head.name in NOT_FOLLOWED:
+        with pytest.raises(CodeError, match=r"can't be followed beyond line \d+: .*squash\("):
+            plan_of(head)
+        return
+    done = plan_of(head)
+    assert done.soft_cap is not None and (done.soft_cap.scale, done.soft_cap.temperature) == (30, 7.5)
+    edits = [edit for result in done.results if result.name == "soft_cap" for edit in result.edits]
+    assert edits and all("sigmoid" in edit.before or "squash(" in edit.before for edit in edits)
+
+
+def test_the_set_has_heads_of_every_mode() -> None:
+    assert {head.mode for head in HEADS} == set(MODES)
+    assert all(sum(head.mode == mode and not head.sound for head in HEADS) >= 6 for mode in MODES)
+    assert sum(head.dynamic for head in HEADS) <= 6

@@ -22,6 +22,8 @@ _DEPTH = 16  # constants defined by constants; also ends a definition that refer
 _OPERATIONS: Mapping[type[cst.CSTNode], Callable[[float, float], float]] = MappingProxyType(
     {cst.Add: add, cst.Subtract: sub, cst.Multiply: mul, cst.Divide: truediv}
 )
+# Base classes of other packages that have no layers of their own.
+_WITHOUT_LAYERS = {"Module", "PreTrainedModel", "GenerationMixin", "object", "ABC", "PyTorchModelHubMixin"}
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
 
 
@@ -109,9 +111,14 @@ class Frame:
         if isinstance(node, cst.Call):
             cls = self.meaning(node.func, at, depth + 1)
             return Instance(cls, node, self) if isinstance(cls, (Class, External)) else None
+        if isinstance(node, cst.IfExp):  # `Head(config) if with_head else None`
+            arms = [self.meaning(arm, at, depth + 1) for arm in (node.body, node.orelse) if not is_name(arm, "None")]
+            return arms[0] if len(arms) == 1 else None
         if isinstance(node, cst.Attribute):
             if self.is_self(node.value):
                 return self._member(node.attr.value, depth)
+            if isinstance(node.value, cst.Attribute) and self.is_self(node.value.value):
+                return self._member_of(self._member(node.value.attr.value, depth), node.attr.value, depth)
             if isinstance(node.value, cst.Call) and dotted(node.value.func) == "super":
                 if self.self_class is None or self.owner is None:
                     return None
@@ -122,9 +129,11 @@ class Frame:
             if name is None or root in self.parameters or (set_here and not _imported(set_here)):
                 return None  # a method of some value
         if isinstance(node, cst.Name):
+            if self.body.comprehension(node) is not None:
+                return None
             found, is_definite = self.body.reaching_definitions(node.value, at)
             if found and not _imported(found):
-                value = found[0].value if len(found) == 1 and is_definite else None
+                value = found[0].value if len(found) == 1 and is_definite and not found[0].iterated else None
                 return self.meaning(value, found[0].statement, depth + 1) if value is not None else None
             if node.value in self.parameters:
                 bound = self.arguments.get(node.value)
@@ -145,6 +154,46 @@ class Frame:
         listed = [*params.posonly_params, *params.params, *params.kwonly_params]
         return {param.name.value: param for param in listed}
 
+    def is_projection(self, meaning: Meaning | None, node: cst.BaseExpression, at: cst.CSTNode) -> bool:
+        """Whether a function expression is a linear layer, or a layer that the class has from a base of other files."""
+        if isinstance(meaning, Instance) and isinstance(meaning.cls, External):
+            root, _, name = meaning.cls.name.rpartition(".")
+            return root.partition(".")[0] in {"torch", "transformers"} and "Linear" in name
+        first, _, name = (dotted(node) or "").partition(".")
+        if meaning is not None or not name or self.self_class is None or not self.is_self(cst.Name(first)):
+            return False
+        name = name.partition(".")[0]
+        known = self.package.assigned(self.self_class, name) or self.package.method(self.self_class, name)
+        bases = self.package.unknown_bases(self.self_class)
+        return not known and any(base.rpartition(".")[2] not in _WITHOUT_LAYERS for base in bases)
+
+    def is_weight(self, node: cst.Attribute) -> bool:
+        """Whether a dotted name is an attribute of the object that nothing but its `__init__` assigns."""
+        first, _, name = (dotted(node) or "").partition(".")
+        name = name.partition(".")[0]
+        if not name or self.self_class is None or not self.is_self(cst.Name(first)) or name in {"training", "config"}:
+            return False
+        set_in = [method.node.name.value for method, _ in self.package.assigned(self.self_class, name)]
+        return set(set_in) == {"__init__"} and self.package.method(self.self_class, name) is None
+
+    def kind_of_name(self, name: str, *, is_local: bool) -> str:
+        """The kind of `End` that a name is where it has no known value; `is_local` if it has one on other paths."""
+        if name in {"None", "True", "False"} or isinstance(self.package.top_level(self.code, name), Value):
+            return "constant"
+        if name in self.parameters:
+            default = self.parameters[name].default
+            is_known = self.call is not None and not any(argument.star for argument in self.call.args)
+            return "input" if self.call is None else "constant" if is_known and default is not None else "unknown"
+        stars = (self.function.params.star_arg, self.function.params.star_kwarg)
+        is_star = any(isinstance(one, cst.Param) and one.name.value == name for one in stars)
+        return "unbound" if is_local or (not is_star and self.code.is_unbound(name)) else "unknown"
+
+    def kind_of_callee(self, node: cst.BaseExpression, at: cst.CSTNode) -> str:
+        """`unbound` for the name of a function that is defined nowhere, so that no run gets past the call."""
+        is_name = isinstance(node, cst.Name) and not self.body.reaching_definitions(node.value, at)[0]
+        kind = self.kind_of_name(node.value, is_local=False) if is_name else ""  # type: ignore[attr-defined]
+        return kind if kind == "unbound" else "unknown"
+
     def _member(self, name: str, depth: int) -> Meaning | None:
         if self.self_class is None:
             return None
@@ -153,11 +202,21 @@ class Frame:
         bound = self.package.attribute(self.self_class, name)
         if isinstance(bound, Value):
             return outside(self.package, bound, depth + 1)
-        if bound is None:
+        if bound is None or not self.package.is_tied(name):
             return None
         init, value = bound
         frame = self.in_init(init)
         return frame.meaning(value, frame.body.statement(value), depth + 1)
+
+    def _member_of(self, made: Meaning | None, name: str, depth: int) -> Meaning | None:
+        """What `self.head.name` means, where `self.head` is an object of a class of the package."""
+        if not isinstance(made, Instance) or not isinstance(made.cls, Class):
+            return None
+        init = self.package.method(made.cls, "__init__")
+        if init is None:
+            return self.package.method(made.cls, name)
+        inner = Frame(self.package, init.code, init.node, init.owner, made.cls, made, depth=self.depth + 1)
+        return inner._member(name, depth + 1)
 
     def _named(self, node: cst.BaseExpression, depth: int) -> Meaning | None:
         """What a name means at the top level of the file."""
@@ -197,10 +256,12 @@ class Frame:
         return None
 
     def _named_number(self, node: cst.Name, at: cst.CSTNode, depth: int) -> Number | None:
+        if self.body.comprehension(node) is not None:
+            return None
         found, is_definite = self.body.reaching_definitions(node.value, at)
         if found:
             one = found[0]
-            if len(found) > 1 or not is_definite or one.value is None:
+            if len(found) > 1 or not is_definite or one.value is None or one.iterated:
                 return None
             return self.number(one.value, one.statement, depth + 1)
         if node.value in self.parameters:
@@ -251,6 +312,18 @@ class Frame:
                 section = outer[0].get("text_config")
                 return (section, (*outer[1], "text_config")) if isinstance(section, Mapping) else outer
         return None
+
+
+def called(
+    frame: Frame, meaning: Meaning | None, node: cst.Call
+) -> tuple[Function | None, Class | None, Instance | None]:
+    """The function that a call runs, the class of its `self`, and the object it belongs to."""
+    if isinstance(meaning, Function):
+        same = meaning.owner is not None
+        return meaning, frame.self_class if same else None, frame.instance if same else None
+    if isinstance(meaning, Instance) and isinstance(meaning.cls, Class):
+        return frame.package.method(meaning.cls, "forward"), meaning.cls, meaning
+    return None, None, None
 
 
 def _imported(found: Sequence[Reached]) -> bool:

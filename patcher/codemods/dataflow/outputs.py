@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 import libcst as cst
 
 from patcher.codemods.dataflow.frame import Frame
-from patcher.codemods.dataflow.package import Class
-from patcher.codemods.dataflow.reaching import Definition
-from patcher.codemods.nodes import assignments, last_name, walk
+from patcher.codemods.dataflow.package import Class, External
+from patcher.codemods.dataflow.reaching import Body, Definition
+from patcher.codemods.nodes import assignments, children, is_name, last_name, methods
+
+# Packages whose classes of outputs give back what they get.
+_KNOWN = {"transformers", "types", "builtins", "collections", "torch"}
 
 
 def returned(frame: Frame) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression]]:
@@ -38,6 +41,37 @@ def _reachable(statements: Sequence[cst.CSTNode]) -> Sequence[cst.CSTNode]:
 def is_output(call: cst.Call) -> bool:
     """Whether a call constructs an output object, by transformers' convention for their names."""
     return (last_name(call.func) or "").endswith("Output")
+
+
+def keeps_logits(frame: Frame, call: cst.Call, at: cst.CSTNode) -> bool:
+    """Whether what a call constructs gives the logits back as it got them; so do the outputs of known packages."""
+    made = frame.meaning(call.func, at)
+    if isinstance(made, External):
+        return made.name.partition(".")[0] in _KNOWN
+    if not isinstance(made, Class):
+        return not frame.code.full_names(call.func)  # undefined
+    return all(_only_stores(one.node) for one in frame.package.lineage(made))
+
+
+def _only_stores(node: cst.ClassDef) -> bool:
+    """Whether a class has fields, and no method but an `__init__` that assigns its parameter `logits` or passes it."""
+    own = methods(node)
+    if set(own) - {"__init__"} or node.keywords:
+        return False
+    init = Body(own["__init__"]) if own else None
+    return init is None or all(_is_passed(use, init) for use in init.names("logits"))
+
+
+def _is_passed(use: cst.CSTNode, body: Body) -> bool:
+    parent = body.parent(use)
+    if isinstance(parent, cst.Element):
+        return isinstance(body.parent(body.parent(parent)), cst.Assign)
+    if isinstance(parent, cst.Arg) and use is parent.value:
+        func = body.parent(parent).func  # type: ignore[attr-defined]
+        return isinstance(func, cst.Attribute) and func.attr.value == "__init__"
+    if isinstance(parent, cst.Attribute):
+        return use is parent.attr
+    return isinstance(parent, (cst.Assign, cst.Param)) or is_keyword(parent, use)
 
 
 def logits_position(frame: Frame, call: cst.Call, at: cst.CSTNode) -> int | None:
@@ -77,6 +111,16 @@ def is_text(node: cst.BaseExpression, text: str) -> bool:
     return isinstance(node, cst.SimpleString) and node.evaluated_value == text
 
 
+def item_of(node: cst.Dict, key: str) -> cst.BaseExpression | None:
+    """The value of a key of a dictionary literal; None where there is none, or another dictionary may replace it."""
+    for element in reversed(node.elements):
+        if not isinstance(element, cst.DictElement):
+            return None
+        if is_text(element.key, key):
+            return element.value
+    return None
+
+
 def index_of(node: cst.Subscript) -> int | None:
     """The number in `outputs[0]`; None for any other subscript."""
     item = node.slice[0].slice if len(node.slice) == 1 else None
@@ -84,6 +128,15 @@ def index_of(node: cst.Subscript) -> int | None:
     return int(value.evaluated_value) if isinstance(value, cst.Integer) else None
 
 
-def mentions_loss(node: cst.BaseExpression) -> bool:
-    """Whether an expression reads a name with `loss` in it."""
-    return any(isinstance(item, cst.Name) and "loss" in item.value.lower() for item in walk(node))
+def mentions_loss(node: cst.CSTNode) -> bool:
+    """Whether an expression is made of a name with `loss` in it; one that a condition tests does not count."""
+    if isinstance(node, cst.Name):
+        return "loss" in node.value.lower()
+    if isinstance(node, cst.IfExp):
+        return all(mentions_loss(arm) for arm in (node.body, node.orelse) if not is_name(arm, "None"))
+    return any(mentions_loss(item) for item in children(node) if not is_keyword(node, item))
+
+
+def is_keyword(node: cst.CSTNode, name: cst.CSTNode) -> bool:
+    """Whether a name is the keyword of an argument."""
+    return isinstance(node, cst.Arg) and node.keyword is name

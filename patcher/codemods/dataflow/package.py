@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -79,11 +79,32 @@ class Package:
         return self._bodies.setdefault(function, Body(function))
 
     @cached_property
+    def values_from_outside(self) -> Mapping[str, Sequence[ast.expr]]:
+        """What some code sets attributes of an attribute of an object to: 30 for `scale` of `self.head.scale = 30`."""
+        found: dict[str, list[ast.expr]] = {}
+        for node in (node for code in self.codes.values() for node in code.python_nodes(ast.Assign, _SET_FROM_OUTSIDE)):
+            for one in node.targets:
+                if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Attribute):
+                    found.setdefault(one.attr, []).append(node.value)
+        return found
+
+    @property
     def set_from_outside(self) -> frozenset[str]:
         """Attributes that some code sets on an attribute of an object: `scale` of `self.head.scale = 30`."""
-        nodes = (node for code in self.codes.values() for node in code.python_nodes(ast.Assign, _SET_FROM_OUTSIDE))
-        attributes = (one for node in nodes for one in node.targets if isinstance(one, ast.Attribute))
-        return frozenset(one.attr for one in attributes if isinstance(one.value, ast.Attribute))
+        return frozenset(self.values_from_outside)
+
+    def is_tied(self, name: str) -> bool:
+        """Whether all that code sets this attribute to from outside are layers that it also has under other names."""
+        values = self.values_from_outside.get(name, ())
+        return all(isinstance(value, ast.Attribute) and value.attr in self._linear for value in values)
+
+    @cached_property
+    def _linear(self) -> frozenset[str]:
+        """Attributes that are linear layers or embeddings wherever these files set them."""
+        nodes = [node for code in self.codes.values() for node in code.python_nodes(ast.Assign, _LINEAR)]
+        pairs = [(one.attr, node.value) for node in nodes for one in node.targets if isinstance(one, ast.Attribute)]
+        others = {name for name, value in pairs if not isinstance(value, ast.Call) or not _makes_linear(value)}
+        return frozenset(name for name, _ in pairs) - others
 
     @cached_property
     def configured(self) -> frozenset[str]:
@@ -140,19 +161,27 @@ class Package:
             lineage = lineage[index + 1 :]
         return next((Function(one.code, one.methods[name], one) for one in lineage if name in one.methods), None)
 
+    def assigned(self, cls: Class, name: str) -> list[tuple[Function, cst.BaseExpression | None]]:
+        """What methods assign to `self.name`, with the method; None for a value that is no single expression."""
+        methods = (Function(one.code, node, one) for one in self.lineage(cls) for node in one.methods.values())
+        return [(method, value) for method in methods for value in _assigned(method.node, name)]
+
+    def unknown_bases(self, cls: Class) -> list[str]:
+        """The bases of a class that these files do not define, by their full names."""
+        bases = [(one.code, base.value) for one in self.lineage(cls) for base in one.node.bases]
+        outside = [(code, node) for code, node in bases if self.class_of(code, node) is None]
+        return [min(code.full_names(node), default=dotted(node) or "") for code, node in outside]
+
     def attribute(self, cls: Class, name: str) -> tuple[Function, cst.BaseExpression] | Value | None:
         """The value of `self.name`, with the `__init__` that assigns it or as a Value of a class body.
 
         None where it is assigned nowhere, more than once, in another method, or by no single expression.
         """
-        lineage = self.lineage(cls)
-        functions = [Function(one.code, function, one) for one in lineage for function in one.methods.values()]
-        found = [(function, value) for function in functions for value in _assigned(function.node, name)]
-        if found:
+        if found := self.assigned(cls, name):
             where, value = found[0]
             is_certain = len(found) == 1 and where.node.name.value == "__init__"
             return (where, value) if value is not None and is_certain else None
-        for one in lineage:
+        for one in self.lineage(cls):
             values = [value for bound, value in assignments(one.node.body.body) if bound == name]
             if values:
                 return Value(one.code, values[0]) if len(values) == 1 else None
@@ -160,7 +189,13 @@ class Package:
 
 
 _SET_FROM_OUTSIDE = re.compile(r"\.\w+\.\w+[^=\n]*=(?!=)")
+_LINEAR = re.compile(r"\.\w+\s*=(?!=)")
 _CONFIGURATION = re.compile(r"^class \w*Config\b", re.MULTILINE)
+
+
+def _makes_linear(node: ast.Call) -> bool:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return "Linear" in name or "Embedding" in name
 
 
 def _defaults(node: ast.ClassDef) -> set[str]:

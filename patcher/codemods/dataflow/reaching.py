@@ -28,6 +28,7 @@ class Definition:
     value: cst.BaseExpression | None
     augmented: cst.AugAssign | None = None
     partial: bool = False  # the earlier object stays, with this value in it
+    iterated: bool = False  # the name gets one item of the value after another
 
 
 class Body:
@@ -44,11 +45,30 @@ class Body:
         """The node right above a node of the function."""
         return self._parents[node]
 
+    def around(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+        """The nodes of the function around a node, from the inside outwards."""
+        while node is not self.function:
+            node = self._parents[node]
+            yield node
+
     def statement(self, node: cst.CSTNode) -> cst.CSTNode:
         """The smallest statement around a node of the function."""
         while not isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
             node = self._parents[node]
         return node
+
+    def comprehension(self, node: cst.Name) -> cst.CompFor | None:
+        """The `for` of a comprehension that binds a name where it is read."""
+        inner: cst.CSTNode = node
+        while not isinstance(inner, cst.BaseSmallStatement) and inner in self._parents:
+            outer = self._parents[inner]
+            loop = outer.for_in if isinstance(outer, (cst.ListComp, cst.SetComp, cst.GeneratorExp)) else None
+            while loop is not None and inner is not loop:
+                if mentions(loop.target, node.value):
+                    return loop
+                loop = loop.inner_for_in
+            inner = outer
+        return None
 
     def uses(self, name: str) -> Iterator[cst.Name]:
         """The uses of a name: all but those that only assign to it, or are a keyword or an attribute."""
@@ -59,6 +79,10 @@ class Body:
             field = _NO_USE.get(type(parent))
             if field is None or getattr(parent, field) is not node:
                 yield node
+
+    def names(self, name: str) -> Iterator[cst.Name]:
+        """Every place where a name stands in the function, its parameters included."""
+        return (node for node in walk(self.function) if is_name(node, name))  # type: ignore[misc]
 
     def later_uses(self, name: str, statement: cst.CSTNode) -> Iterator[cst.Name]:
         """The uses of a name after a statement, in the order of the file."""
@@ -166,6 +190,8 @@ def _in_header(node: cst.CSTNode, name: str) -> list[Definition]:
     """The definitions in the header of a compound statement: loop variables, `as` names, assignment expressions."""
     if isinstance(node, (cst.If, cst.While)):
         return list(_named_expressions(node.test, node, name))
+    if isinstance(node, cst.For) and is_name(node.target, name):
+        return [Definition(name, node, node.iter, iterated=True)]
     if isinstance(node, cst.For):
         return [Definition(name, node, None)] if mentions(node.target, name) else []
     if isinstance(node, cst.With):

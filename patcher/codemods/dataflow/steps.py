@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
 import libcst as cst
 
+from patcher.codemods.code import Code
 from patcher.codemods.dataflow.frame import Frame, Meaning, Number
 from patcher.codemods.dataflow.package import External
 from patcher.codemods.dataflow.reaching import Definition
+from patcher.codemods.nodes import last_name
 
 Extractor = Callable[[cst.CSTNode], cst.BaseExpression]
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One elementwise step with a number or a bounded function: `what` is mul, div, add, sub, rsub, sigmoid or tanh.
+    """One elementwise step with a number, a bounded function or an activation.
 
-    `extract` gives what remains of the node when the step is removed; None stands for a statement that is removed as a
-    whole. A `number` of None is one that can't be read from the code.
+    `what` is mul, div, add, sub, rsub, sigmoid, tanh or activation. `extract` gives what remains of the node when the
+    step is removed; None stands for a statement that is removed as a whole. A `number` of None is one that can't be
+    read from the code.
     """
 
     frame: Frame
@@ -54,17 +58,20 @@ class Passthrough:
 
 @dataclass(frozen=True, eq=False)
 class Merge:
-    """Several values become one, or the value is combined with something that is not a number."""
+    """Several values become one, of which the value is this part."""
 
+    frame: Frame
     node: cst.CSTNode
+    part: cst.CSTNode
 
 
 @dataclass(frozen=True, eq=False)
 class CallEntry:
-    """The value is the result of this call; the items of `frame` follow."""
+    """The value is the result of this call in `caller`; the items of `frame` follow."""
 
     frame: Frame
     call: cst.Call
+    caller: Frame
 
     def as_step(self, parameter: str) -> Step:
         """The call as a step that leaves the argument for this parameter when it is removed."""
@@ -80,9 +87,54 @@ class CallExit:
     name: str
 
 
+@dataclass(frozen=True, eq=False)
+class End:
+    """Where a path begins, and what the value is there.
+
+    - `projection`: the result of a matrix product, or of a layer that the package does not define
+    - `input`: a parameter of the function that the walk began in
+    - `constant`, `weight` (an attribute of the object), `statistic` (a mean or the like)
+    - `unbound`: a name that has no value there, so that no run takes the path
+    - `unknown`: anything else
+    """
+
+    frame: Frame
+    node: cst.CSTNode
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class Obstacle:
+    """A statement that may change the logits in some mode, and why; an `ast` node where LibCST's tree is not needed."""
+
+    code: Code
+    node: cst.CSTNode | ast.AST
+    reason: str
+
+    @classmethod
+    def at(cls, frame: Frame, node: cst.CSTNode, reason: str) -> Obstacle:
+        """The statement around a node of a function."""
+        return cls(frame.code, frame.body.statement(node), reason)
+
+
 PathItem = Step | Link | Passthrough | Merge | CallEntry | CallExit
 # From the logits backwards: the first item is what happened to them last.
 LogitPath = tuple[PathItem, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Position:
+    """Where the walk is: the statement at which names are read, the call that it runs in, and the path so far."""
+
+    at: cst.CSTNode
+    frame: Frame
+    path: LogitPath = ()
+    is_divisor: bool = False  # the value divides the logits
+
+    def then(self, *items: PathItem, at: cst.CSTNode | None = None, frame: Frame | None = None) -> Position:
+        """The position after more items, at another statement and in another frame where these are given."""
+        return Position(at or self.at, frame or self.frame, (*self.path, *items), self.is_divisor)
+
 
 _FUNCTIONS = ("torch.", "torch.nn.functional.", "torch.special.", "torch.Tensor.")
 _LAYERS = ("torch.nn.", "torch.nn.modules.activation.")
@@ -99,12 +151,25 @@ OPERATORS: dict[type[cst.CSTNode], str] = {
 }
 # Functions and methods that move, copy or cast numbers and do not change any of them.
 PASSTHROUGHS = {
-    *("float", "half", "double", "bfloat16", "to", "type", "type_as", "contiguous", "clone", "detach", "cpu", "cuda"),
+    *("float", "half", "double", "bfloat16", "to", "type", "type_as", "contiguous", "clone", "cpu", "cuda"),
     *("view", "view_as", "reshape", "transpose", "permute", "squeeze", "unsqueeze", "flatten", "unflatten", "expand"),
-    *("narrow", "select", "index_select", "requires_grad_", "movedim", "t"),
+    *("narrow", "select", "index_select", "requires_grad_", "movedim", "t", "split", "chunk", "unbind"),
 }
-MERGES = {"cat", "concat", "concatenate", "stack", "where", "masked_fill", "masked_fill_", "pad"}
-PASSTHROUGH_LAYERS = {"torch.nn.Identity", "torch.nn.Dropout"}
+# A cast to one of these, or to the dtype of one of these arguments, does change numbers.
+_NARROW = {
+    *("bool", "uint8", "int8", "int16", "short", "int32", "int", "int64", "long", "labels", "input_ids"),
+    *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "attention_mask"),
+}
+JOINS = {"cat", "concat", "concatenate", "stack"}
+PROJECTIONS = {"linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum"}
+# Elementwise functions that keep the sign of every number but 0, and bound none from above.
+ACTIVATIONS = {"gelu", "silu", "mish", "leaky_relu"}
+STATISTICS = {"mean", "sum", "std", "var", "norm"}
+CONSTANTS = {
+    *("zeros", "ones", "full", "empty", "tensor", "zeros_like", "ones_like", "full_like", "empty_like"),
+    *("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"),
+}
+PASSTHROUGH_LAYERS = {"torch.nn.Identity"}
 # `x` of `x.sigmoid()`, and the operands of a binary operation.
 receiver_of, left_of, right_of = attrgetter("func.value"), attrgetter("left"), attrgetter("right")
 
@@ -121,6 +186,48 @@ def bounded_layer(name: str) -> str | None:
     """The bounded function that a layer of torch applies: `sigmoid` for `torch.nn.Sigmoid`."""
     prefix, _, last = name.rpartition(".")
     return {"Sigmoid": "sigmoid", "Tanh": "tanh"}.get(last) if f"{prefix}." in _LAYERS else None
+
+
+def kind_of_call(name: str) -> str:
+    """The kind of end that a function or a method of torch is, by its last name."""
+    kinds = {"projection": PROJECTIONS, "constant": CONSTANTS, "statistic": STATISTICS}
+    return next((kind for kind, names in kinds.items() if name in names), "unknown")
+
+
+def narrows(call: cst.Call) -> bool:
+    """Whether a cast or a view may give numbers of a type that can't hold any logit."""
+    for node in (item.value for item in call.args):
+        of_dtype = isinstance(node, cst.Attribute) and node.attr.value == "dtype"
+        name = last_name(node.value) if of_dtype and isinstance(node, cst.Attribute) else last_name(node)
+        if isinstance(node, cst.SimpleString) or (name or "") in _NARROW:
+            return True
+    return False
+
+
+def merged(
+    name: str, call: cst.Call, receiver: cst.BaseExpression | None
+) -> tuple[list[cst.BaseExpression], list[cst.BaseExpression]] | None:
+    """The values that a function or method of torch merges, and the masks that choose; None for any other call."""
+    if name in JOINS and (joined := argument_of(call, "tensors", 0)) is not None:
+        listed = joined.elements if isinstance(joined, (cst.List, cst.Tuple)) else None
+        return [one.value for one in listed] if listed is not None else [joined], []
+    if any(item.star or item.keyword for item in call.args):
+        return None
+    values = [*([receiver] if receiver is not None else []), *(item.value for item in call.args)]
+    if name == "pad" and len(values) == 2 and _pads_one_row(values[1]):
+        return values[:1], []
+    if name == "where" and len(values) == 3:
+        mask = values.pop(0 if receiver is None else 1)
+        return values, [mask]
+    if name == "masked_fill" and len(values) == 3:
+        return [values[0], values[2]], [values[1]]
+    return None
+
+
+def _pads_one_row(node: cst.BaseExpression) -> bool:
+    """Whether a literal gives no side of a tensor more than one row."""
+    sizes = [one.value for one in node.elements] if isinstance(node, (cst.Tuple, cst.List)) else []
+    return bool(sizes) and all(isinstance(one, cst.Integer) and one.evaluated_value <= 1 for one in sizes)
 
 
 def argument_of(call: cst.Call, keyword: str, position: int | None = None) -> cst.BaseExpression | None:
@@ -141,3 +248,8 @@ def make_extractor(call: cst.Call, wanted: cst.BaseExpression) -> Extractor:
         if item.value is wanted:
             return lambda new: new.args[index].value  # type: ignore[attr-defined]
     return receiver_of
+
+
+def mirrored(what: str) -> str:
+    """The step for the right operand: `number - x` is not `x - number`."""
+    return "rsub" if what == "sub" else what

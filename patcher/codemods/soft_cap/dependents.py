@@ -9,12 +9,12 @@ from collections.abc import Set as AbstractSet
 import libcst as cst
 
 from patcher.codemods.chunks import Chunk
-from patcher.codemods.dataflow.flow import Flow, called
-from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.flow import Flow
+from patcher.codemods.dataflow.frame import Frame, called
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.dataflow.reaching import mutated, written_into
 from patcher.codemods.dataflow.steps import Link, Passthrough, Step
-from patcher.codemods.nodes import last_name, walk
+from patcher.codemods.nodes import definitions, last_name, walk
 from patcher.codemods.soft_cap.recognition import Cap
 
 
@@ -98,7 +98,8 @@ def other_callers(package: Package, caps: Iterable[Cap], flows: Iterable[Flow]) 
 def _functions(package: Package, names: AbstractSet[str]) -> Iterator[Frame]:
     """The functions and methods at the top level in the chunks that call one of these names."""
     for code in package.codes.values():
-        for node in (node for chunk in code.chunks if _calls(chunk, names) for node in code.parsed(chunk).body):
+        chunks = (chunk for chunk in code.chunks if _calls(chunk, names))
+        for node in (node for chunk in chunks for node in definitions(code.parsed(chunk).body)):
             if isinstance(node, cst.FunctionDef):
                 yield Frame(package, code, node)
             elif isinstance(node, cst.ClassDef):

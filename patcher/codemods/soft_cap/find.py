@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 from collections.abc import Iterable, Sequence
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from patcher.codemods.chunks import lines
 from patcher.codemods.code import MARK, Code
 from patcher.codemods.dataflow.flow import Flow
 from patcher.codemods.dataflow.frame import Frame
 from patcher.codemods.dataflow.package import Class, Package
-from patcher.codemods.dataflow.steps import Step
+from patcher.codemods.dataflow.steps import Obstacle, Step
 from patcher.codemods.nodes import walk
 from patcher.codemods.outcomes import LeftAlone, NotNeeded, Refused, SoftCap
 from patcher.codemods.soft_cap.recognition import Cap, UnrecognizedCap, recognize
@@ -93,7 +95,20 @@ def _without_cap(
     if unrecognized:
         reasons = [f"{quote_steps([one.step])} {one.reason}" for one in unrecognized[:_LISTED]]
         return Refused(unrecognized[0].name, f"{name}: {'; '.join(reasons)}")
-    return Refused("no-cap", f"{name} has no soft cap{quote_sigmoids(package.codes[target.path])}")
+    if any(recognize(beyond)[0] for frame, node in flow.unknown for beyond in _beyond(frame, node)):
+        why = f"{name}: {quote_statements(flow.unknown)} can't be followed back to its cap"
+        return Refused("not-understood", why)
+    end = f"; its logits can't be followed beyond {quote_statements(flow.unknown[:1])}" if flow.unknown else ""
+    return Refused("no-cap", f"{name} has no soft cap{quote_sigmoids(package.codes[target.path])}{end}")
+
+
+def _beyond(frame: Frame, node: cst.CSTNode) -> list[Flow]:
+    """The flows of what goes into a call or an attribute that is not known: a cap may come before it."""
+    parts = [node.value] if isinstance(node, cst.Attribute) else []
+    if isinstance(node, cst.Call):
+        receiver = [node.func.value] if isinstance(node.func, cst.Attribute) else []
+        parts = [*receiver, *(item.value for item in node.args)]
+    return [Flow(frame, [(frame.body.statement(node), part)]) for part in parts]
 
 
 def _describe(cap: Cap, class_name: str) -> SoftCap:
@@ -119,10 +134,12 @@ def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
 # What a refusal quotes, as a reader finds it in the file
 
 
-def quote(code: Code, node: cst.CSTNode) -> str:
-    """`line 22: x = 30 * torch.sigmoid(x / 7.5)`."""
-    shown = node if isinstance(node, (cst.BaseSmallStatement, cst.BaseExpression, cst.Arg)) else None
-    return f"line {code.line(node)}: {code.source(shown) if shown is not None else '...'}"
+def quote(code: Code, node: cst.CSTNode | ast.AST) -> str:
+    """`line 22: x = 30 * torch.sigmoid(x / 7.5)`; of a statement with a block, its first line."""
+    if isinstance(node, (cst.BaseSmallStatement, cst.BaseExpression, cst.Arg)):
+        return f"line {code.line(node)}: {code.source(node)}"
+    line = code.line(node) if isinstance(node, cst.CSTNode) else getattr(node, "lineno", 1)
+    return f"line {line}: {lines(code.text)[line - 1].strip()}"
 
 
 def quote_statements(nodes: Iterable[tuple[Frame, cst.CSTNode]]) -> str:
@@ -133,14 +150,20 @@ def quote_statements(nodes: Iterable[tuple[Frame, cst.CSTNode]]) -> str:
 
 def quote_steps(steps: Sequence[Step]) -> str:
     """The statements that steps are in, each once."""
-    lines = {(step.frame.code.line(step.node), quote(step.frame.code, _statement(step))): None for step in steps}
-    return "; ".join(text for _, text in list(lines)[:_LISTED])
+    texts = {(step.frame.code.line(step.node), quote(step.frame.code, _statement(step))): None for step in steps}
+    return "; ".join(text for _, text in list(texts)[:_LISTED])
+
+
+def quote_obstacles(found: Iterable[Obstacle]) -> str:
+    """The statements of the first obstacles, each with the reason."""
+    texts = (f"{quote(one.code, one.node)} {one.reason}" for one in found)
+    return "; ".join(list(dict.fromkeys(texts))[:_LISTED])
 
 
 def quote_sigmoids(code: Code) -> str:
     """The lines of a file that call a sigmoid, for a reader who wonders why none of them is the cap."""
-    lines = enumerate(io.StringIO(code.text, newline=None), 1)
-    found = [f"line {number}: {line.strip()}" for number, line in lines if _CALLS.search(line.partition("#")[0])]
+    numbered = enumerate(io.StringIO(code.text, newline=None), 1)
+    found = [f"line {number}: {line.strip()}" for number, line in numbered if _CALLS.search(line.partition("#")[0])]
     more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     return f" on the path of its logits; elsewhere in the file: {'; '.join(found[:_LISTED])}{more}" if found else ""
 

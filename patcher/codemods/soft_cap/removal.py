@@ -6,15 +6,26 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from patcher.codemods.code import MARK
+from patcher.codemods.dataflow.mutation import changed_in_place
 from patcher.codemods.dataflow.package import Package
+from patcher.codemods.dataflow.replaced import replaced_code
 from patcher.codemods.dataflow.steps import CallEntry, Step
 from patcher.codemods.outcomes import Applied, Refused
 from patcher.codemods.rewrite import rewrite
 from patcher.codemods.soft_cap.dependents import other_callers, used_elsewhere
 from patcher.codemods.soft_cap.edits import FileEdits, number
-from patcher.codemods.soft_cap.find import FoundCap, Target, flow_of, quote_statements, quote_steps
+from patcher.codemods.soft_cap.find import (
+    FoundCap,
+    Target,
+    flow_of,
+    quote_obstacles,
+    quote_statements,
+    quote_steps,
+)
+from patcher.codemods.soft_cap.paths import unclear_paths
 from patcher.constants import CONFIG
 
 SHIFT_KEY = "splade_logit_shift"
@@ -29,7 +40,7 @@ def remove_cap(
     With a `shift`, that constant is subtracted from the logits, in the code and as a key of config.json. Refused where
     other code depends on what would be removed.
     """
-    if problem := _depends_on_cap(package, found, others):
+    if problem := _depends_on_cap(package, found, others) or _not_understood(found):
         return problem
     records = [replace(one.soft_cap, shift=shift) for one in found]
     applied: dict[str, Applied] = {}
@@ -39,6 +50,16 @@ def remove_cap(
         record = next((one for one in records if one.file == path), records[0])
         applied[path] = Applied(rewrite(edits.code, edits.replacements), tuple(edits.spans), record)
     return applied
+
+
+def _not_understood(found: Sequence[FoundCap]) -> Refused | None:
+    """What may bound or change the logits in some mode, beside the cap."""
+    for one in found:
+        checks = (unclear_paths(one.flow, one.cap), replaced_code(one.flow), changed_in_place(one.flow))
+        if obstacles := list(chain(*checks)):
+            why = "not every path of its logits is understood"
+            return Refused("not-understood", f"{one.target.name}: {why}: {quote_obstacles(obstacles)}")
+    return None
 
 
 def _depends_on_cap(package: Package, found: Sequence[FoundCap], others: Sequence[Target]) -> Refused | None:

@@ -1,0 +1,286 @@
+"""Says which lines keep the removal of a cap from being right in every mode in which a model runs.
+
+Every path of the logits has to lead back to the vocabulary projection, in training and in evaluation, with labels and
+without them, for a text of any length. On it are the cap, casts and slices, and inside of the cap arithmetic; anything
+else may bound the logits or set them to 0. A constant may come in only as one row of a `torch.cat`, or under a
+mask that the inputs alone decide. Where some paths have no cap, only the configuration may choose between them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import libcst as cst
+
+from patcher.codemods.dataflow.flow import Flow
+from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.package import External, Value
+from patcher.codemods.dataflow.steps import (
+    JOINS,
+    PASSTHROUGHS,
+    CallEntry,
+    End,
+    Link,
+    LogitPath,
+    Merge,
+    Obstacle,
+    Step,
+)
+from patcher.codemods.nodes import dotted, is_name, last_name, walk
+from patcher.codemods.soft_cap.recognition import Cap
+
+_UNKNOWN = "can't be followed back to the vocabulary projection"
+_CONSTANT = "puts constants among the logits"
+_CHOICE = "decides whether the logits are capped, and not by the configuration alone"
+_MASK = "chooses logits by more than the inputs"
+_CONTEXT = "is a context that may change what runs in it"
+_UNCAPPED = "puts logits without a cap beside those with it"
+_ZERO = "sets logits to 0"
+_OPERAND = "is no value that logits are made of"
+# Neither a context manager of these nor a decorator changes a value that is computed in it, but for rounding.
+_CONTEXTS = {"no_grad", "enable_grad", "inference_mode", "autocast", "nullcontext", "record_function"}
+_MODE = re.compile(r"label|return|output|use_|kwargs|train")  # parameters that choose a mode
+_MODE_ATTRIBUTES = {"training", "gradient_checkpointing"}
+_OF_MASKS = PASSTHROUGHS | {"bool", "eq", "ne", "logical_not", "logical_and", "logical_or"}
+_MAX_DEPTH = 12
+_Node = tuple[Frame, cst.CSTNode]
+
+
+def unclear_paths(flow: Flow, cap: Cap) -> Iterator[Obstacle]:
+    """What on the paths of the logits is not understood to its end."""
+    yield from (Obstacle.at(frame, node, _UNKNOWN) for frame, node in flow.unknown)
+    for frame, mask, at in flow.masks:
+        if (part := _unsteady(frame, mask, at, reads_inputs=True)) is not None:
+            yield Obstacle.at(frame, part, _MASK)
+    paths = [(path, end, _index_of(cap, path)) for path, end in zip(flow.paths, flow.ends, strict=True)]
+    parts = {pair for path, _, index in paths if index is not None for pair in _merged(path)}
+    for path, end, index in paths:
+        yield from _of_path(path, end, index, parts)
+    for end in flow.divisors:
+        if end.kind == "constant":
+            yield Obstacle.at(end.frame, end.node, _OPERAND)
+    yield from _contexts([node for path, end, _ in paths for node in _nodes(path, end)])
+    full = [(path, end, index) for path, end, index in paths if end.kind in {"projection", "input"}]
+    if any(index is None for _, _, index in full):
+        yield from _choices([(list(_nodes(path, end)), index is not None) for path, end, index in full])
+
+
+def _index_of(cap: Cap, path: LogitPath) -> int | None:
+    """Where on a path the cap is."""
+    found = (i for i, item in enumerate(path) if isinstance(item, Step) and item.node is cap.bounded.node)
+    return next(found, None)
+
+
+def _merged(path: LogitPath) -> set[tuple[int, int]]:
+    """The merges that a path goes through, each with the part that it is."""
+    return {(id(item.node), id(item.part)) for item in path if isinstance(item, Merge)}
+
+
+def _of_path(path: LogitPath, end: End, index: int | None, parts: set[tuple[int, int]]) -> Iterator[Obstacle]:
+    """What is wrong with one path; `parts` are those of the paths that have the cap at some index."""
+    zero = next((item for item in path if isinstance(item, Step) and item.number and item.number.value == 0), None)
+    if zero is not None and zero.what in {"mul", "div"}:
+        yield Obstacle.at(zero.frame, zero.node, _ZERO)
+    if end.kind == "constant":
+        if not (_is_row(path, end, parts) or _is_buffer(path, end) or _is_default(path)):
+            yield Obstacle.at(end.frame, end.node, _CONSTANT)
+    elif end.kind in {"weight", "statistic"}:
+        inside = path[index:] if index is not None else ()
+        if not any(isinstance(item, Step) and item.number is None and not item.is_bounded for item in inside):
+            yield Obstacle.at(end.frame, end.node, _OPERAND)
+    elif index is None and end.kind in {"projection", "input"}:
+        beside = (item for item in path if isinstance(item, Merge) and (id(item.node), id(item.part)) not in parts)
+        yield from (Obstacle.at(item.frame, item.node, _UNCAPPED) for item in beside)
+
+
+def _is_row(path: LogitPath, end: End, parts: set[tuple[int, int]]) -> bool:
+    """Whether a constant comes in as one row of its own, or where a mask says so."""
+    for item in path:
+        if not isinstance(item, Merge) or (id(item.node), id(item.part)) in parts:
+            continue
+        joins = isinstance(item.node, cst.List) or (
+            isinstance(item.node, cst.Call) and last_name(item.node.func) in JOINS
+        )
+        if joins:
+            return not isinstance(end.node, cst.Call) or any(map(_is_one, walk(end.node)))
+        if isinstance(item.node, cst.Call):
+            return True
+    return False
+
+
+def _is_one(node: cst.CSTNode) -> bool:
+    """Whether a size is 1: `1`, `:1`, and an index."""
+    if isinstance(node, cst.Slice):
+        return isinstance(node.upper, cst.Integer) and node.upper.value == "1"
+    value = node.value if isinstance(node, (cst.Arg, cst.Element)) else None
+    return isinstance(value, cst.Integer) and value.value == "1"
+
+
+def _is_default(path: LogitPath) -> bool:
+    """Whether a constant takes the place of an input that is missing: `if x is None: x = 0`."""
+    link = next((item for item in reversed(path) if isinstance(item, Link)), None)
+    outer = link.frame.body.around(link.definition.statement) if link is not None else ()
+    tests = (one.test for one in outer if isinstance(one, cst.If))
+    return link is not None and any(_is_none(test, link.definition.name) for test in tests)
+
+
+def _is_none(test: cst.BaseExpression, name: str) -> bool:
+    """`name is None`."""
+    compared = test.comparisons if isinstance(test, cst.Comparison) and is_name(test.left, name) else ()
+    return len(compared) == 1 and isinstance(compared[0].operator, cst.Is) and is_name(compared[0].comparator, "None")
+
+
+def _is_buffer(path: LogitPath, end: End) -> bool:
+    """Whether a constant is a tensor that a loop fills with logits, item by item."""
+    link = next((item for item in reversed(path) if isinstance(item, Link)), None)
+    if link is None or not isinstance(end.node, cst.Call):
+        return False
+    body = link.frame.body
+    reaching, _ = body.reaching_definitions(link.definition.name, body.statement(link.use))
+    filled = [one.statement for one in reaching if one.partial]
+    loops = [loop for statement in filled for loop in body.around(statement) if isinstance(loop, cst.For)]
+    return bool(loops) and all(_covers(loop.iter) for loop in loops)
+
+
+def _covers(node: cst.BaseExpression) -> bool:
+    """Whether a loop has no limit that is written in the code; the step of a `range` is none."""
+    skipped = node.args[2].value if isinstance(node, cst.Call) and len(node.args) == 3 else None
+    return all(one is skipped or one.evaluated_value == 0 for one in walk(node) if isinstance(one, cst.Integer))
+
+
+def _nodes(path: LogitPath, end: End) -> Iterator[_Node]:
+    """The nodes of a path, from which the conditions and contexts around it are found."""
+    yield end.frame, end.node
+    for item in path:
+        if isinstance(item, Step):
+            yield item.frame, item.node
+        elif isinstance(item, Link):
+            yield item.frame, item.use
+            yield item.frame, item.definition.statement
+        elif isinstance(item, CallEntry):
+            yield item.caller, item.call
+
+
+def _contexts(nodes: Sequence[_Node]) -> Iterator[Obstacle]:
+    """The context managers around the nodes that may be anything."""
+    for frame, node in nodes:
+        for outer in frame.body.around(node):
+            for item in outer.items if isinstance(outer, cst.With) else ():
+                call = item.item.func if isinstance(item.item, cst.Call) else item.item
+                known = frame.meaning(call, outer)
+                if not isinstance(known, External) or known.name.rpartition(".")[2] not in _CONTEXTS:
+                    yield Obstacle.at(frame, item.item, _CONTEXT)
+
+
+def _choices(paths: Sequence[tuple[list[_Node], bool]]) -> Iterator[Obstacle]:
+    """The conditions of which one arm alone has the cap, or lacks it, and that may hold in one mode and not in another.
+
+    Each path is given by its nodes and whether it has the cap.
+    """
+    found: dict[cst.CSTNode, Frame] = {}
+    arms: list[tuple[set[tuple[cst.CSTNode, cst.CSTNode]], bool]] = []
+    for nodes, is_capped in paths:
+        passed = {(outer, inner, frame) for frame, node in nodes for outer, inner in _conditions(frame, node)}
+        found |= {outer: frame for outer, _, frame in passed}
+        arms.append(({(outer, inner) for outer, inner, _ in passed}, is_capped))
+    for outer, frame in found.items():
+        taken = {inner for passed, _ in arms for one, inner in passed if one is outer}
+        sides = [[capped for passed, capped in arms if (outer, inner) in passed] for inner in taken]
+        sides.append([capped for passed, capped in arms if not any(one is outer for one, _ in passed)])
+        if any(len(set(side)) == 1 for side in sides) and not _is_fixed(frame, outer):
+            yield Obstacle.at(frame, outer, _CHOICE)
+
+
+def _conditions(frame: Frame, node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+    """The conditions around a node, each with the arm that it is in."""
+    inner = node
+    for outer in frame.body.around(node):
+        if (
+            (isinstance(outer, (cst.If, cst.IfExp, cst.While)) and inner is not outer.test)
+            or isinstance(outer, cst.Match)
+            or (isinstance(outer, (cst.Try, cst.TryStar)) and outer.handlers)
+        ):
+            yield outer, inner
+        inner = outer
+
+
+def _is_fixed(frame: Frame, node: cst.CSTNode) -> bool:
+    """Whether the configuration alone decides which arm of a condition is taken."""
+    if isinstance(node, (cst.Try, cst.TryStar)):
+        return False
+    test = node.subject if isinstance(node, cst.Match) else node.test  # type: ignore[attr-defined]
+    return _unsteady(frame, test, frame.body.statement(node)) is None
+
+
+def _unsteady(
+    frame: Frame, node: cst.CSTNode, at: cst.CSTNode, depth: int = 0, *, reads_inputs: bool = False
+) -> cst.CSTNode | None:
+    """The part of an expression that may differ between two runs of one configuration; None where nothing does.
+
+    With `reads_inputs`, it may differ with the tensors that `forward` gets, but not with what chooses a mode.
+    """
+
+    def first(*parts: cst.CSTNode, then: cst.CSTNode = at, of: Frame = frame) -> cst.CSTNode | None:
+        found = (_unsteady(of, part, then, depth + 1, reads_inputs=reads_inputs) for part in parts)
+        return node if any(one is not None for one in found) else None
+
+    if depth > _MAX_DEPTH:
+        return node
+    if isinstance(node, (cst.BaseNumber, cst.BaseString, cst.Ellipsis)):
+        return None
+    if isinstance(node, cst.Comparison):
+        return first(node.left, *(one.comparator for one in node.comparisons))
+    if isinstance(node, (cst.BooleanOperation, cst.BinaryOperation)):
+        return first(node.left, node.right)
+    if isinstance(node, cst.UnaryOperation):
+        return first(node.expression)
+    if isinstance(node, cst.Subscript) and reads_inputs:
+        parts = (part for item in node.slice for part in _bounds(item.slice))
+        return first(node.value, *parts)
+    if isinstance(node, cst.Call):
+        if dotted(node.func) == "getattr" and frame.configuration(node.args[0].value) is not None:
+            return None
+        method = node.func if isinstance(node.func, cst.Attribute) else None
+        known = reads_inputs and method is not None and method.attr.value in _OF_MASKS
+        return first(method.value, *(item.value for item in node.args)) if known and method is not None else node
+    if isinstance(node, cst.Attribute):
+        return None if _is_setting(frame, node, depth) else node
+    if not isinstance(node, cst.Name):
+        return node
+    found, is_definite = frame.body.reaching_definitions(node.value, at)
+    for one in found:
+        if one.value is None or one.augmented or one.partial or one.iterated or first(one.value, then=one.statement):
+            return node
+    if found and is_definite:
+        return None
+    if bound := frame.arguments.get(node.value):
+        return first(bound[0], then=bound[2], of=bound[1])
+    kind = frame.kind_of_name(node.value, is_local=bool(found))
+    if kind == "input":
+        return None if reads_inputs and not _MODE.search(node.value) else node
+    value = frame.package.top_level(frame.code, node.value)
+    is_steady = not isinstance(value, Value) or first(value.node) is None
+    return None if kind != "unknown" and is_steady else node
+
+
+def _bounds(node: cst.BaseSlice) -> Iterator[cst.CSTNode]:
+    if isinstance(node, cst.Index):
+        yield node.value
+    elif isinstance(node, cst.Slice):
+        yield from (one for one in (node.lower, node.upper, node.step) if one is not None)
+
+
+def _is_setting(frame: Frame, node: cst.Attribute, depth: int) -> bool:
+    """Whether an attribute is a key of the configuration, or one of the object that `__init__` sets to a constant."""
+    if frame.configuration(node.value) is not None:
+        return True
+    if not frame.is_self(node.value) or node.attr.value in _MODE_ATTRIBUTES or frame.self_class is None:
+        return False
+    for method, value in frame.package.assigned(frame.self_class, node.attr.value):
+        inner = frame.in_init(method)
+        if method.node.name.value != "__init__" or value is None:
+            return False
+        if _unsteady(inner, value, inner.body.statement(value), depth + 1) is not None:
+            return False
+    return True
