@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -94,8 +95,11 @@ def parse_dtype(word: str) -> str:
 
 
 def wants_sparse_encoder(asked: bool | None) -> bool:  # noqa: FBT001 - the value of an option
-    """What was asked for; where nothing was, whether sentence-transformers is installed."""
-    return find_spec("sentence_transformers") is not None if asked is None else asked
+    """What was asked for; where nothing was, whether a sentence-transformers for transformers 5 is installed."""
+    if asked is not None or find_spec("sentence_transformers") is None:
+        return bool(asked)
+    major = version("sentence-transformers").partition(".")[0]
+    return major.isdigit() and int(major) >= 6
 
 
 def check_available(answer: Measured, device: str, attention: str | None = None) -> None:

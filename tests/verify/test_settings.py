@@ -44,6 +44,8 @@ def test_sparse_encoder_runs_where_it_is_installed_unless_the_user_says_otherwis
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert [wants_sparse_encoder(asked) for asked in (None, True, False)] == [True, True, False]
+    monkeypatch.setattr(settings, "version", lambda _: "5.3.0")  # it has no SparseEncoder for transformers 5
+    assert [wants_sparse_encoder(asked) for asked in (None, True, False)] == [False, True, False]
     monkeypatch.setattr(settings, "find_spec", lambda _: None)
     assert [wants_sparse_encoder(asked) for asked in (None, True, False)] == [False, True, False]
 
