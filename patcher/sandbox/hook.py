@@ -89,7 +89,8 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
     """The hook. What it calls is bound here, so that model code can't replace it by name."""
     note = os.open(scratch / NOTE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     write, exit_process, is_folder, decode, own = os.write, os._exit, os.path.isdir, os.fsdecode, os.getpid()
-    locate, shown, noted = _locator(), _shown, set[str]()
+    real, join, noted = os.path.realpath, os.path.join, set[str]()
+    opened = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else ""  # other systems don't show what is open
     local = {int(getattr(socket, name)) for name in ("AF_UNIX", "AF_NETLINK") if hasattr(socket, name)}
     denied = dict.fromkeys(_NETWORK, "use the network")
     if not contained:
@@ -113,6 +114,13 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
         finally:
             exit_process(REFUSED)
 
+    def locate(path: Any, folder: Any = -1) -> str:
+        """The real path behind one that may be a descriptor, or be relative to that of a folder."""
+        if isinstance(path, int):
+            return real(join(opened, str(path)))
+        inside = join(opened, str(folder)) if opened and isinstance(folder, int) and folder >= 0 else ""
+        return real(join(inside, decode(path or ".")))
+
     def check_read(path: Any) -> None:
         target = locate(path)
         if not policy.may_read(target):
@@ -125,9 +133,6 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
         if not policy.may_write(target):
             end("write outside its own folder", f"{event}{target}")
 
-    def climbs(path: Any) -> bool:
-        return ".." in decode(path).split("/") and not decode(path).startswith("/")
-
     def check_open(path: Any, mode: Any, flags: Any) -> None:
         if isinstance(path, int):  # an open file: checked when it was opened
             return
@@ -135,13 +140,15 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
             check_write(path)
         else:
             check_read(path)
-        # The event does not name the folder that os.open may be given besides.
-        if mode is None and (climbs(path) or (is_folder(path) and not policy.may_write(locate(path)))):
-            deny("open a folder or a path out of one", decode(path))
+        if mode is None:  # os.open, of whose folder the event says nothing
+            climbs = ".." in decode(path).split("/") and not decode(path).startswith("/")
+            if climbs or (is_folder(path) and not policy.may_write(locate(path))):
+                deny("open a folder or a path out of one", decode(path))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in denied:
-            deny(denied[event], f"{event}: {shown(arguments)}")
+            plain = (ascii(one) for one in arguments if isinstance(one, (str, bytes, int, tuple, list)))
+            deny(denied[event], f"{event}: {next(plain, '')}")  # a command, an address, a library
         elif event == "open":
             check_open(*arguments)
         elif event in _CHANGES:
@@ -164,30 +171,6 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
             deny("reach past Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
 
     return hook
-
-
-def _locator() -> Callable[..., str]:
-    """Finds the real path behind a path, which may be a descriptor or be relative to the descriptor of a folder."""
-    real, join, decode = os.path.realpath, os.path.join, os.fsdecode
-    opened = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else ""  # other systems don't show what they are of
-
-    def locate(path: Any, folder: Any = -1) -> str:
-        if path is None:
-            return real(".")
-        if isinstance(path, int):
-            return real(join(opened, str(path)))
-        inside = join(opened, str(folder)) if opened and isinstance(folder, int) and folder >= 0 else ""
-        return real(join(inside, decode(path)))
-
-    return locate
-
-
-def _shown(arguments: tuple[Any, ...]) -> str:
-    """The first argument that a person understands: a command, an address, a library."""
-    plain = [
-        item for item in arguments if isinstance(item, (str, bytes, int, tuple, list)) and not isinstance(item, bool)
-    ]
-    return ascii(plain[0]) if plain else ""
 
 
 def _deny_fork_exec() -> None:

@@ -365,7 +365,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("sandbox", "folders that are open are forgotten", "sandbox/hook.py",
      "(*arguments[folders:], -1, -1)[number]", "-1",
      ACT.format("hook", "change-its-rights-through-a-folder-that-is-open")),
-    ("sandbox", "os.open may climb", "sandbox/hook.py", "(climbs(path) or (", "(False or (",
+    ("sandbox", "os.open may climb", "sandbox/hook.py", "climbs or (is_folder", "(is_folder",
      ACT.format("hook", "a-path-that-climbs-out-of-an-open-folder")),
     ("sandbox", "devices are not private", "sandbox/access.py", '"/proc", "/dev"]', '"/proc"]',
      ACT.format("hook", "read-another-terminal")),
