@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,13 @@ def new(parent: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is removed even if the test fails: pytest itself can't remove what is nested so deep."""
+    yield tmp_path
+    subprocess.run(["rm", "-rf", "--", str(tmp_path)], check=True)
+
+
 def nest(folder: Path, depth: int) -> None:
     """Nest folders deeper than a path can be long."""
     at = os.open(folder, os.O_RDONLY)
@@ -152,18 +159,18 @@ def nest(folder: Path, depth: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3000])
-def test_a_folder_is_removed_however_deep_it_is(tmp_path: Path, depth: int) -> None:
-    with claimed(lambda: new(tmp_path)) as folder:
+def test_a_folder_is_removed_however_deep_it_is(parent: Path, depth: int) -> None:
+    with claimed(lambda: new(parent)) as folder:
         nest(folder, depth)
-    assert list(tmp_path.iterdir()) == []
+    assert list(parent.iterdir()) == []
     remove_tree(folder)
 
 
-def test_an_error_in_the_block_is_the_one_that_is_raised(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), claimed(lambda: new(tmp_path)) as folder:
+def test_an_error_in_the_block_is_the_one_that_is_raised(parent: Path) -> None:
+    with pytest.raises(KeyError), claimed(lambda: new(parent)) as folder:
         nest(folder, 3000)
         raise KeyError
-    assert list(tmp_path.iterdir()) == []
+    assert list(parent.iterdir()) == []
 
 
 @may_mount

@@ -27,7 +27,12 @@ class GptBertModel(PreTrainedModel):
 
 
 class GptBertForMaskedLM(GptBertModel):
-    _tied_weights_keys = ["classifier.emb2vocab.weight"]
+    _tied_weights_keys = ["classifier.weight"]
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.classifier = nn.Linear(config.hidden_size, config.vocab_size)
 
     def forward(self, input_ids, attention_mask=None):
         subword_prediction = self.classifier(self.embedding(input_ids))
