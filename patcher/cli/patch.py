@@ -65,6 +65,8 @@ def patch(
 
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
+    if reference is not None and no_verify:
+        raise UsageError("--reference compares what the model computes.", "Leave out --no-verify.")
     if calibrate is not None and (no_verify or every is not None):
         raise UsageError("--calibrate measures one model.", "Leave out --no-verify and --all.")
     if every is not None and (source is not None or revision is not None or code_only):

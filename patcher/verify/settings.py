@@ -73,7 +73,7 @@ def parse_devices(words: str, reference: Path | None = None) -> tuple[str, ...]:
 
     Raises UsageError for an unknown word, one that is repeated, and `auto` beside another.
     """
-    if reference is not None and words == "auto":
+    if reference is not None and words.strip().lower() == "auto":
         return ("cpu",)
     devices = tuple(word.strip() for word in words.lower().split(","))
     for device in devices:

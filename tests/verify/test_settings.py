@@ -31,6 +31,13 @@ def test_words_that_name_devices_keep_their_order() -> None:
         parse_dtype("float8")
 
 
+def test_a_reference_is_compared_on_the_cpu() -> None:
+    assert parse_devices("auto", Path("python")) == ("cpu",) and parse_devices("cpu,cuda", Path("python"))[0] == "cpu"
+    for change in ({"devices": ("auto",)}, {"devices": ("cuda", "cpu")}, {"dtype": "bfloat16"}):
+        with pytest.raises(UsageError, match="--reference"):
+            wanted(reference=Path("python"), **change)
+
+
 def test_sentence_transformers_that_is_missing_is_told_before_a_child_starts(
     patched_once: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +79,7 @@ def test_a_verification_is_covered_by_a_report_that_passed_the_same_or_more() ->
     assert not replace(asked, min_logit_sparsity=0.999).covers(report)
     assert not replace(asked, sparse_encoder=True).covers(report)
     assert not asked.covers(replace(report, texts=1))
+    assert not replace(asked, devices=("cpu",), reference=Path("python")).covers(report)
     earlier = tuple(check for check in report.checks if check.name != "modes_agree")
     assert not asked.covers(replace(report, checks=earlier)), "an earlier version ran one mode only"
     assert not asked.covers(judged(replace(GOOD, tensors_changed=("a",))))
