@@ -92,4 +92,4 @@ def _shown(done: Encoding) -> Iterator[Table | str]:
     if done.frequent_terms:
         yield f"Active in more than half of the texts: {', '.join(done.frequent_terms[:20])}"
     yield from (f"Note: {note}" for note in done.notes)
-    yield f"Written: {done.out} ({done.texts_per_second:,} texts per second, loading included)"
+    yield f"Written: {done.out} ({done.texts_per_second:,} texts per second)"

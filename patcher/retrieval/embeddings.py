@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,6 +38,7 @@ def encode(request: EncodeRequest) -> Encoded:
         {request.model: "model"},
         sentence_transformers=sentence_transformers.__version__,
         terms=(),
+        seconds=0.0,
     )
 
 
@@ -48,7 +50,9 @@ def _steps(request: EncodeRequest, found: Encoded, device: str) -> Iterator[Enco
     if request.max_tokens is not None:
         model.max_seq_length = min(request.max_tokens, model.max_seq_length or request.max_tokens)
     model.to(device)
-    yield replace(found, terms=_terms(model.tokenizer))
+    found = replace(found, terms=_terms(model.tokenizer))
+    yield found
+    started_at = time.monotonic()
     budget = request.batch_tokens or BATCH_TOKENS[device]
     longest = model.max_seq_length or budget
     for texts in request.inputs:
@@ -59,6 +63,7 @@ def _steps(request: EncodeRequest, found: Encoded, device: str) -> Iterator[Enco
                 vectors = _encode_window(encode, window, budget, longest)
                 _write(Path(request.out) / chunk_name(texts.kind, number), vectors)
                 number += 1
+    yield replace(found, seconds=time.monotonic() - started_at)
 
 
 def _encode(model: Any, kind: str, max_active_dims: int | None, texts: Sequence[str]) -> torch.Tensor:

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What was written. `resumed` texts were encoded by an earlier run, the others in `seconds`, loading included.
+    """What was written. `resumed` texts were encoded by an earlier run, the others in `seconds`, loading not included.
 
     `frequent_terms` are those of the dims that are active in more than half of the texts. `left_out` counts texts that
     the format can't hold because no dimension is active; `notes` say what has to be known of the vectors.
@@ -112,11 +111,10 @@ def encode_file(model: Runnable, job: Job, progress: Progress = lambda *_: None)
     }
     with _workplace(job.out, json_text(state)) as work:
         store = _Store(work, job.kind, total)
-        resumed, started_at = store.done, time.monotonic()
+        resumed = store.done
         if resumed:
             logger.info("%s of %s texts were encoded by an earlier run.", f"{resumed:,}", f"{total:,}")
-        _encode_missing(model, job, store, progress)
-        seconds = time.monotonic() - started_at
+        seconds = _encode_missing(model, job, store, progress)
         counts = reduce(add, map(count, store.vectors()))
         found = costs(counts, count(store.load("query", 0, None)) if job.kind == "document" else None)
         terms = store.terms(len(counts.active))
@@ -131,7 +129,7 @@ def encode_file(model: Runnable, job: Job, progress: Progress = lambda *_: None)
         if sha256_of(job.input) != content:
             raise OutputError(f"{job.input} was changed while it was encoded.", "Run the same command again.")
         os.replace(work / _OUTPUT, job.out)
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     return Encoding(
         source=model.snapshot.source,
         input=job.input,
@@ -185,11 +183,12 @@ class _Store:
         return dimension_terms(json.loads((self.folder / _TERMS).read_text("utf-8")), width)
 
 
-def _encode_missing(model: Runnable, job: Job, store: _Store, progress: Progress) -> None:
+def _encode_missing(model: Runnable, job: Job, store: _Store, progress: Progress) -> float:
+    """Encode what is not there yet, and return the seconds that it took, without loading."""
     first = store.complete_windows
     questions = job.kind == "document" and not (store.folder / chunk_name("query", 0)).is_file()
     if first == len(store.sizes) and not questions and (store.folder / _TERMS).is_file():
-        return
+        return 0.0
     done = store.done
 
     def receive(kind: str, number: int, vectors: Vectors) -> None:
@@ -205,6 +204,7 @@ def _encode_missing(model: Runnable, job: Job, store: _Store, progress: Progress
     texts: dict[str, Iterable[str]] = {"query": [one.query for one in load_questions()]} if questions else {}
     answer = encode(model, {**texts, job.kind: missing}, job.settings, receive, store.folder)
     write_atomically(store.folder / _TERMS, json_text(answer.terms))
+    return answer.seconds
 
 
 @contextmanager
@@ -218,13 +218,14 @@ def _workplace(out: Path, state: str) -> Iterator[Path]:
         work.mkdir(parents=True, exist_ok=True)
         with (work / "lock").open("w") as lock:
             _lock(lock.fileno(), out)
-            _prepare(work, state)
-            yield work
+            try:
+                _prepare(work, state)
+                yield work
+            finally:
+                if not any(work.glob("*.safetensors")):
+                    shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise from_os(error, str(out)) from error
-    finally:
-        if work.is_dir() and not any(work.glob("*.safetensors")):
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _lock(descriptor: int, out: Path) -> None:

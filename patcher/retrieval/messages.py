@@ -36,10 +36,11 @@ class EncodeRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded(Measured):
-    """How an encoding ended. `terms` are the tokens of the vocabulary, decoded."""
+    """How an encoding ended. `terms` are the tokens of the vocabulary, decoded; `seconds` are without loading."""
 
     sentence_transformers: str
     terms: tuple[str, ...]
+    seconds: float
 
 
 def dimension_terms(terms: Sequence[str], width: int) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from patcher.retrieval.formats import (
     write,
 )
 from patcher.retrieval.vectors import joined
-from tests.retrieval.conftest import read_parquet
+from tests.retrieval.fixtures import read_parquet
 from tests.retrieval.made_up import WIDTH, dense, random_vectors, vectors_of
 
 CHUNKS = (random_vectors(7, 1), random_vectors(5, 2))

@@ -12,7 +12,7 @@ from patcher.retrieval.encoder import Settings
 from patcher.retrieval.model import find_model
 from patcher.retrieval.search import Index, search
 from patcher.threshold.repaired import repair
-from tests.retrieval.conftest import EncodedTexts, texts_of
+from tests.retrieval.fixtures import EncodedTexts, texts_of
 from tests.retrieval.made_up import exact_top, random_vectors, vectors_of
 
 

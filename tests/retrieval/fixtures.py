@@ -10,11 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pyarrow.parquet import read_table
 
 from patcher.retrieval.vectors import Vectors
-from patcher.threshold.evaluation import bundled_questions
-from tests.conftest import ROOT, user_environment
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,8 @@ class EncodedTexts:
 
 def read_parquet(path: Path) -> tuple[list[str], Vectors]:
     """The ids and the vectors of a neutral file."""
+    from pyarrow.parquet import read_table
+
     table = read_table(path)
     rows = table.to_pydict()
     return rows["id"], Vectors(
@@ -41,6 +40,8 @@ def read_parquet(path: Path) -> tuple[list[str], Vectors]:
 
 def texts_of(kind: str) -> dict[str, str]:
     """The bundled questions or passages by id."""
+    from patcher.threshold.evaluation import bundled_questions
+
     bundled = bundled_questions()
     return dict(bundled.queries if kind == "query" else bundled.documents)
 
@@ -48,6 +49,8 @@ def texts_of(kind: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def encoded(patched_once: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EncodedTexts]:
     """Both kinds through `patcher encode`, from JSON lines into neutral files. Not to be written to."""
+    from tests.conftest import ROOT, user_environment
+
     place = tmp_path_factory.mktemp("encoded")
     found = {}
     for kind, words in (("document", []), ("query", ["--queries"])):
