@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.fixtures import hub, hub_env  # noqa: F401 - fixtures for every folder
+from tests.retrieval.fixtures import encoded  # noqa: F401
 from tests.threshold.fixtures import capped, capped_once, hand_made_once, handmade, loading, trained  # noqa: F401
 
 ROOT = Path(__file__).parents[1]

@@ -8,13 +8,14 @@ import traceback
 from collections.abc import Sequence
 
 from patcher import errors
-from patcher.cli import card, check, patch, plan, publish, repair, threshold, verify
+from patcher.cli import card, check, encode, patch, plan, publish, repair, search, threshold, verify
 from patcher.cli.app import app
 from patcher.cli.console import Console
 from patcher.errors import OutputError, PatcherError
 from patcher.sandbox.process import INTERRUPTED, Interrupted
 
-COMMANDS = (plan, patch, repair, verify, card, publish, check, threshold)  # importing them adds them to the app
+# Importing them adds them to the app.
+COMMANDS = (plan, patch, repair, verify, card, publish, check, threshold, encode, search)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

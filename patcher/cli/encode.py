@@ -1,0 +1,95 @@
+"""`patcher encode`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, require_trust
+from patcher.cli.console import Console, Table
+from patcher.cli.search import Device, Inactivity, Model, Texts
+from patcher.constants import VERIFY_TIMEOUT
+from patcher.documents.formatting import decimal, number, size
+
+if TYPE_CHECKING:
+    from patcher.retrieval.encoding import Encoding
+
+Target = Literal["parquet", "qdrant", "rank_features", "sparse_vector", "milvus", "pgvector", "lucene"]
+
+
+@app.command(
+    epilog=examples(
+        "encode me/norbert4-splade documents.jsonl --to qdrant --out documents.qdrant.jsonl",
+        "encode me/norbert4-splade questions.jsonl --queries --to parquet --out questions.parquet",
+    )
+)
+def encode(
+    model: Model,
+    texts: Texts,
+    *,
+    to: Annotated[Target, typer.Option("--to", help="The search system's format.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.", show_default=False)],
+    queries: Annotated[bool, typer.Option("--queries", help="The texts are queries, not documents.")] = False,
+    revision: opt.Revision = None,
+    trust_remote_code: opt.Trust = False,
+    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
+    max_active_dims: Annotated[int | None, typer.Option(help="Keep only the largest activations of a text.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Cut texts here; by default where the model does.")] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens of a batch; fewer need less memory, more suit a large GPU.")
+    ] = None,
+    names: Annotated[
+        Literal["numbers", "terms"], typer.Option(help="What dimensions are called, where the format has names.")
+    ] = "numbers",
+    scale: Annotated[float, typer.Option(help="lucene: the impact of an activation of 1.0.")] = 100.0,
+    timeout: Inactivity = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Encode a file of texts for a search system; a run that was ended goes on where it was."""
+    from patcher.retrieval.encoder import Settings
+    from patcher.retrieval.encoding import Job, encode_file
+    from patcher.retrieval.formats import find_format
+    from patcher.retrieval.model import find_model
+    from patcher.threshold.repaired import repair
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    settings = Settings(device, batch_tokens, max_tokens, max_active_dims, timeout)
+    job = Job(texts, "query" if queries else "document", to, out, names, scale, settings)
+    for limit in find_format(to).limits:
+        console.talk(f"Note: {limit}")
+    found = find_model(model, revision, repair)
+    require_trust(console, found.executed(), str(found.snapshot.source), trusted=trust_remote_code)
+    console.talk(f"Encoding {texts} with {model} ...")
+    with console.progress("texts") as progress:
+        result = encode_file(found, job, progress)
+    console.result(result, str(out), lambda: _shown(result))
+    raise typer.Exit(0)
+
+
+def _shown(done: Encoding) -> Iterator[Table | str]:
+    """What was written, and what it costs to store and to search."""
+    found = done.costs
+    rows = [
+        ("texts", f"{done.texts:,}"),
+        ("of them without an active dim", f"{found.empty:,}"),
+        ("active dims, mean", decimal(found.active_dims)),
+        ("active dims, most", f"{found.longest:,}"),
+        ("dims active in more than half of the texts", f"{len(found.frequent):,}"),
+    ]
+    if found.flops is not None:
+        rows += [
+            ("inverted index", size(found.index_bytes)),
+            ("FLOPS with the bundled questions", number(round(found.flops, 3))),
+            ("postings read per query", decimal(found.postings_per_query)),
+        ]
+    yield Table(("figure", "value"), rows, right=(1,))
+    yield ""
+    if done.frequent_terms:
+        yield f"Active in more than half of the texts: {', '.join(done.frequent_terms[:20])}"
+    yield from (f"Note: {note}" for note in done.notes)
+    yield f"Written: {done.out} ({done.texts_per_second:,} texts per second)"

@@ -1,0 +1,84 @@
+"""`patcher search`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, require_trust
+from patcher.cli.console import Console, Table
+from patcher.constants import VERIFY_TIMEOUT
+
+if TYPE_CHECKING:
+    from patcher.retrieval.search import SearchResult, Term
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A patched folder, a trained SparseEncoder model, or a Hub id.", show_default=False
+    ),
+]
+Texts = Annotated[
+    Path, typer.Argument(help='.jsonl or .parquet with "id" and "text", or one text per line.', show_default=False)
+]
+Inactivity = Annotated[float, typer.Option(help="Seconds without progress until the model is stopped.", min=1)]
+_SHOWN = 100  # characters of a document in the table
+
+
+@app.command(
+    epilog=examples(
+        'search norbert4-splade documents.jsonl "Hva er hovedstaden i Norge?" --trust-remote-code',
+        'search me/norbert4-splade documents.parquet "Hvem skrev Sult?" --json',
+    )
+)
+def search(
+    model: Model,
+    documents: Texts,
+    question: Annotated[str, typer.Argument(help="What to search for.", show_default=False)],
+    *,
+    revision: opt.Revision = None,
+    trust_remote_code: opt.Trust = False,
+    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
+    top: Annotated[int, typer.Option(help="How many documents to show.", min=1)] = 10,
+    timeout: Inactivity = VERIFY_TIMEOUT,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Encode documents and a question, and show the documents that match best, with the terms that matched."""
+    from patcher.retrieval import search as searching
+    from patcher.retrieval.encoder import Settings
+    from patcher.retrieval.model import find_model
+    from patcher.threshold.repaired import repair
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    found = find_model(model, revision, repair)
+    require_trust(console, found.executed(), str(found.snapshot.source), trusted=trust_remote_code)
+    console.talk(f"Encoding {documents} with {model} ...")
+    result = searching.search(found, documents, question, Settings(device, timeout=timeout), top)
+    console.result(result, result.hits[0].id if result.hits else "", lambda: _shown(result))
+    raise typer.Exit(0)
+
+
+def _shown(result: SearchResult) -> Iterator[Table | str]:
+    """The hits with the terms that matched, and what was searched."""
+    rows = [
+        (str(rank), f"{hit.score:.3f}", hit.id, _short(hit.text), _listed(hit.terms))
+        for rank, hit in enumerate(result.hits, 1)
+    ]
+    yield Table(("", "score", "id", "document", "terms that matched"), rows, right=(0, 1))
+    yield ""
+    yield f"The question's terms: {_listed(result.question_terms)}"
+    yield f"{result.matching:,} of {result.documents:,} documents share a term with it."
+
+
+def _listed(terms: Sequence[Term]) -> str:
+    return ", ".join(f"{one.term} {one.weight:.2f}" for one in terms)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -1,0 +1,117 @@
+"""Which models can encode texts for a search, and what a child needs of them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from patcher.constants import CONFIG
+from patcher.errors import SourceError, UsageError
+from patcher.planning.files import dropped_because
+from patcher.planning.layout import MODULES, find_layout, read_json
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve, sha256_of, weights
+
+
+class Runnable(Protocol):
+    """A model whose code loads correctly."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where it is from."""
+
+    def fetched(self) -> Runnable:
+        """The same with every file on this machine. Raises SourceError where there are no safetensors."""
+
+    def executed(self) -> Mapping[str, bytes]:
+        """The Python files that loading it runs, by path."""
+
+    def write(self, target: Path, *, link: bool) -> None:
+        """Write it to `target`, an existing folder, with links to its files or with copies of them."""
+
+
+class Trained(Runnable, Protocol):
+    """A trained SparseEncoder model with repaired code; `capped` says whether its head keeps the cap."""
+
+    @property
+    def capped(self) -> bool:
+        """Whether every activation is above 0."""
+
+
+@dataclass(frozen=True)
+class AsPublished:
+    """A model that needs no repair: a patched folder, one with a built-in threshold, or one without its own code."""
+
+    snapshot: Snapshot
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that belong to the model."""
+        return tuple(path for path in self.snapshot.paths if dropped_because(path) is None)
+
+    def fetched(self) -> AsPublished:
+        """The same with every file on this machine. Raises SourceError where there are no safetensors."""
+        weights(self.snapshot)
+        return replace(self, snapshot=fetch(self.snapshot, self.files))
+
+    def executed(self) -> Mapping[str, bytes]:
+        """The Python files of the model."""
+        paths = [path for path in self.files if path.endswith(".py")]
+        snapshot = fetch_texts(self.snapshot, paths)
+        return {path: snapshot.read(path) for path in paths}
+
+    def write(self, target: Path, *, link: bool) -> None:
+        """Write the files to `target`, an existing folder, as links or as copies."""
+        for path in self.files:
+            destination = target / path
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            if link:
+                destination.symlink_to(self.snapshot.local(path).resolve())
+            else:
+                shutil.copyfile(self.snapshot.local(path), destination)
+
+
+def find_model(source: str, revision: str | None, repair: Callable[[Snapshot], Trained]) -> Runnable:
+    """The model of a patched folder, a trained SparseEncoder folder or a Hub id; `repair` reads a trained one.
+
+    Fetches JSON and Python files only. Raises UsageError for a model whose activations are all above 0 because its cap
+    is still there, and SourceError for what is not a model that can encode.
+    """
+    snapshot = resolve(source, revision)
+    layout = find_layout(snapshot)
+    if layout is not None and layout.threshold is None:
+        trained = repair(snapshot)
+        if trained.capped:
+            raise UsageError(
+                f"{snapshot.source} still has its cap, so each of its vectors has every dimension of the vocabulary.",
+                f"`patcher threshold {source} --save DIR` builds a threshold in; then give DIR.",
+            )
+        return trained
+    if layout is None and MODULES not in snapshot.paths:
+        _check_masked_lm(source, snapshot)
+    return AsPublished(snapshot)
+
+
+def _check_masked_lm(source: str, snapshot: Snapshot) -> None:
+    """Refuse a base model that was not patched."""
+    if CONFIG not in snapshot.paths:
+        raise SourceError(f"{snapshot.source} has no {CONFIG}.", "Give a model repository or a folder with one.")
+    config = read_json(snapshot, CONFIG)
+    if isinstance(config, dict) and config.get("auto_map") and not make_plan(snapshot).already_patched:
+        raise UsageError(
+            f"{snapshot.source} is a base model with its cap, so none of its activations is 0.",
+            f"`patcher patch {source} --out DIR` takes it off; then give DIR.",
+        )
+
+
+def fingerprint(snapshot: Snapshot) -> str:
+    """What tells a model from another one: its commit, or SHA-256, in hex, over the files of a folder."""
+    if snapshot.source.revision is not None:
+        return str(snapshot.source)
+    files = (path for path in snapshot.paths if dropped_because(path) is None)
+    content = "".join(f"{path} {sha256_of(snapshot.local(path))}\n" for path in files)
+    return hashlib.sha256(content.encode()).hexdigest()
