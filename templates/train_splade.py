@@ -21,16 +21,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from patcher.constants import CARD, RECORD
 from patcher.documents.templating import templates
 from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
+from patcher.planning.rewriting import REPAIRS, Options
 from patcher.source.snapshot import fetch, resolve, weights
 
 sys.path.append(str(templates()))  # the neighbours, where this file was copied or sent away alone
@@ -39,6 +39,7 @@ from training_aliases import QUERY_WEIGHTS
 from training_config import Config, Loss, known, read_config, whole_checkpoints
 from training_data import POSITIVE, QUERY, Rows, read_sets, say_counts
 from training_evaluation import FIGURES, figures, make_evaluator, texts_of, try_evaluator
+from training_record import Base, write_record
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -47,7 +48,7 @@ QUERY_RATE = 1e-3  # one weight for each token learns nothing at the rate of a t
 SETTINGS, EVALUATION = "training_config.yaml", "evaluation.json"
 
 
-def base_folder(config: Config, *, allow_capped: bool = False) -> Path:
+def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     """The base on this machine, at one revision, once its code is known to be fit for training. Runs none of it.
 
     Loading from the folder makes code and weights those of this one revision.
@@ -56,34 +57,51 @@ def base_folder(config: Config, *, allow_capped: bool = False) -> Path:
     base = config.model.base_model
     snapshot = resolve(base)
     try:
-        plan = make_plan(snapshot, Options(checkpointing=True))
+        # A model that was trained through a cap can be trained on with it alone: its plan has the repairs only.
+        codemods = (*REPAIRS, "checkpointing") if allow_capped else ()
+        plan = make_plan(snapshot, Options(checkpointing=True, codemods=codemods))
     except CodeError as error:
         hint = f"Train on the output of `patcher patch`. The patcher said: {error.message}"
         raise SourceError(f"{base} was not written by `patcher patch`.", hint) from error
     missing = {result.name for result in plan.codemods if result.status == "applied"}
     patch = f"Run `patcher patch {base} --out DIR` and set model.base_model to DIR."
-    if "soft_cap" in missing and not allow_capped:
+    if "soft_cap" in missing:
         cap = plan.soft_cap.expression
         raise SourceError(f"{base} still has its cap (`{cap}`): no dimension can become zero.", patch)
-    if missing - {"soft_cap", "checkpointing"}:
+    if missing - {"checkpointing"}:
         raise SourceError(f"{base} loads wrong on transformers 5.", patch)
     wanted = config.training.get("gradient_checkpointing") or config.training.get("activation_checkpointing")
     if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
-    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *weights(snapshot)]).root
+    documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
+    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *weights(snapshot), *documents]).root
     assert root is not None
-    return root
+    return Base(root, snapshot.source)
 
 
 def make_model(folder: Path, config: Config) -> SparseEncoder:
-    """The base with SPLADE pooling; with the router queries get one learned weight per token instead."""
+    """The base with SPLADE pooling; with the router queries get one learned weight per token instead.
+
+    A base that is a trained SPLADE model goes on as it is. Raises UsageError where it is of another kind than `model`.
+    """
     import torch
     from sentence_transformers import SparseEncoder
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
-    from splade_router import SpladeRouter
+    from splade_router import Router
 
+    wanted = config.model
+    if (folder / "modules.json").is_file():
+        model = SparseEncoder(str(folder), trust_remote_code=True, model_kwargs={"dtype": torch.float32})
+        is_router = any(isinstance(module, SparseStaticEmbedding) for module in model.modules())
+        [pooling] = {module.pooling_strategy for module in model.modules() if isinstance(module, SpladePooling)}
+        for key, value in (("use_router", is_router), ("pooling_strategy", pooling)):
+            if getattr(wanted, key) != value:
+                hint = f"Set model.{key} to {value}, or start from the base that it was trained on."
+                raise UsageError(f"{wanted.base_model} is a trained model with {key} {value}.", hint)
+        model.max_seq_length = wanted.max_seq_length
+        return model
     trust = {"trust_remote_code": True}
     base = Transformer(
         str(folder),
@@ -91,11 +109,11 @@ def make_model(folder: Path, config: Config) -> SparseEncoder:
         model_kwargs={"dtype": torch.float32, **trust},
         processor_kwargs=trust,
         config_kwargs=trust,
-        max_seq_length=config.model.max_seq_length,
+        max_seq_length=wanted.max_seq_length,
     )
-    modules: list[Any] = [base, SpladePooling(config.model.pooling_strategy)]
-    if config.model.use_router:
-        modules = [SpladeRouter.for_query_document([SparseStaticEmbedding(base.tokenizer)], modules)]
+    modules: list[Any] = [base, SpladePooling(wanted.pooling_strategy)]
+    if wanted.use_router:
+        modules = [Router.for_query_document([SparseStaticEmbedding(base.tokenizer)], modules)]
     return SparseEncoder(modules=modules, similarity_fn_name="dot", trust_remote_code=True)
 
 
@@ -186,17 +204,10 @@ def last_checkpoint(config: Config) -> str | None:
         raise UsageError(f"{out} holds checkpoints.", hint)
     before = yaml.safe_load((out / SETTINGS).read_text("utf-8")) if (out / SETTINGS).is_file() else {}
     for section in ("model", "datasets", "loss"):
-        if before.get(section) != settings(config)[section]:
+        if before.get(section) != config.written[section]:
             hint = f"Undo the change in {section}, or choose another training.output_dir."
             raise UsageError(f"{out} holds the checkpoints of a run with another {section}.", hint)
     return str(whole[-1])
-
-
-def settings(config: Config) -> dict[str, Any]:
-    """The configuration as it is written beside the checkpoints; it can be read again."""
-    written: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    del written["notes"]
-    return written
 
 
 def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
@@ -204,7 +215,7 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
     if not config.model.trust_remote_code:
         hint = "Read it with `patcher plan`, then set model.trust_remote_code to true."
         raise TrustRequired(f"Training runs the own code of {config.model.base_model}.", hint)
-    folder, checkpoint = base_folder(config, allow_capped=allow_capped), last_checkpoint(config)
+    base, checkpoint = find_base(config, allow_capped=allow_capped), last_checkpoint(config)
     arguments, main = make_arguments(config), os.environ.get("RANK", "0") == "0"
     from training_trainer import Collapsed, check_space, check_weights
     from transformers import set_seed
@@ -213,7 +224,7 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
     rows = read_sets(config)
     if main:
         say_counts(rows.counts)
-    model = make_model(folder, config)
+    model = make_model(base.root, config)
     if config.model.use_router and not arguments.router_mapping:
         columns = {name for one in rows.train.values() for name in one.column_names if name.startswith("negative_")}
         arguments.router_mapping = {QUERY: "query", **dict.fromkeys((POSITIVE, *sorted(columns)), "document")}
@@ -225,7 +236,7 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
     out, final = config.output_dir, config.output_dir / f"{config.output_dir.absolute().name}-final"
     if main:
         out.mkdir(parents=True, exist_ok=True)
-        (out / SETTINGS).write_text(yaml.safe_dump(settings(config), sort_keys=False, allow_unicode=True), "utf-8")
+        (out / SETTINGS).write_text(yaml.safe_dump(config.written, sort_keys=False, allow_unicode=True), "utf-8")
     before = evaluate(trainer, evaluator)
     trainer.train(resume_from_checkpoint=checkpoint)
     after = evaluate(trainer, evaluator)
@@ -242,11 +253,13 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
         "metric": arguments.metric_for_best_model,
         "precision": "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
         "rows": rows.counts,
+        "evaluated": [one.name for one in evaluator.evaluators],
         "collapse": trainer.collapse,
         "model": final.name,
     }
     check_weights(model, "Start again from a checkpoint.")
     model.save_pretrained(str(final))
+    write_record(model, final, config, base, found)
     (out / EVALUATION).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     if trainer.collapse:
         hint = "Lower loss.document_regularizer_weight or training.learning_rate."

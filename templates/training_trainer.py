@@ -36,6 +36,11 @@ class SpladeTrainer(SparseEncoderTrainer):
         self, *args: Any, probe: tuple[list[str], list[str]], allow_dense: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        card = self.model.model_card_data  # a card quotes no row of the training data
+        card.widget, card.usage_examples = [], None
+        for one in card.train_datasets:
+            for key in ("examples", "examples_table"):
+                one.pop(key, None)
         self.probe, self.allow_dense = probe, allow_dense
         self.collapse: str | None = None
         self._losses: list[torch.Tensor] = []
