@@ -12,11 +12,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sentence_transformers.base.modules import Router
+from sentence_transformers.base import modules as base_modules
 
 
-class SpladeRouter(Router):
-    """A Router whose folder is complete: `modules.json` names this class, and its code is beside it."""
+class Router(base_modules.Router):
+    """A router whose folder is complete: `modules.json` names this class, and its code is beside it."""
 
     def save(self, output_path: str, safe_serialization: bool = True, **kwargs: Any) -> None:
         super().save(output_path, safe_serialization=safe_serialization, **kwargs)

@@ -21,24 +21,26 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from patcher.constants import CARD, RECORD
 from patcher.documents.templating import templates
-from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError
+from patcher.errors import CodeError, PatcherError, SourceError, TrustRequired, UsageError
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
+from patcher.planning.rewriting import REPAIRS, Options
+from patcher.source.hub_errors import explained
 from patcher.source.snapshot import fetch, resolve, weights
 
 sys.path.append(str(templates()))  # the neighbours, where this file was copied or sent away alone
 
 from training_aliases import QUERY_WEIGHTS
 from training_config import Config, Loss, known, read_config, whole_checkpoints
-from training_data import POSITIVE, QUERY, Rows, read_sets, say_counts
+from training_data import QUERY, SCORE, Rows, read_sets, say_counts
 from training_evaluation import FIGURES, figures, make_evaluator, texts_of, try_evaluator
+from training_record import Base, write_record
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -47,7 +49,7 @@ QUERY_RATE = 1e-3  # one weight for each token learns nothing at the rate of a t
 SETTINGS, EVALUATION = "training_config.yaml", "evaluation.json"
 
 
-def base_folder(config: Config, *, allow_capped: bool = False) -> Path:
+def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     """The base on this machine, at one revision, once its code is known to be fit for training. Runs none of it.
 
     Loading from the folder makes code and weights those of this one revision.
@@ -56,34 +58,51 @@ def base_folder(config: Config, *, allow_capped: bool = False) -> Path:
     base = config.model.base_model
     snapshot = resolve(base)
     try:
-        plan = make_plan(snapshot, Options(checkpointing=True))
+        # A model that was trained through a cap can be trained on with it alone: its plan has the repairs only.
+        codemods = (*REPAIRS, "checkpointing") if allow_capped else ()
+        plan = make_plan(snapshot, Options(checkpointing=True, codemods=codemods))
     except CodeError as error:
         hint = f"Train on the output of `patcher patch`. The patcher said: {error.message}"
         raise SourceError(f"{base} was not written by `patcher patch`.", hint) from error
     missing = {result.name for result in plan.codemods if result.status == "applied"}
     patch = f"Run `patcher patch {base} --out DIR` and set model.base_model to DIR."
-    if "soft_cap" in missing and not allow_capped:
+    if "soft_cap" in missing:
         cap = plan.soft_cap.expression
         raise SourceError(f"{base} still has its cap (`{cap}`): no dimension can become zero.", patch)
-    if missing - {"soft_cap", "checkpointing"}:
+    if missing - {"checkpointing"}:
         raise SourceError(f"{base} loads wrong on transformers 5.", patch)
     wanted = config.training.get("gradient_checkpointing") or config.training.get("activation_checkpointing")
     if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
-    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *weights(snapshot)]).root
+    documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
+    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *weights(snapshot), *documents]).root
     assert root is not None
-    return root
+    return Base(root, snapshot.source)
 
 
 def make_model(folder: Path, config: Config) -> SparseEncoder:
-    """The base with SPLADE pooling; with the router queries get one learned weight per token instead."""
+    """The base with SPLADE pooling; with the router queries get one learned weight per token instead.
+
+    A base that is a trained SPLADE model goes on as it is. Raises UsageError where it is of another kind than `model`.
+    """
     import torch
     from sentence_transformers import SparseEncoder
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
-    from splade_router import SpladeRouter
+    from splade_router import Router
 
+    wanted = config.model
+    if (folder / "modules.json").is_file():
+        model = SparseEncoder(str(folder), trust_remote_code=True, model_kwargs={"dtype": torch.float32})
+        is_router = any(isinstance(module, SparseStaticEmbedding) for module in model.modules())
+        [pooling] = {module.pooling_strategy for module in model.modules() if isinstance(module, SpladePooling)}
+        for key, value in (("use_router", is_router), ("pooling_strategy", pooling)):
+            if getattr(wanted, key) != value:
+                hint = f"Set model.{key} to {value}, or start from the base that it was trained on."
+                raise UsageError(f"{wanted.base_model} is a trained model with {key} {value}.", hint)
+        model.max_seq_length = wanted.max_seq_length
+        return model
     trust = {"trust_remote_code": True}
     base = Transformer(
         str(folder),
@@ -91,11 +110,11 @@ def make_model(folder: Path, config: Config) -> SparseEncoder:
         model_kwargs={"dtype": torch.float32, **trust},
         processor_kwargs=trust,
         config_kwargs=trust,
-        max_seq_length=config.model.max_seq_length,
+        max_seq_length=wanted.max_seq_length,
     )
-    modules: list[Any] = [base, SpladePooling(config.model.pooling_strategy)]
-    if config.model.use_router:
-        modules = [SpladeRouter.for_query_document([SparseStaticEmbedding(base.tokenizer)], modules)]
+    modules: list[Any] = [base, SpladePooling(wanted.pooling_strategy)]
+    if wanted.use_router:
+        modules = [Router.for_query_document([SparseStaticEmbedding(base.tokenizer)], modules)]
     return SparseEncoder(modules=modules, similarity_fn_name="dot", trust_remote_code=True)
 
 
@@ -135,7 +154,6 @@ def make_arguments(config: Config) -> Any:
 def make_trainer(
     model: SparseEncoder, config: Config, arguments: Any, rows: Rows, evaluator: Any, *, allow_capped: bool
 ) -> Any:
-    from huggingface_hub.errors import HfHubHTTPError
     from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import SpladeRegularizerWeightSchedulerCallback
     from training_trainer import SpladeTrainer
     from transformers import EarlyStoppingCallback
@@ -164,11 +182,6 @@ def make_trainer(
             probe=texts_of(evaluator),
             allow_dense=allow_capped,
         )
-    except HfHubHTTPError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise PublishError(
-            f"{arguments.hub_model_id} can't be pushed to: {reason}", "Log in with `hf auth login`."
-        ) from error
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
         raise UsageError(f"training: {' '.join(str(error).split())}", "Change that key of training.") from error
 
@@ -186,84 +199,112 @@ def last_checkpoint(config: Config) -> str | None:
         raise UsageError(f"{out} holds checkpoints.", hint)
     before = yaml.safe_load((out / SETTINGS).read_text("utf-8")) if (out / SETTINGS).is_file() else {}
     for section in ("model", "datasets", "loss"):
-        if before.get(section) != settings(config)[section]:
+        if before.get(section) != config.written[section]:
             hint = f"Undo the change in {section}, or choose another training.output_dir."
             raise UsageError(f"{out} holds the checkpoints of a run with another {section}.", hint)
     return str(whole[-1])
 
 
-def settings(config: Config) -> dict[str, Any]:
-    """The configuration as it is written beside the checkpoints; it can be read again."""
-    written: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    del written["notes"]
-    return written
+def check_target(arguments: Any) -> None:
+    """Make the repository, and raise what the Hub says where this user can't write to it, hours before the push."""
+    from huggingface_hub import HfApi
+
+    if arguments.push_to_hub and is_first():
+        with explained(arguments.hub_model_id):
+            HfApi().create_repo(arguments.hub_model_id, private=arguments.hub_private_repo, exist_ok=True)
+            HfApi().auth_check(arguments.hub_model_id, write=True)
+
+
+def complete_arguments(arguments: Any, config: Config, rows: Rows, model: SparseEncoder, evaluator: Any) -> None:
+    """Set what depends on the rows and on the evaluation: the router's columns, and the metric of the best step."""
+    if config.model.use_router and not arguments.router_mapping:
+        columns = dict.fromkeys(name for one in rows.train.values() for name in one.column_names if name != SCORE)
+        arguments.router_mapping = {name: "query" if name == QUERY else "document" for name in columns}
+    arguments.metric_for_best_model = try_evaluator(model, evaluator, config.training.get("metric_for_best_model"))
+    arguments.greater_is_better = config.training.get("greater_is_better", True)
 
 
 def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
-    """Train, evaluate and save; returns what evaluation.json holds."""
+    """Train, evaluate, save and push; returns what evaluation.json holds, in the first process."""
     if not config.model.trust_remote_code:
         hint = "Read it with `patcher plan`, then set model.trust_remote_code to true."
         raise TrustRequired(f"Training runs the own code of {config.model.base_model}.", hint)
-    folder, checkpoint = base_folder(config, allow_capped=allow_capped), last_checkpoint(config)
-    arguments, main = make_arguments(config), os.environ.get("RANK", "0") == "0"
-    from training_trainer import Collapsed, check_space, check_weights
+    base, checkpoint = find_base(config, allow_capped=allow_capped), last_checkpoint(config)
+    arguments = make_arguments(config)
+    check_target(arguments)
+    from training_trainer import check_space
     from transformers import set_seed
 
     set_seed(arguments.seed)
-    rows = read_sets(config)
-    if main:
-        say_counts(rows.counts)
-    model = make_model(folder, config)
-    if config.model.use_router and not arguments.router_mapping:
-        columns = {name for one in rows.train.values() for name in one.column_names if name.startswith("negative_")}
-        arguments.router_mapping = {QUERY: "query", **dict.fromkeys((POSITIVE, *sorted(columns)), "document")}
-    evaluator = make_evaluator(config, rows)
-    arguments.metric_for_best_model = try_evaluator(model, evaluator, config.training.get("metric_for_best_model"))
-    arguments.greater_is_better = config.training.get("greater_is_better", True)
+    rows, out = read_sets(config), config.output_dir
+    model, evaluator = make_model(base.root, config), make_evaluator(config, rows)
+    complete_arguments(arguments, config, rows, model, evaluator)
     check_space(model, arguments)
     trainer = make_trainer(model, config, arguments, rows, evaluator, allow_capped=allow_capped)
-    out, final = config.output_dir, config.output_dir / f"{config.output_dir.absolute().name}-final"
-    if main:
+    if is_first():
+        say_counts(rows.counts)
         out.mkdir(parents=True, exist_ok=True)
-        (out / SETTINGS).write_text(yaml.safe_dump(settings(config), sort_keys=False, allow_unicode=True), "utf-8")
-    before = evaluate(trainer, evaluator)
+        (out / SETTINGS).write_text(yaml.safe_dump(config.written, sort_keys=False, allow_unicode=True), "utf-8")
+    before = evaluate(trainer)
     trainer.train(resume_from_checkpoint=checkpoint)
-    after = evaluate(trainer, evaluator)
-    if not main:
+    after = evaluate(trainer)
+    if not is_first():
         return {}
-    during = [entry for entry in trainer.state.log_history if any(name.endswith(FIGURES[0]) for name in entry)]
-    best = trainer.state.best_model_checkpoint if arguments.load_best_model_at_end else None
-    found = {
-        "before": figures(before, evaluator),
-        "during": [{"step": entry["step"], **figures(entry, evaluator)} for entry in during],
-        "after": figures(after, evaluator),
-        "steps": trainer.state.global_step,
-        "best_step": int(best.rsplit("-", 1)[-1]) if best else trainer.state.global_step,
-        "metric": arguments.metric_for_best_model,
-        "precision": "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
-        "rows": rows.counts,
-        "collapse": trainer.collapse,
-        "model": final.name,
-    }
-    check_weights(model, "Start again from a checkpoint.")
-    model.save_pretrained(str(final))
-    (out / EVALUATION).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    if trainer.collapse:
-        hint = "Lower loss.document_regularizer_weight or training.learning_rate."
-        raise Collapsed(f"The model in {final} has collapsed: {trainer.collapse}. It was not pushed.", hint)
-    if arguments.push_to_hub:
-        model.push_to_hub(
-            arguments.hub_model_id, private=arguments.hub_private_repo, local_model_path=str(final), exist_ok=True
-        )
+    found = {**summary(trainer, before, after), "rows": rows.counts}
+    save(trainer, config, base, found)
     return found
 
 
-def evaluate(trainer: Any, evaluator: Any) -> Mapping[str, Any]:
+def summary(trainer: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What evaluation.json holds, but for the rows of each set."""
+    arguments, state, evaluator = trainer.args, trainer.state, trainer.evaluator
+    during = [entry for entry in state.log_history if any(name.endswith(FIGURES[0]) for name in entry)]
+    best = state.best_model_checkpoint if arguments.load_best_model_at_end else None
+    return {
+        "before": figures(before, evaluator),
+        "during": [{"step": entry["step"], **figures(entry, evaluator)} for entry in during],
+        "after": figures(after, evaluator),
+        "steps": state.global_step,
+        "best_step": int(best.rsplit("-", 1)[-1]) if best else state.global_step,
+        "metric": arguments.metric_for_best_model,
+        "precision": "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
+        "evaluated": [one.name for one in evaluator.evaluators],
+        "collapse": trainer.find_collapse(),
+    }
+
+
+def save(trainer: Any, config: Config, base: Base, found: dict[str, Any]) -> None:
+    """Save the trained model with its record and card, and push it unless it has collapsed, which raises Collapsed."""
+    from training_trainer import Collapsed, check_weights
+
+    model, arguments, out = trainer.model, trainer.args, config.output_dir
+    final = out / f"{out.absolute().name}-final"  # transformers keeps remote code by the folder's name
+    found["model"] = final.name
+    check_weights(model, "Start again from a checkpoint.")
+    model.save_pretrained(str(final))
+    write_record(model, final, config, base, found)
+    (out / EVALUATION).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    if found["collapse"]:
+        hint = "Lower loss.document_regularizer_weight or training.learning_rate."
+        raise Collapsed(f"The model in {final} has collapsed: {found['collapse']}. It was not pushed.", hint)
+    if arguments.push_to_hub:
+        options = {"private": arguments.hub_private_repo, "local_model_path": str(final), "exist_ok": True}
+        with explained(arguments.hub_model_id):
+            model.push_to_hub(arguments.hub_model_id, **options)
+
+
+def evaluate(trainer: Any) -> Mapping[str, Any]:
     """All metrics of the model as it is, in the first process; the others encode their part of the texts."""
     from sentence_transformers.util.distributed import distributed_evaluation
 
-    with distributed_evaluation(trainer.model) as runs:
-        return dict(evaluator(trainer.model)) if runs else {}
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    with distributed_evaluation(trainer.model, enabled=not sharded) as runs:
+        return dict(trainer.evaluator(trainer.model)) if runs else {}
+
+
+def is_first() -> bool:
+    """Whether this is the first of the processes, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -272,17 +313,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--allow-capped", action="store_true", help="train a base that still has its cap, to compare")
     options, overrides = parser.parse_known_args(argv)
     bundled = templates() / "configs" / f"{options.config}.yaml"
-    first = os.environ.get("RANK", "0") == "0"
     try:
         with redirect_stdout(sys.stderr):  # the trainer prints its log there; stdout is for the result
             config = read_config(bundled if bundled.is_file() else options.config, overrides)
-            for note in config.notes if first else ():
+            for note in config.notes if is_first() else ():
                 print(f"Note: {note}.", file=sys.stderr)
             found = train(config, allow_capped=options.allow_capped)
     except PatcherError as error:
         print(f"Error: {error.message}\nHint: {error.hint}", file=sys.stderr)
         return error.exit_code
-    for name in FIGURES if first else ():
+    except KeyboardInterrupt:
+        print("Interrupted.\nHint: The same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    for name in FIGURES if is_first() else ():
         print(f"{name:<24}{found['before'][name]:>10.4f} -> {found['after'][name]:.4f}")
     return 0
 

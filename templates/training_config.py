@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -98,6 +98,13 @@ class Config:
     @property
     def output_dir(self) -> Path:
         return Path(self.training["output_dir"])
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The configuration as it is written beside the checkpoints; it can be read again."""
+        written: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del written["notes"]
+        return written
 
     def loss_of(self, data: DataSet) -> Loss:
         return data.loss or self.loss

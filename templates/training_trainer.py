@@ -36,8 +36,12 @@ class SpladeTrainer(SparseEncoderTrainer):
         self, *args: Any, probe: tuple[list[str], list[str]], allow_dense: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        card = self.model.model_card_data  # a card quotes no row of the training data
+        card.widget, card.usage_examples = [], None
+        for one in card.train_datasets:
+            for key in ("examples", "examples_table"):
+                one.pop(key, None)
         self.probe, self.allow_dense = probe, allow_dense
-        self.collapse: str | None = None
         self._losses: list[torch.Tensor] = []
         self._skipped = 0
 
@@ -62,10 +66,13 @@ class SpladeTrainer(SparseEncoderTrainer):
         metrics = super().evaluate(*args, **kwargs)
         for name, value in metrics.items():
             self._check(value, name)
-        self.collapse = collapse_of(self.model, *self.probe, allow_dense=self.allow_dense)
-        if self.collapse and self.is_world_process_zero():
-            print(f"Warning: collapse at step {self.state.global_step}: {self.collapse}.", file=sys.stderr)
+        collapse = self.find_collapse()
+        if collapse and self.is_world_process_zero():
+            print(f"Warning: collapse at step {self.state.global_step}: {collapse}.", file=sys.stderr)
         return metrics
+
+    def find_collapse(self) -> str | None:
+        return collapse_of(self.model, *self.probe, allow_dense=self.allow_dense)
 
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):

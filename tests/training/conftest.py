@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,14 @@ def write_nano_beir(folder: Path) -> Path:
 Configure = Callable[..., Path]
 
 
-@pytest.fixture
-def configure(tmp_path: Path, bases: dict[str, Path], rows_file: Path, eval_file: Path) -> Configure:
+Configured = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def configured(bases: dict[str, Path], rows_file: Path, eval_file: Path) -> Configured:
     """Write a configuration of a run of four steps on the patched base; `section__key=value` changes it."""
 
-    def write(**changes: object) -> Path:
+    def write(folder: Path, /, **changes: object) -> Path:
         columns = {"query": "query", "positive": "positive", "negatives": ["negative"]}
         config: dict[str, Any] = {
             "model": {"base_model": str(bases["patched"]), "trust_remote_code": True, "max_seq_length": 32},
@@ -106,7 +110,7 @@ def configure(tmp_path: Path, bases: dict[str, Path], rows_file: Path, eval_file
                 {"name": "eval", "source": str(eval_file), "columns": columns, "eval_share": 1},
             ],
             "training": {
-                "output_dir": str(tmp_path / "out"),
+                "output_dir": str(folder / "out"),
                 "max_steps": 4,
                 "per_device_train_batch_size": 4,
                 "learning_rate": 1e-3,
@@ -123,8 +127,14 @@ def configure(tmp_path: Path, bases: dict[str, Path], rows_file: Path, eval_file
                 config["datasets"][0][key] = value
             else:
                 config.setdefault(section, {})[key] = value
-        path = tmp_path / "config.yaml"
+        path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(config), "utf-8")
         return path
 
     return write
+
+
+@pytest.fixture
+def configure(tmp_path: Path, configured: Configured) -> Configure:
+    """The same in the test's own folder."""
+    return partial(configured, tmp_path)

@@ -67,7 +67,7 @@ def test_code_runs_only_where_somebody_agreed(configure: Configure, capsys: pyte
 def test_reentrant_checkpointing_is_refused_on_several_gpus_only(
     configure: Configure, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train_splade import base_folder
+    from train_splade import find_base
     from training_config import read_config
 
     from patcher.errors import SourceError
@@ -78,7 +78,7 @@ def test_reentrant_checkpointing_is_refused_on_several_gpus_only(
 
     def folder(base: Path) -> Path:
         path = configure(model__base_model=str(base), training__activation_checkpointing=True)
-        return base_folder(read_config(path))
+        return find_base(read_config(path)).root
 
     assert folder(plain) == plain
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -147,14 +147,13 @@ def test_a_disk_that_is_too_small_is_refused(configure: Configure, monkeypatch: 
 def earlier_run(configure: Configure, tmp_path: Path) -> Path:
     """An output folder with a whole checkpoint of step 2 and one of step 4 that was cut short."""
     import yaml
-    from train_splade import settings
     from training_config import read_config
 
     out = tmp_path / "out"
     (out / "checkpoint-2").mkdir(parents=True)
     (out / "checkpoint-2" / "trainer_state.json").write_text("{}")
     (out / "checkpoint-4").mkdir()
-    (out / "training_config.yaml").write_text(yaml.safe_dump(settings(read_config(configure()))))
+    (out / "training_config.yaml").write_text(yaml.safe_dump(read_config(configure()).written))
     return out
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import ROOT
 from tests.hub import LocalHub
-from tests.hub.fixtures import OLA, client_env, hub
+from tests.hub.fixtures import LESER, OLA, client_env, hub
 from tests.training.conftest import Configure
 from tests.training.test_train import environment
 
@@ -119,3 +119,19 @@ def test_a_trained_router_on_the_hub_is_whole_and_needs_no_base(
     assert_same(encode("ola/trained", tmp_path / "there", reader), here)
     assert not [request for request in hub.requests if "ola/base" in request.path]
     assert_same(encode(tmp_path / "saved-again", tmp_path / "again", environment(tmp_path / "third")), here)
+
+
+def test_a_target_that_can_not_be_written_is_refused_before_any_row_is_read(
+    hub: LocalHub, configure: Configure, tmp_path: Path
+) -> None:
+    hub.create_repo("ola/trained")
+    path = configure(
+        training__push_to_hub=True, training__hub_model_id="ola/trained", train__source=str(tmp_path / "none.jsonl")
+    )
+    env = client_env(hub.endpoint, tmp_path / "reader", LESER) | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    script = ROOT / "templates" / "train_splade.py"
+    done = subprocess.run([sys.executable, str(script), str(path)], env=env, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error.startswith("Error: ") and "ola/trained" in error
+    assert hint.startswith("Hint: ")

@@ -5,6 +5,7 @@ They run in this process where they can: to import the libraries costs more than
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,11 @@ from safetensors.torch import load_file
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import resolve
+from patcher.source.metadata import read_metadata
+from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, ROOT, user_environment
 from tests.snapshots.corpus.pairs import pairs
-from tests.training.conftest import Configure
+from tests.training.conftest import Configure, Configured
 
 SCRIPT = ROOT / "templates" / "train_splade.py"
 TEXTS = ["Hva er hovedstaden i Norge?", "Oslo er hovedstaden og den største byen i Norge."]
@@ -73,19 +76,25 @@ def environment(home: Path) -> dict[str, str]:
     return user_environment(home) | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
-def test_a_run_leaves_the_best_model_the_figures_and_the_settings(
-    configure: Configure, bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory, configured: Configured) -> Path:
+    """The output folder of a run of six steps, at a rate at which the last step is not the best one."""
+    folder = tmp_path_factory.mktemp("run")
+    out = {"training__output_dir": str(folder / "once"), "training__max_steps": 6, "training__learning_rate": 0.05}
+    path = configured(folder, model__pooling_strategy="sum", **out)
+    done = io.StringIO()
+    with redirect_stdout(done):
+        train(path)
+    assert done.getvalue().startswith("dot_ndcg@10 ")
+    return folder / "once"
+
+
+def test_a_run_leaves_the_best_model_the_figures_and_the_settings(once: Path, bases: dict[str, Path]) -> None:
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SpladePooling
     from training_config import read_config
 
-    train(configure(model__pooling_strategy="sum", training__max_steps=6, training__learning_rate=0.05))
-    said = capsys.readouterr()
-    assert said.out.startswith("dot_ndcg@10 ")
-    assert "'loss'" in said.err
-
-    out = tmp_path / "out"
+    out = once
     found = figures(out)
     assert found["steps"] == 6
     assert [entry["step"] for entry in found["during"]] == [2, 4, 6]
@@ -96,7 +105,7 @@ def test_a_run_leaves_the_best_model_the_figures_and_the_settings(
     assert found["rows"]["train"]["trained on"] == 100
     again = read_config(out / "training_config.yaml")
     assert again.training["max_steps"] == 6
-    assert again.datasets == read_config(configure()).datasets
+    assert [one.name for one in again.datasets] == ["train", "eval"]
 
     final = out / found["model"]
     names = {path.name for path in final.iterdir()}
@@ -109,6 +118,32 @@ def test_a_run_leaves_the_best_model_the_figures_and_the_settings(
     model = SparseEncoder(str(final), trust_remote_code=True, device="cpu")
     assert isinstance(model[1], SpladePooling)
     assert (model[1].pooling_strategy, model.similarity_fn_name, model.max_seq_length) == ("sum", "dot", 32)
+
+
+def test_the_trained_model_has_a_record_and_a_card_that_is_true(
+    once: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    final = once / "once-final"
+    record = json.loads((final / "training.json").read_text("utf-8"))
+    files = {path.relative_to(final).as_posix(): path for path in final.rglob("*") if path.is_file()}
+    del files["training.json"]
+    assert record["files"] == {name: sha256_of(path) for name, path in sorted(files.items())}
+    assert record["base"]["patched_from"]["path"] == str(MINI)
+    assert record["sets"][0]["sha256"] == sha256_of(rows_file)
+    assert record["after"] == figures(once)["after"]
+
+    card = (final / "README.md").read_text("utf-8")
+    metadata = read_metadata(card)
+    assert (metadata["license"], metadata["language"][0]) == ("apache-2.0", "no")
+    assert "custom_code" in metadata["tags"]
+    assert f"| `dot_ndcg@10` | {record['before']['dot_ndcg@10']:.4f} | {record['after']['dot_ndcg@10']:.4f} |" in card
+    rows = [json.loads(line) for line in rows_file.read_text("utf-8").splitlines()]
+    for shown in (card, next(once.glob("checkpoint-*/README.md")).read_text("utf-8")):
+        assert not [row for row in rows if row["positive"] in shown], "no training row is quoted"
+
+    monkeypatch.chdir(once)
+    exec(card.split("```python\n")[1].split("```")[0], {})
+    assert f"The last line prints `{capsys.readouterr().out.splitlines()[-1]}`." in card
 
 
 def test_sets_with_losses_of_their_own_train_in_turn(configure: Configure, tmp_path: Path, eval_file: Path) -> None:
@@ -192,13 +227,13 @@ def test_the_router_trains_queries_without_a_model_and_goes_on_after_an_interrup
     import training_trainer
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+    from train_splade import main
 
     rate = {r"sub_modules\.query\.": 0.5}
     path = configure(**ROUTER, training__learning_rate_mapping=rate)
     with monkeypatch.context() as patch:
         patch.setattr(training_trainer.SpladeTrainer, "training_step", interrupted_at(3))
-        with pytest.raises(KeyboardInterrupt):
-            train(path)
+        assert main([str(path)]) == 130
     checkpoint = tmp_path / "out" / "checkpoint-2"
     assert {"splade_router.py", "modeling_gptbert.py"} <= {file.name for file in checkpoint.iterdir()}
 
@@ -216,9 +251,19 @@ def test_the_router_trains_queries_without_a_model_and_goes_on_after_an_interrup
     documents = model.encode_document(TEXTS, convert_to_sparse_tensor=False)
     assert documents.shape == (2, query.shape[1])
 
+    goes_on = {"training__output_dir": str(tmp_path / "on"), "training__max_steps": 2}
+    train(configure(**ROUTER, **goes_on, model__base_model=str(final)))
+    assert same_code(tmp_path / "on" / "on-final", final)
+    assert main([str(configure(**goes_on, model__base_model=str(final)))]) == 2, "it is no plain SPLADE model"
+
     model.save_pretrained(str(tmp_path / "saved-again"))
     again = SparseEncoder(str(tmp_path / "saved-again"), trust_remote_code=True, device="cpu")
     assert torch.equal(again.encode_document(TEXTS, convert_to_sparse_tensor=False), documents)
+
+
+def same_code(one: Path, other: Path) -> bool:
+    names = [sorted(path.name for path in folder.glob("*.py")) for folder in (one, other)]
+    return names[0] == names[1] and all((one / name).read_bytes() == (other / name).read_bytes() for name in names[0])
 
 
 def interrupted_at(step: int) -> Callable[..., torch.Tensor]:

@@ -1,0 +1,118 @@
+"""What is published with a trained model: training.json, which makes it checkable, and its card."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from training_config import Config, DataSet
+from training_data import FORMATS
+
+from patcher.codec import json_text, to_json
+from patcher.constants import CARD, RECORD, SCHEMA_VERSION
+from patcher.documents.templating import fence, template
+from patcher.source.metadata import read_metadata
+from patcher.source.snapshot import Source, sha256_of
+
+if TYPE_CHECKING:
+    from sentence_transformers import SparseEncoder
+
+TRAINING = "training.json"
+PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "splade-patcher")
+QUERY, DOCUMENT = "Hva er hovedstaden i Norge?", "Oslo er hovedstaden og den største byen i Norge."
+SHOWN_TERMS = 8
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base on this machine: its folder, and where that came from."""
+
+    root: Path
+    source: Source
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What `patcher patch` wrote of it; empty for a model that was trained already."""
+        path = self.root / RECORD
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Licence and languages, from the card of the model that it was patched from, or from its own."""
+        path = self.root / CARD
+        return self.record.get("base_card") or (read_metadata(path.read_text("utf-8")) if path.is_file() else {})
+
+
+def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base, found: Mapping[str, Any]) -> None:
+    """Write the card and training.json into the folder of the saved model. `found` is what evaluation.json holds."""
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "base": {**to_json(base.source), "patched_from": base.record.get("source")},
+        "sets": [{**_origin(one), "rows": found["rows"][one.name]} for one in config.datasets],
+        "configuration": config.written,
+        "seed": config.training["seed"],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        **found,
+    }
+    (folder / CARD).write_text(_card(model, folder.name, config, base, record), "utf-8")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINING)
+    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    (folder / TRAINING).write_text(json_text({**record, "files": hashes}), "utf-8")
+
+
+def _origin(data: DataSet) -> dict[str, Any]:
+    """Where the rows of a set came from: the hash of a file, or an id on the Hub."""
+    path = Path(data.source).expanduser()
+    return {
+        "name": data.name,
+        "source": data.source,
+        "configuration": data.configuration,
+        "split": data.split,
+        "on_hub": not path.exists(),
+        "sha256": sha256_of(path) if path.suffix in FORMATS and path.is_file() else None,
+    }
+
+
+def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: Mapping[str, Any]) -> str:
+    vector = model.encode_query(QUERY, convert_to_sparse_tensor=False)
+    weights, ids = vector.topk(min(SHOWN_TERMS, int((vector > 0).sum())))
+    terms = [
+        (model.tokenizer.decode([number]).strip(), round(weight, 2))
+        for number, weight in zip(ids.tolist(), weights.tolist(), strict=True)
+    ]
+    hub_sets = [one["source"] for one in record["sets"] if one["on_hub"]]
+    patched_from = record["base"]["patched_from"]
+    metadata = {
+        "language": base.metadata.get("language"),
+        "license": base.metadata.get("license"),
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "feature-extraction",
+        "base_model": base.source.repo_id or (patched_from or {}).get("repo_id"),
+        "base_model_relation": "finetune",
+        "datasets": list(dict.fromkeys(hub_sets)),
+        "tags": ["sentence-transformers", "sparse-encoder", "sparse", "splade", "custom_code"],
+    }
+    configuration = yaml.safe_dump(record["configuration"], sort_keys=False, allow_unicode=True).rstrip()
+    values = {
+        **record,
+        **{"name": name, "query": QUERY, "document": DOCUMENT, "terms": terms, "patched_from": patched_from},
+        "metadata": yaml.safe_dump(
+            {k: v for k, v in metadata.items() if v}, sort_keys=False, allow_unicode=True
+        ).rstrip(),
+        "repo_id": config.training.get("hub_model_id"),
+        "inference_free": config.model.use_router,
+        "licensed": "license" in base.metadata,
+        "dimensions": len(vector),
+        "configuration": configuration,
+        "fence": fence(configuration),
+    }
+    return template("trained_card.md.jinja").render(values)
