@@ -47,6 +47,7 @@ def encode(
     ] = "numbers",
     scale: Annotated[float, typer.Option(help="lucene: the impact of an activation of 1.0.")] = 100.0,
     timeout: Inactivity = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -58,7 +59,7 @@ def encode(
     from patcher.threshold.repaired import repair
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    settings = Settings(device, batch_tokens, max_tokens, max_active_dims, timeout)
+    settings = Settings(device, batch_tokens, max_tokens, max_active_dims, timeout, sandbox)
     job = Job(texts, "query" if queries else "document", to, out, names, scale, settings)
     for limit in find_format(to).limits:
         console.talk(f"Note: {limit}")

@@ -46,6 +46,7 @@ def search(
     device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
     top: Annotated[int, typer.Option(help="How many documents to show.", min=1)] = 10,
     timeout: Inactivity = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -59,7 +60,7 @@ def search(
     found = find_model(model, revision, repair)
     require_trust(console, found.executed(), str(found.snapshot.source), trusted=trust_remote_code)
     console.talk(f"Encoding {documents} with {model} ...")
-    result = searching.search(found, documents, question, Settings(device, timeout=timeout), top)
+    result = searching.search(found, documents, question, Settings(device, timeout=timeout, sandbox=sandbox), top)
     console.result(result, result.hits[0].id if result.hits else "", lambda: _shown(result))
     raise typer.Exit(0)
 

@@ -129,6 +129,4 @@ def _terms(tokenizer: Any) -> tuple[str, ...]:
     return tuple(map(term, tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))))
 
 
-SERVICE = Service(
-    EncodeRequest, lambda request, scratch: confine_on_device(request.device, scratch, [request.model]), encode
-)
+SERVICE = Service(EncodeRequest, lambda request, scratch: confine_on_device(request.device, scratch), encode)

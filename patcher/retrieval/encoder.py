@@ -30,13 +30,17 @@ Receive = Callable[[str, int, Vectors], None]  # kind, number of the window, its
 
 @dataclass(frozen=True)
 class Settings:
-    """How to encode. `timeout` is in seconds, without any progress; see EncodeRequest for the other fields."""
+    """How to encode. `timeout` is in seconds, without any progress; `sandbox` is one of `bubblewrap.LEVELS`.
+
+    See EncodeRequest for the other fields.
+    """
 
     device: str = "auto"
     batch_tokens: int | None = None
     max_tokens: int | None = None
     max_active_dims: int | None = None
     timeout: float = VERIFY_TIMEOUT
+    sandbox: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("batch_tokens", "max_tokens", "max_active_dims"):
@@ -59,7 +63,8 @@ def encode(
     """
     check_sentence_transformers("Encoding runs with")
     model = model.fetched()
-    with started(CHILD, settings.device, parent=place) as child:
+    roots = [model.snapshot.root] if model.snapshot.root else []
+    with started(CHILD, settings.device, roots, settings.sandbox, place) as child:
         # transformers keeps remote code by the folder's name.
         folder, out = child.scratch / f"model-{token_hex(4)}", child.scratch / "vectors"
         folder.mkdir()

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from patcher.constants import CONFIG
 from patcher.errors import SourceError, UsageError
-from patcher.planning.files import dropped_because
-from patcher.planning.layout import MODULES, find_layout, read_json
+from patcher.planning.files import check_loadable, dropped_because
+from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve, sha256_of, weights
+from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve, sha256_of
 
 
 class Runnable(Protocol):
@@ -55,7 +55,9 @@ class AsPublished:
 
     def fetched(self) -> AsPublished:
         """The same with every file on this machine. Raises SourceError where there are no safetensors."""
-        weights(self.snapshot)
+        layout = find_layout(self.snapshot)
+        weights = loaded_weights(self.snapshot, layout.encoders if layout else ("",))
+        check_loadable(self.snapshot.source, self.snapshot.paths, weights, pickled=False)
         return replace(self, snapshot=fetch(self.snapshot, self.files))
 
     def executed(self) -> Mapping[str, bytes]:
