@@ -54,7 +54,8 @@ def child_policy(scratch: Path, readable: Iterable[Path], python: Path | None = 
         if (found := _within(private, path)) is not None:
             why = f"{path} contains {found}, which the model's code must not read."
             raise UsageError(why, "Put the model into a folder of its own.")
-    targets = _real(str(link) for path in given for link in Path(path).rglob("*") if link.is_symlink())
+    found_links = (link for path in given for link in Path(path).rglob("*") if link.is_symlink())
+    targets = _real(step for link in found_links for step in _links(str(link)))
     # A downloaded folder may link to anything; the snapshots in the Hub's cache link to blobs.
     links = [path for path in targets if not below(path, private) or "blobs" in Path(path).parts[-3:-1]]
     # The entries of /proc about the machine. Those about processes show their environments, which hold tokens.
@@ -97,10 +98,10 @@ def _libraries_of(python: Path) -> list[str]:
         raise UsageError(f"{python} does not run as a Python interpreter.", "Give the path of one.") from error
 
 
-def _links(program: str) -> list[str]:
-    """Where a program's links lead: one may lead to another, outside of the interpreter's folders."""
-    paths = [program]
-    while os.path.islink(paths[-1]):
+def _links(path: str) -> list[str]:
+    """A link and where it leads, step by step: one may lead to another, and each has to exist for the child."""
+    paths = [path]
+    while os.path.islink(paths[-1]) and len(paths) <= 40:  # as far as Linux follows them
         paths.append(os.path.join(os.path.dirname(paths[-1]), os.readlink(paths[-1])))
     return paths
 

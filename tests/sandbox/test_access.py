@@ -92,3 +92,15 @@ def test_a_program_that_is_a_link_to_a_link_is_readable(home: Path, monkeypatch:
         (home.parent / link).symlink_to(target)
     monkeypatch.setattr(sys, "executable", str(home.parent / "python"))
     assert str(home.parent / "between") in child_policy(home.parent / "scratch", []).readable
+
+
+def test_each_step_of_a_link_to_a_link_is_given_as_in_the_cache_of_the_hub(home: Path) -> None:
+    """A snapshot links to the blobs of its repository, and these link to blobs that repositories share."""
+    for name in ("blobs/68", "hub/blobs"):
+        (home / name).mkdir(parents=True)
+    (home / "blobs/68/weights").touch()
+    (home / "hub/blobs/weights").symlink_to("../../blobs/68/weights")
+    (home / "model/weights").symlink_to("../hub/blobs/weights")
+    (home / "model/loop").symlink_to("loop")
+    policy = child_policy(home.parent / "scratch", [home / "model"])
+    assert policy.may_read(f"{home}/hub/blobs/weights") and policy.may_read(f"{home}/blobs/68/weights")
