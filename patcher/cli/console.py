@@ -131,17 +131,28 @@ class Console(logging.Handler):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         started_at = time.monotonic()
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+        speed = TextColumn("{task.fields[per_second]:,.0f} per second")
+        columns = (
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            speed,
+            TimeRemainingColumn(),
+        )
         bar = Progress(*columns, console=self._err, transient=True)
         tasks: dict[str, TaskID] = {}
+        first: dict[str, tuple[int, float]] = {}  # done before the first call, and its time
 
         def show(name: str, done: int, total: int) -> None:
+            before, since = first.setdefault(name, (done, time.monotonic()))
+            per_second = (done - before) / max(time.monotonic() - since, 1e-3)
             if name not in tasks:
                 if time.monotonic() - started_at < 1:
                     return
                 bar.start()
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
+                tasks[name] = bar.add_task(name, total=total, per_second=0.0)
+            bar.update(tasks[name], completed=done, per_second=per_second)
 
         try:
             yield show

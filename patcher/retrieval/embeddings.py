@@ -24,7 +24,7 @@ from patcher.verify.measure.models import nan_filled_memory
 from patcher.verify.measure.serving import measured
 
 # A text has at most as many tokens as bytes. The logits of a batch take 4 bytes for each token and dimension.
-BATCH_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 
 Encode = Callable[[Sequence[str]], torch.Tensor]
 

@@ -74,3 +74,18 @@ def test_only_a_yes_is_a_yes(monkeypatch: pytest.MonkeyPatch, answer: str, agree
 def test_where_nobody_can_answer_there_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     assert Console().confirm("Run it?") is None
+
+
+def test_a_bar_shows_how_many_are_done_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    from io import StringIO
+
+    from rich.console import Console as Rich
+
+    now, console = [0.0], Console()
+    monkeypatch.setattr("patcher.cli.console.time.monotonic", lambda: now[0])
+    console.__dict__["_err"] = Rich(file=StringIO(), force_terminal=True, width=120)
+    with console.progress("texts") as show:
+        for second, done in ((10, 100), (11, 200), (12, 300)):  # a hundred were there before
+            now[0] = second
+            show("vectors", done, 400)
+    assert "100 per second" in console._err.file.getvalue() and "300/400" in console._err.file.getvalue()
