@@ -220,7 +220,7 @@ _WITH_GRADIENTS = [
     ),
     hidden("no gradient at all", "gradient", decorator="@torch.no_grad()"),
     hidden("inference mode at all times", "gradient", decorator="@torch.inference_mode()"),
-    hidden("no gradient through the cap", "gradient", cap=f"with torch.no_grad():\n    {CAP}"),
+    right("no gradient through the cap", "gradient", cap=f"with torch.no_grad():\n    {CAP}"),
 ]
 _BY_LENGTH = [
     changed("clamped beyond 512 tokens", "length", after=when("$x.shape[1] > 512")),

@@ -16,12 +16,14 @@ from patcher.codec import document
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
+from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.requests import base_code
 from patcher.verify.verification import evaluate, hash_folder, verify
 from tests.conftest import MINI, ON_CPU, Run
+from tests.verify.heads import HEADS, Head
 from tests.verify.made_up import CONVERTED, GOOD, KEPT_CAP, LIMIT, MODEL, ROUNDED, apart, judged
-from tests.verify.running import CAP, CHECKS, alter, edit, failed, report_on, wanted
+from tests.verify.running import CAP, CHECKS, alter, edit, failed, repaired, report_on, wanted
 
 
 def patched_from(source: Path, out: Path) -> Path:
@@ -279,3 +281,12 @@ def test_only_the_shards_that_the_index_names_are_loaded_and_compared(mini: Path
     assert {path.name for path in folder.glob("*.safetensors")} == {shard}
     report = report_on(folder, tmp_path / "scratch")
     assert report.passed, failed(report)
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head.dynamic], ids=lambda head: head.name)
+def test_a_head_of_which_planning_knows_too_little_fails_in_a_mode_of_use(head: Head, tmp_path: Path) -> None:
+    source = shutil.copytree(MINI, tmp_path / "source")
+    (source / "modeling_gptbert.py").write_text(head.code(), "utf-8")
+    folder = repaired(source, tmp_path / f"splade-{tmp_path.name}", Options())
+    report = report_on(folder, tmp_path / "scratch")
+    assert "modes_agree" in failed(report), report.checks
