@@ -123,6 +123,10 @@ def test_lists_of_negatives_become_columns_of_the_same_length(configure: Configu
         row["p2"] = "galt"
     train = read(configure, write(tmp_path / "both.jsonl", found), columns=both, max_negatives=1).train["set"]
     assert train.num_columns == 3
+    found = [{**row, "n": None} for row in rows(3)]
+    both = {**ROLES, "negatives": ["n", "q2"]}
+    source = write(tmp_path / "second.jsonl", [{**row, "q2": "galt"} for row in found])
+    assert set(read(configure, source, columns=both, max_negatives=1).train["set"]["negative_1"]) == {"galt"}
 
 
 def test_rows_that_a_teacher_scored_keep_their_own_negatives_alone(configure: Configure, tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Conf
         (['{"q": "a", "p": "b", "neg": "c"}'], {"columns": {**ROLES, "negatives": "ne"}}, "no column ne.", "mean neg?"),
         ([], {}, "", ""),
         (['{"q": 3, "p": "b", "n": "c"}'], {}, "holds 3 in q, which is not a text.", "another column"),
-        (['{"q": "a", "p": " ", "n": "c"}'], {}, "has no row left.", "Check its filter"),
+        (['{"q": "a", "p": "", "n": "c"}'], {}, "has no row left.", "Check its filter"),
         (['{"q": "a", "p": "b", "n": null}'], {}, "has too few passages to fill up its negatives.", "Leave"),
         (['{"q": "a", "p": "b", "n": "c"}'], {"filter": {"lang": "no"}}, "has no column lang.", "Its columns are"),
     ],
