@@ -84,10 +84,12 @@ def read_set(data: DataSet, config: Config) -> tuple[Dataset | None, Dataset | N
     if not len(rows):
         raise _refusal(data, "has no row left", "Check its filter, language and columns.")
     kept, held = _split(rows, data, config.training["seed"])
+    counts["of a question that is held out"] = len(rows) - len(kept or ()) - len(held or ())
     if kept is not None:
+        split = len(kept)
         teacher = config.loss_of(data).base != "SparseMultipleNegativesRankingLoss"
         kept, filled = _with_roles(kept, data, teacher=teacher)
-        counts["filled up with negatives of other rows"] = filled
+        counts |= {"without all their negatives": split - len(kept), "filled up with passages of other rows": filled}
     counts |= {"trained on": len(kept or ()), "held out": len(held or ())}
     return kept, held, counts
 
