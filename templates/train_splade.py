@@ -29,10 +29,12 @@ import yaml
 from patcher.constants import CARD, RECORD
 from patcher.documents.templating import templates
 from patcher.errors import CodeError, PatcherError, SourceError, TrustRequired, UsageError
+from patcher.planning.files import check_loadable
+from patcher.planning.layout import loaded_weights
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import REPAIRS, Options
 from patcher.source.hub_errors import explained
-from patcher.source.snapshot import fetch, resolve, weights
+from patcher.source.snapshot import fetch, resolve
 
 sys.path.append(str(templates()))  # the neighbours, where this file was copied or sent away alone
 
@@ -75,8 +77,9 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
+    check_loadable(base, snapshot.paths, loaded_weights(snapshot, plan.encoders or ("",)), pickled=False)
     documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
-    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *weights(snapshot), *documents]).root
+    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
     assert root is not None
     return Base(root, snapshot.source)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain, cycle, islice
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
 QUERY, POSITIVE, NEGATIVE, SCORE = "query", "positive", "negative_{}", "score"
 FIRST_ROWS = 10
+BATCH = 1000  # rows that are looked at together
 SHOWN_VALUES = 10
 
 
@@ -76,17 +77,19 @@ def read_set(data: DataSet, config: Config) -> tuple[Dataset | None, Dataset | N
     for name, wanted in _filters(data, rows).items():
         rows = _filtered(data, rows, name, wanted)
     matching = len(rows)
-    rows = _keep(rows, _have_texts, [columns.query, columns.positive])
+    rows = _keep(rows, [columns.query, columns.positive], _have_texts)
     counts = {"read": total, "not matching": total - matching, "without query or positive": matching - len(rows)}
     if data.max_rows is not None and data.max_rows < len(rows):
         rows = rows.shuffle(seed=config.training["seed"]).select(range(data.max_rows))
     if not len(rows):
         raise _refusal(data, "has no row left", "Check its filter, language and columns.")
     kept, held = _split(rows, data, config.training["seed"])
+    counts["of a question that is held out"] = len(rows) - len(kept or ()) - len(held or ())
     if kept is not None:
+        split = len(kept)
         teacher = config.loss_of(data).base != "SparseMultipleNegativesRankingLoss"
         kept, filled = _with_roles(kept, data, teacher=teacher)
-        counts["filled up with negatives of other rows"] = filled
+        counts |= {"without all their negatives": split - len(kept), "filled up with passages of other rows": filled}
     counts |= {"trained on": len(kept or ()), "held out": len(held or ())}
     return kept, held, counts
 
@@ -135,7 +138,7 @@ def _filters(data: DataSet, rows: Dataset) -> dict[str, Any]:
 
 def _filtered(data: DataSet, rows: Dataset, name: str, wanted: Any) -> Dataset:
     allowed = wanted if isinstance(wanted, list) else [wanted]
-    kept = _keep(rows, lambda column: [value in allowed for value in column], [name])
+    kept = _keep(rows, [name], lambda column: [value in allowed for value in column.to_pylist()])
     if not len(kept):
         values = sorted(map(str, rows.unique(name)))
         more = ", …" if len(values) > SHOWN_VALUES else ""
@@ -144,14 +147,24 @@ def _filtered(data: DataSet, rows: Dataset, name: str, wanted: Any) -> Dataset:
     return kept
 
 
-def _keep(rows: Dataset, wanted: Callable[..., list[bool]], columns: list[str]) -> Dataset:
-    """The rows for which `wanted` is true of the columns; the very same object where that is all of them."""
-    kept = rows.filter(wanted, batched=True, input_columns=columns)
-    return rows if len(kept) == len(rows) else kept
+def _keep(rows: Dataset, names: list[str], wanted: Callable[..., Iterable[bool]]) -> Dataset:
+    """The rows for which `wanted` is true of the columns; the very same object where that is all of them.
+
+    `wanted` takes Arrow arrays: what it does not look at is not read from the file.
+    """
+    batches = rows.select_columns(names).with_format("arrow").iter(batch_size=BATCH)
+    mask = [bool(kept) for batch in batches for kept in wanted(*(batch.column(name) for name in names))]
+    return rows if all(mask) else rows.select([index for index, kept in enumerate(mask) if kept])
 
 
-def _have_texts(*columns: list[Any]) -> list[bool]:
-    return [all(isinstance(value, str) and value.strip() for value in row) for row in zip(*columns, strict=True)]
+def _have_texts(*columns: Any) -> Iterator[bool]:
+    """Whether all columns of a row hold a text that is not empty; only the lengths are read."""
+    import pyarrow.compute as pc
+
+    def lengths(column: Any) -> list[int | None]:
+        return pc.binary_length(column.cast("string") if column.type == "null" else column).to_pylist()
+
+    return map(all, zip(*map(lengths, columns), strict=True))
 
 
 def _split(rows: Dataset, data: DataSet, seed: int) -> tuple[Dataset | None, Dataset | None]:
@@ -164,7 +177,7 @@ def _split(rows: Dataset, data: DataSet, seed: int) -> tuple[Dataset | None, Dat
         return None, rows
     parts = rows.train_test_split(test_size=count, seed=seed)
     held = set(parts["test"][data.columns.query])
-    kept = _keep(parts["train"], lambda queries: [query not in held for query in queries], [data.columns.query])
+    kept = _keep(parts["train"], [data.columns.query], lambda found: [one not in held for one in found.to_pylist()])
     return (kept if len(kept) else None), parts["test"]
 
 
@@ -175,18 +188,20 @@ def _with_roles(rows: Dataset, data: DataSet, *, teacher: bool) -> tuple[Dataset
     Where a teacher scored the passages no other one can stand in, and such a row is left out.
     """
     columns = data.columns
-    lists = not all(_is_text(rows, name) for name in columns.negatives)
-    count = min(_most_negatives(rows, columns.negatives), data.max_negatives or sys.maxsize)
+    texts = all(_is_text(rows, name) for name in columns.negatives)
+    most = len(columns.negatives) if texts else _most_negatives(rows, columns.negatives)
+    count = min(most, data.max_negatives or most)
+    direct = texts and count == most  # each column becomes one
     complete = rows
-    if count:
-        complete = _keep(
-            rows, lambda *found: [len(negatives) >= count for negatives in _texts(found)], columns.negatives
-        )
+    if direct and count:
+        complete = _keep(rows, columns.negatives, _have_texts)
+    elif count:
+        complete = _keep(rows, columns.negatives, lambda *found: [len(one) >= count for one in _arrow_texts(found)])
     rows = complete if teacher else rows
     filled, score = len(rows) - len(complete), [columns.score] if teacher else []
     names = [columns.query, columns.positive, *columns.negatives[:count]]
     roles = [QUERY, POSITIVE, *(NEGATIVE.format(n) for n in range(1, count + 1))]
-    if count and (lists or filled):
+    if count and (filled or not direct):
         rows, names = _arranged(rows, data, roles, score), roles
     rows = rows.select_columns([*names, *score])
     return rows.rename_columns(dict(zip([*names, *score], [*roles, SCORE], strict=False))), filled
@@ -200,14 +215,16 @@ def _texts(columns: Sequence[list[Any]]) -> Iterator[list[str]]:
     """The texts of each row, out of columns of texts and of lists of texts."""
     for row in zip(*columns, strict=True):
         values = chain.from_iterable(value if isinstance(value, list) else [value] for value in row)
-        yield [value for value in values if isinstance(value, str) and value.strip()]
+        yield [value for value in values if isinstance(value, str) and value]
+
+
+def _arrow_texts(columns: Sequence[Any]) -> Iterator[list[str]]:
+    return _texts([column.to_pylist() for column in columns])
 
 
 def _most_negatives(rows: Dataset, names: list[str]) -> int:
-    if all(_is_text(rows, name) for name in names):
-        return len(names)
-    batches = rows.select_columns(names).iter(batch_size=1000)
-    return max(len(negatives) for batch in batches for negatives in _texts(list(batch.values())))
+    batches = rows.select_columns(names).with_format("arrow").iter(batch_size=BATCH)
+    return max(len(negatives) for batch in batches for negatives in _arrow_texts(batch.columns))
 
 
 def _arranged(rows: Dataset, data: DataSet, roles: list[str], score: list[str]) -> Dataset:

@@ -36,6 +36,8 @@ class SpladeTrainer(SparseEncoderTrainer):
         self, *args: Any, probe: tuple[list[str], list[str]], allow_dense: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        if not hasattr(SparseEncoderTrainer, "_get_grad_norm"):
+            raise ImportError("this version of transformers shows no norm of the gradients to check")
         card = self.model.model_card_data  # a card quotes no row of the training data
         card.widget, card.usage_examples = [], None
         for one in card.train_datasets:
@@ -54,7 +56,8 @@ class SpladeTrainer(SparseEncoderTrainer):
         """The norm, checked with the losses behind it before the step is taken: one wait for the GPU for each step."""
         norm = super()._get_grad_norm(model, grad_norm)
         losses, self._losses = self._losses, []
-        values = torch.stack([*losses, torch.as_tensor(norm, device=losses[0].device, dtype=losses[0].dtype)]).tolist()
+        figures = [torch.as_tensor(one, dtype=torch.float32, device=losses[0].device) for one in (*losses, norm)]
+        values = torch.stack(figures).tolist()
         self._skipped = self._skipped + 1 if not math.isfinite(values[-1]) else 0
         for value in values[:-1]:
             self._check(value, "The loss")

@@ -27,6 +27,8 @@ def test_the_wheel_holds_the_package_its_data_and_the_templates_and_nothing_else
         "patcher/templates/model_card.md.jinja",
         "patcher/templates/repaired_card.md.jinja",
         "patcher/templates/family.txt",
+        "patcher/templates/train_splade.py",
+        "patcher/templates/configs/norbert4-base.yaml",
         "patcher/verify/texts/probe.jsonl",
         "patcher/verify/texts/questions.jsonl",
     ):

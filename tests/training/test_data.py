@@ -105,7 +105,7 @@ def test_a_row_without_a_negative_is_kept_and_gets_a_passage_of_another_question
     assert set(train["negative_1"]) <= {"galt", *train["positive"]}
     right = {(query, positive) for query, positive in zip(train["query"], train["positive"], strict=True)}
     assert not right & set(zip(train["query"], train["negative_1"], strict=True))
-    assert given.counts["set"]["filled up with negatives of other rows"] == 5
+    assert given.counts["set"]["filled up with passages of other rows"] == 5
 
 
 def test_lists_of_negatives_become_columns_of_the_same_length(configure: Configure, tmp_path: Path) -> None:
@@ -123,6 +123,10 @@ def test_lists_of_negatives_become_columns_of_the_same_length(configure: Configu
         row["p2"] = "galt"
     train = read(configure, write(tmp_path / "both.jsonl", found), columns=both, max_negatives=1).train["set"]
     assert train.num_columns == 3
+    found = [{**row, "n": None} for row in rows(3)]
+    both = {**ROLES, "negatives": ["n", "q2"]}
+    source = write(tmp_path / "second.jsonl", [{**row, "q2": "galt"} for row in found])
+    assert set(read(configure, source, columns=both, max_negatives=1).train["set"]["negative_1"]) == {"galt"}
 
 
 def test_rows_that_a_teacher_scored_keep_their_own_negatives_alone(configure: Configure, tmp_path: Path) -> None:
@@ -133,6 +137,7 @@ def test_rows_that_a_teacher_scored_keep_their_own_negatives_alone(configure: Co
     assert train.column_names == ["query", "positive", "negative_1", "score"]
     assert train["query"][:] == ["spørsmål 0", "spørsmål 2", "spørsmål 3"]
     assert train[0]["score"] == [2.0, 1.0]
+    assert given.counts["set"]["without all their negatives"] == 1
 
 
 def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Configure, tmp_path: Path) -> None:
@@ -144,6 +149,8 @@ def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Conf
         assert data.name == "set"
         assert len(rest) == held
         assert not set(rest["q"]) & set(given.train["set"]["query"])
+        counts = given.counts["set"]
+        assert counts["of a question that is held out"] == 40 - counts["trained on"] - held > 0
     with pytest.raises(SourceError, match="every set is held out"):
         read(configure, source, eval_share=1)
 
@@ -157,7 +164,7 @@ def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Conf
         (['{"q": "a", "p": "b", "neg": "c"}'], {"columns": {**ROLES, "negatives": "ne"}}, "no column ne.", "mean neg?"),
         ([], {}, "", ""),
         (['{"q": 3, "p": "b", "n": "c"}'], {}, "holds 3 in q, which is not a text.", "another column"),
-        (['{"q": "a", "p": " ", "n": "c"}'], {}, "has no row left.", "Check its filter"),
+        (['{"q": "a", "p": "", "n": "c"}'], {}, "has no row left.", "Check its filter"),
         (['{"q": "a", "p": "b", "n": null}'], {}, "has too few passages to fill up its negatives.", "Leave"),
         (['{"q": "a", "p": "b", "n": "c"}'], {"filter": {"lang": "no"}}, "has no column lang.", "Its columns are"),
     ],

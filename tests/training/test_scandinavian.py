@@ -106,7 +106,7 @@ def test_it_trains_on_seven_sets_stops_early_keeps_the_best_and_pushes_it(
     entries = log(out / f"checkpoint-{found['steps']}")
     assert entries[-1]["epoch"] < 1, "there were more rows"
     assert found["rows"]["nordic"]["not matching"] == ROWS // 4
-    assert found["rows"]["nordic"]["filled up with negatives of other rows"] > 0
+    assert found["rows"]["nordic"]["filled up with passages of other rows"] > 0
     assert set(found["rows"]) == {one["name"] for one in yaml.safe_load(CONFIG.read_text("utf-8"))["datasets"]}
     assert {"dot_ndcg@10", "nordic_dot_ndcg@10", "bundled_dot_ndcg@10"} <= set(found["after"])
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -21,7 +20,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from patcher.pipeline.api import patch_model
@@ -30,6 +28,8 @@ from patcher.planning.rewriting import Options
 from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import resolve, sha256_of
 from tests.conftest import MINI, ROOT, user_environment
+from tests.hub import LocalHub
+from tests.hub.fixtures import OLA, client_env
 from tests.snapshots.corpus.pairs import pairs
 from tests.training.conftest import Configure, Configured
 
@@ -166,10 +166,8 @@ def test_sets_with_losses_of_their_own_train_in_turn(configure: Configure, tmp_p
     found_figures = figures(tmp_path / "out")
     assert found_figures["metric"] == "sequential_score", "two evaluations: the mean of both chooses the best step"
     assert {"dot_ndcg@10", "bundled_dot_ndcg@10"} <= set(found_figures["after"])
-    assert found_figures["rows"]["margin"] | {"read": 0} == {
-        **{"read": 0, "not matching": 0, "without query or positive": 0, "trained on": 32, "held out": 8},
-        "filled up with negatives of other rows": 0,
-    }
+    margin = {what: count for what, count in found_figures["rows"]["margin"].items() if count}
+    assert margin == {"read": 40, "trained on": 32, "held out": 8}
 
 
 @pytest.mark.parametrize(
@@ -291,19 +289,21 @@ def test_gradient_checkpointing_changes_no_loss(configure: Configure, tmp_path: 
 
 
 @pytest.mark.slow
-def test_two_processes_of_accelerate_launch_share_the_rows_and_write_one_model(
-    configure: Configure, tmp_path: Path
+def test_two_processes_of_accelerate_launch_share_the_rows_and_push_one_model(
+    hub: LocalHub, configure: Configure, tmp_path: Path
 ) -> None:
     """DistributedDataParallel on two CPU processes (gloo), with gradient checkpointing."""
     snapshot = resolve(str(MINI))
     plan = make_plan(snapshot, Options(checkpointing=True))
     base = patch_model(plan, snapshot, tmp_path / "base", None).folder
-    path = configure(model__base_model=str(base), training__activation_checkpointing=True)
+    push = {"training__push_to_hub": True, "training__hub_model_id": "ola/trained"}
+    path = configure(model__base_model=str(base), training__activation_checkpointing=True, **push)
+    env = client_env(hub.endpoint, tmp_path / "home", OLA) | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     more = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(free_port())]
     done = subprocess.run(
         [sys.executable, *launch, *more, str(SCRIPT), str(path)],
-        env=environment(tmp_path / "home") | {"ACCELERATE_USE_CPU": "true"},
+        env=env | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -316,5 +316,5 @@ def test_two_processes_of_accelerate_launch_share_the_rows_and_write_one_model(
     assert state["epoch"] == pytest.approx(4 / 12), "each step took a batch for each of the two processes"
     assert (out / "out-final" / "model.safetensors").is_file()
     assert len(list(out.glob("*/README.md"))) == 3, "a card for each checkpoint and one for the model"
-    assert yaml.safe_load((out / "training_config.yaml").read_text("utf-8"))["training"]["max_steps"] == 4
-    assert os.fspath(base) in (out / "training_config.yaml").read_text("utf-8")
+    assert len(hub.commits("ola/trained")) == 2, "the first commit made the repository, and one push followed"
+    assert done.stderr.count("train: 100 read, 100 trained on") == 1
