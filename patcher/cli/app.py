@@ -30,6 +30,7 @@ app = typer.Typer(
     help="Remove the soft cap of a NorBERT4 masked-LM head, repair its code for transformers 5, and prove both.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain text: panels cut the names of options at 80 columns
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 def examples(*commands: str) -> str:
     """The last lines of a command's help: commands to copy and paste."""
-    return "\n\n".join(("Examples:", *(f"$ patcher {command}" for command in commands)))
+    return "\n".join(("\b", "Examples:", *(f"  $ patcher {command}" for command in commands)))
 
 
 def require_trust(console: Console, code: Mapping[str, bytes], source: str, *, trusted: bool) -> None:

@@ -23,15 +23,20 @@ Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16: the dtyp
 Attention = Annotated[
     str | None, typer.Option("--attn", help="sdpa, eager, flash_attention_2 ...: where the code offers a choice.")
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds after which the model is stopped.", min=1)]
+Timeout = Annotated[float, typer.Option(help="Seconds after which the model is stopped.", min=1, metavar="SECONDS")]
 Sandbox = Annotated[
     Literal["auto", "bubblewrap", "hook", "none"],
     typer.Option("--sandbox", help="What confines the model's code; auto is bubblewrap where it runs, else a hook."),
 ]
 HubTimeout = Annotated[
-    float, typer.Option(help="Seconds to wait for each response of the Hub, or when it asks to wait.", min=0.1)
+    float,
+    typer.Option(
+        help="Seconds to wait for each response of the Hub, or when it asks to wait.", min=0.1, metavar="SECONDS"
+    ),
 ]
-MinSparsity = Annotated[float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1)]
+MinSparsity = Annotated[
+    float, typer.Option(help="Logit sparsity that has to be exceeded.", min=0, max=1, metavar="SHARE")
+]
 Encoder = Annotated[
     bool | None,
     typer.Option(
