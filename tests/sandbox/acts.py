@@ -416,6 +416,11 @@ def answer(request: Request) -> dict[str, Any]:
         confine_process(scratch, ())
         Path("answer.json").write_text(request["answer"])
         os._exit(0)
+    if request["do"] == "torch.compile":
+        import torch  # before the confinement, as every child of a verification does
+
+        confine_process(scratch, ())
+        return {"done": torch.compile(lambda x: torch.sin(x) + 1)(torch.zeros(2)).tolist()}
     confine_process(scratch, ())
     if request["do"] == "sleep":
         time.sleep(60)

@@ -81,6 +81,17 @@ def test_what_is_denied_is_told_and_the_run_goes_on(
         run_child(CHILD, {**request_of, "do": act.what}, dict[str, Any], scratch, "cpu", 60, sandbox=level)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_code_under_torch_compile_runs(level: str, scratch: Path) -> None:
+    """Compiled inside of bubblewrap, and as it is where no compiler may start."""
+    if level == "bubblewrap" and not shutil.which("g++"):
+        pytest.skip("compiles C++")
+    found = run_child(CHILD, {"do": "torch.compile"}, dict[str, Any], scratch, "cpu", 300, sandbox=level)
+    assert found == {"done": [1.0, 1.0]} and not (scratch / "attempts.txt").read_text()
+    compiled = any((scratch).rglob("*.so"))
+    assert compiled is (level == "bubblewrap")
+
+
 def test_without_a_sandbox_there_is_neither_a_hook_nor_bubblewrap(scratch: Path, request_of: dict[str, Any]) -> None:
     read = {**request_of, "do": "the token file of the Hub's client, by open"}
     assert run_child(CHILD, read, dict[str, Any], scratch, "cpu", 60, sandbox="none") == {"done": "true"}
