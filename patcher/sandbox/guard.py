@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import site
 import stat
 import subprocess
 import sys
@@ -221,6 +222,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
         "PYTHONPATH": os.pathsep.join(map(os.path.abspath, [str(Path(__file__).parents[2]), *filter(None, searched)])),
+        "PYTHONUSERBASE": site.getuserbase(),  # packages of `pip install --user` lie below the caller's home
         "PYTHONIOENCODING": "utf-8",
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",

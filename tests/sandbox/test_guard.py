@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import VerificationError
-from patcher.sandbox.guard import ask, started
+from patcher.sandbox.guard import ask, environment, started
 from tests.conftest import ROOT
 from tests.sandbox.conftest import LEVELS, needs_bubblewrap
 from tests.sandbox.stand_in import run_child
@@ -167,3 +167,13 @@ def test_code_that_never_returns_is_stopped_in_time(scratch: Path) -> None:
     with pytest.raises(VerificationError, match="did not finish within 2 seconds"):
         run_child(ACTS, {"do": "sleep"}, dict[str, Any], scratch, "cpu", 2)
     assert time.monotonic() - begun < 20
+
+
+def test_packages_that_a_user_installed_are_found_although_the_home_is_another(tmp_path: Path) -> None:
+    inherited = environment(tmp_path, "cpu")
+    command = [sys.executable, "-c", "import site; print(site.getusersitepackages())"]
+    (theirs,) = {
+        subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        for env in (inherited, {**os.environ})
+    }
+    assert str(tmp_path) not in theirs
