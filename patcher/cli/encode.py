@@ -64,7 +64,8 @@ def encode(
     for limit in find_format(to).limits:
         console.talk(f"Note: {limit}")
     found = find_model(model, revision, repair)
-    require_trust(console, found.executed(), str(found.snapshot.source), trusted=trust_remote_code)
+    if code := found.executed():
+        require_trust(console, code, str(found.snapshot.source), trusted=trust_remote_code)
     console.talk(f"Encoding {texts} with {model} ...")
     with console.progress("texts") as progress:
         result = encode_file(found, job, progress)

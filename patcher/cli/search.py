@@ -58,7 +58,8 @@ def search(
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     found = find_model(model, revision, repair)
-    require_trust(console, found.executed(), str(found.snapshot.source), trusted=trust_remote_code)
+    if code := found.executed():
+        require_trust(console, code, str(found.snapshot.source), trusted=trust_remote_code)
     console.talk(f"Encoding {documents} with {model} ...")
     result = searching.search(found, documents, question, Settings(device, timeout=timeout, sandbox=sandbox), top)
     console.result(result, result.hits[0].id if result.hits else "", lambda: _shown(result))

@@ -45,3 +45,19 @@ def test_the_table_shows_documents_and_terms(
 def test_nothing_runs_without_a_yes(patched: Path, documents: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(patched), str(documents), "Hva?"]) == 1
     assert "--trust-remote-code" in capsys.readouterr().err
+
+
+def test_an_ordinary_splade_model_has_no_code_to_trust(documents: Path, tmp_path: Path, cli: Run) -> None:
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+
+    words = sorted({word.strip(".?").lower() for text in [*TEXTS, "Hvor er øya?"] for word in text.split()})
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", *words]))
+    tokenizer = BertTokenizerFast(str(vocabulary), strip_accents=False)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = tmp_path / "bert-splade"
+    BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    done = cli("search", model, documents, "Hvor er øya?", "--device", "cpu", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["documents"] == 3

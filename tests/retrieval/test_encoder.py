@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from patcher.retrieval.encoder import Settings, _Inbox, encode
 from patcher.retrieval.messages import chunk_name
 from patcher.retrieval.model import find_model
 from patcher.retrieval.vectors import Vectors
+from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import repair
+from patcher.threshold.save import save
 from tests.retrieval.made_up import random_vectors
+from tests.threshold.made_up import PASSED
 from tests.threshold.models import CODE
 
 Received = list[tuple[str, int, int]]
@@ -75,6 +79,26 @@ def test_a_child_that_makes_no_progress_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="encoded nothing") as caught:
         inbox.collect()
     assert "--timeout" in caught.value.hint
+
+
+def activations(folder: Path) -> Vectors:
+    """The vector of one question, in a child."""
+    found: list[Vectors] = []
+    model = find_model(str(folder), None, repair)
+    encode(model, {"query": ["Hvem skrev romanen Sult?"]}, Settings("cpu"), lambda *got: found.append(got[2]))
+    return found[0]
+
+
+def test_a_model_with_a_threshold_built_in_gives_the_activations_above_it(handmade: Path, tmp_path: Path) -> None:
+    (handmade / "README.md").unlink(missing_ok=True)
+    saved = save(repair(resolve(str(handmade))), PASSED, tmp_path / "with-threshold")
+    vectors = activations(saved)
+    assert 0 < vectors.counts[0] < 100 and vectors.values.min() >= PASSED.threshold
+
+
+def test_a_model_trained_on_a_patched_base_encodes(trained: Path, patched_once: Path) -> None:
+    shutil.copyfile(patched_once / CODE, trained / CODE)
+    assert 0 < activations(trained).counts[0] < 1000
 
 
 @pytest.mark.parametrize("name", ["batch_tokens", "max_tokens", "max_active_dims"])
