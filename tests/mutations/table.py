@@ -66,9 +66,8 @@ MODES_RUN = {
     "train_without_dropout": ("dropout=False", "dropout=True"),
     "train_with_labels": ("train=True, gradient=True, labels=True", "train=True, gradient=True, labels=False"),
     "gradient_checkpointing": ("around=checkpointing", "around=lambda _: nullcontext()"),
-    "bfloat16_autocast": ('"bfloat16_autocast", around=_BF16', '"bfloat16_autocast", around=_FP16'),
+    "bfloat16_autocast": ("around=_BF16", "around=_FP16"),
     "float16_autocast": ("around=_FP16", "around=_BF16"),
-    "bfloat16_autocast_in_training": ('"bfloat16_autocast_in_training", train=True', '"bfloat16_autocast_in_training"'),
 }
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
