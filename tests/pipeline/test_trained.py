@@ -85,7 +85,8 @@ def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: P
 def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path, tmp_path: Path) -> None:
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
-    names = ["weights_unchanged", "buffers_rebuilt", "logits_finite", "sparse_encoder_loads", "files_unchanged"]
+    names = ["weights_unchanged", "buffers_rebuilt", "logits_finite", "modes_agree", "sparse_encoder_loads"]
+    names.append("files_unchanged")
     assert [check.name for check in report.checks] == names
     assert report.passed, report.checks
     assert report.base == {} and report.patched["min"] > 0 and report.patched["logit_sparsity"] == 0.0
