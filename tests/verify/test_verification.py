@@ -18,6 +18,7 @@ from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve, sha256_of
+from patcher.verify.report import load_report
 from patcher.verify.requests import base_code
 from patcher.verify.verification import evaluate, hash_folder, verify
 from tests.conftest import MINI, ON_CPU, Run
@@ -115,6 +116,23 @@ def test_a_forward_pass_that_writes_into_the_shared_weights_is_caught(patched: P
     report = report_on(patched, tmp_path / "scratch")
     assert "weights_unchanged" in failed(report)
     assert "classifier.emb2vocab.bias" in report.checks[0].detail
+
+
+def test_a_head_that_is_wrong_in_training_alone_is_caught_with_the_mode_named(patched: Path, tmp_path: Path) -> None:
+    """It also writes into the shared weights there, after the main run."""
+    wrong = (
+        "if self.training:\n            self.classifier.emb2vocab.bias.data[7] += 1\n"
+        "            subword_prediction = subword_prediction.relu()\n"
+    )
+    edit(patched, "        # splade-patcher: removed", f"        {wrong}        # splade-patcher: removed", 1)
+    report = report_on(patched, tmp_path / "scratch")
+    assert failed(report) == {"weights_unchanged", "modes_agree"}
+    modes = {mode.name: mode for mode in report.modes}
+    assert modes["right_padding"].passed and not modes["train"].passed
+    assert "train (no logit is negative)" in next(one.detail for one in report.checks if one.name == "modes_agree")
+    report.write(patched)
+    written = load_report(patched)
+    assert written is not None and written.modes == report.modes
 
 
 def test_a_logit_that_is_not_finite_fails_every_check(patched: Path, tmp_path: Path) -> None:

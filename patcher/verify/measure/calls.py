@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -84,13 +84,20 @@ def autocast(dtype: torch.dtype, model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def checkpointing(model: Any) -> Iterator[None]:
-    """Gradient checkpointing. Raises CannotRun if the model's code has none."""
+    """Gradient checkpointing, with the weights frozen: only a whole backward pass takes it, and theirs would be dear.
+
+    Raises CannotRun if the model's code has none.
+    """
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise CannotRun("its code has no gradient checkpointing")
+    trained = [one for one in model.parameters() if one.requires_grad]
     model.gradient_checkpointing_enable()
+    model.requires_grad_(requires_grad=False)
     try:
         yield
     finally:
+        for one in trained:
+            one.requires_grad_()
         model.gradient_checkpointing_disable()
         model.disable_input_require_grads()  # a hook that enabling it leaves
 
@@ -99,8 +106,8 @@ def checkpointing(model: Any) -> Iterator[None]:
 class Mode:
     """One kind of call: a batch, arguments of `forward`, and what is switched on around it.
 
-    `backward_to_all` computes the gradients of all weights, otherwise of those that are looked at. `equal` names the
-    mode whose result it has to repeat. A model alone need not support an `optional` mode.
+    `whole` runs a whole backward pass, otherwise one to the tensors whose gradient is looked at. `equal` names the mode
+    whose result it has to repeat. A model alone need not support an `optional` mode.
     """
 
     name: str
@@ -112,7 +119,7 @@ class Mode:
     labels: bool = False
     masked: bool = True
     around: Callable[[Any], AbstractContextManager[Any]] = lambda _: nullcontext()
-    backward_to_all: bool = False
+    whole: bool = False
     equal: str | None = None
     optional: bool = False
 
@@ -125,7 +132,7 @@ MODES = (
     Mode(PLAIN),
     Mode("left_padding", batch="left"),
     Mode("batch_of_one", batch="one", equal=PLAIN),
-    Mode("no_attention_mask", batch="one", masked=False, optional=True),
+    Mode("no_attention_mask", batch="one", masked=False, equal="batch_of_one", optional=True),
     Mode("more_than_512_tokens", batch="long"),
     Mode("tuple_output", arguments=_TUPLE, equal=PLAIN),
     Mode("hidden_states", arguments={"output_hidden_states": True}, equal=PLAIN, optional=True),
@@ -136,18 +143,9 @@ MODES = (
     Mode(TRAIN, train=True, gradient=True),
     Mode(NO_DROPOUT, train=True, gradient=True, dropout=False, equal=PLAIN),
     Mode("train_with_labels", train=True, gradient=True, labels=True, equal=TRAIN, optional=True),
-    Mode(
-        "gradient_checkpointing",
-        train=True,
-        gradient=True,
-        around=checkpointing,
-        backward_to_all=True,  # what a re-entrant checkpoint asks for
-        equal=TRAIN,
-        optional=True,
-    ),
-    Mode("bfloat16_autocast", around=_BF16, optional=True),
+    Mode("gradient_checkpointing", train=True, gradient=True, around=checkpointing, whole=True, equal=TRAIN),
     Mode("float16_autocast", around=_FP16, optional=True),
-    Mode("bfloat16_autocast_in_training", train=True, gradient=True, around=_BF16, optional=True),
+    Mode("bfloat16_autocast", train=True, gradient=True, around=_BF16, optional=True),
 )
 
 
@@ -182,7 +180,7 @@ def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -
         if not mode.gradient or not backward:
             return outcome
         target = loss if mode.labels else _random_sum(batch.rows(result))
-        return replace(outcome, unreached=_unreached(model, target, embedded, to_all=mode.backward_to_all))
+        return replace(outcome, unreached=_unreached(target, _ends(model, mode, embedded), whole=mode.whole))
 
 
 def _result(output: Any, *, labels: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -220,53 +218,46 @@ def _prepared(model: nn.Module, mode: Mode) -> Iterator[None]:
 
 @contextmanager
 def _embedded(model: Any) -> Iterator[list[torch.Tensor]]:
-    """Give a list that gets the embedded tokens, whose gradient is that of all layers."""
+    """Give a list that gets the embedded tokens, whose gradient is that of all layers; empty where code hides them."""
     found: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.requires_grad:
-            output.retain_grad()
+        if isinstance(output, torch.Tensor) and torch.is_grad_enabled():
+            output.requires_grad_().retain_grad()
             found.append(output)
 
-    handle = model.get_input_embeddings().register_forward_hook(keep)
+    handles = []
+    with suppress(NotImplementedError):
+        handles.append(model.get_input_embeddings().register_forward_hook(keep))
     try:
         yield found
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def _unreached(
-    model: nn.Module, target: torch.Tensor | None, embedded: Sequence[torch.Tensor], *, to_all: bool
-) -> tuple[str, ...]:
-    """The ends of a model to which no finite gradient of `target` gets, or nothing but zeros."""
-    head = _head(model)
-    ends = {} if head is None else {"vocabulary projection": head}
-    ends |= dict.fromkeys(["embeddings"], embedded[0]) if embedded else {}
+def _ends(model: nn.Module, mode: Mode, embedded: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that a gradient has to get to. What gets to the embeddings went through the vocabulary projection.
+
+    The gradient of its weight takes as much memory as that and is not computed in every mode.
+    """
+    ends = {"embeddings": embedded[0]} if embedded else {}
+    head = _head(model) if mode.labels or not mode.train or not embedded else None
+    return ends if head is None else {"vocabulary projection": head, **ends}
+
+
+def _unreached(target: torch.Tensor | None, ends: Mapping[str, torch.Tensor], *, whole: bool) -> tuple[str, ...]:
+    """The names of those ends to which no finite gradient of `target` gets, or nothing but zeros."""
     if target is None or not target.requires_grad:
         return (*ends,) or ("embeddings",)
-    backward = partial(_backward, model) if to_all else partial(torch.autograd.grad, allow_unused=True)
+    backward = _backward if whole else partial(torch.autograd.grad, allow_unused=True)
     found = zip(ends, backward(target, list(ends.values())), strict=True)
     return tuple(name for name, one in found if one is None or not 0 < float(one.abs().amax()) < math.inf)
 
 
-def _backward(model: nn.Module, target: torch.Tensor, ends: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
-    """The gradients at the `ends` of a backward pass to all weights.
-
-    The others take as much memory as the weights and are freed one by one.
-    """
-
-    def free(parameter: torch.Tensor) -> None:
-        parameter.grad = None
-
-    freed = [one for one in model.parameters() if one.requires_grad and not any(one is end for end in ends)]
-    handles = [one.register_post_accumulate_grad_hook(free) for one in freed]  # type: ignore[no-untyped-call]
-    try:
-        target.backward()  # type: ignore[no-untyped-call]
-        return [one.grad for one in ends]
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.zero_grad()
+def _backward(target: torch.Tensor, ends: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+    target.backward()  # type: ignore[no-untyped-call]
+    return [one.grad for one in ends]
 
 
 def _head(model: Any) -> torch.Tensor | None:

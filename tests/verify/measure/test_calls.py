@@ -28,6 +28,8 @@ class Tiny(nn.Module):
         self.seen: list[dict[str, Any]] = []
 
     def get_input_embeddings(self) -> nn.Module:
+        if self.answer.get("hidden"):
+            raise NotImplementedError
         return self.embedding
 
     def get_output_embeddings(self) -> nn.Module:
@@ -87,7 +89,6 @@ def test_dropout_layers_are_off_where_the_mode_says_so(batches: dict[str, Batch]
     assert torch.equal(call(model, Mode("train", train=True, dropout=False), batches["right"]).result, plain)
 
 
-@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize(
     ("answer", "labels", "unreached"),
     [
@@ -98,12 +99,17 @@ def test_dropout_layers_are_off_where_the_mode_says_so(batches: dict[str, Batch]
     ],
 )
 def test_an_end_that_no_finite_gradient_reaches_is_named(
-    batches: dict[str, Batch], answer: dict[str, Any], labels: bool, unreached: tuple[str, ...], whole: bool
+    batches: dict[str, Batch], answer: dict[str, Any], labels: bool, unreached: tuple[str, ...]
 ) -> None:
     model = Tiny(**answer).eval()
-    found = call(model, Mode("one", gradient=True, labels=labels, backward_to_all=whole), batches["right"])
+    found = call(model, Mode("one", gradient=True, labels=labels), batches["right"])
     assert found.unreached == unreached
     assert all(one.grad is None for one in model.parameters()) and not model.embedding._forward_hooks
+
+
+def test_a_model_that_hides_its_embeddings_is_run_all_the_same(batches: dict[str, Batch]) -> None:
+    model = Tiny(hidden=True).eval()
+    assert call(model, Mode("one", gradient=True), batches["right"]).unreached == ()
 
 
 def test_a_result_without_any_gradient_reaches_nothing(batches: dict[str, Batch]) -> None:
@@ -115,3 +121,11 @@ def test_a_result_without_any_gradient_reaches_nothing(batches: dict[str, Batch]
 def test_code_without_gradient_checkpointing_can_t_run_it() -> None:
     with pytest.raises(CannotRun, match="no gradient checkpointing"), checkpointing(Tiny()):
         pass
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_whole_backward_pass_leaves_no_gradient_at_frozen_weights(batches: dict[str, Batch], detached: bool) -> None:
+    model = Tiny(detached=detached).eval().requires_grad_(False)
+    found = call(model, Mode("one", train=True, gradient=True, whole=True), batches["right"])
+    assert found.unreached == (("embeddings",) if detached else ())
+    assert all(one.grad is None for one in model.parameters())
