@@ -103,3 +103,12 @@ def test_an_encoding_in_which_python_reads_no_source_is_refused(encoding: str) -
     with pytest.raises(CodeError) as caught:
         rewrite_code({"modeling.py": head_file(NORBERT, "return x").encode(encoding)}, AUTO_MAP)
     assert "\n" not in caught.value.message and caught.value.hint
+
+
+def test_a_definition_below_a_condition_at_the_top_level_is_found() -> None:
+    code = Code(
+        "a.py", b"if True:\n    class Head: ...\ntry:\n    import f\nexcept ImportError:\n    def f(): ...\n", {}
+    )
+    assert code.definition(cst.ClassDef, "Head") is not None and code.definition(cst.FunctionDef, "f") is not None
+    assert code.is_bound_once("Head") and not code.is_bound_once("f")
+    assert code.is_unbound("g") and not code.is_unbound("len")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 import pytest
 
-from patcher.codemods.nodes import assignments, base_names, dotted, last_name, mentions, methods, walk
+from patcher.codemods.nodes import assignments, base_names, definitions, dotted, last_name, mentions, methods, walk
 
 MODULE = cst.parse_module("class A(nn.Module, Base, *rest(), metaclass=M):\n    x = 1\n    def f(self): ...\n")
 
@@ -40,3 +40,9 @@ def test_a_walk_meets_each_node_once_in_the_order_of_the_code() -> None:
     names = [node.value for node in walk(cst.parse_expression("a + f(b, [c, d.e])")) if isinstance(node, cst.Name)]
     assert names == ["a", "f", "b", "c", "d", "e"]
     assert len(list(walk(MODULE))) == len({id(node) for node in walk(MODULE)})
+
+
+def test_definitions_are_also_found_below_conditions() -> None:
+    code = "if a:\n    def f(): ...\nelse:\n    class C:\n        def g(self): ...\n"
+    code += "try:\n    with b:\n        def h(): ...\nfinally: ..."
+    assert [node.name.value for node in definitions(cst.parse_module(code).body)] == ["f", "C", "h"]

@@ -199,6 +199,21 @@ _IN_TRAINING = [
         "    return super().train(mode)\n\n",
         before="$x = $x * self.factor",
     ),
+    changed(
+        "an assignment inside a test", "train", after="if self.training and ($x := $x.relu()) is not None:\n    pass"
+    ),
+    changed("a choice by index", "train", after="$x = [$x, $x.relu()][int(self.training)]"),
+    changed("a choice by or", "train", after="$x = (self.training and $x.relu()) or $x"),
+    changed("a method under its own name", "train", after="rectify = $x.relu_\n" + when("self.training", "rectify()")),
+    changed("a method by its name", "train", after='getattr($x, "relu_" if self.training else "clone")()'),
+    changed("a mode that match names", "train", after="match self.training:\n    case True:\n        $x = $x.relu()"),
+    changed(
+        "an attribute that another method changes",
+        "train",
+        methods="def finish(self):\n    if self.training:\n        self.scores = self.scores.relu()\n\n",
+        after="self.scores = $x\nself.finish()\n$x = self.scores",
+    ),
+    changed("a line in a string", "train", after=when("self.training", 'exec("$x.relu_()")')),
 ]
 _WITH_GRADIENTS = [
     changed("clamped where gradients are on", "gradient", after=when("torch.is_grad_enabled()")),
@@ -628,6 +643,37 @@ _AROUND_FORWARD = [
         "structure",
         top="import contextlib\n\n\n",
         before="with contextlib.suppress(ValueError):\n    $x = self.classifier(hidden_states[-1])",
+    ),
+    changed(
+        "a second item of two",
+        "structure",
+        methods="def both(self, s):\n    return s, s.relu()\n\n",
+        after="_, $x = self.both($x)",
+    ),
+    changed("rows sorted", "structure", after="$x = $x.sort(-1).values"),
+    changed(
+        "a layer added to a container",
+        "structure",
+        init="self.last = nn.Sequential(nn.Identity())\nself.last.append(nn.ReLU())",
+        after="$x = self.last($x)",
+    ),
+    changed(
+        "a layer replaced by a function",
+        "structure",
+        top="def arm(model):\n    model.last = nn.ReLU()\n\n\n",
+        init="self.last = nn.Identity()\narm(self)",
+        after="$x = self.last($x)",
+    ),
+    changed(
+        "a layer replaced among the modules",
+        "structure",
+        init='self.last = nn.Identity()\nself._modules["last"] = nn.ReLU()',
+        after="$x = self.last($x)",
+    ),
+    changed(
+        "a layer replaced by name",
+        "structure",
+        init='self.apply(lambda module: setattr(module, "emb2vocab", nn.ReLU()))',
     ),
     right("as it is", "structure"),
     right(

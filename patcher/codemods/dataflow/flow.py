@@ -36,8 +36,9 @@ _MAX_DEPTH = 12  # nested calls
 class Flow:
     """All paths from the logits of a model class back to their origins, with the end of each.
 
-    `frames` are the functions on them, `statements` those that give a name on them its value, by id. `unknown` is what
-    may do anything to the logits, `masks` is what chooses between values, `divisors` are the ends of what divides them.
+    `frames` are the functions on them, `statements` those that give a name on them its value, by id, and `layers` the
+    attributes whose objects are called. `unknown` is what may do anything to the logits, `masks` is what chooses
+    between values, `divisors` are the ends of what divides them.
     """
 
     def __init__(self, frame: Frame, starts: Iterable[tuple[cst.CSTNode, cst.BaseExpression]] | None = None) -> None:
@@ -47,6 +48,7 @@ class Flow:
         self.unknown: list[tuple[Frame, cst.CSTNode]] = []
         self.masks: list[tuple[Frame, cst.BaseExpression, cst.CSTNode]] = []
         self.statements: set[int] = set()
+        self.layers: set[str] = set()
         self.frames: list[Frame] = [frame]
         self.used: set[int] = set()  # the names that carry the logits, where they are read
         self.unfinished = False  # there are more paths than the limits allow to follow
@@ -74,8 +76,7 @@ class Flow:
             if self._follow_call(node, here, self._logits):
                 return
         elif isinstance(node, cst.Dict):
-            item = outputs.item_of(node, "logits")
-            if item is None:
+            if (item := outputs.item_of(node, "logits")) is None:
                 self._unknown(here, node)
             else:
                 self._value(item, here)
@@ -229,6 +230,8 @@ class Flow:
     def _call(self, node: cst.Call, here: Position) -> None:
         meaning = here.frame.meaning(node.func, here.at)
         function = steps.function_of_torch(meaning)
+        if isinstance(meaning, Instance):
+            self.layers |= set((dotted(node.func) or "").split(".")[1:])
         if here.frame.is_projection(meaning, node.func, here.at):
             self._end(here, node, "projection")
         elif isinstance(meaning, Instance) and isinstance(meaning.cls, External):
@@ -270,8 +273,8 @@ class Flow:
 
     def _torch(self, name: str, node: cst.Call, here: Position) -> None:
         """A function of torch by its last name."""
-        argument = steps.argument_of(node, "input", 0)
-        if (kind := steps.kind_of_call(name)) != "unknown":
+        argument, kind = steps.argument_of(node, "input", 0), steps.kind_of_call(name)
+        if kind != "unknown":
             self._end(here, node, kind)
         elif argument is None or any(item.keyword is not None and item.keyword.value == "out" for item in node.args):
             bounded = steps.BOUNDED.get(name)  # in a form that can't be removed, so that a refusal can quote it
@@ -285,7 +288,7 @@ class Flow:
             self._arithmetic(steps.ARITHMETIC[name], node, argument, other, here)
         elif (merged := steps.merged(name, node, None)) is not None:
             self._merge(node, *merged, here)
-        elif name in steps.PASSTHROUGHS and not steps.narrows(node):
+        elif name in steps.PASSTHROUGHS and not steps.narrows(node, here.frame, here.at):
             self._value(argument, here.then(Passthrough(node)))
         elif name in steps.ACTIVATIONS:
             self._value(argument, here.then(Step(here.frame, node, "activation", None)))
@@ -314,7 +317,7 @@ class Flow:
         elif name in {"neg", "neg_"} and not node.args:
             step = Step(here.frame, node, "mul", steps.receiver_of, Number(-1.0), name == "neg_")
             self._value(receiver, here.then(step))
-        elif name in steps.PASSTHROUGHS and not steps.narrows(node):
+        elif name in steps.PASSTHROUGHS and not steps.narrows(node, here.frame, here.at):
             self._value(receiver, here.then(Passthrough(node)))
         elif (merged := steps.merged(name, node, receiver)) is not None:
             self._merge(node, *merged, here)
@@ -351,8 +354,7 @@ class Flow:
             return False
         inner = frame.enter(target, node, here.at, self_class, instance)
         self.frames.append(inner)
-        values = list(outputs.returned(inner))
-        if not values:
+        if not (values := list(outputs.returned(inner))):
             self._unknown(here, node)
         for statement, value in values:
             follow(value, here.then(CallEntry(inner, node, frame), at=statement, frame=inner))
@@ -366,9 +368,7 @@ class Flow:
         taken = [(index, item) for index, item in enumerate(path) if isinstance(item, Step)]
         turn = next((index for index, step in taken if step.node is node and step.frame is frame), None)
         if turn is not None:  # a loop: a second turn shows all that it does
-            loop = here.then(*path[turn:])
-            self.paths.append(loop.path)
-            self.ends.append(End(frame, node, "unbound"))  # the other turns show where the path begins
+            self._end(here.then(*path[turn:]), node, "unbound")  # the other turns show where the path begins
             return False
         key = (
             mode,

@@ -33,7 +33,7 @@ _VIEWS = PASSTHROUGHS | {"detach", "numpy", "values", "items", "diagonal", "tens
 _NO_VIEWS = {"shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "loss", "layout"}
 _OF_CONTAINERS = {"update", "setdefault", "pop", "insert", "extend", "append", "__setitem__", "__setattr__", "clear"}
 _OTHER_FIELDS = {"loss", "hidden_states", "attentions", "past_key_values", "grad", "requires_grad"}
-_WRITERS = {"setattr", "delattr", "vars", "exec", "eval"}
+_WRITERS = {"setattr", "delattr", "getattr", "vars"}
 _READERS = {"type_as", "view_as", "expand_as", "to", "size", "info", "debug", "warning", "warning_once", "error"}
 _PACKAGES = {"torch", "transformers", "builtins", "math", "logging", "typing"}
 _CONTAINERS = {"list", "tuple", "zip", "enumerate", "reversed", "iter", "dict"}
@@ -112,14 +112,14 @@ class _Names:
     def changes(self, followed: set[int]) -> Iterator[Obstacle]:
         """The statements that may change the logits, but for those that the walk followed."""
         for node in self._executed(self.frame.function.body):
-            if id(node) in followed:
+            if id(node) in followed and not isinstance(node, cst.Assign):
                 continue
             if isinstance(node, cst.Call):
                 at = self.frame.body.statement(node)
                 if id(at) not in followed or not isinstance(at, cst.Expr):
                     yield from self._of_call(node, at, followed)
             elif isinstance(node, (cst.Assign, cst.AugAssign, cst.AnnAssign, cst.Del)):
-                yield from self._of_assignment(node)
+                yield from self._of_assignment(node, is_followed=id(node) in followed)
             elif isinstance(node, cst.Nonlocal) and any(item.name.value in self._statements for item in node.names):
                 yield Obstacle.at(self.frame, node, _CHANGED)
 
@@ -134,7 +134,9 @@ class _Names:
         body = self.frame.body
         return any(body.parent(use) is not function for use in body.uses(function.name.value))
 
-    def _of_assignment(self, node: cst.Assign | cst.AugAssign | cst.AnnAssign | cst.Del) -> Iterator[Obstacle]:
+    def _of_assignment(
+        self, node: cst.Assign | cst.AugAssign | cst.AnnAssign | cst.Del, *, is_followed: bool
+    ) -> Iterator[Obstacle]:
         targets = [one.target for one in node.targets] if isinstance(node, cst.Assign) else []
         if isinstance(node, (cst.AugAssign, cst.AnnAssign)):
             targets = [node.target]
@@ -144,7 +146,11 @@ class _Names:
                 written = target
             if isinstance(target, cst.Attribute) and target.attr.value in _OTHER_FIELDS:
                 continue
-            if written is None or not self.carries(written, node):
+            is_kept = written is not None and self.frame.is_self(next(_views(written), cst.Name("_")))
+            if is_kept and not isinstance(node, cst.Del) and node.value is not None and self.carries(node.value, node):
+                yield Obstacle.at(self.frame, node, _PASSED)
+                continue
+            if is_followed or written is None or not self.carries(written, node):
                 continue
             if not isinstance(node, cst.Assign) or not sets_other_key(Definition("", node, None)):
                 yield Obstacle.at(self.frame, node, _CHANGED)
@@ -156,7 +162,9 @@ class _Names:
         receiver = isinstance(func, cst.Attribute) and self.carries(func.value, at)
         in_place = name.endswith("_") and not name.endswith("__")
         in_place |= any(item.keyword is not None and item.keyword.value in {"out", "inplace"} for item in node.args)
-        if (given or receiver) and (in_place or name in _WRITERS or (receiver and name in _OF_CONTAINERS)):
+        if isinstance(func, cst.Name) and self.carries(func, at):
+            yield Obstacle.at(self.frame, node, _CHANGED)  # a method of the logits under a name of its own
+        elif (given or receiver) and (in_place or name in _WRITERS or (receiver and name in _OF_CONTAINERS)):
             yield Obstacle.at(self.frame, node, _CHANGED)
         elif given and not self._is_harmless(node, at, given):
             yield Obstacle.at(self.frame, node, _PASSED)

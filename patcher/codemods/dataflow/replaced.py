@@ -45,6 +45,9 @@ _HOOKS = {
 _CALLED_BY_TORCH = {"__call__", "_call_impl", "_wrapped_call_impl", "train", "eval"}
 _CALLED_BY_PYTHON = {"__getattr__", "__getattribute__", "__setattr__", "__new__", "__init_subclass__"}
 _SPECIAL = _CALLED_BY_TORCH | _CALLED_BY_PYTHON | {"forward", "__class__"}
+_RUNS = {"exec", "eval"}
+_FILLS = {"append", "extend", "insert", "__setitem__", "add_module", "register_module", "pop"}
+_WRITERS = _RUNS | _FILLS | {"setattr", "__setattr__", "delattr", "update"}
 _SETTINGS = re.compile(r"\b(backends|config|_dynamo|_inductor)\b")
 
 
@@ -64,7 +67,7 @@ def replaced_code(flow: Flow) -> Iterator[Obstacle]:
     for frame in (frame for frame in flow.frames if frame.self_class is not None):
         yield from _bases(package, frame)
     for code in package.codes.values():
-        yield from _anywhere(code, used)
+        yield from _anywhere(code, used, flow.layers)
 
 
 def _lineage(frame: Frame) -> list[Class]:
@@ -113,33 +116,52 @@ def _bases(package: Package, frame: Frame) -> Iterator[Obstacle]:
                 yield Obstacle(cls.code, cls.node, "has a base class of another package")
 
 
-def _anywhere(code: Code, used: set[str]) -> Iterator[Obstacle]:
+def _anywhere(code: Code, used: set[str], layers: set[str]) -> Iterator[Obstacle]:
     """Hooks, and assignments to the functions of modules, classes and objects, in all of a file."""
-    words = _HOOKS | _SPECIAL | used | {"setattr", "__dict__", "torch", "nn"}
+    words = _HOOKS | _SPECIAL | used | layers | _WRITERS | {"__dict__", "_modules", "torch", "nn"}
     for chunk in code.chunks:
         if chunk.newer_syntax and chunk.words & (_HOOKS | {"setattr", "__dict__"}):
             yield Obstacle(code, code.parsed(chunk).body[0], _HOOKED)
         if chunk.words & words:
             nodes = (node for statement in chunk.statements for node in ast.walk(statement))
-            yield from _of_nodes(code, nodes, used)
+            yield from _of_nodes(code, nodes, used, layers)
 
 
-def _of_nodes(code: Code, nodes: Iterable[ast.AST], used: set[str]) -> Iterator[Obstacle]:
+def _of_nodes(code: Code, nodes: Iterable[ast.AST], used: set[str], layers: set[str]) -> Iterator[Obstacle]:
     for node in nodes:
         name = getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "value", None)
         if isinstance(node, (ast.Attribute, ast.Name, ast.Constant)) and isinstance(name, str) and name in _HOOKS:
             yield Obstacle(code, node, _HOOKED)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del)):
-            if node.attr in _SPECIAL or node.attr in used or _is_of_torch(code, node):
+            of_other = isinstance(node.value, ast.Name) and node.value.id != "self" and node.attr in layers
+            if of_other or node.attr in _SPECIAL or node.attr in used or _is_of_torch(code, node):
                 yield Obstacle(code, node, _SET)
-        elif isinstance(node, ast.Call) and _last(node.func) in {"setattr", "__setattr__", "delattr", "update"}:
-            literals = {one.value for item in node.args for one in ast.walk(item) if isinstance(one, ast.Constant)}
-            keywords = {one.arg for one in node.keywords}
-            writes = _last(node.func) != "update" or "__dict__" in ast.unparse(node.func)
-            if writes and (literals | keywords) & (_SPECIAL | used | {"logits"}):
-                yield Obstacle(code, node, _SET)
-        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and _is_dictionary(node.value):
+        elif (
+            isinstance(node, ast.Call) and _last(node.func) in _WRITERS and _writes(node, used | layers, layers)
+        ) or _sets_item(node, layers):
             yield Obstacle(code, node, _SET)
+
+
+def _sets_item(node: ast.AST, layers: set[str]) -> bool:
+    """Whether a node is an item of the attributes of an object, or of a container of layers, that gets a value."""
+    if not isinstance(node, ast.Subscript) or not isinstance(node.ctx, ast.Store):
+        return False
+    return _is_dictionary(node.value) or _last(node.value) in layers
+
+
+def _writes(node: ast.Call, names: set[str], layers: set[str]) -> bool:
+    """Whether a call of one of the functions that set attributes, or fill containers, may change one of these names."""
+    name, owner = _last(node.func), node.func.value if isinstance(node.func, ast.Attribute) else None
+    if name in _RUNS:
+        return owner is None
+    if name in _FILLS and owner is not None and _last(owner) in layers:
+        return True
+    if name in _FILLS - {"add_module", "register_module"}:
+        return False
+    if name == "update" and not (owner is not None and _is_dictionary(owner)):
+        return False
+    literals = {one.value for item in node.args for one in ast.walk(item) if isinstance(one, ast.Constant)}
+    return bool((literals | {one.arg for one in node.keywords}) & (_SPECIAL | names | {"logits"}))
 
 
 def _last(node: ast.expr) -> str | None:
@@ -147,8 +169,9 @@ def _last(node: ast.expr) -> str | None:
 
 
 def _is_dictionary(node: ast.expr) -> bool:
-    """`x.__dict__` and `vars(x)`."""
-    return _last(node) == "__dict__" or (isinstance(node, ast.Call) and _last(node.func) == "vars")
+    """`x.__dict__`, `x._modules`, `vars(x)` and `globals()`."""
+    called = _last(node.func) if isinstance(node, ast.Call) else None
+    return _last(node) in {"__dict__", "_modules"} or called in {"vars", "globals", "locals"}
 
 
 def _is_of_torch(code: Code, node: ast.Attribute) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 
 import libcst as cst
@@ -13,7 +14,7 @@ from patcher.codemods.code import Code
 from patcher.codemods.dataflow.frame import Frame, Meaning, Number
 from patcher.codemods.dataflow.package import External
 from patcher.codemods.dataflow.reaching import Definition
-from patcher.codemods.nodes import last_name
+from patcher.codemods.nodes import last_name, walk
 
 Extractor = Callable[[cst.CSTNode], cst.BaseExpression]
 
@@ -194,9 +195,12 @@ def kind_of_call(name: str) -> str:
     return next((kind for kind, names in kinds.items() if name in names), "unknown")
 
 
-def narrows(call: cst.Call) -> bool:
+def narrows(call: cst.Call, frame: Frame, at: cst.CSTNode) -> bool:
     """Whether a cast or a view may give numbers of a type that can't hold any logit."""
-    for node in (item.value for item in call.args):
+    names = [one.value.value for one in call.args if isinstance(one.value, cst.Name)]
+    named = [frame.body.reaching_definitions(name, at)[0] for name in names]
+    values = (node for found in named for one in found if one.value is not None for node in walk(one.value))
+    for node in chain((item.value for item in call.args), values):
         of_dtype = isinstance(node, cst.Attribute) and node.attr.value == "dtype"
         name = last_name(node.value) if of_dtype and isinstance(node, cst.Attribute) else last_name(node)
         if isinstance(node, cst.SimpleString) or (name or "") in _NARROW:

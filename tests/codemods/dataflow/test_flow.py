@@ -79,3 +79,31 @@ def test_a_function_that_calls_itself_ends_the_path() -> None:
 def test_more_paths_than_the_limit_leave_the_flow_unfinished() -> None:
     lines = [line for n in range(9) for line in (f"if a > {n}:", f"    x = x * {n + 2}")]
     assert flow_of(*lines, "return x").unfinished
+
+
+@pytest.mark.parametrize(
+    ("lines", "kinds"),
+    [
+        (["return x @ a"], ["projection"]),
+        (["return nn.Linear(2, 3)(x)"], ["projection"]),
+        (["return x"], ["input"]),
+        (["return x.mean() * undefined(x)"], ["statistic", "unbound"]),
+        (["return torch.cat([torch.zeros(1), x])"], ["constant", "input"]),
+        (["return [part * 2 for part in x.split(2)]"], ["input"]),
+        (["for part in x.chunk(2):", "    y = part", "return y * 2"], ["input", "unbound"]),
+        (["return x.clamp(min=0)"], ["unknown"]),
+        (["return x.to(torch.int8)"], ["unknown"]),
+        (["kind = torch.uint8", "return x.to(kind)"], ["unknown"]),
+    ],
+)
+def test_each_path_has_an_end_of_a_kind(lines: list[str], kinds: list[str]) -> None:
+    flow = flow_of(*lines)
+    assert [end.kind for end in flow.ends] == kinds and bool(flow.unknown) == ("unknown" in kinds)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["return MaskedLMOutput(**x)", "return {**x}", "x, y = half(a); return x", "return (*x, a)", "return (loss,)"],
+)
+def test_an_output_whose_logits_are_not_found_is_unknown(line: str) -> None:
+    assert flow_of(line).unknown

@@ -9,6 +9,7 @@ from patcher.codemods.dataflow.outputs import (
     index_of,
     is_output,
     is_tuple_sum,
+    keeps_logits,
     logits_position,
     mentions_loss,
     returned,
@@ -68,3 +69,26 @@ def test_only_a_whole_number_is_an_index(code: str, index: int | None) -> None:
 
 def test_a_loss_is_known_by_its_name() -> None:
     assert mentions_loss(cst.parse_expression("masked_LM_loss.mean()")) and not mentions_loss(cst.parse_expression("x"))
+
+
+@pytest.mark.parametrize(
+    ("top", "keeps"),
+    [
+        ("class Out(dict):\n    def __init__(self, logits):\n        self.logits = logits\n", True),
+        ("class Out(dict):\n    def __init__(self, logits):\n        super().__init__(logits=logits)\n", True),
+        ("class Out:\n    logits: int = 0\n", True),
+        ("from transformers.modeling_outputs import MaskedLMOutput as Out\n", True),
+        ("class Out(dict):\n    def __init__(self, logits):\n        self.logits = logits.relu()\n", False),
+        ("class Out:\n    def __post_init__(self): ...\n", False),
+        ("from clipping import Out\n", False),
+    ],
+)
+def test_an_output_keeps_the_logits_where_it_only_stores_them(top: str, keeps: bool) -> None:
+    frame = frame_of(f"{top}def f(x):\n    return Out(x)\n")
+    call = node_of(frame, cst.Call, "Out(x)")
+    assert keeps_logits(frame, call, frame.body.statement(call)) is keeps
+
+
+def test_a_loss_that_only_a_condition_tests_makes_no_loss() -> None:
+    assert not mentions_loss(cst.parse_expression("x if loss is None else y"))
+    assert mentions_loss(cst.parse_expression("loss.mean() if x else None"))
