@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -199,16 +199,18 @@ def _override(raw: dict[str, Any], override: str) -> None:
             at = at.setdefault(step, {}) if isinstance(at, dict) else None
     if not (equals and path and override.startswith("--") and isinstance(at, dict)):
         raise UsageError(f"{override} sets no key.", "Write --section.key=value, as in --training.num_train_epochs=2.")
-    at[last] = yaml.load(value, _Loader)
+    try:
+        at[last] = yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"The value of {override} is not valid YAML.", "Put it in quotes.") from error
 
 
 def _named(config: Config) -> Config:
     """The same with a name for each set: that of its file, or the last part of its id."""
     named = [
-        one if one.name else DataSet(**{**vars(one), "name": re.sub(r"\W+", "-", Path(one.source).stem)})
-        for one in config.datasets
+        one if one.name else replace(one, name=re.sub(r"\W+", "-", Path(one.source).stem)) for one in config.datasets
     ]
-    return Config(**{**vars(config), "datasets": named})
+    return replace(config, datasets=named)
 
 
 def _checked(config: Config) -> Config:
@@ -271,7 +273,7 @@ def _string(value: Any) -> str:
 def known(what: str, given: Iterable[str], names: Sequence[str]) -> None:
     """Raises UsageError for a name that is not known, with the nearest that is."""
     shown = [name.rpartition(".")[2] for name in names]
-    for key in given:
+    for key in map(str, given):
         if key not in names:
             parent, dot, last = key.rpartition(".")
             near = get_close_matches(last, shown, 1)

@@ -187,6 +187,7 @@ def test_a_wrong_value_is_refused_by_its_key(
         ("model: {base_model: x", "is not valid YAML"),
         ("just a line", "holds no sections."),
         ("modell: {}", "Unknown section modell."),
+        ("1: {}", "Unknown section 1."),
         ("model: [1]\ndatasets: []\ntraining: {output_dir: x}", "model is not a section."),
         ("model: {}\ndatasets: [{source: x}]\ntraining: {output_dir: x}", "model.base_model is missing."),
         ("model: {base_model: x}\ntraining: {output_dir: x}", "datasets is missing."),
@@ -208,3 +209,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 )
 def test_an_override_that_sets_no_key_is_refused(configure: Configure, override: str) -> None:
     assert refusal(configure(), override).message == f"{override} sets no key."
+
+
+def test_an_override_of_another_form_is_refused(configure: Configure) -> None:
+    assert refusal(configure(), "--model.base_model=[").message.endswith("is not valid YAML.")
