@@ -103,7 +103,9 @@ def _without_cap(
 
 
 def _beyond(frame: Frame, node: cst.CSTNode) -> list[Flow]:
-    """The flows of what goes into a call or an attribute that is not known: a cap may come before it."""
+    """The flows of what goes into a call or an attribute that is not known, in a class or function with a sigmoid."""
+    if not any("igmoid" in word or word == "expit" for word in frame.code.locate(node)[0].words):
+        return []
     parts = [node.value] if isinstance(node, cst.Attribute) else []
     if isinstance(node, cst.Call):
         receiver = [node.func.value] if isinstance(node.func, cst.Attribute) else []
