@@ -16,7 +16,7 @@ from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options, Rewritten, rewrite_code
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
-from tests.verify.heads import HEADS, MODES, Head
+from tests.verify.heads import HEADS, MODES, NOT_FOLLOWED, Head
 
 CODE = "modeling_gptbert.py"
 CAP = b"subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"
@@ -105,10 +105,6 @@ def test_a_head_that_differs_in_one_mode_is_refused_with_its_line(head: Head) ->
 @named([head for head in HEADS if head.dynamic])
 def test_a_head_whose_gradients_or_loss_alone_are_wrong_is_left_to_the_verification(head: Head) -> None:
     assert plan_of(head).soft_cap is not None
-
-
-# Right as they are, and not followed: the refusal says where the walk ends.
-NOT_FOLLOWED = {"a nested function", "a lambda"}
 
 
 @named([head for head in HEADS if head.sound])

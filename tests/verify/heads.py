@@ -26,6 +26,8 @@ MODES = (
     "environment",
     "structure",
 )
+# Right as they are, and refused: the walk along the logits ends there, which the refusal says.
+NOT_FOLLOWED = {"a nested function", "a lambda"}
 LOGITS = "subword_prediction"
 CAP = "$x = 30 * torch.sigmoid($x / 7.5)"
 CLASS = "class GptBertForMaskedLM(GptBertModel):\n"

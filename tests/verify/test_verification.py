@@ -25,6 +25,7 @@ from tests.conftest import MINI, ON_CPU, Run
 from tests.verify.heads import HEADS, Head
 from tests.verify.made_up import CONVERTED, GOOD, KEPT_CAP, LIMIT, MODEL, ROUNDED, apart, judged
 from tests.verify.running import CAP, CHECKS, alter, edit, failed, repaired, report_on, wanted
+from tests.verify.table import PAGE, page
 
 
 def patched_from(source: Path, out: Path) -> Path:
@@ -308,3 +309,7 @@ def test_a_head_of_which_planning_knows_too_little_fails_in_a_mode_of_use(head: 
     folder = repaired(source, tmp_path / f"splade-{tmp_path.name}", Options())
     report = report_on(folder, tmp_path / "scratch")
     assert "modes_agree" in failed(report), report.checks
+
+
+def test_the_documentation_shows_these_modes_and_heads() -> None:
+    assert page() == PAGE.read_text("utf-8"), "python -m tests.verify.table --write"
