@@ -14,7 +14,7 @@ from patcher import __version__
 from patcher.cli.console import Console
 from patcher.errors import TrustRequired
 
-ORDER = ("plan", "patch", "repair", "verify", "card", "publish", "check", "threshold", "encode", "search")
+ORDER = ("plan", "patch", "repair", "verify", "card", "publish", "check", "threshold", "encode", "search", "export")
 
 
 class _Ordered(TyperGroup):

@@ -43,12 +43,7 @@ def encode(request: EncodeRequest) -> Encoded:
 
 
 def _steps(request: EncodeRequest, found: Encoded, device: str) -> Iterator[Encoded]:
-    with nan_filled_memory():
-        model = SparseEncoder(request.model, trust_remote_code=True, device="cpu", local_files_only=True)
-    if not any(type(part).__name__ == "SpladePooling" for part in model.modules()):
-        raise ValueError("sentence-transformers finds no masked LM with SPLADE pooling in this model")
-    if request.max_tokens is not None:
-        model.max_seq_length = min(request.max_tokens, model.max_seq_length or request.max_tokens)
+    model = load_model(request.model, request.max_tokens)
     model.to(device)
     found = replace(found, terms=_terms(model.tokenizer))
     yield found
@@ -64,6 +59,17 @@ def _steps(request: EncodeRequest, found: Encoded, device: str) -> Iterator[Enco
                 _write(Path(request.out) / chunk_name(texts.kind, number), vectors)
                 number += 1
     yield replace(found, seconds=time.monotonic() - started_at)
+
+
+def load_model(folder: str, max_tokens: int | None = None) -> Any:
+    """The SparseEncoder of a folder, on the CPU. Raises ValueError where it does not pool as SPLADE does."""
+    with nan_filled_memory():
+        model = SparseEncoder(folder, trust_remote_code=True, device="cpu", local_files_only=True)
+    if not any(type(part).__name__ == "SpladePooling" for part in model.modules()):
+        raise ValueError("sentence-transformers finds no masked LM with SPLADE pooling in this model")
+    if max_tokens is not None:
+        model.max_seq_length = min(max_tokens, model.max_seq_length or max_tokens)
+    return model
 
 
 def _encode(model: Any, kind: str, max_active_dims: int | None, texts: Sequence[str]) -> torch.Tensor:

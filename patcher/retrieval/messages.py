@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from patcher.verify.messages import Measured
@@ -41,6 +41,31 @@ class Encoded(Measured):
     sentence_transformers: str
     terms: tuple[str, ...]
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """Write the model in the folder `model` as an ONNX graph to `out`, and compare both on `texts`."""
+
+    model: str
+    texts: tuple[str, ...]
+    out: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported(Measured):
+    """How the graph differs from the model: `error` is the largest difference of an activation, -1 if one is no number.
+
+    `changed` counts dims that are active in only one of both, `largest` is the largest logit, `roundings` those of one
+    pass. `max_tokens` is where texts are cut.
+    """
+
+    versions: Mapping[str, str]
+    error: float
+    changed: int
+    largest: float
+    roundings: int
+    max_tokens: int | None
 
 
 def dimension_terms(terms: Sequence[str], width: int) -> tuple[str, ...]:

@@ -94,8 +94,13 @@ def test_postgresql_answers(reader: Reader, postgres: str) -> None:
     reader.follow("PostgreSQL", DATABASE_URL=postgres, PATH=os.environ["PATH"])
 
 
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
+def test_onnx_answers(reader: Reader) -> None:
+    reader.follow("ONNX")
+
+
 def test_every_block_belongs_to_a_section_that_runs_or_says_why_not() -> None:
-    followed = ("Search", "Vectors for an index", "Qdrant", "PostgreSQL")
+    followed = ("Search", "Vectors for an index", "Qdrant", "PostgreSQL", "ONNX")
     runs = sum(len(blocks(heading)) for heading in followed)
     skipped = [one for one in _BLOCK.finditer(PAGE) if one[3]]
     assert runs + len(skipped) == len(_BLOCK.findall(PAGE)) == PAGE.count("```") // 2

@@ -1,0 +1,57 @@
+"""`patcher export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples, require_trust
+from patcher.cli.console import Console, Failure, Table
+from patcher.cli.search import Model
+from patcher.constants import VERIFY_TIMEOUT
+
+if TYPE_CHECKING:
+    from patcher.retrieval.export import Export
+
+
+@app.command(epilog=examples("export me/norbert4-splade --out norbert4-splade-onnx --trust-remote-code"))
+def export(
+    model: Model,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.", show_default=False)],
+    to: Annotated[Literal["onnx"], typer.Option("--format", help="The format of the graph.")] = "onnx",
+    revision: opt.Revision = None,
+    trust_remote_code: opt.Trust = False,
+    timeout: opt.Timeout = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write a model as one graph from token ids to the SPLADE vector, which runs without the model's code."""
+    from patcher.retrieval.export import export_model
+    from patcher.retrieval.model import find_model
+    from patcher.threshold.repaired import repair
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    found = find_model(model, revision, repair)
+    if code := found.executed():
+        require_trust(console, code, str(found.snapshot.source), trusted=trust_remote_code)
+    console.talk(f"Exporting {model} and running both on the probe texts ...")
+    result = export_model(found, out, timeout, sandbox)
+    console.result(result, "passed" if result.passed else "failed", lambda: _shown(result, out))
+    raise typer.Exit(0 if result.passed else 1)
+
+
+def _shown(done: Export, out: Path) -> Iterator[Table | str]:
+    """How the graph differs from the model, and where it is."""
+    rows = [
+        ("largest difference of an activation", f"{done.error:.3g}", f"{done.tolerance:.3g}"),
+        ("dims active in only one of both, below that limit", f"{done.changed:,}", ""),
+    ]
+    yield Table((f"on {done.texts} probe texts", "value", "limit"), rows, right=(1, 2))
+    yield ""
+    yield f"Written: {out}" if done.passed else Failure(f"FAILED: the graph differs; {out} was not written.")

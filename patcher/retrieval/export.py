@@ -1,0 +1,118 @@
+"""Exports a model as an ONNX graph that needs no model code, if it computes what the model computes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from secrets import token_hex
+
+from patcher import __version__
+from patcher.codec import document, json_text
+from patcher.constants import TOOL, VERIFY_TIMEOUT
+from patcher.errors import UsageError, VerificationError
+from patcher.patching.staging import atomic_directory, check_output
+from patcher.retrieval.messages import Exported, ExportRequest
+from patcher.retrieval.model import Runnable, fingerprint
+from patcher.sandbox.guard import ask, started
+from patcher.source.snapshot import Source
+from patcher.verify.settings import check_sentence_transformers
+from patcher.verify.texts import load_probe_texts
+from patcher.verify.tolerances import device_tolerance
+
+CHILD = "patcher.retrieval.graph"
+GRAPH, RECORD = "model.onnx", "export.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """A graph, the model that it was made of, and how it differs from that on the probe texts.
+
+    `error` is the largest difference of an activation, `tolerance` what rounding explains; `changed` counts dims that
+    are active in only one of both. `max_tokens` is where the model cuts texts.
+    """
+
+    json_properties = ("passed",)
+
+    source: Source
+    fingerprint: str
+    format: str
+    inputs: tuple[str, ...]
+    output: str
+    max_tokens: int | None
+    texts: int
+    error: float
+    tolerance: float
+    changed: int
+    versions: Mapping[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether rounding explains every difference, and so the activation of each dim that is active in only one."""
+        return 0 <= self.error <= self.tolerance
+
+
+def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sandbox: str = "auto") -> Export:
+    """Write the graph, its tokenizer and a record into the folder `out`, or nothing if the graph differs.
+
+    Executes the model's code. Raises UsageError if a library is missing, OutputError for an `out` of somebody else,
+    VerificationError if the child fails.
+    """
+    check_sentence_transformers("A model is exported with")
+    if find_spec("onnxruntime") is None:
+        raise UsageError(
+            "A graph is checked with onnxruntime, which is not installed.", "pip install 'splade-patcher[export]'"
+        )
+    check_output(out, RECORD)
+    model = model.fetched()
+    texts = tuple(one.text for one in load_probe_texts())
+    roots = [model.snapshot.root] if model.snapshot.root else []
+    with started(CHILD, "cpu", roots, sandbox) as child:
+        # transformers keeps remote code by the folder's name.
+        folder, graph = child.scratch / f"model-{token_hex(4)}", child.scratch / GRAPH
+        folder.mkdir()
+        model.write(folder, link=True)
+        answer = ask(child, ExportRequest(model=str(folder), texts=texts, out=str(graph)), Exported, timeout)
+        if answer.failure is not None:
+            raise VerificationError(f"The model can't be exported: {answer.failure}.", "HF_DEBUG=1 shows more.")
+        found = _judged(model, answer, len(texts))
+        if found.passed:
+            with atomic_directory(out, RECORD) as stage:
+                _copy(graph, stage / GRAPH)
+                for name in TOKENIZERS:
+                    if (folder / name).is_file():
+                        shutil.copyfile(folder / name, stage / name)
+                record = {**document(found), "tool": {"name": TOOL, "version": __version__}}
+                (stage / RECORD).write_text(json_text(record), "utf-8")
+    return found
+
+
+def _judged(model: Runnable, answer: Exported, texts: int) -> Export:
+    return Export(
+        source=model.snapshot.source,
+        fingerprint=fingerprint(model.snapshot),
+        format="onnx",
+        inputs=("input_ids", "attention_mask"),
+        output="vector",
+        max_tokens=answer.max_tokens,
+        texts=texts,
+        error=answer.error,
+        # log(1 + x) and the maximum pass on no more than the error of a logit
+        tolerance=device_tolerance(answer.largest, "float32", answer.roundings),
+        changed=answer.changed,
+        versions=answer.versions,
+    )
+
+
+def _copy(graph: Path, target: Path) -> None:
+    """Copy a file that the child wrote. Raises VerificationError if it put something else there."""
+    descriptor = os.open(graph, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file, target.open("wb") as copy:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise VerificationError("The child wrote no graph.", "Run the same command again.")
+        shutil.copyfileobj(file, copy)

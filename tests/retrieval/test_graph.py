@@ -1,0 +1,31 @@
+"""A graph gives the vectors of the model, for batches and lengths that it was not made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patcher.retrieval.messages import ExportRequest
+
+TEXTS = ("Hva er hovedstaden i Norge?", "Kari.", "Glomma er lang og renner ut i havet ved Fredrikstad. " * 40)
+
+
+def test_other_batches_and_lengths_give_the_vectors_of_the_model(patched: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from sentence_transformers import SparseEncoder
+
+    from patcher.retrieval.graph import export
+
+    out = tmp_path / "model.onnx"
+    found = export(ExportRequest(model=str(patched), texts=TEXTS[:2], out=str(out)))
+    assert found.failure is None and 0 <= found.error < 1e-4 and found.roundings > 100 and found.largest > 1
+    model = SparseEncoder(str(patched), trust_remote_code=True, device="cpu")
+    session = onnxruntime.InferenceSession(str(out))
+    for texts in (TEXTS[2:], TEXTS):
+        tokens = model.tokenizer(list(texts), padding=True, truncation=True, max_length=600, return_tensors="np")
+        ours = session.run(["vector"], {name: tokens[name] for name in ("input_ids", "attention_mask")})[0]
+        model.max_seq_length = 600
+        theirs = model.encode_document(list(texts), convert_to_sparse_tensor=False).numpy()
+        assert np.abs(ours - theirs).max() < 1e-4 and theirs.max() > 1
