@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from patcher.cli import main
+from patcher.cli.encode import Target
+from patcher.retrieval.formats import FORMATS
 from tests.conftest import ROOT, user_environment
 from tests.retrieval.fixtures import EncodedTexts, read_parquet
 
@@ -71,6 +74,10 @@ def test_figures_as_json_are_those_of_the_vectors(encoded: dict[str, EncodedText
     assert costs["flops"] == pytest.approx(np.mean(read) / len(documents.ids))
     assert costs["active_dims"] == pytest.approx(documents.vectors.counts.mean())
     assert isinstance(queries.printed["costs"], dict) and queries.printed["costs"]["flops"] is None
+
+
+def test_every_format_can_be_chosen() -> None:
+    assert get_args(Target) == tuple(FORMATS)
 
 
 def test_nothing_runs_without_a_yes_and_nothing_that_exists_is_replaced(
