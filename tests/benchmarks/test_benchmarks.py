@@ -75,8 +75,8 @@ def test_the_shapes_have_the_published_numbers_of_parameters() -> None:
 
 def test_verify_is_held_against_its_floor(workshop: Workshop) -> None:
     rows = list(verify.against_floor(workshop, workshop.model(SMALLEST), "smallest"))
-    assert [row.unit for row in rows] == ["s", "B"]
-    assert all(row.ratio > 0.1 and row.limit == 1.1 for row in rows)
+    assert [(row.unit, row.limit) for row in rows] == [("s", 1.25), ("B", 1.1)]
+    assert all(row.ratio > 0.1 for row in rows)
     assert min(rows[1].ours + rows[1].floor) > 100e6  # torch alone needs more
 
 

@@ -20,7 +20,7 @@ def test_a_report_with_two_devices_is_read_as_it_was_written(patched: Path, tmp_
     assert load_report(patched) == report
     data = json.loads((patched / "report.json").read_text())
     assert [device["environment"]["dtype"] for device in data["more_devices"]] == ["bfloat16"]
-    assert set(data["more_devices"][0]) == {"environment", "checks", "before", "after", "sparse_encoder"}
+    assert set(data["more_devices"][0]) == {"environment", "checks", "before", "after", "sparse_encoder", "modes"}
 
 
 def test_a_folder_without_a_report_has_none(tmp_path: Path) -> None:

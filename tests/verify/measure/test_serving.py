@@ -14,7 +14,7 @@ from patcher.verify.messages import Measured, Unavailable
 
 
 def counting(found: Measured, device: str) -> Iterator[Measured]:
-    assert torch.is_inference_mode_enabled() and device == "cpu"
+    assert not torch.is_grad_enabled() and device == "cpu"
     for tensors in (1, 2):
         yield replace(found, tensors=tensors)
 
