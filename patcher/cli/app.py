@@ -49,12 +49,12 @@ def require_trust(console: Console, code: Mapping[str, bytes], source: str, *, t
     if trusted:
         return
     if sys.stdin.isatty():
-        console.talk(f"Verifying runs this code of {source}:")
+        console.talk(f"This runs code of {source}:")
         for path, content in sorted(code.items()):
             console.talk(f"  {hashlib.sha256(content).hexdigest()}  {path}")
     if not console.confirm("Run it?"):
         raise TrustRequired(
-            "Verifying runs the model's own code, which was not confirmed.",
+            "This runs the model's own code, which was not confirmed.",
             "Read it with `patcher plan`, then add --trust-remote-code (or --no-verify to `patcher patch`).",
         )
 
