@@ -20,6 +20,7 @@ from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Snapshot, resolve, sha256_of
 from patcher.verify.report import Report, document_of, load_report
+from patcher.verify.requests import is_encoder
 from patcher.verify.settings import Verification
 from patcher.verify.verification import hash_folder
 
@@ -191,6 +192,8 @@ def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification 
     files = hash_folder(out)
     if any(files.get(file.path) != file.after for file in model.files):
         return False
+    if verification is not None and not is_encoder(model):
+        verification = replace(verification, sparse_encoder=False)
     if report is not None and report.files == files and (verification is None or verification.covers(report)):
         return report
     return verification is None

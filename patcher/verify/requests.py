@@ -59,7 +59,7 @@ def prepare(
         digest=str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
         reference=str(reference) if reference is not None else None,
         original=str(scratch / "original"),
-        sparse_encoder=settings.sparse_encoder and (pools_logits(model) or model.loaded_by == "SentenceTransformer"),
+        sparse_encoder=settings.sparse_encoder and is_encoder(model),
         min_logit_sparsity=settings.min_logit_sparsity,
     )
 
@@ -73,11 +73,12 @@ def readable(model: PatchedModel) -> list[Path]:
     return [model.folder, *(path for path in copies if path is not None and path.suffix in _WEIGHTS)]
 
 
-def pools_logits(model: PatchedModel) -> bool:
-    """Whether SparseEncoder pools the logits: not those of a dense model or a classifier whose loading was repaired."""
+def is_encoder(model: PatchedModel) -> bool:
+    """Whether sentence-transformers loads the model: not a classifier whose loading was repaired."""
     named = _config(model).get("architectures")
     masked = isinstance(named, list) and any(str(name).endswith("ForMaskedLM") for name in named)
-    return bool(model.soft_cap or model.encoders) or (masked and model.file("modules.json") is None)
+    pools_logits = bool(model.soft_cap or model.encoders) or (masked and model.file("modules.json") is None)
+    return pools_logits or model.loaded_by == "SentenceTransformer"
 
 
 def base_code(model: PatchedModel) -> dict[str, bytes]:

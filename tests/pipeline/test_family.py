@@ -19,12 +19,15 @@ from patcher.errors import PatcherError, UsageError
 from patcher.patching.record import load
 from patcher.pipeline import family
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
+from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import sha256_of
+from patcher.source.snapshot import resolve, sha256_of
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, user_environment
+from tests.finetuned import write_classifier
 from tests.pipeline.conftest import pickle_weights
+from tests.verify.running import REPAIRS, repaired, report_on, wanted
 
 CODE = "modeling_gptbert.py"
 
@@ -246,3 +249,14 @@ def test_nothing_runs_without_a_yes_and_the_question_lists_the_code_of_all(
         assert f"{sha256_of(source / 'configuration_gptbert.py')}  {source}: configuration_gptbert.py" in stderr
         assert f"{source}: {CODE}" in stderr
     assert "2 models" in stderr and not (tmp_path / "out").exists()
+
+
+def test_a_classifier_that_sentence_transformers_cannot_load_is_not_verified_again(tmp_path: Path) -> None:
+    source = write_classifier(tmp_path / "classifier", "SequenceClassification", 8)
+    snapshot, out = resolve(str(source)), repaired(source, tmp_path / f"out-{tmp_path.name}")
+    asked = wanted(sparse_encoder=True)
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
+    report.write(out)
+    assert report.passed
+    assert family._done(out, make_plan(snapshot, REPAIRS), snapshot, asked) == report
+    assert not family._done(out, make_plan(snapshot, REPAIRS), snapshot, wanted(*"abcd"))
