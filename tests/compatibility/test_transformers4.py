@@ -105,11 +105,11 @@ def agreement(folder: Path, *texts: str) -> float:
 @pytest.mark.parametrize("task", ["SequenceClassification", "TokenClassification", "QuestionAnswering"])
 def test_a_repaired_classifier_agrees(tmp_path: Path, task: str) -> None:
     folder = write_classifier(tmp_path / "model", task, 2)
-    assert agreement(repaired(folder, tmp_path / f"out-{tmp_path.name}")) <= 1e-6
+    assert agreement(repaired(folder, tmp_path / f"out-{tmp_path.name}")) <= 1e-5
 
 
 def test_a_repaired_splade_model_agrees(trained: Path, tmp_path: Path) -> None:
-    assert agreement(repaired(trained, tmp_path / f"out-{tmp_path.name}")) <= 1e-6
+    assert agreement(repaired(trained, tmp_path / f"out-{tmp_path.name}")) <= 1e-5
 
 
 def test_the_embeddings_of_a_repaired_dense_model_are_those_of_the_original(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_embeddings_of_a_repaired_dense_model_are_those_of_the_original(tmp_
 
     texts = [text.text for text in load_probe_texts()[:8]]
     out = repaired(write_dense(tmp_path / "model"), tmp_path / f"out-{tmp_path.name}")
-    assert agreement(out, *texts) <= 1e-6
+    assert agreement(out, *texts) <= 1e-5
     found = run_original(load(out), wanted(*texts, reference=Path(PYTHON4)), tmp_path / "outputs")
     assert found is not None and found.texts == len(texts)
     outputs = [load_file(tmp_path / "outputs" / f"{index}.safetensors")["output"] for index in range(len(texts))]
