@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, require_trust
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Table
-from patcher.cli.search import Device, Inactivity, Model, Texts
+from patcher.cli.search import Device, Inactivity, Model, Texts, find_trusted
 from patcher.constants import VERIFY_TIMEOUT
 from patcher.documents.formatting import decimal, number, size
 
@@ -55,17 +55,13 @@ def encode(
     from patcher.retrieval.encoder import Settings
     from patcher.retrieval.encoding import Job, encode_file
     from patcher.retrieval.formats import find_format
-    from patcher.retrieval.model import find_model
-    from patcher.threshold.repaired import repair
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     settings = Settings(device, batch_tokens, max_tokens, max_active_dims, timeout, sandbox)
     job = Job(texts, "query" if queries else "document", to, out, names, scale, settings)
     for limit in find_format(to).limits:
         console.talk(f"Note: {limit}")
-    found = find_model(model, revision, repair)
-    if code := found.executed():
-        require_trust(console, code, str(found.snapshot.source), trusted=trust_remote_code)
+    found = find_trusted(console, model, revision, trusted=trust_remote_code)
     console.talk(f"Encoding {texts} with {model} ...")
     with console.progress("texts") as progress:
         result = encode_file(found, job, progress)

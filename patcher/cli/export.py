@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, require_trust
+from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Failure, Table
-from patcher.cli.search import Model
+from patcher.cli.search import Model, find_trusted
 from patcher.constants import VERIFY_TIMEOUT
 
 if TYPE_CHECKING:
@@ -33,13 +33,9 @@ def export(
 ) -> None:
     """Write a model as one graph from token ids to the SPLADE vector, which runs without the model's code."""
     from patcher.retrieval.export import export_model
-    from patcher.retrieval.model import find_model
-    from patcher.threshold.repaired import repair
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    found = find_model(model, revision, repair)
-    if code := found.executed():
-        require_trust(console, code, str(found.snapshot.source), trusted=trust_remote_code)
+    found = find_trusted(console, model, revision, trusted=trust_remote_code)
     console.talk(f"Exporting {model} and running both on the probe texts ...")
     result = export_model(found, out, timeout, sandbox)
     console.result(result, "passed" if result.passed else "failed", lambda: _shown(result, out))

@@ -14,6 +14,7 @@ from patcher.cli.console import Console, Table
 from patcher.constants import VERIFY_TIMEOUT
 
 if TYPE_CHECKING:
+    from patcher.retrieval.model import Runnable
     from patcher.retrieval.search import SearchResult, Term
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -27,6 +28,19 @@ Texts = Annotated[
     Path, typer.Argument(help='.jsonl or .parquet with "id" and "text", or one text per line.', show_default=False)
 ]
 Inactivity = Annotated[float, typer.Option(help="Seconds without progress until the model is stopped.", min=1)]
+
+
+def find_trusted(console: Console, source: str, revision: str | None, *, trusted: bool) -> Runnable:
+    """The model that a command encodes with; asks for consent where it brings code. See `find_model` for errors."""
+    from patcher.retrieval.model import find_model
+    from patcher.threshold.repaired import repair
+
+    found = find_model(source, revision, repair)
+    if code := found.executed():
+        require_trust(console, code, str(found.snapshot.source), trusted=trusted)
+    return found
+
+
 _SHOWN = 100  # characters of a document in the table
 
 
@@ -53,13 +67,9 @@ def search(
     """Encode documents and a question, and show the documents that match best, with the terms that matched."""
     from patcher.retrieval import search as searching
     from patcher.retrieval.encoder import Settings
-    from patcher.retrieval.model import find_model
-    from patcher.threshold.repaired import repair
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    found = find_model(model, revision, repair)
-    if code := found.executed():
-        require_trust(console, code, str(found.snapshot.source), trusted=trust_remote_code)
+    found = find_trusted(console, model, revision, trusted=trust_remote_code)
     console.talk(f"Encoding {documents} with {model} ...")
     result = searching.search(found, documents, question, Settings(device, timeout=timeout, sandbox=sandbox), top)
     console.result(result, result.hits[0].id if result.hits else "", lambda: _shown(result))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from patcher.errors import UsageError, VerificationError
 from patcher.retrieval.messages import Encoded, EncodeRequest, Texts, chunk_name
 from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors
-from patcher.sandbox.guard import ask, started
+from patcher.sandbox.guard import ask, open_written, started
+from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
 
 CHILD = "patcher.retrieval.embeddings"
@@ -66,10 +65,9 @@ def encode(
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, settings.device, roots, settings.sandbox, place) as child:
         # transformers keeps remote code by the folder's name.
-        folder, out = child.scratch / f"model-{token_hex(4)}", child.scratch / "vectors"
-        folder.mkdir()
+        folder = lay_out(model.contents(), child.scratch / f"model-{token_hex(4)}")
+        out = child.scratch / "vectors"
         out.mkdir()
-        model.write(folder, link=True)
         files = {kind: child.scratch / f"{kind}.texts" for kind in texts}
         counts = {kind: _write_texts(files[kind], some) for kind, some in texts.items()}
         asked = EncodeRequest(
@@ -146,10 +144,9 @@ def _write_texts(path: Path, texts: Iterable[str]) -> int:
 def _read(path: Path) -> bytes | None:
     """The content of a regular file; None where there is none yet."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with open_written(path) as file:
+            return file.read(MAX_CHUNK)
     except FileNotFoundError:
         return None
     except OSError:
         return b""  # a link: no vectors
-    with open(descriptor, "rb") as file:
-        return file.read(MAX_CHUNK) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""

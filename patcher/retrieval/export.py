@@ -20,6 +20,7 @@ from patcher.retrieval.messages import Exported, ExportRequest
 from patcher.retrieval.model import Runnable, fingerprint
 from patcher.sandbox.guard import ask, started
 from patcher.source.snapshot import Source
+from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_sentence_transformers
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.tolerances import device_tolerance
@@ -74,9 +75,8 @@ def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sa
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, "cpu", roots, sandbox) as child:
         # transformers keeps remote code by the folder's name.
-        folder, graph = child.scratch / f"model-{token_hex(4)}", child.scratch / GRAPH
-        folder.mkdir()
-        model.write(folder, link=True)
+        files, graph = model.contents(), child.scratch / GRAPH
+        folder = lay_out(files, child.scratch / f"model-{token_hex(4)}")
         answer = ask(child, ExportRequest(model=str(folder), texts=texts, out=str(graph)), Exported, timeout)
         if answer.failure is not None:
             raise VerificationError(f"The model can't be exported: {answer.failure}.", "HF_DEBUG=1 shows more.")
@@ -84,9 +84,8 @@ def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sa
         if found.passed:
             with atomic_directory(out, RECORD) as stage:
                 _copy(graph, stage / GRAPH)
-                for name in TOKENIZERS:
-                    if (folder / name).is_file():
-                        shutil.copyfile(folder / name, stage / name)
+                # Not those in the child's folder: the model's code may have put others there, or links.
+                lay_out({name: files[name] for name in TOKENIZERS if name in files}, stage, link=False)
                 record = {**document(found), "tool": {"name": TOOL, "version": __version__}}
                 (stage / RECORD).write_text(json_text(record), "utf-8")
     return found

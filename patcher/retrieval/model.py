@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +29,8 @@ class Runnable(Protocol):
     def executed(self) -> Mapping[str, bytes]:
         """The Python files that loading it runs, by path."""
 
-    def write(self, target: Path, *, link: bool) -> None:
-        """Write it to `target`, an existing folder, with links to its files or with copies of them."""
+    def contents(self) -> Mapping[str, bytes | Path]:
+        """Its files: what is in those that change, and where the others are."""
 
 
 class Trained(Runnable, Protocol):
@@ -66,15 +65,9 @@ class AsPublished:
         snapshot = fetch_texts(self.snapshot, paths)
         return {path: snapshot.read(path) for path in paths}
 
-    def write(self, target: Path, *, link: bool) -> None:
-        """Write the files to `target`, an existing folder, as links or as copies."""
-        for path in self.files:
-            destination = target / path
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            if link:
-                destination.symlink_to(self.snapshot.local(path).resolve())
-            else:
-                shutil.copyfile(self.snapshot.local(path), destination)
+    def contents(self) -> Mapping[str, bytes | Path]:
+        """Where its files are."""
+        return {path: self.snapshot.local(path) for path in self.files}
 
 
 def find_model(source: str, revision: str | None, repair: Callable[[Snapshot], Trained]) -> Runnable:

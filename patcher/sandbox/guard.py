@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from patcher.codec import Unreadable, read_json, to_json
 from patcher.errors import FREE_TEMPORARY, VerificationError
@@ -175,15 +176,20 @@ def _failed(child: Child, code: int) -> VerificationError:
 def left_behind(path: Path, limit: int) -> str:
     """The last `limit` bytes of a file that a child wrote; empty if it put a link or a pipe there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with open_written(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+            return file.read(limit).decode("utf-8", "replace")
     except OSError:
         return ""
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return ""
-        file.seek(max(0, status.st_size - limit))
-        return file.read(limit).decode("utf-8", "replace")
+
+
+def open_written(path: Path) -> BinaryIO:
+    """Open a file that a child wrote. Raises OSError for anything but a regular file: a link, a pipe, or none."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(descriptor, "rb")
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float, watch: Callable[[], None]) -> int:

@@ -17,6 +17,7 @@ from patcher.threshold.messages import ThresholdMeasured, ThresholdRequest
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import grid, recommend, rows
+from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
 
 CHILD = "patcher.threshold.embeddings"
@@ -52,9 +53,7 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, request.device, roots, request.sandbox) as child:
         # transformers keeps remote code by the folder's name.
-        folder = child.scratch / f"model-{token_hex(4)}"
-        folder.mkdir()
-        model.write(folder, link=True)
+        folder = lay_out(model.contents(), child.scratch / f"model-{token_hex(4)}")
         asked = ThresholdRequest(
             device=request.device,
             model=str(folder),

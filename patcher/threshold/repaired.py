@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,23 +53,16 @@ class RepairedModel:
         snapshot = fetch(self.snapshot, paths)
         return {**{path: snapshot.read(path) for path in paths}, **self.originals}
 
-    def write(self, target: Path, *, link: bool) -> None:
-        """Write the model to `target`, an existing folder, with links to the unchanged files or with copies of them.
+    def contents(self) -> dict[str, bytes | Path]:
+        """The files of the model, without its card: what is in those that change, and where the others are.
 
         transformers looks for remote code in the model's own folder even where the transformer has a sub-folder.
         """
         folders = {"", *self.layout.encoders}
         code = {join(folder, path): content for folder in folders for path, content in self.code.items()}
         changed = {**self.configs, **code}
-        for path in {*self.layout.files, *changed} - {CARD}:
-            destination = target / path
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            if path in changed:
-                destination.write_bytes(changed[path])
-            elif link:
-                destination.symlink_to(self.snapshot.local(path).resolve())
-            else:
-                shutil.copyfile(self.snapshot.local(path), destination)
+        unchanged = {*self.layout.files} - {*changed, CARD}
+        return {**changed, **{path: self.snapshot.local(path) for path in unchanged}}
 
 
 def repair(snapshot: Snapshot) -> RepairedModel:

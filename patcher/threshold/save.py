@@ -20,6 +20,7 @@ from patcher.source.metadata import split_card
 from patcher.source.snapshot import fetch
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
+from patcher.verify.requests import lay_out
 
 RECORD = "threshold.json"
 TEMPLATE = "threshold_card.md.jinja"
@@ -56,7 +57,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
     check_save(model, out)
     model = model.fetched()
     with atomic_directory(out, RECORD) as stage:
-        model.write(stage, link=False)
+        lay_out(model.contents(), stage, link=False)
         position = len(model.layout.modules)
         folder = f"{position}_{CLASS_NAME}"
         entry = {"idx": position, "name": str(position), "path": folder, "type": f"{MODULE_NAME}.{CLASS_NAME}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -140,13 +141,15 @@ def encoder_files(model: PatchedModel, encoder: str) -> dict[str, FileRecord]:
     return code | {file.path[len(prefix) :]: file for file in model.files if file.path.startswith(prefix)}
 
 
-def lay_out(files: Mapping[str, bytes | Path], target: Path) -> Path:
-    """Write files, and link to those that are paths, in `target`, which is returned."""
+def lay_out(files: Mapping[str, bytes | Path], target: Path, *, link: bool = True) -> Path:
+    """Write files in `target`, which is returned; those that are paths become links to them, or copies."""
     for name, content in files.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
             path.write_bytes(content)
-        else:
+        elif link:
             os.symlink(content.resolve(), path)
+        else:
+            shutil.copyfile(content, path)
     return target

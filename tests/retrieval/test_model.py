@@ -12,6 +12,7 @@ from patcher.errors import SourceError, UsageError
 from patcher.retrieval.model import AsPublished, find_model, fingerprint
 from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
+from patcher.verify.requests import lay_out
 from tests.conftest import MINI
 from tests.threshold.models import CODE
 
@@ -21,8 +22,7 @@ def test_a_patched_folder_is_taken_as_it_is(patched: Path, tmp_path: Path) -> No
     assert isinstance(model, AsPublished)
     assert set(model.executed()) == {CODE, "configuration_gptbert.py"}
     target = tmp_path / "copy"
-    target.mkdir()
-    model.fetched().write(target, link=True)
+    lay_out(model.fetched().contents(), target)
     assert (target / "model.safetensors").resolve() == (patched / "model.safetensors").resolve()
     assert (target / CODE).read_bytes() == (patched / CODE).read_bytes()
     assert not (target / "patch.json").exists() and not (target / "README.md").exists()

@@ -11,6 +11,7 @@ import pytest
 from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.threshold.save import save
+from patcher.verify.requests import lay_out
 from tests.threshold.made_up import CARD, PASSED, load
 
 
@@ -33,5 +34,5 @@ def plain(model: RepairedModel, tmp_path_factory: pytest.TempPathFactory) -> Any
     """The same model without a threshold, loaded right."""
     folder = tmp_path_factory.mktemp("plain") / "without-threshold"
     folder.mkdir()
-    model.write(folder, link=True)
+    lay_out(model.contents(), folder)
     return load(folder)

@@ -12,6 +12,7 @@ from patcher.threshold.evaluation import Evaluation, bundled_questions
 from patcher.threshold.messages import ThresholdRequest
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.threshold.sweep import grid, rows
+from patcher.verify import requests
 from patcher.verify.report import Check
 
 
@@ -43,7 +44,7 @@ def lay_out(source: Path, target: Path) -> RepairedModel:
     """The repaired copy of a model, as copies that a test may damage."""
     model = repair(resolve(str(source)))
     target.mkdir()
-    model.write(target, link=False)
+    requests.lay_out(model.contents(), target, link=False)
     return model
 
 

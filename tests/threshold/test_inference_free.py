@@ -11,6 +11,7 @@ import torch
 from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import repair
 from patcher.threshold.save import save
+from patcher.verify.requests import lay_out
 from tests.threshold.made_up import DOCUMENTS, PASSED, QUERIES, load
 from tests.threshold.measuring import check, few_questions
 
@@ -51,7 +52,7 @@ def test_the_raw_metric_is_judged_on_documents_alone(routed: Path, tmp_path: Pat
     model = repair(resolve(str(routed)))
     folder = tmp_path / f"copy-{tmp_path.name}"
     folder.mkdir()
-    model.write(folder, link=True)
+    lay_out(model.contents(), folder)
     checks = check(folder, model, few_questions(2, among=2))
     assert checks["loads_right"].passed
     assert checks["raw_metric_is_zero"].passed

@@ -13,6 +13,7 @@ import pytest
 from patcher.errors import CodeError, HubUnreachable, SourceError, UsageError
 from patcher.source.snapshot import MAX_TEXT, File, resolve
 from patcher.threshold.repaired import RepairedModel, repair
+from patcher.verify.requests import lay_out
 from tests.conftest import COMMIT, MINI
 from tests.threshold.models import CODE
 
@@ -43,7 +44,7 @@ def test_the_code_is_repaired_and_keeps_its_cap(capped: Path) -> None:
 def test_weights_are_linked_and_code_is_not(capped: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     target.mkdir()
-    of(capped).write(target, link=True)
+    lay_out(of(capped).contents(), target)
     assert (target / "model.safetensors").is_symlink()
     assert (target / "model.safetensors").read_bytes() == (capped / "model.safetensors").read_bytes()
     assert not (target / CODE).is_symlink()
@@ -75,7 +76,7 @@ def test_code_beside_the_config_wins_over_the_repository_that_auto_map_names(cap
     assert model.code_source.path == str(capped.resolve())
     target = tmp_path / "copy"
     target.mkdir()
-    model.write(target, link=True)
+    lay_out(model.contents(), target)
     written = json.loads((target / "config.json").read_text())
     assert written["auto_map"]["AutoModelForMaskedLM"] == "modeling_gptbert.GptBertForMaskedLM"
     assert "--" in json.loads((capped / "config.json").read_text())["auto_map"]["AutoModelForMaskedLM"]
@@ -129,7 +130,7 @@ def test_a_transformer_in_a_folder_of_its_own_is_found_and_its_code_put_where_it
     assert model.layout.encoders == ("0_MLMTransformer",)
     target = tmp_path / "copy"
     target.mkdir()
-    model.write(target, link=True)
+    lay_out(model.contents(), target)
     assert (target / CODE).read_bytes() == (target / inner.name / CODE).read_bytes() == model.code[CODE]
 
 
