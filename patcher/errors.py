@@ -37,9 +37,13 @@ class SourceError(PatcherError):
 class HubUnreachable(PatcherError):
     """The Hub did not answer, and the local cache does not have what is needed."""
 
+    exit_code = 3
+
 
 class AccessDenied(PatcherError):
     """The Hub denies this user access to the repository."""
+
+    exit_code = 3
 
 
 class CodeError(PatcherError):

@@ -77,7 +77,7 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
-    check_loadable(base, snapshot.paths, loaded_weights(snapshot, plan.encoders or ("",)), pickled=False)
+    check_loadable(snapshot, loaded_weights(snapshot, plan.encoders or ("",)), pickled=False)
     documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
     root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
     assert root is not None

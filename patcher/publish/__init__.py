@@ -2,8 +2,8 @@
 
 from patcher.publish.check import Checked, Finding, check
 from patcher.publish.commit import Publication, publish
-from patcher.publish.hub import RetryPolicy
 from patcher.publish.plan import PublishOptions, PublishPlan, plan_publication
+from patcher.source.retry import RetryPolicy
 
 __all__ = [
     "Checked",

@@ -16,12 +16,13 @@ from patcher.errors import HubUnreachable, PatcherError, SourceError
 from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
-from patcher.publish.hub import Hub, RetryPolicy
+from patcher.publish.hub import Hub
 from patcher.publish.operations import not_verified, recorded_files
 from patcher.publish.plan import PublishPlan
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.metadata import read_metadata
 from patcher.source.request_limit import time_limit
+from patcher.source.retry import RetryPolicy
 from patcher.source.snapshot import AlteredFile, Snapshot, fetch, resolve, sha256_of
 from patcher.verify.report import load_report
 

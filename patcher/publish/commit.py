@@ -18,11 +18,12 @@ from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
 from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
 from patcher.publish.check import Finding, read_back
-from patcher.publish.hub import Hub, RetryPolicy, is_transient
+from patcher.publish.hub import Hub
 from patcher.publish.plan import EQUAL, PublishPlan, without_copies
 from patcher.publish.target import MAIN, open_pull_request
 from patcher.source.hub_errors import explained, status_of
 from patcher.source.request_limit import one_try, time_limit
+from patcher.source.retry import RetryPolicy, is_transient
 
 logger = logging.getLogger(__name__)
 Sent = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
@@ -212,7 +213,7 @@ def _commit(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:
             if found is not None:
                 return found
             # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.
-            if plan.opens_pr or not hub.wait_for_retry(error, attempt):
+            if plan.opens_pr or not hub.retry.wait(error, attempt):
                 raise
             attempt += 1
 

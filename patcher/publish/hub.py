@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import tqdm
 
-from patcher.constants import HUB_TIMEOUT
-from patcher.source.hub_errors import is_unreachable, status_of
-from patcher.source.request_limit import one_try, wait_asked
+from patcher.source.retry import RetryPolicy
 from patcher.source.snapshot import literal_pattern
 
-logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to wait, in seconds, and how often to try.
-
-    `timeout` ends a request without an answer. `first_delay` precedes the second try and doubles for each further one.
-    A Retry-After of at most `timeout` is obeyed; a longer one ends the command.
-    """
-
-    timeout: float = HUB_TIMEOUT
-    tries: int = 4
-    first_delay: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,27 +45,7 @@ class Hub:
 
     def call_with_retry(self, call: Callable[[], T]) -> T:
         """Make a call that may be repeated, as often as the policy allows. Raises what the client raises."""
-        attempt = 1
-        while True:
-            try:
-                with one_try():
-                    return call()
-            except Exception as error:
-                if not self.wait_for_retry(error, attempt):
-                    raise
-                attempt += 1
-
-    def wait_for_retry(self, error: Exception, attempt: int) -> bool:
-        """Say why and how long, and wait; False at once where there is no further try."""
-        asked = retry_after(error)
-        delay = self.retry.first_delay * 2 ** (attempt - 1) if asked is None else asked
-        too_long = asked is not None and asked > self.retry.timeout
-        if attempt >= self.retry.tries or too_long or not is_transient(error):
-            return False
-        what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
-        logger.info("The Hub %s; trying again in %g s (%d of %d).", what, delay, attempt + 1, self.retry.tries)
-        time.sleep(delay)
-        return True
+        return self.retry.call(call)
 
     def head(self, repo_id: str, revision: str | None) -> str:
         """The commit that a revision currently points to."""
@@ -112,20 +71,3 @@ class Hub:
                 return {path: Path(root, path).read_bytes() for path in patterns}
 
         return self.call_with_retry(fetched) if patterns else {}
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed a moment later."""
-    status = status_of(error)
-    if status is not None:
-        return status in {408, 409, 429} or status >= 500
-    if isinstance(error, json.JSONDecodeError):
-        return True  # not an answer of the Hub: a proxy's error page, or a truncated one
-    reasons = (error, error.__cause__)
-    return any(is_unreachable(reason) and not isinstance(reason, OfflineModeIsEnabled) for reason in reasons)
-
-
-def retry_after(error: BaseException) -> float | None:
-    """The seconds to wait that the Hub asks for, None where it does not."""
-    response = error.response if isinstance(error, HfHubHTTPError) else None
-    return None if response is None else wait_asked(response)

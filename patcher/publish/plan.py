@@ -14,11 +14,12 @@ from patcher.patching.record import PatchedModel
 from patcher.patching.staging import unrecorded
 from patcher.printable import one_line
 from patcher.publish import preflight, repairs
-from patcher.publish.hub import Hub, RetryPolicy
+from patcher.publish.hub import Hub
 from patcher.publish.operations import Operation, Origin, PublishedFile, decide, public, published_files
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
 from patcher.source.request_limit import time_limit
+from patcher.source.retry import RetryPolicy
 from patcher.verify.report import Report
 
 NEW, EQUAL, UPDATE, REPLACE, REPAIR = "new", "equal", "update", "replace", "repair"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from patcher.constants import CONFIG
-from patcher.errors import SourceError, UsageError
+from patcher.errors import UsageError
 from patcher.planning.files import check_loadable, dropped_because
 from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
 from patcher.planning.plan import make_plan
@@ -56,7 +56,7 @@ class AsPublished:
         """The same with every file on this machine. Raises SourceError where there are no safetensors."""
         layout = find_layout(self.snapshot)
         weights = loaded_weights(self.snapshot, layout.encoders if layout else ("",))
-        check_loadable(self.snapshot.source, self.snapshot.paths, weights, pickled=False)
+        check_loadable(self.snapshot, weights, pickled=False)
         return replace(self, snapshot=fetch(self.snapshot, self.files))
 
     def executed(self) -> Mapping[str, bytes]:
@@ -94,7 +94,7 @@ def find_model(source: str, revision: str | None, repair: Callable[[Snapshot], T
 def _check_masked_lm(source: str, snapshot: Snapshot) -> None:
     """Refuse a base model that was not patched."""
     if CONFIG not in snapshot.paths:
-        raise SourceError(f"{snapshot.source} has no {CONFIG}.", "Give a model repository or a folder with one.")
+        raise snapshot.lacks(f"{snapshot.source} has no {CONFIG}.", "Give a model repository or a folder with one.")
     config = read_json(snapshot, CONFIG)
     if isinstance(config, dict) and config.get("auto_map") and not make_plan(snapshot).already_patched:
         raise UsageError(

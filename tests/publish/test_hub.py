@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import httpx2
 import pytest
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from patcher.publish.hub import Hub, RetryPolicy, is_transient, retry_after
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.tools import Patcher, older
@@ -222,41 +218,3 @@ def test_offline_is_said(hub: LocalHub, folder: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "patcher", "publish", str(folder), "ola/model", "--yes"]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "HF_HUB_OFFLINE is set" in done.stderr and hub.requests == []
-
-
-# The policy of retries
-
-
-def answered(status: int, **headers: str) -> HfHubHTTPError:
-    request = httpx2.Request("GET", "https://hub")
-    return HfHubHTTPError("no", response=httpx2.Response(status, request=request, headers=headers))
-
-
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
-def test_an_answer_that_may_change_is_transient(status: int) -> None:
-    assert is_transient(answered(status))
-
-
-@pytest.mark.parametrize("error", [answered(401), answered(404), answered(412), OfflineModeIsEnabled(), KeyError()])
-def test_an_answer_that_stays_and_an_error_of_ours_are_not_transient(error: Exception) -> None:
-    assert not is_transient(error)
-
-
-def test_no_answer_and_one_that_is_no_json_are_transient() -> None:
-    assert is_transient(httpx2.ReadTimeout("")) and is_transient(json.JSONDecodeError("", "<html>", 0))
-
-
-def test_only_an_answer_can_ask_for_a_wait() -> None:
-    assert retry_after(answered(429, **{"Retry-After": "7"})) == 7 and retry_after(KeyError()) is None
-
-
-def test_each_further_try_waits_twice_as_long_until_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
-
-    def call() -> None:
-        raise answered(503)
-
-    with pytest.raises(HfHubHTTPError):
-        Hub(RetryPolicy(tries=4, first_delay=0.5)).call_with_retry(call)
-    assert waits == [0.5, 1.0, 2.0]
