@@ -28,5 +28,5 @@ def check(
     console = Console(as_json=as_json, quiet=quiet).listen()
     with console.quiet_hub():
         found = publishing.check(repo_id, revision, retry=publishing.RetryPolicy(timeout))
-    console.result(found, "passed" if found.passed else "failed", lambda: tables.checked(found))
-    raise typer.Exit(0 if found.passed else 1)
+    console.result(found, found.outcome, lambda: tables.checked(found))
+    raise typer.Exit({"passed": 0, "failed": 1}.get(found.outcome, 3))

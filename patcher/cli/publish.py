@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,13 +41,18 @@ def publish(
     repairs_only: Annotated[
         bool, typer.Option("--repairs-only", help="Send the repaired code alone to the source; needs --create-pr.")
     ] = False,
+    from_gated: Annotated[
+        bool, typer.Option("--from-gated", help="Publish for everybody what is made from a gated source.")
+    ] = False,
+    read_back: Annotated[
+        Literal["hashes", "full"], typer.Option("--read-back", help="full downloads the small files again.")
+    ] = "hashes",
     timeout: opt.HubTimeout = HUB_TIMEOUT,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
     from patcher import publish as publishing
-    from patcher.patching.record import load
     from patcher.verify.report import load_report
 
     console = Console(as_json=as_json, quiet=quiet).listen()
@@ -63,13 +68,16 @@ def publish(
         replace_card=replace_card,
         unverified=unverified,
         repairs_only=repairs_only,
+        from_gated=from_gated,
     )
     with console.quiet_hub():
-        planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options=options, retry=retry)
+        item, report = publishing.load(folder), load_report(folder)
+        planned = publishing.plan_publication(item, report, repo_id, options=options, retry=retry)
         line = tables.plan_line(planned)
         if dry_run:
             console.result(planned, line, lambda: tables.publish_plan(planned))
             return
+        publishing.check_consent(planned)
         if (planned.operations or planned.tag_missing) and not yes:
             if not console.as_json and not console.quiet:
                 console.show(tables.publish_plan(planned))
@@ -77,6 +85,6 @@ def publish(
                 what = "Publishing was not confirmed; nothing was written."
                 raise PublishError(what, "Add --yes, or --dry-run to look.")
         console.talk(line)
-        done = publishing.publish(planned, retry=retry)
+        done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
         console.result(done, done.url, lambda: tables.publication(done))
     raise typer.Exit(0 if done.passed else 1)

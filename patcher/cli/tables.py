@@ -156,7 +156,11 @@ def checked(checked: Checked) -> Iterator[Table | str]:
     model = f"{checked.repo_id}@{checked.commit[:7]}"
     yield _findings(checked.findings)
     yield ""
-    yield f"{model} matches its record." if checked.passed else Failure(f"{model} does NOT match its record.")
+    lines = {
+        "passed": f"{model} matches its record.",
+        "failed": Failure(f"{model} does NOT match its record."),
+    }
+    yield lines.get(checked.outcome, f"{model} could not be checked completely; nothing was found wrong with it.")
 
 
 def _findings(findings: Sequence[Finding]) -> Table:

@@ -13,7 +13,7 @@ from patcher.constants import CARD
 from patcher.documents import advice
 from patcher.documents.checks import check_rows, figures, modes_line
 from patcher.documents.plots import pictures
-from patcher.documents.templating import template
+from patcher.documents.templating import literal, template
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
@@ -85,6 +85,13 @@ def seal(text: str) -> str:
     """Add the last line that tells an unedited card from one that somebody changed by hand."""
     text = text.rstrip("\n") + "\n"
     return f"{text}\n<!-- splade-patcher card {hashlib.sha256(text.encode()).hexdigest()} -->\n"
+
+
+def retarget(text: str, old: str, new: str) -> str:
+    """The card with the name that its examples load replaced; sealed again where it was sealed."""
+    body = _SEAL.sub("", text) if is_sealed(text) else text
+    body = body.replace(literal(old), literal(new))
+    return seal(body) if is_sealed(text) else body
 
 
 def is_sealed(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from patcher.codec import json_field
 from patcher.constants import CARD, CONFIG, PAGE, PLOTS, RECORD, REPORT
 from patcher.errors import SourceError
-from patcher.source.snapshot import Snapshot
+from patcher.source.snapshot import Snapshot, sha256_of
 
 # The first match counts. What precedes the last slash of a pattern is a folder.
 _DROPPED = (
@@ -154,6 +155,19 @@ def check_loadable(snapshot: Snapshot, weights: Iterable[Weights], *, pickled: b
         if missing := [path for path in one.files if path not in snapshot.paths]:
             why = f"{snapshot.source} lacks {', '.join(missing[:3])}, which {one.index} names."
             raise snapshot.lacks(why, "Give a complete repository.")
+
+
+def fingerprint(snapshot: Snapshot, known: Mapping[str, str] | None = None) -> str:
+    """What tells a model from another one: its commit, or SHA-256, in hex, over the files of a folder.
+
+    `known` are hashes that need not be computed again, by path.
+    """
+    if snapshot.source.revision is not None:
+        return str(snapshot.source)
+    files = (path for path in snapshot.paths if dropped_because(path) is None)
+    hashes = known or {}
+    content = "".join(f"{path} {hashes.get(path) or sha256_of(snapshot.local(path))}\n" for path in files)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _no_index(path: str, why: str) -> SourceError:

@@ -16,8 +16,9 @@ from patcher.codec import document, json_text
 from patcher.constants import TOOL, VERIFY_TIMEOUT
 from patcher.errors import UsageError, VerificationError
 from patcher.patching.staging import atomic_directory, check_output
+from patcher.planning.files import fingerprint
 from patcher.retrieval.messages import Exported, ExportRequest
-from patcher.retrieval.model import Runnable, fingerprint
+from patcher.retrieval.model import Runnable
 from patcher.sandbox.guard import ask, started
 from patcher.source.snapshot import Source
 from patcher.verify.requests import lay_out

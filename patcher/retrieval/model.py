@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from patcher.errors import UsageError
 from patcher.planning.files import check_loadable, dropped_because
 from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve, sha256_of
+from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve
 
 
 class Runnable(Protocol):
@@ -101,12 +100,3 @@ def _check_masked_lm(source: str, snapshot: Snapshot) -> None:
             f"{snapshot.source} is a base model with its cap, so none of its activations is 0.",
             f"`patcher patch {source} --out DIR` takes it off; then give DIR.",
         )
-
-
-def fingerprint(snapshot: Snapshot) -> str:
-    """What tells a model from another one: its commit, or SHA-256, in hex, over the files of a folder."""
-    if snapshot.source.revision is not None:
-        return str(snapshot.source)
-    files = (path for path in snapshot.paths if dropped_because(path) is None)
-    content = "".join(f"{path} {sha256_of(snapshot.local(path))}\n" for path in files)
-    return hashlib.sha256(content.encode()).hexdigest()

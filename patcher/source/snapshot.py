@@ -98,7 +98,7 @@ class Snapshot:
         """Content of a fetched file. Raises SourceError where it is too large to be code, configuration or a card."""
         with self.local(path).open("rb") as file:
             content = file.read(MAX_TEXT + 1)
-        _check_size(self.source, path, len(content))
+        check_size(self.source, path, len(content))
         return content
 
 
@@ -113,10 +113,15 @@ def resolve(spec: str, revision: str | None = None) -> Snapshot:
         if revision is not None:
             raise UsageError(f"{spec} is a folder and has no revisions.", "Leave out --revision, or give a Hub id.")
         return _from_folder(Path(spec))
+    return _from_hub(*parse_hub_id(spec, revision))
+
+
+def parse_hub_id(spec: str, revision: str | None = None) -> tuple[str, str | None]:
+    """The repository and the revision that a Hub id, `id@revision` or URI names. Raises UsageError or SourceError."""
     repo_id, named = _parse(spec)
     if revision and named and revision != named:
         raise UsageError(f"Two revisions were given: {named!r} and {revision!r}.", "Give only one of them.")
-    return _from_hub(repo_id, revision or named)
+    return repo_id, revision or named
 
 
 def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
@@ -185,7 +190,7 @@ def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     wanted = set(paths)
     sizes = {file.path: file.size or 0 for file in snapshot.files if file.path in wanted}
     for path, size in sizes.items():
-        _check_size(snapshot.source, path, size)
+        check_size(snapshot.source, path, size)
     if sum(sizes.values()) > MAX_TEXTS:
         raise SourceError(
             f"{snapshot.source} has {sum(sizes.values()):,} bytes of code; models have less than {MAX_TEXTS:,}.",
@@ -194,7 +199,8 @@ def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     return fetch(snapshot, wanted)
 
 
-def _check_size(source: Source, path: str, size: int) -> None:
+def check_size(source: Source, path: str, size: int) -> None:
+    """Refuse a file that is too large to be code, configuration or a card; `size` in bytes. Raises SourceError."""
     if size > MAX_TEXT:
         raise SourceError(
             f"{path} of {source} has more than {MAX_TEXT:,} bytes; it was not read.",

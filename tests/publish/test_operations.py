@@ -17,6 +17,7 @@ from patcher.errors import PublishError
 from patcher.patching.record import load
 from patcher.publish.hub import Entry
 from patcher.publish.operations import Origin, PublishedFile, decide, public
+from patcher.publish.publishable import patched
 from patcher.publish.target import Target
 from patcher.source.snapshot import Source, sha256_of
 from tests.hub import LocalHub
@@ -100,7 +101,9 @@ THERE = Entry("model.safetensors", 9, "f" * 64, "", "xet")
 def decided(*wanted: PublishedFile, files: dict[str, Entry], **options: Any) -> list[tuple[str, str, bool]]:
     origin = Origin({THERE.path: THERE}) if options.pop("copies", True) else Origin({}, "the source is a folder")
     target = Target("a/b", files=files)
-    made = decide(wanted, target, MODEL, origin, options.pop("keep", ()), replacing=options.pop("replacing", False))
+    made = decide(
+        wanted, target, patched(MODEL), origin, options.pop("keep", ()), replacing=options.pop("replacing", False)
+    )
     return [(operation.op, operation.path, operation.replaces) for operation in made]
 
 
