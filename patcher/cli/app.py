@@ -14,7 +14,10 @@ from patcher import __version__
 from patcher.cli.console import Console
 from patcher.errors import TrustRequired
 
-ORDER = ("plan", "patch", "repair", "verify", "card", "publish", "check", "threshold", "encode", "search", "export")
+ORDER = (
+    *("plan", "patch", "repair", "verify", "card", "publish", "check"),
+    *("templates", "threshold", "encode", "search", "export"),
+)
 
 
 class _Ordered(TyperGroup):

@@ -8,19 +8,20 @@ import traceback
 from collections.abc import Sequence
 
 from patcher import errors
-from patcher.cli import card, check, encode, export, patch, plan, publish, repair, search, threshold, verify
+from patcher.cli import card, check, encode, export, patch, plan, publish, repair, search, templates, threshold, verify
 from patcher.cli.app import app
 from patcher.cli.console import Console
 from patcher.errors import OutputError, PatcherError
 from patcher.sandbox.process import INTERRUPTED, Interrupted
 
 # Importing them adds them to the app.
-COMMANDS = (plan, patch, repair, verify, card, publish, check, threshold, encode, search, export)
+COMMANDS = (plan, patch, repair, verify, card, publish, check, templates, threshold, encode, search, export)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 when interrupted.
+    """Run the command line and return its exit code.
 
+    That is 0, 1 for a failed check, 2 for wrong usage, 3 for what could not be done or measured, 130 when interrupted.
     Without `argv` the arguments are those of the process. Changes no state of the process: see `patcher.__main__`.
     """
     logger = logging.getLogger("patcher")

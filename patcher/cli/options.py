@@ -15,6 +15,9 @@ FolderArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder that `patcher patch` wrote.", show_default=False)
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub source.")]
+BaseModel = Annotated[
+    str | None, typer.Option("--base-model", metavar="REPO_ID", help="The Hub repository that a source folder is from.")
+]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Allow the model's own code to run.")]
 Devices = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or mps; several with commas are compared: cpu,cuda.")

@@ -36,6 +36,7 @@ def patch(
         Path | None, typer.Option("--all", metavar="FILE", help="Patch each model of this list, or of `family`.")
     ] = None,
     revision: opt.Revision = None,
+    base_model: opt.BaseModel = None,
     trust_remote_code: opt.Trust = False,
     device: opt.Devices = "auto",
     dtype: opt.Dtype = "float32",
@@ -92,7 +93,7 @@ def patch(
         passed = _patch_list(console, every, out, options, wanted, trusted=trust_remote_code)
     elif source is not None:
         flags = {"code_only": code_only, "calibrate": calibrate is not None, "trusted": trust_remote_code}
-        passed = _patch_one(console, resolve(source, revision), out, options, wanted, **flags)
+        passed = _patch_one(console, resolve(source, revision, base_model), out, options, wanted, **flags)
     else:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
     raise typer.Exit(0 if passed else 1)

@@ -49,8 +49,8 @@ def check_out(out: Path, snapshot: Snapshot) -> None:
     if out.is_dir() and not card.is_ours(out / CARD):
         why = f"{out / CARD} was edited by hand; the folder was left unchanged."
         raise OutputError(why, "Move that file elsewhere, or choose another --out.")
-    if snapshot.source.path is not None:
-        source, target = Path(snapshot.source.path).resolve(), out.resolve()
+    if snapshot.source.folder is not None:
+        source, target = snapshot.source.folder.resolve(), out.resolve()
         if source == target or source in target.parents or target in source.parents:
             raise OutputError(f"{out} and the source {source} contain each other.", "Choose another --out.")
 

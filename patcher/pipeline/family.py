@@ -201,9 +201,9 @@ def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification 
 
 def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
     """Whether the source still is what the folder was made from. A commit can't change, a folder can."""
-    if snapshot.source.path is None:
+    if snapshot.source.folder is None:
         return True
-    pairs = [(Path(snapshot.source.path, file.source_path), file.before) for file in model.files]
+    pairs = [(Path(snapshot.source.folder, file.source_path), file.before) for file in model.files]
     return all(path.is_file() and sha256_of(path) == before for path, before in pairs)
 
 

@@ -60,17 +60,27 @@ class Plan:
 
     @cached_property
     def base_card(self) -> Mapping[str, Any]:
-        """Licence, languages and tags of the source's card, invisible characters escaped; empty without metadata."""
-        from patcher.source.metadata import read_metadata
+        """Licence, languages and tags of the source's card, invisible characters escaped; empty without metadata.
 
-        data = read_metadata(self.card.decode("utf-8-sig", "replace"))
+        `unreadable` says that there is a licence, or may be one, that could not be read.
+        """
+        from patcher.source.metadata import has_metadata, read_metadata
+
+        text = self.card.decode("utf-8-sig", "replace")
+        data = read_metadata(text)
         if not data:
-            return {}
+            return {"unreadable": True} if has_metadata(text) else {}
         kept: dict[str, Any] = {
             key: printable(data[key])
             for key in ("license", "license_name", "license_link")
             if isinstance(data.get(key), str)
         }
+        if "license" not in kept and data.get("license") is not None:
+            names = data["license"]
+            if isinstance(names, list) and names and all(isinstance(one, str) for one in names):
+                kept["license"] = [printable(one) for one in names]
+            else:
+                kept["unreadable"] = True
         # YAML 1.1 reads an unquoted `no`, the code of Norwegian, as False.
         languages = ["no" if item is False else item for item in _listed(data.get("language"))]
         kept["language"] = [printable(item) for item in languages if isinstance(item, str)]

@@ -70,7 +70,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, str]]:
 def require_pyarrow(why: str) -> None:
     """Raise UsageError if pyarrow is not installed; `why` says what needs it."""
     if find_spec("pyarrow") is None:
-        raise UsageError(f"{why} pyarrow, which is not installed.", "pip install 'splade-patcher[retrieval]'")
+        raise UsageError(f"{why} pyarrow, which is not installed.", "pip install pyarrow")
 
 
 def _id(line: Line, record: Mapping[str, Any]) -> str:

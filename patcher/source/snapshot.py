@@ -7,15 +7,17 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from patcher.codec import json_field
 from patcher.errors import HubUnreachable, PatcherError, SourceError, UsageError
 from patcher.printable import printable
 from patcher.source.hub_errors import FETCH_ONCE, from_hub, is_unreachable
-from patcher.source.names import MAX_FILES, check_names
+from patcher.source.names import MAX_FILES, check_names, is_repository
 from patcher.source.request_limit import install_if_asked
 from patcher.source.retry import read_with_retry
 
@@ -30,14 +32,21 @@ class AlteredFile(SourceError):
 
 @dataclass(frozen=True)
 class Source:
-    """A resolved source: a Hub repository at a 40-digit commit, or a folder."""
+    """A resolved source: a Hub repository at a 40-digit commit, or a folder.
+
+    `path` is the name of the folder and `folder` where it is on this machine, which no record says. `base_model` is the
+    repository that the folder is from, if the user said so, and `base_revision` its commit, if the client left a note.
+    """
 
     repo_id: str | None
     revision: str | None
     path: str | None
+    base_model: str | None = None
+    base_revision: str | None = None
+    folder: Path | None = json_field(omit=True, default=None, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.repo_id}@{self.revision}" if self.repo_id else str(self.path)
+        return f"{self.repo_id}@{self.revision}" if self.repo_id else str(self.folder or self.path)
 
 
 @dataclass(frozen=True)
@@ -102,8 +111,10 @@ class Snapshot:
         return content
 
 
-def resolve(spec: str, revision: str | None = None) -> Snapshot:
+def resolve(spec: str, revision: str | None = None, base_model: str | None = None) -> Snapshot:
     """Resolve a folder, a Hub id, `id@revision`, an `hf://` URI or a Hub URL to one revision and list its files.
+
+    `base_model` is the repository that a folder is from.
 
     An existing folder has precedence over a Hub id of the same name, as in transformers. Without a network the local
     Hub cache is used. Raises UsageError for an invalid name, SourceError where there is no such source, AccessDenied
@@ -112,7 +123,12 @@ def resolve(spec: str, revision: str | None = None) -> Snapshot:
     if spec and Path(spec).is_dir():
         if revision is not None:
             raise UsageError(f"{spec} is a folder and has no revisions.", "Leave out --revision, or give a Hub id.")
-        return _from_folder(Path(spec))
+        if base_model is not None and not is_repository(base_model):
+            raise UsageError(f"{base_model!r} can't be the id of a repository.", "Give namespace/name.")
+        found = _from_folder(Path(spec))
+        return replace(found, source=replace(found.source, base_model=base_model))
+    if base_model is not None:
+        raise UsageError(f"{spec} is not a folder, and so its own base model.", "Leave out --base-model.")
     return _from_hub(*parse_hub_id(spec, revision))
 
 
@@ -273,7 +289,18 @@ def _from_folder(folder: Path) -> Snapshot:
         if path.is_file():
             link = Path(os.readlink(path)).name if is_cache and path.is_symlink() else ""
             files.append(listed.get(name) or File(name, path.stat().st_size, **_named_hash(link)))
-    return _snapshot(Source(None, None, str(folder)), files, root, complete=not is_cache)
+    source = Source(None, None, root.name, base_revision=_noted_commit(root), folder=folder)
+    return _snapshot(source, files, root, complete=not is_cache)
+
+
+def _noted_commit(root: Path) -> str | None:
+    """The commit that `hf download --local-dir` noted for every file of a folder; None where it is not one commit."""
+    notes = (path for path in (root / ".cache" / "huggingface" / "download").rglob("*.metadata"))
+    with suppress(OSError, UnicodeDecodeError, IndexError):
+        commits = {path.read_text("utf-8").splitlines()[0].strip() for path in notes}
+        if len(commits) == 1 and re.fullmatch("[0-9a-f]{40}", commit := commits.pop()):
+            return commit
+    return None
 
 
 def _snapshot(source: Source, files: Iterable[File], root: Path | None, *, complete: bool = True) -> Snapshot:

@@ -25,7 +25,7 @@ def check_plot(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent} for the image.", "Create it, or choose another folder.")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib, which is not installed.", "pip install 'splade-patcher[plot]'")
+        raise UsageError("--plot needs matplotlib, which is not installed.", "pip install matplotlib")
 
 
 def draw(report: ThresholdReport, path: Path) -> None:

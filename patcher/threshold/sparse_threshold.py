@@ -18,7 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers.base.modules import Module
+
+try:
+    from sentence_transformers.base.modules import Module
+except ImportError:  # sentence-transformers before 5.4
+    from sentence_transformers.models import Module
 
 
 class SparseThreshold(Module):  # type: ignore[misc]

@@ -116,4 +116,4 @@ def check_sentence_transformers(why: str) -> None:
     """Raise UsageError if sentence-transformers is not installed; `why` says what needs it."""
     if find_spec("sentence_transformers") is None:
         error = f"{why} sentence-transformers, which is not installed."
-        raise UsageError(error, "pip install 'splade-patcher[sentence-transformers]'")
+        raise UsageError(error, "pip install 'sentence-transformers>=6,<7'")

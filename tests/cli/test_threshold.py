@@ -127,7 +127,7 @@ def test_missing_sentence_transformers_names_the_extra(
     monkeypatch.setattr(settings, "find_spec", lambda _: None)
     code, _, err = run(capsys, "threshold", capped, "--trust-remote-code")
     assert code == 2
-    assert "splade-patcher[sentence-transformers]" in err
+    assert "pip install 'sentence-transformers>=6,<7'" in err
 
 
 def test_the_command_line_imports_neither_torch_nor_sentence_transformers() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.codec import to_json
 from patcher.errors import SourceError, UsageError
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import MAX_TEXT, File, git_blob_id, resolve, sha256_of
@@ -73,6 +74,29 @@ def test_a_folder_has_no_revisions() -> None:
         resolve(str(MINI), "main")
 
 
+def test_a_folder_is_recorded_by_its_name_and_by_what_the_client_noted_of_its_origin(mini: Path) -> None:
+    source = resolve(str(mini), base_model="ltg/norbert4-base").source
+    assert to_json(source) == {
+        "repo_id": None,
+        "revision": None,
+        "path": "norbert4-mini",
+        "base_model": "ltg/norbert4-base",
+        "base_revision": None,
+    }
+    assert source.folder == mini and str(source) == str(mini)
+    notes = mini / ".cache" / "huggingface" / "download"
+    notes.mkdir(parents=True)
+    for name in ("config.json", "README.md"):
+        (notes / f"{name}.metadata").write_text(f"{COMMIT}\netag\n1712656091.123\n")
+    assert resolve(str(mini)).source.base_revision == COMMIT
+    (notes / "README.md.metadata").write_text(f"{'0' * 40}\netag\n1712656091.123\n")
+    assert resolve(str(mini)).source.base_revision is None, "of two commits neither is that of the folder"
+    with pytest.raises(UsageError):
+        resolve(str(mini), base_model="../x")
+    with pytest.raises(UsageError):
+        resolve("ltg/norbert4-base", base_model="ltg/norbert4-base")
+
+
 def test_caches_and_hidden_folders_of_a_folder_are_not_part_of_the_model(mini: Path) -> None:
     for name in (".git/config", ".cache/huggingface/x", "__pycache__/a.pyc"):
         (mini / name).parent.mkdir(parents=True)
@@ -107,9 +131,11 @@ def resolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, o
 
 
 @pytest.mark.parametrize("spec", SPELLINGS)
-def test_every_spelling_is_resolved_to_the_same_commit(resolved: tuple[str, dict[str, object]], spec: str) -> None:
+def test_every_spelling_is_resolved_to_the_same_commit(
+    resolved: tuple[str, dict[str, dict[str, str]]], spec: str
+) -> None:
     commit, sources = resolved
-    assert sources[spec] == {"repo_id": "ltg/norbert4-base", "revision": commit, "path": None}
+    assert (sources[spec]["repo_id"], sources[spec]["revision"]) == ("ltg/norbert4-base", commit)
 
 
 def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
@@ -117,7 +143,8 @@ def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
 ) -> None:
     done = cli("plan", "ltg/norbert4-base", "--json", **hub_env)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["source"] == {"repo_id": "ltg/norbert4-base", "revision": repository, "path": None}
+    source = json.loads(done.stdout)["source"]
+    assert (source["repo_id"], source["revision"], source["path"]) == ("ltg/norbert4-base", repository, None)
     fetched = {record.path.rpartition("/")[2] for record in hub.requests if "/resolve" in record.path}
     assert fetched <= {"config.json", "README.md", "modeling_gptbert.py", "configuration_gptbert.py"}
     assert not [record for record in hub.requests if "xet-read-token" in record.path]

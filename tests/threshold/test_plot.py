@@ -40,7 +40,7 @@ def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
     with pytest.raises(UsageError, match="matplotlib") as caught:
         check_plot(tmp_path / "a.png")
-    assert "splade-patcher[plot]" in caught.value.hint
+    assert "pip install matplotlib" in caught.value.hint
 
 
 def test_the_text_has_a_line_for_each_threshold_with_its_marks_in_place() -> None:

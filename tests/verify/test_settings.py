@@ -44,7 +44,7 @@ def test_sentence_transformers_that_is_missing_is_told_before_a_child_starts(
     monkeypatch.setattr(settings, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="--sparse-encoder needs sentence-transformers") as caught:
         verify(load(patched_once), wanted(sparse_encoder=True))
-    assert "splade-patcher[sentence-transformers]" in caught.value.hint
+    assert "sentence-transformers>=6,<7" in caught.value.hint
 
 
 def test_sparse_encoder_runs_where_it_is_installed_unless_the_user_says_otherwise(
