@@ -185,19 +185,6 @@ def test_a_refused_copy_is_uploaded_and_the_reason_is_said(
     assert done.data["plan"]["bytes_copied"] == 0
 
 
-@pytest.mark.parametrize(("answers", "passed"), [(1, True), (9, None)])
-def test_a_card_that_the_hub_has_not_parsed_yet_leaves_its_finding_open(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, answers: int, passed: bool | None
-) -> None:
-    hub.leave_cards_unparsed(answers)
-    done = patcher("publish", folder, repo_id, "--yes", "--json")
-    assert done.code == 0 and done.data["passed"], done.err
-    (found,) = [one for one in done.data["findings"] if one["name"] == "card_understood"]
-    assert found["passed"] is passed
-    hub.leave_cards_unparsed(answers)
-    assert patcher("publish", folder, repo_id, "--yes", "-q").code == 0
-
-
 def test_a_gated_source_is_published_for_everybody_only_by_name(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:

@@ -32,7 +32,7 @@ def test_the_card_says_what_was_done_above_the_original_and_keeps_its_metadata(s
     assert "threshold of **0.05**" in card
     assert "embedding sparsity" in card
     assert card.index("SparseThreshold") < card.index("# My model")
-    assert card.endswith("Trained on something.\n")
+    assert "Trained on something.\n\n<!-- splade-patcher card" in card
 
 
 def test_a_model_without_a_card_gets_one_with_its_own_metadata(hand_made_once: Path, tmp_path: Path) -> None:
