@@ -42,6 +42,9 @@ def as_5_saves_it(model: Path, place: Path) -> Path:
         module["type"] = f"sentence_transformers.sparse_encoder.models.{kind}"
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 512, "do_lower_case": false}')
+    (folder / "1_SpladePooling" / "config.json").write_text(
+        '{"pooling_strategy": "max", "activation_function": "relu"}'
+    )
     for path in MINI.glob("*token*"):
         shutil.copy(path, folder / path.name)
     return folder
