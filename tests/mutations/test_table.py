@@ -41,7 +41,15 @@ def test_every_check_has_a_mutation() -> None:
     )
     others = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
     names = {check.name for check in (*everything.all_checks, *others)}
-    assert {one.check for one in MUTATIONS} == {*names, "listed bytes", "not finite", "paths", "publishing", "sandbox"}
+    assert {one.check for one in MUTATIONS} == {
+        *names,
+        "evaluate",
+        "listed bytes",
+        "not finite",
+        "paths",
+        "publishing",
+        "sandbox",
+    }
     # A module that made checks of its own would have to be called above.
     makers = {path.name for path in (ROOT / "patcher/verify").rglob("*.py") if "Check(" in path.read_text("utf-8")}
     assert makers == {"checks.py", "tolerances.py"}
