@@ -18,7 +18,7 @@ CHILD = "patcher.verify.measure.logits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16", "float16")
 
-MAX_TOKENS = 512
+MAX_TOKENS, USUAL_TOKENS = 520, 512  # where texts are cut: beyond the usual limit, if the model takes as many
 BATCH_SIZE = 32
 MAX_BATCH_TOKENS = 1024  # with padding; most memory is taken by the logits of a batch
 MAX_SINGLE_BATCH_TOKENS = 2048  # one model has half the logits

@@ -134,15 +134,13 @@ def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
 
 
 def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each tensor of the files, one at a time. A file is reopened for each, which releases its pages."""
+    """Each tensor of the files, one at a time."""
     for path in files:
         if not path.endswith(".safetensors"):  # pickled in the source, converted in the folder
             yield from read_pickle(path).items()
             continue
         with safe_open(path, framework="pt") as tensors:
-            names = list(tensors.keys())
-        for name in names:
-            with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
                 yield name, tensors.get_tensor(name)
 
 
