@@ -123,6 +123,7 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 
 def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
+    plots.preload()
     report = verify(model, verification, child, progress)
     report.write(model.folder)
     return report

@@ -15,6 +15,8 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from patcher.patching.pickles import read_pickle
 
+_MAPPED = 1 << 26  # bytes of a file that are in memory at once
+
 
 @dataclass(frozen=True)
 class LoadSpec:
@@ -134,14 +136,21 @@ def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
 
 
 def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each tensor of the files, one at a time."""
+    """Each tensor of the files, one at a time. A file is reopened now and then, which releases its pages."""
     for path in files:
         if not path.endswith(".safetensors"):  # pickled in the source, converted in the folder
             yield from read_pickle(path).items()
             continue
-        with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                yield name, tensors.get_tensor(name)
+        waiting: list[str] | None = None
+        while waiting is None or waiting:
+            with safe_open(path, framework="pt") as tensors:
+                waiting = list(tensors.keys()) if waiting is None else waiting
+                mapped = 0
+                while waiting and mapped < _MAPPED:
+                    name = waiting.pop()
+                    tensor = tensors.get_tensor(name)
+                    mapped += tensor.nbytes
+                    yield name, tensor
 
 
 def _names(files: Sequence[str]) -> set[str]:
