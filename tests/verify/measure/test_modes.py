@@ -217,6 +217,13 @@ def test_what_else_is_wrong_in_a_mode_is_said(pair: Make, name: str, change: dic
     assert found[name].not_run is None and why in (found[name].wrong or ""), found[name]
 
 
+@pytest.mark.parametrize("name", ["gradient", "train_without_dropout", "bfloat16_autocast"])
+def test_a_graph_that_ends_before_the_embeddings_is_wrong_whatever_the_mode(pair: Make, name: str) -> None:
+    cut = ("self.classifier(hidden_states[-1])", "self.classifier(hidden_states[-1].detach())")
+    found = pair(replaced=cut, embedding_dropout=0.05).run(name)
+    assert found[name].wrong == "no finite gradient reaches its embeddings"
+
+
 @pytest.mark.parametrize(
     ("name", "change", "why"),
     [
