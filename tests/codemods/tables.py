@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from textwrap import dedent, indent
+from typing import Any
 
 TEMPLATE = """\
 import functools
@@ -98,7 +99,8 @@ PLUS = "return x + self.table[: x.size(-2)]"
 class Table:
     """The lines in which a model differs from the others, by their place in the template.
 
-    `refused` is the name of the refusal of a model that can't be repaired, `needless` marks one that needs nothing.
+    `refused` is the name of the refusal of a model that can't be repaired, `needless` marks one that needs nothing, and
+    `wrong_on_4` one that transformers 4.57 itself does not load as its constructor makes it, repaired or not.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Table:
     run: str = "x = self.rot(x)"
     refused: str | None = None
     needless: bool = False
+    wrong_on_4: bool = False
 
     def code(self) -> str:
         """The code of the model."""
@@ -135,10 +138,10 @@ def _indented(code: str, width: int) -> str:
     return indent(dedent(code).strip("\n"), " " * width)
 
 
-def _one(name: str, value: str, **code: str) -> Table:
+def _one(name: str, value: str, **more: Any) -> Table:
     """A model with one table, which is added to its input."""
     init = f'self.register_buffer("table", {value}, persistent=False)'
-    return Table(name, **{"init": init, "forward": PLUS, **code})  # type: ignore[arg-type]
+    return Table(name, **{"init": init, "forward": PLUS, **more})
 
 
 _REGISTERED = [
@@ -333,7 +336,7 @@ _VALUES = [
         forward="return x.masked_fill(self.table[: x.size(-2)], 0.5)",
     ),
     _one("a view", "angles(dim * 2, n)[:, ::2]"),
-    _one("made by torch.nn.init", "nn.init.constant_(torch.empty(n, dim), 0.3)"),
+    _one("made by torch.nn.init", "nn.init.constant_(torch.empty(n, dim), 0.3)", wrong_on_4=True),
     _one("a device by name", "torch.arange(n * dim, device='cpu').view(n, dim) / 50"),
     _one(
         "a block of its own device",
@@ -384,6 +387,7 @@ _INIT_WEIGHTS = [
         if isinstance(module, Rot):
             module.table.copy_(torch.outer(torch.arange(6) / 7, torch.arange(8) / 3).cos())
         """,
+        wrong_on_4=True,
     ),
     Table(
         "an _init_weights that writes a parameter beside it",
@@ -433,3 +437,4 @@ _INIT_WEIGHTS = [
     ),
 ]
 TABLES = [*_REGISTERED, *_INHERITED, *_SAVED, *_FUNCTIONS, *_VALUES, *_ATTRIBUTES, *_INIT_WEIGHTS]
+REPAIRED = [table for table in TABLES if not table.needless and table.refused is None]

@@ -6,8 +6,8 @@ import pytest
 
 from patcher.codemods import Applied, NotNeeded, Refused, computed_buffers
 from tests.codemods import loading
-from tests.codemods.tables import TABLES, Table
-from tests.codemods.tools import IMPORTS, applied, package_of, run
+from tests.codemods.tables import REPAIRED, TABLES, Table
+from tests.codemods.tools import IMPORTS, applied, package_of, run, tables_to_load
 
 ROTARY = """\
 class Rotary(nn.Module):
@@ -27,25 +27,13 @@ class Model(Base):
 MIXED = "class Base(ComputedBuffersMixin, PreTrainedModel):\n    supports = True\n"
 
 
-def repaired(table: Table) -> str:
-    return applied("computed_buffers", table.code())
-
-
-def cases(tables: list[Table]) -> dict[str, tuple[str, str, str]]:
-    """What `loading.py` compares: each model, in a dtype that shows in which one its tables were computed."""
-    return {table.name: (table.code(), repaired(table), "bfloat16") for table in tables}
-
-
-RIGHT = [table for table in TABLES if not table.needless and table.refused is None]
-
-
 def test_a_loaded_model_holds_what_a_fresh_one_computes() -> None:
-    assert len(RIGHT) >= 60 and len({table.name for table in TABLES}) == len(TABLES)
-    assert loading.main(cases(RIGHT)) == {}
+    assert len(REPAIRED) >= 60 and len({table.name for table in TABLES}) == len(TABLES)
+    assert loading.main(tables_to_load()) == {}
 
 
 def test_without_the_repair_hardly_any_of_them_loads_right() -> None:
-    tables = RIGHT[::5]
+    tables = REPAIRED[::5]
     wrong = loading.main({table.name: (table.code(), table.code(), "bfloat16") for table in tables})
     assert len(wrong) > len(tables) / 2
 
