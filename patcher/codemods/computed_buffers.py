@@ -19,7 +19,7 @@ from patcher.codemods.dataflow.package import Package
 from patcher.codemods.nodes import base_names, dotted
 from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Refused, Span
 from patcher.codemods.rewrite import Replacement, rewrite
-from patcher.codemods.tensors import computes_tensors
+from patcher.codemods.tensors import computes_tensors, from_parameter
 
 _CONTEXT, _MIXIN = "ParametersOnMeta", "ComputedBuffersMixin"
 _BLOCK = f'''\
@@ -88,6 +88,10 @@ def computed_buffers(code: Code, package: Package | None = None) -> Outcome:
             return NotNeeded("this file has no base class of a model")
         why = "these files compute tensors while a model is built, and have no class that derives from PreTrainedModel"
         return Refused("rotary-no-home", why)
+    if found := from_parameter(codes):
+        where, value = found
+        why = f"line {value.lineno} of {where.path} makes a tensor from a parameter, which has no value during loading"
+        return Refused("table-from-parameter", f"{why} (`{ast.unparse(value)}`)")
     names = [node.name.value for node in roots]
     roots = [node for node in roots if _MIXIN not in base_names(node)]
     if not roots:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from patcher.codemods.chunks import bindings_of
 from patcher.codemods.code import Code
@@ -17,6 +17,9 @@ _DEF, _IMPORT = re.compile(r"\bdef\s"), re.compile(r"\bimport\b")
 _ENTRIES = ("__init__", "__post_init__", "__new__", "__setattr__", "_init_weights", "post_init", "init_weights")
 # What their arguments become is a parameter, or the new value of one.
 _PARAMETERS = ("Parameter", "ParameterList", "ParameterDict", "register_parameter")
+_BUFFERS = ("register_buffer", "Buffer")
+_PARAMETER = re.compile(r"\b(Parameter|register_parameter|register_buffer|Buffer)")
+_FROM_TENSOR = re.compile(r"new_\w+|\w+_like|arange|zeros|ones|full|tensor|linspace|to|clone|detach")
 # Names below `torch` whose calls make no tensor.
 _NO_TENSOR = re.compile(
     r"torch\.(nn|jit|cuda|backends|distributed|autograd|utils|compile|device|dtype|Size|Generator|manual_seed|finfo|iinfo"
@@ -32,21 +35,78 @@ def computes_tensors(codes: Sequence[Code]) -> bool:
         return True
     if any(_imports_positions(code) for code in codes):
         return True
-    functions: dict[str, list[tuple[ast.FunctionDef, Mapping[str, str]]]] = {}
+    imports = {code.path: _imports(code) for code in codes}
+    functions = _reachable(codes, _ENTRIES, lambda node: node)
+    return any(_makes_tensor(node, imports[code.path]) for code, function in functions for node in _walk(function))
+
+
+def from_parameter(codes: Sequence[Code]) -> tuple[Code, ast.expr] | None:
+    """A tensor that no checkpoint holds and that `__init__` makes from a parameter, or on the device of one; or None.
+
+    A parameter has no memory while transformers builds a model, on 4.57 neither.
+    """
+    nodes = [node for code in codes for node in code.python_nodes(ast.Call, _PARAMETER)]
+    assigns = [node for code in codes for node in code.python_nodes(ast.Assign, _PARAMETER)]
+    made = {_name(one) for node in assigns if _calls(node.value, _PARAMETERS) for one in node.targets}
+    buffers = {
+        one.value for node in nodes if _calls(node, _BUFFERS) for one in node.args if isinstance(one, ast.Constant)
+    }
+    parameters = {*made, "weight", "bias"} - buffers
+    for code, function in _reachable(
+        codes, ("__init__",), lambda node: node.func if isinstance(node, ast.Call) else None
+    ):
+        local: dict[str, ast.expr] = {}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                local[node.targets[0].id] = node.value
+        for value in _kept(function):
+            if _reads(value, parameters, local):
+                return code, value
+    return None
+
+
+def _kept(function: ast.FunctionDef) -> Iterator[ast.expr]:
+    """The values that a function registers as buffers that no checkpoint holds, or makes attributes."""
+    for node in _walk(function):
+        if isinstance(node, ast.Call) and _calls(node, _BUFFERS) and not _is_saved(node):
+            yield from (*node.args, *(one.value for one in node.keywords))
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            made = _name(node.value.func) if isinstance(node.value, ast.Call) else None
+            if _FROM_TENSOR.fullmatch(made or ""):
+                yield node.value
+
+
+def _reads(node: ast.AST, parameters: Collection[str | None], local: Mapping[str, ast.expr]) -> bool:
+    """Whether an expression needs the values or the device of a parameter of `self`; its shape and dtype are known."""
+    if isinstance(node, ast.Name) and node.id in local:
+        return _reads(local[node.id], parameters, {name: one for name, one in local.items() if name != node.id})
+    if _name(node) in ("shape", "dtype", "ndim") or _calls(node, ("size", "numel", "dim", *_PARAMETERS)):
+        return False
+    if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("self."):
+        return node.attr in parameters or _reads(node.value, parameters, local)
+    return _calls(node, ("parameters",)) or any(_reads(one, parameters, local) for one in ast.iter_child_nodes(node))
+
+
+def _calls(node: ast.AST, names: Collection[str]) -> bool:
+    return isinstance(node, ast.Call) and _name(node.func) in names
+
+
+def _reachable(
+    codes: Sequence[Code], entries: Iterable[str], refers: Callable[[ast.AST], ast.AST | None]
+) -> Iterator[tuple[Code, ast.FunctionDef]]:
+    """The functions of these names, and those whose names their nodes refer to, with their files."""
+    functions: dict[str | None, list[tuple[Code, ast.FunctionDef]]] = {}
     for code in codes:
-        imports = _imports(code)
         for function in code.python_nodes(ast.FunctionDef, _DEF):
-            functions.setdefault(function.name, []).append((function, imports))
-    waiting, seen = list(_ENTRIES), set[str]()
+            functions.setdefault(function.name, []).append((code, function))
+    waiting, seen = list[str | None](entries), set[str | None]()
     while waiting:
         name = waiting.pop()
-        for function, imports in functions.get(name, ()) if name not in seen else ():
-            nodes = list(_walk(function))
-            if any(_makes_tensor(node, imports) for node in nodes):
-                return True
-            waiting += {found for node in nodes if (found := _name(node)) in functions}
+        for code, function in functions.get(name, ()) if name not in seen else ():
+            yield code, function
+            found = (_name(other) for node in _walk(function) if (other := refers(node)) is not None)
+            waiting += {one for one in found if one in functions}
         seen.add(name)
-    return False
 
 
 def _walk(function: ast.FunctionDef) -> Iterator[ast.AST]:
@@ -69,7 +129,7 @@ def _is_saved(node: ast.Call) -> bool:
 
 
 def _makes_tensor(node: ast.AST, imports: Mapping[str, str]) -> bool:
-    if _name(node) in ("register_buffer", "Buffer"):
+    if _name(node) in _BUFFERS:
         return True
     if not isinstance(node, ast.Call):
         return False

@@ -25,6 +25,7 @@ REFUSALS: Mapping[str, str] = {
     "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
     "shared": "If that other class is the causal head, --also-causal-lm removes it from both; else please report it.",
     "rotary-no-home": _CLASS,
+    "table-from-parameter": "Compute it from the configuration alone, in a copy of the repository, then patch that.",
 }
 
 

@@ -436,5 +436,35 @@ _INIT_WEIGHTS = [
         """,
     ),
 ]
-TABLES = [*_REGISTERED, *_INHERITED, *_SAVED, *_FUNCTIONS, *_VALUES, *_ATTRIBUTES, *_INIT_WEIGHTS]
+_REFUSED: dict[str, Any] = {"methods": "layer = nn.Linear(2, 2)\n", "refused": "table-from-parameter"}
+_FROM_PARAMETERS = [
+    _one("on the device of a layer", "torch.arange(dim, device=self.layer.weight.device)", **_REFUSED),
+    _one("on the device of the first parameter", "torch.ones(dim, device=next(self.parameters()).device)", **_REFUSED),
+    _one("like a parameter", "torch.ones_like(self.layer.weight)", **_REFUSED),
+    _one("new from a parameter", "self.layer.bias.new_ones(dim)", **_REFUSED),
+    _one("a copy of a parameter", "self.layer.weight.detach().clone()", **_REFUSED),
+    Table(
+        "an attribute like a parameter",
+        "self.gain = nn.Parameter(torch.ones(dim))\nself.table = torch.ones_like(self.gain)",
+        refused="table-from-parameter",
+    ),
+    Table(
+        "a variable from a parameter",
+        "self.gain = nn.Parameter(torch.ones(dim))\ntable = self.gain * 2\n" + TABLE,
+        refused="table-from-parameter",
+    ),
+    Table(
+        "of the shape and dtype of a parameter",
+        "self.gain = nn.Parameter(torch.ones(n, dim))\ntable = torch.ones(self.gain.shape, dtype=self.gain.dtype)\n"
+        + TABLE,
+        forward=PLUS,
+    ),
+    Table(
+        "a buffer by the name of a parameter",
+        'self.register_buffer("bias", torch.ones(n, dim).tril(), persistent=False)\n'
+        + "self.table = torch.zeros_like(self.bias)",
+        forward="return x + self.bias[: x.size(-2)] + self.table[: x.size(-2)]",
+    ),
+]
+TABLES = [*_REGISTERED, *_INHERITED, *_SAVED, *_FUNCTIONS, *_VALUES, *_ATTRIBUTES, *_INIT_WEIGHTS, *_FROM_PARAMETERS]
 REPAIRED = [table for table in TABLES if not table.needless and table.refused is None]

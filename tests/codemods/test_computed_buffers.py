@@ -43,6 +43,14 @@ def test_a_model_that_computes_nothing_stays(table: Table) -> None:
     assert isinstance(run("computed_buffers", table.code()), NotNeeded)
 
 
+@pytest.mark.parametrize("table", [table for table in TABLES if table.refused], ids=lambda table: table.name)
+def test_a_tensor_made_from_a_parameter_is_refused_with_its_line(table: Table) -> None:
+    outcome = run("computed_buffers", table.code())
+    assert isinstance(outcome, Refused) and outcome.name == "table-from-parameter" == table.refused
+    number = int(outcome.reason.split()[1])
+    assert "self." in table.code().splitlines()[number - 1]
+
+
 def test_the_mixin_is_inserted_above_the_comments_of_the_class() -> None:
     after = applied("computed_buffers", IMPORTS + ROTARY)
     above, mixin, below = after.partition("\n\n\nclass ParametersOnMeta:\n")
