@@ -30,7 +30,7 @@ def test_repairs_reach_the_files_that_the_model_imports(mini: Path) -> None:
     plan = plan_of(mini)
     assert plan.files.changed == ("heads.py",)
     applied = {result.name: result.file for result in plan.codemods if result.status == "applied"}
-    assert applied == dict.fromkeys(("soft_cap", "rotary_tables", "tied_weights", "is_decoder"), "heads.py")
+    assert applied == dict.fromkeys(("soft_cap", "computed_buffers", "tied_weights", "is_decoder"), "heads.py")
     assert plan.soft_cap and plan.soft_cap.class_name == "GptBertForMaskedLM" and plan.soft_cap.file == "heads.py"
 
 
