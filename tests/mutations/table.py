@@ -398,6 +398,14 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("sandbox", "a new folder that was removed is taken", "temporary.py", "if lock is None or (folder.exists() and",
      "if lock is None or True or (folder.exists() and",
      ABANDONED + "a_folder_that_another_process_removed_meanwhile_is_made_again"),
+    ("numbers", "a number that a method may set counts", "codemods/dataflow/configuration.py",
+     "if any(_sets(node, key) for method in methods for node in walk(method)):", "if False:",
+     "codemods/dataflow/test_configuration.py::"
+     "test_an_attribute_that_may_be_another_number_is_not_read[in a method]"),
+    ("numbers", "an attribute set by name is overlooked", "codemods/dataflow/package.py",
+     "return name in self._changed[0] or name.startswith(self._changed[1])", "return False",
+     "codemods/dataflow/test_package.py::"
+     "test_a_name_that_code_may_change_from_elsewhere_is_known[setattr(head, 'scale', 2)-True]"),
     ("paths", "what can't be followed is forgotten", "codemods/dataflow/flow.py",
      "        self.unknown.append((here.frame, node))", "        pass",
      HEAD.format("train: clamped after the cap")),
