@@ -14,11 +14,13 @@ from pathlib import Path, PurePosixPath
 from patcher.codec import json_field
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
+from patcher.hashing import sha256_of
 from patcher.patching.record import PatchedModel, load
+from patcher.patching.sharing import AUTO
 from patcher.pipeline.api import check_out, patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import Snapshot, resolve, sha256_of
+from patcher.source.snapshot import Snapshot, resolve
 from patcher.verify.report import Report, document_of, load_report
 from patcher.verify.requests import is_encoder
 from patcher.verify.settings import Verification
@@ -141,7 +143,7 @@ def inspect_entries(entries: Sequence[Entry], options: Options) -> tuple[Entry, 
     return tuple(inspected)
 
 
-def patch_all(entries: Sequence[Entry], verification: Verification | None) -> Outcomes:
+def patch_all(entries: Sequence[Entry], verification: Verification | None, storage: str = AUTO) -> Outcomes:
     """Patch each inspected entry, and verify it where `verification` says how. Executes the models' code then.
 
     A folder that already is a complete result of the same source, options and limits is left unchanged.
@@ -149,12 +151,12 @@ def patch_all(entries: Sequence[Entry], verification: Verification | None) -> Ou
     outcomes = []
     for number, entry in enumerate(entries, 1):
         started_at = time.monotonic()
-        outcome = _patch(entry, verification, f"[{number}/{len(entries)}]")
+        outcome = _patch(entry, verification, storage, f"[{number}/{len(entries)}]")
         outcomes.append(replace(outcome, seconds=time.monotonic() - started_at))
     return Outcomes(tuple(outcomes))
 
 
-def _patch(entry: Entry, verification: Verification | None, number: str) -> Outcome:
+def _patch(entry: Entry, verification: Verification | None, storage: str, number: str) -> Outcome:
     plan, snapshot = entry.plan, entry.snapshot
     if plan is None or snapshot is None:
         assert entry.error is not None
@@ -167,7 +169,7 @@ def _patch(entry: Entry, verification: Verification | None, number: str) -> Outc
             logger.info("%s %s is complete already.", number, entry.out)
             return Outcome(entry, source, SKIPPED, 0, "complete already", report=None if done is True else done)
         logger.info("%s Patching %s into %s ...", number, source, entry.out)
-        report = patch_model(plan, snapshot, entry.out, verification).report
+        report = patch_model(plan, snapshot, entry.out, verification, storage=storage).report
     except Exception as error:
         known = _as_patcher_error(error, entry.out)
         return Outcome(entry, source, FAILED, 0, known.message, known.hint)

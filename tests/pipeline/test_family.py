@@ -16,12 +16,13 @@ import pytest
 
 from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.pipeline import family
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, user_environment
