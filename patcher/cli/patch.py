@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,10 @@ def patch(
     link: opt.Link = False,
     copy: opt.Copy = False,
     rehash: opt.Rehash = False,
+    discard_weights: Annotated[
+        bool,
+        typer.Option("--discard-weights", help="Remove weights that the Hub can copy, once the model is verified."),
+    ] = False,
     sparse_encoder: opt.Encoder = None,
     reference: opt.Reference = None,
     also_causal_lm: opt.AlsoCausal = False,
@@ -96,9 +101,11 @@ def patch(
     wanted = None if no_verify else verification
     console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:
-        passed = _patch_list(console, every, out, options, wanted, storage, trusted=trust_remote_code)
+        flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
+        passed = _patch_list(console, every, out, options, wanted, storage, **flags)
     elif source is not None:
-        flags = {"code_only": code_only, "calibrate": calibrate is not None, "trusted": trust_remote_code}
+        flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
+        flags |= {"code_only": code_only, "calibrate": calibrate is not None}
         passed = _patch_one(console, resolve(source, revision), out, options, wanted, storage, **flags)
     else:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
@@ -114,6 +121,7 @@ def _patch_one(
     storage: str,
     *,
     code_only: bool,
+    discard_weights: bool,
     calibrate: bool,
     trusted: bool,
 ) -> bool:
@@ -121,6 +129,7 @@ def _patch_one(
     from patcher.pipeline import api
     from patcher.planning.plan import make_plan
 
+    since = time.time()
     api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
@@ -137,6 +146,7 @@ def _patch_one(
             wanted,
             code_only=code_only,
             storage=storage,
+            discard_since=since if discard_weights else None,
             calibrate=calibrate,
             progress=progress,
         )
@@ -152,6 +162,7 @@ def _patch_list(
     verification: Verification | None,
     storage: str,
     *,
+    discard_weights: bool,
     trusted: bool,
 ) -> bool:
     """Plan all models of a list, ask once, then patch one after another; whether none failed."""
@@ -166,7 +177,7 @@ def _patch_list(
     }
     if verification is not None and code:
         require_trust(console, code, f"{sum(member.runs for member in members)} models", trusted=trusted)
-    done = patch_all(members, verification, storage)
+    done = patch_all(members, verification, storage, discard_weights=discard_weights)
 
     def human() -> Iterator[Table]:
         yield tables.family(done)

@@ -18,6 +18,7 @@ from patcher.patching.record import PatchedModel, load
 from patcher.patching.sharing import AUTO
 from patcher.patching.staging import check_output
 from patcher.patching.writer import rewrite, staged_model
+from patcher.pipeline.disk import discard_weights
 from patcher.planning.plan import Plan, make_plan
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
@@ -64,14 +65,17 @@ def patch_model(
     *,
     code_only: bool = False,
     storage: str = AUTO,
+    discard_since: float | None = None,
     calibrate: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Patched:
     """Write the patched folder beside `out`, verify it and write its card there, then move it to `out` in one step.
 
     `storage` is "auto", "link" or "copy": how the weights get there (see `patching.sharing`). Pickled weights are
-    converted if there are no others. With `calibrate`, a model that fails nothing but the check of
-    its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified again.
+    converted if there are no others. With `discard_since`, seconds since the epoch, weights that the Hub can copy are
+    removed at the end, also from the Hub's cache if they were downloaded after that time. With `calibrate`, a model
+    that fails nothing but the check of its logit sparsity gets the smallest constant subtracted from its logits that
+    passes it, and is verified again.
     """
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
@@ -99,6 +103,8 @@ def patch_model(
                 model = rewrite(plan, model)
                 report = _run(verification, model, None, progress)
         describe(model, report, out.name)
+        if discard_since is not None:
+            discard_weights(model, discard_since)
     return Patched(out, plan, report)
 
 

@@ -221,7 +221,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("listed bytes", "the names of cached blobs are not read", "source/snapshot.py",
      "listed.get(name) or _named_hash(link)", "listed.get(name) or {}", ALTERED.format("README.md-no listing-True")),
     ("listed bytes", "the writer takes any weights", "patching/writer.py",
-     "after if action == \"copied\" else known or before", "before",
+     "if before != (listed[source].sha256 or before):", "if False:",
      "patching/test_writer.py::test_weights_that_are_not_those_that_the_hub_lists_are_not_carried_over"),
     ("listed bytes", "a threshold takes any weights", "threshold/repaired.py",
      "if file.is_large and file.path in self.layout.files", "if False",

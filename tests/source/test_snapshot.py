@@ -231,7 +231,7 @@ def test_weights_that_the_record_calls_a_link_are_followed_if_they_are_those_on_
     if hashed == "these":
         assert resolve(str(mini)).local("model.safetensors").is_file()
     else:
-        with pytest.raises(SourceError, match="'model.safetensors' in .* is a link to"):
+        with pytest.raises(SourceError, match=r"'model\.safetensors' in .* is a link to"):
             resolve(str(mini))
 
 
