@@ -38,6 +38,7 @@ from tests.hub.fixtures import OLA, client_env
 
 SOURCE, WEIGHTS, CPU = "ltg/model", "model.safetensors", ("--trust-remote-code", "--no-sparse-encoder", "--device=cpu")
 MAX_WRITTEN = 50_000_000
+DOWNLOAD = "import sys; from huggingface_hub import snapshot_download as get; get(sys.argv[1])"
 QUIET = {"PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -88,33 +89,56 @@ def targets(workshop: Workshop, shape: Shape) -> Iterator[Comparison]:
     yield Comparison(f"patch, verify and publish, {name}: hashed", [hashed], [hashing.hashed], "B", 1.05)
 
 
-def measure(shape: Shape, root: Path, *, peers: bool = True) -> Iterator[Row]:
-    """Run every command on a model of a shape, whose weights are in `root` several times."""
+def measure(shape: Shape, root: Path, *, all_commands: bool = True) -> Iterator[Row]:
+    """Run the commands on a model of a shape, whose weights are in `root` several times.
+
+    Without `all_commands` only what the targets are about: the floors, `patch --link`, `verify` and `publish`.
+    """
     source = write_source(shape, root / "source")
     with LocalHub(root / "hub") as hub:
         for name, token in (("ola", OLA), ("ltg", "hf_other")):
             hub.add_user(name, token)
         hub.create_repo(SOURCE, {path.name: path for path in source.iterdir()})
         meter = Meter(hub, root, client_env(hub.endpoint, root / "home", OLA) | QUIET)
-        download = "import sys; from huggingface_hub import snapshot_download as get; get(sys.argv[1])"
-        out = root / "out"
+        patcher, out = ("-m", "patcher"), root / "out"
         for kind in ("hashed", "mapped"):
             yield meter.run(f"floor: {kind} once", PROGRAMS / "one_pass.py", kind, source / WEIGHTS)
-        yield meter.run("plan", "-m", "patcher", "plan", SOURCE, "-q")
-        meter.run("", "-c", download, SOURCE)
-        for options in (["--copy"], [], ["--link"]):
+        if all_commands:
+            yield meter.run("plan", *patcher, "plan", SOURCE, "-q")
+        meter.run("", "-c", DOWNLOAD, SOURCE)
+        for options in [["--copy"], [], ["--link"]] if all_commands else [["--link"]]:
             meter.forget()
-            words = ["-m", "patcher", "patch", SOURCE, "--out", out, "--no-verify", *options, "-q"]
-            row = meter.run("", *words)
-            storage = load(out).weights[0].storage
-            yield replace(row, name=f"patch {''.join(options) or 'by default'}: {storage}")
-        yield meter.run("verify", "-m", "patcher", "verify", out, *CPU, "-q")
-        yield meter.run("publish", "-m", "patcher", "publish", out, "ola/ours", "--yes", "-q")
-        yield meter.run("check", "-m", "patcher", "check", "ola/ours", "-q")
-        if peers:
+            row = meter.run("", *patcher, "patch", SOURCE, "--out", out, "--no-verify", *options, "-q")
+            yield replace(row, name=f"patch {''.join(options) or 'by default'}: {load(out).weights[0].storage}")
+        yield meter.run("verify", *patcher, "verify", out, *CPU, "-q")
+        yield meter.run("publish", *patcher, "publish", out, "ola/ours", "--yes", "-q")
+        if all_commands:
+            yield meter.run("check", *patcher, "check", "ola/ours", "-q")
+            trained = write_trained(source, root / "trained")
+            texts = [root / "queries.jsonl", root / "documents.jsonl"]
+            for path in texts:
+                path.write_text('{"id": "1", "text": "Oslo er hovedstaden i Norge."}\n')
+            words = ("--queries", texts[0], "--documents", texts[1], "--trust-remote-code", "--device=cpu")
+            yield meter.run("threshold", *patcher, "threshold", trained, *words, "-q")
             for program in ("replace_and_upload", "save_and_push"):
                 words = (SOURCE, root / program, f"ola/{program}")
                 yield meter.run(f"peer: {program}", PROGRAMS / f"{program}.py", *words)
+
+
+def write_trained(source: Path, folder: Path) -> Path:
+    """The same weights as a SparseEncoder model, in the layout that sentence-transformers saves."""
+    shutil.copytree(source, folder, copy_function=os.link)
+    kinds = {"": "sparse_encoder.modules.MLMTransformer", "1_SpladePooling": "sparse_encoder.modules.SpladePooling"}
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.{kind}"}
+        for number, (path, kind) in enumerate(kinds.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_SpladePooling").mkdir()
+    (folder / "1_SpladePooling" / "config.json").write_text(
+        '{"pooling_strategy": "max", "activation_function": "relu"}'
+    )
+    return folder
 
 
 @dataclass(frozen=True)
