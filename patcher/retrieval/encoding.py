@@ -21,6 +21,7 @@ from pathlib import Path
 
 from patcher.codec import json_text
 from patcher.errors import OutputError, UsageError, from_os
+from patcher.hashing import sha256_of
 from patcher.patching.staging import write_atomically
 from patcher.retrieval.costs import Costs, costs, count
 from patcher.retrieval.encoder import WINDOW, Settings, encode
@@ -29,7 +30,7 @@ from patcher.retrieval.messages import chunk_name, dimension_terms
 from patcher.retrieval.model import Runnable, fingerprint
 from patcher.retrieval.texts import Columns, count_texts, read_texts
 from patcher.retrieval.vectors import Vectors
-from patcher.source.snapshot import Source, sha256_of
+from patcher.source.snapshot import Source
 from patcher.verify.texts import load_questions
 
 logger = logging.getLogger(__name__)

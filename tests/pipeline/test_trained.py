@@ -14,10 +14,11 @@ from patcher.cli.console import Console
 from patcher.codec import Unreadable, from_json, to_json
 from patcher.documents import card
 from patcher.errors import SourceError
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from patcher.verify.measure.logits import measure
 from patcher.verify.messages import SingleMeasured
 from patcher.verify.report import Report
