@@ -16,17 +16,19 @@ import yaml
 from training_config import Config, DataSet
 from training_data import FORMATS
 
+from patcher import __version__
 from patcher.codec import json_text, to_json
-from patcher.constants import CARD, RECORD, SCHEMA_VERSION
+from patcher.constants import CARD, RECORD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import fence, template
+from patcher.hashing import sha256_of
 from patcher.source.metadata import read_metadata
-from patcher.source.snapshot import Source, sha256_of
+from patcher.source.snapshot import Source
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
 TRAINING = "training.json"
-PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "splade-patcher")
+PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets")
 QUERY, DOCUMENT = "Hva er hovedstaden i Norge?", "Oslo er hovedstaden og den største byen i Norge."
 SHOWN_TERMS = 8
 
@@ -60,7 +62,7 @@ def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base,
         "sets": [{**_origin(one), "rows": found["rows"][one.name]} for one in config.datasets],
         "configuration": config.written,
         "seed": config.training["seed"],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": _versions(),
         **found,
     }
     record = _without_folders(record)
@@ -80,6 +82,11 @@ def _without_folders(value: Any) -> Any:
         option, equals, path = value.rpartition("=")
         return f"{option}{equals}{Path(path).name}" if Path(path).is_absolute() else value
     return value
+
+
+def _versions() -> dict[str, str]:
+    """By package. This one's from its code: it need not be installed, which is no reason to lose a record."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}, TOOL: __version__}
 
 
 def _origin(data: DataSet) -> dict[str, Any]:

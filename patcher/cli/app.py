@@ -16,7 +16,7 @@ from patcher.errors import TrustRequired
 
 ORDER = (
     *("plan", "patch", "repair", "verify", "card", "publish", "check"),
-    *("templates", "threshold", "encode", "search", "export"),
+    *("templates", "threshold", "encode", "search", "evaluate", "export"),
 )
 
 

@@ -47,15 +47,19 @@ def publish(
     read_back: Annotated[
         Literal["hashes", "full"], typer.Option("--read-back", help="full downloads the small files again.")
     ] = "hashes",
+    rehash: opt.Rehash = False,
     timeout: opt.HubTimeout = HUB_TIMEOUT,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
     from patcher import publish as publishing
+    from patcher.hashing import forget
     from patcher.verify.report import load_report
 
     console = Console(as_json=as_json, quiet=quiet).listen()
+    if rehash:
+        forget()
     retry = publishing.RetryPolicy(timeout)
     options = publishing.PublishOptions(
         private=private,

@@ -179,8 +179,10 @@ def _plain(value: Any) -> str | None:
 
 def _applied(model: PatchedModel) -> list[dict[str, str]]:
     why = {
-        "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
+        "computed_buffers": "buffers that `__init__` computes, such as rotary tables, keep their values; "
         "transformers 5 leaves uninitialised memory there otherwise",
+        "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
+        "transformers 5 leaves uninitialised memory there otherwise",  # the name in earlier records
         "tied_weights": "`_tied_weights_keys` is no longer a list; `save_pretrained` of transformers 5 fails on one",
         "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",

@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from patcher.constants import CARD, DRAWN, RECORD, REPORT, TOOL
 from patcher.errors import OutputError, from_os
-from patcher.source.snapshot import sha256_of
+from patcher.hashing import sha256_of
 from patcher.temporary import claimed, remove_abandoned
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from patcher.codec import json_field
 from patcher.constants import CARD, CONFIG, PAGE, PLOTS, RECORD, REPORT
 from patcher.errors import SourceError
-from patcher.source.snapshot import Snapshot, sha256_of
+from patcher.hashing import sha256_of
+from patcher.source.snapshot import Snapshot
 
 # The first match counts. What precedes the last slash of a pattern is a folder.
 _DROPPED = (

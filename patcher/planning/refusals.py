@@ -9,7 +9,7 @@ from patcher.errors import CodeError
 
 _REPORT = "Nothing was changed. If this model should be patched, please report it with these lines."
 _NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
-_CLASS = "Fill these tables in `_init_weights` by hand, in a copy of the repository, then patch that."
+_CLASS = "Derive the model from PreTrainedModel, in a copy of the repository, then patch that."
 # Each name has its test, and a row in the README that says when it happens.
 REFUSALS: Mapping[str, str] = {
     "no-cap": "Its logits may be raw already: then train on it as it is. If they are capped, please report it.",
@@ -24,11 +24,8 @@ REFUSALS: Mapping[str, str] = {
     "in-a-container": "Remove the layer by hand, in a copy of the repository, and rename tensors of the checkpoint.",
     "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
     "shared": "If that other class is the causal head, --also-causal-lm removes it from both; else please report it.",
-    "rotary-in-model": _CLASS,
     "rotary-no-home": _CLASS,
-    "rotary-no-super-init": _CLASS,
-    "rotary-positional-only": _CLASS,
-    "rotary-star-arguments": _CLASS,
+    "table-from-parameter": "Compute it from the configuration alone, in a copy of the repository, then patch that.",
 }
 
 

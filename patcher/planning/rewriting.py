@@ -14,8 +14,11 @@ from patcher.codemods import (
     FoundCap,
     LeftAlone,
     NotNeeded,
+    Outcome,
+    Package,
     Refused,
     SoftCap,
+    computed_buffers,
     find_cap,
     remove_cap,
 )
@@ -28,6 +31,7 @@ from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
 NAMES = ("soft_cap", *CODEMODS)
+_RENAMED = {"rotary_tables": "computed_buffers"}  # the name in commands and records of earlier versions
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Options:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
         unknown = [name for name in self.codemods if name not in NAMES]
         if unknown:
             why = f"There is no codemod {unknown[0]!r}."
@@ -141,8 +146,8 @@ def rewrite_code(
     repairs = [name for name in options.names if name in CODEMODS]
     for path, file in files.items():
         if base[path] is not file:
-            _repair(base[path], repairs)
-        results += _repair(file, repairs)
+            _repair(base[path], repairs, model.package)
+        results += _repair(file, repairs, model.package)
     config_change = outcomes.get(CONFIG)
     changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
     keeps_cap = not removes_cap and auto_class in VOCABULARY_HEADS
@@ -189,20 +194,25 @@ def _cap_result(
     return CodemodResult("soft_cap", status, path, reason=outcome.reason)
 
 
-def _repair(file: _File, names: Iterable[str]) -> list[CodemodResult]:
-    """Run the codemods that look at one file at a time."""
+def _repair(file: _File, names: Iterable[str], package: Package) -> list[CodemodResult]:
+    """Run the codemods that change one file at a time."""
     results = []
     for name in names:
-        path, outcome = file.code.path, CODEMODS[name](file.code)
+        path, outcome = file.code.path, _outcome(name, file.code, package)
         if isinstance(outcome, Refused):
             raise refusal(path, outcome)
         if isinstance(outcome, Applied):
             results.append(_apply(file, name, outcome))
-            if not isinstance(CODEMODS[name](file.code), NotNeeded):
+            if not isinstance(_outcome(name, file.code, package), NotNeeded):
                 raise defect(f"{name} would change {path} a second time")
         else:
             results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
     return results
+
+
+def _outcome(name: str, code: Code, package: Package) -> Outcome:
+    """What a codemod makes of a file; where tensors are computed and which class is to keep them may be two files."""
+    return computed_buffers(code, package) if name == computed_buffers.__name__ else CODEMODS[name](code)
 
 
 def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:

@@ -14,6 +14,7 @@ from patcher import __version__
 from patcher.codec import Unreadable
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
 from patcher.errors import AccessDenied, HubUnreachable, PatcherError, SourceError
+from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.planning.files import join, read_by_plans
 from patcher.planning.plan import make_plan, rewrite_folders
@@ -25,7 +26,7 @@ from patcher.publish.publishable import EXPORT, KINDS, Publishable, find_record,
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.request_limit import install_if_asked, time_limit
 from patcher.source.retry import RetryPolicy
-from patcher.source.snapshot import File, Snapshot, git_blob_id, parse_hub_id, sha256_of
+from patcher.source.snapshot import File, Snapshot, parse_hub_id
 from patcher.verify.report import load_report
 
 _NO_SOURCE = "the source could not be read"

@@ -11,10 +11,11 @@ from typing import Any
 from patcher.codec import Unreadable, from_json
 from patcher.constants import CARD, RECORD
 from patcher.errors import OutputError, PublishError
+from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel, read_record
 from patcher.planning.files import fingerprint, join
 from patcher.source.names import is_repository, why_unsafe
-from patcher.source.snapshot import MAX_TEXT, Source, resolve, sha256_of
+from patcher.source.snapshot import MAX_TEXT, Source, resolve
 
 
 @dataclass(frozen=True)

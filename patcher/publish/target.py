@@ -11,9 +11,9 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 
 from patcher.constants import CARD, DRAWN, TOOL
 from patcher.errors import PublishError
+from patcher.hashing import git_blob_id
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.publishable import KINDS, TRAINING, Publishable, find_record
-from patcher.source.snapshot import git_blob_id
 
 MAIN = "main"
 # The Hub keeps its own, which decides what paths are LFS paths there.

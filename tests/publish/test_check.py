@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from patcher import __version__
-from patcher.source.snapshot import sha256_of
+from patcher.hashing import sha256_of
 from tests.hub import LocalHub
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, sealed, source_files, writes
 
