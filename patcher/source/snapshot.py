@@ -6,16 +6,15 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from patcher.codec import json_field
-from patcher.constants import RECORD
 from patcher.errors import HubUnreachable, PatcherError, SourceError, UsageError
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.printable import printable
+from patcher.source.cache import linked_weights, named_hash, noted_commit, stores
 from patcher.source.hub_errors import FETCH_ONCE, from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names, is_repository
 from patcher.source.request_limit import install_if_asked
@@ -254,10 +253,10 @@ def _from_folder(folder: Path) -> Snapshot:
             "Rename it: the record and the card of the patched model name it.",
         )
     root = folder.resolve()
-    inside = (root, *_stores(root))
+    inside = (root, *stores(root))
     is_cache = len(inside) > 1
     listed = _cached_listing(root.parent.parent, root.name) or {} if is_cache else {}
-    linked = _linked_weights(root)
+    linked = linked_weights(root)
     files = []
     for path in _walk(root):
         name = path.relative_to(root).as_posix()
@@ -272,19 +271,9 @@ def _from_folder(folder: Path) -> Snapshot:
                 )
         if path.is_file():
             link = Path(os.readlink(path)).name if is_cache and path.is_symlink() else ""
-            files.append(listed.get(name) or File(name, path.stat().st_size, **_named_hash(link)))
-    source = Source(None, None, root.name, base_revision=_noted_commit(root), folder=folder)
+            files.append(listed.get(name) or File(name, path.stat().st_size, **named_hash(link)))
+    source = Source(None, None, root.name, base_revision=noted_commit(root), folder=folder)
     return _snapshot(source, files, root, complete=not is_cache)
-
-
-def _noted_commit(root: Path) -> str | None:
-    """The commit that `hf download --local-dir` noted for every file of a folder; None where it is not one commit."""
-    notes = (path for path in (root / ".cache" / "huggingface" / "download").rglob("*.metadata"))
-    with suppress(OSError, UnicodeDecodeError, IndexError):
-        commits = {path.read_text("utf-8").splitlines()[0].strip() for path in notes}
-        if len(commits) == 1 and re.fullmatch("[0-9a-f]{40}", commit := commits.pop()):
-            return commit
-    return None
 
 
 def _snapshot(source: Source, files: Iterable[File], root: Path | None, *, complete: bool = True) -> Snapshot:
@@ -305,29 +294,6 @@ def _walk(root: Path) -> Iterator[Path]:
             yield Path(parent, name)
 
 
-def _stores(root: Path) -> list[Path]:
-    """The targets of links of a snapshot in the Hub's cache: the blobs of its repository, and the shared ones.
-
-    A folder that only looks like such a snapshot gains nothing: its own `blobs` would have to contain the files.
-    """
-    repository = root.parent.parent
-    if root.parent.name != "snapshots" or not repository.name.startswith("models--"):
-        return []
-    return [repository / "blobs", repository.parent / "blobs"]
-
-
-def _linked_weights(folder: Path) -> dict[str, str]:
-    """The SHA-256 of the weights of a patched folder that its record calls links.
-
-    The record may be anybody's, but whoever knows the hash of a private file has that file.
-    """
-    try:
-        files = json.loads((folder / RECORD).read_bytes())["files"]
-        return {file["path"]: file["sha256_after"] for file in files if file.get("storage") == "symlink"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
-
-
 def _cached_listing(repository: Path, commit: str) -> dict[str, File] | None:
     """The files that the Hub listed of a commit, by path; None where its cache keeps no listing."""
     try:
@@ -338,12 +304,6 @@ def _cached_listing(repository: Path, commit: str) -> dict[str, File] | None:
         } or None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _named_hash(blob: str) -> dict[str, str | None]:
-    """The hash by which the client names a file in its cache: that of git, or the SHA-256 of a large file."""
-    kind = {40: "blob_id", 64: "sha256"}.get(len(blob) if re.fullmatch("[0-9a-f]+", blob) else 0)
-    return {kind: blob} if kind else {}
 
 
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:

@@ -230,7 +230,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "listing[\"files\"] if listing[\"format_version\"] == 1 else {}", "{}",
      ALTERED.format("modeling_gptbert.py-the link-True")),
     ("listed bytes", "the names of cached blobs are not read", "source/snapshot.py",
-     "path.stat().st_size, **_named_hash(link)", "path.stat().st_size",
+     "path.stat().st_size, **named_hash(link)", "path.stat().st_size",
      ALTERED.format("README.md-no listing-True")),
     ("listed bytes", "the writer takes any weights", "patching/writer.py",
      "if before != (listed[source].sha256 or before):", "if False:",
