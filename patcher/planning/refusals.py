@@ -16,6 +16,7 @@ REFUSALS: Mapping[str, str] = {
     "no-forward": _REPORT,
     "several-caps": "Remove all but one by hand, in a copy of the repository, then patch that.",
     "not-understood": _REPORT,
+    "too-complex": "No code written by people looks like that; do not run it.",
     "no-scale": _REPORT,
     "scale-unknown": _NUMBER,
     "temperature-unknown": _NUMBER,

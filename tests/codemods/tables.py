@@ -460,6 +460,12 @@ _FROM_PARAMETERS = [
         forward=PLUS,
     ),
     Table(
+        "from a number by the name of a parameter of another class",
+        "self.scale = 1 / dim\ntable = torch.arange(dim) * self.scale\n" + TABLE,
+        top="class Scale(nn.Module):\n    def __init__(self):\n        self.scale = nn.Parameter(torch.ones(1))",
+        forward="return x + self.table",
+    ),
+    Table(
         "a buffer by the name of a parameter",
         'self.register_buffer("bias", torch.ones(n, dim).tril(), persistent=False)\n'
         + "self.table = torch.zeros_like(self.bias)",

@@ -16,6 +16,7 @@ import libcst as cst
 from patcher.codemods.code import Code
 from patcher.codemods.dataflow.reaching import Body, paired
 from patcher.codemods.nodes import assignments, dotted, last_name, methods, walk
+from patcher.codemods.work import Work
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,17 @@ class Class:
 
 @dataclass(frozen=True)
 class Function:
-    """A function at the top level of a file, or a method with the class that defines it."""
+    """A function at the top level of a file, or a method with the class that defines it.
+
+    `presets` are the arguments that functools.partial binds: calls, with where they are. A function with
+    `explicit_self` is a method that is called through its class.
+    """
 
     code: Code
     node: cst.FunctionDef
     owner: Class | None = None
+    presets: tuple[Any, ...] = ()
+    explicit_self: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,14 @@ class Package:
 
     def body(self, function: cst.FunctionDef) -> Body:
         """The body of a function of one of the files; the same object for the same function."""
-        return self._bodies.setdefault(function, Body(function))
+        if function not in self._bodies:
+            self._bodies[function] = Body(function, self.work)
+        return self._bodies[function]
+
+    @cached_property
+    def work(self) -> Work:
+        """What the analysis of these files takes; it ends beyond a limit."""
+        return Work()
 
     @cached_property
     def settings(self) -> dict[tuple[str, ...], object]:
@@ -149,7 +163,7 @@ class Package:
         if node := code.definition(cst.ClassDef, name):
             return Class(code, node)
         if function := code.definition(cst.FunctionDef, name):
-            return Function(code, function)
+            return Function(code, function) if code.is_bound_once(name) else None
         if value := code.constant(name):
             return Value(code, value)
         imported = code.imports.get(name)
@@ -170,6 +184,7 @@ class Package:
                 continue
             waiting.pop()
             if one.node not in self._lineages:
+                self.work.spend(sum(len(self._lineages.get(each.node, ())) for each in parents))
                 self._lineages[one.node] = [one, *_merged([self._lineages.get(each.node, []) for each in parents])]
         return self._lineages[cls.node]
 
@@ -238,6 +253,8 @@ class Package:
 
 def _merged(lineages: Sequence[Sequence[Class]]) -> list[Class]:
     """The lineages of the bases of a class as one: a class is before its bases, which keep their order."""
+    if len(lineages) < 2:
+        return [each for lineage in lineages for each in lineage]
     found: dict[cst.CSTNode, Class] = {}
     waiting = [list(reversed(one)) for one in (*lineages, [one[0] for one in lineages if one])]
     behind = Counter(one.node for lineage in waiting for one in lineage[:-1])

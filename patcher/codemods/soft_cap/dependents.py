@@ -13,7 +13,7 @@ from patcher.codemods.dataflow.flow import Flow
 from patcher.codemods.dataflow.frame import Frame, called
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.dataflow.reaching import mutated, written_into
-from patcher.codemods.dataflow.steps import Link, Passthrough, Step
+from patcher.codemods.dataflow.steps import Container, Link, Passthrough, Step
 from patcher.codemods.nodes import definitions, last_name, walk
 from patcher.codemods.soft_cap.recognition import Cap
 
@@ -61,7 +61,7 @@ def _neighbours(cap: Cap, flow: Flow) -> Iterator[Link]:
     for path in flow.paths:
         inside = [index for index, item in enumerate(path) if isinstance(item, Step) and id(item.node) in nodes]
         for items in (reversed(path[: inside[0]]), path[inside[-1] + 1 :]) if inside else ():
-            nearest = next((item for item in items if not isinstance(item, Passthrough)), None)
+            nearest = next((item for item in items if not isinstance(item, (Passthrough, Container))), None)
             if isinstance(nearest, Link):
                 yield nearest
 
