@@ -110,7 +110,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "        *by.loaded(measured, files_changed),\n        by.none_of(name", "        by.none_of(name",
      CAPPED.format(2)),
     ("buffers_rebuilt", "values of buffers are not compared", "verify/measure/models.py",
-     " or not torch.equal(right[name], loaded[name])", "",
+     " or not _same(right[name], loaded[name])", "",
      VERIFIED + "rotary_tables_as_published_are_found_wrong"),
     ("cap_removed_exactly", "always passes", "verify/checks.py",
      "cap_error <= cap_tolerance", "True", JUDGED.format(2, "cap_removed_exactly")),
