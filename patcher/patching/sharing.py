@@ -63,7 +63,7 @@ def _hard_link(source: Path, target: Path) -> bool:
 
 
 def _protect(source: Path) -> None:
-    """Take the permission to write from a file of the Hub's cache: its client replaces files and changes none."""
+    """Take the permission to write from a file of the Hub's cache, as its client does with blobs of several models."""
     from huggingface_hub import constants
 
     if source.is_relative_to(Path(constants.HF_HUB_CACHE).expanduser().resolve()):
