@@ -168,7 +168,7 @@ def patch_all(
     needs = {entry.out: _need(entry, storage) for entry in entries if entry.runs}
     if new := [need for out, need in needs.items() if not (out / RECORD).exists()]:
         words = check_room(new, entries[0].out.parent, one_at_a_time=discard_weights)
-        logger.info("%d models: %s.", len(new), words)
+        logger.info("This list needs %s.", words)
     outcomes = []
     for number, entry in enumerate(entries, 1):
         started_at = time.monotonic()

@@ -46,6 +46,7 @@ def test_every_check_has_a_mutation() -> None:
         "hashes remembered",
         "listed bytes",
         "not finite",
+        "numbers",
         "paths",
         "publishing",
         "sandbox",
