@@ -118,6 +118,8 @@ def _is_model(code: Code, base: ast.expr) -> bool:
         name = other
     first, dot, rest = name.partition(".")
     full = code.imports.get(first, first) + dot + rest
+    if full.lstrip(".") == "modeling_utils.PreTrainedModel":  # in code of transformers itself
+        return True
     if full.startswith(".") or code.definition(cst.ClassDef, full) is not None:
         return False
     return full.endswith("PreTrainedModel") or _MODEL.fullmatch(full) is not None

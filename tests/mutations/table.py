@@ -36,6 +36,8 @@ COMPARED = "verify/measure/test_comparison.py::test_"
 DIFFER = "verify/measure/test_agreement.py::test_"
 OFF_CAP = COMPARED + "one_logit_off_the_cap_shows_above_and_below_it"
 FIGURES = "verify/measure/test_figures.py::test_figures_leave_out_padding_and_the_synthetic_row"
+LACKS = "codemods/test_computed_buffers.py::test_a_saved_buffer_that_the_checkpoint_lacks_keeps_its_initial_value"
+TABLES = "codemods/test_computed_buffers.py::test_a_loaded_model_holds_what_a_fresh_one_computes"
 VERIFIED = "verify/test_verification.py::test_"
 KEPT = "verify/test_checks.py::test_shifted_logits_have_to_keep_their_rankings[1-fails1]"
 THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails[found{}]"
@@ -112,6 +114,19 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("buffers_rebuilt", "values of buffers are not compared", "verify/measure/models.py",
      " or not _same(right[name], loaded[name])", "",
      VERIFIED + "rotary_tables_as_published_are_found_wrong"),
+    ("buffers_rebuilt", "attributes are not compared", "verify/measure/models.py",
+     'found.update(_tensors_in(value, f"{path}.{name}".lstrip(".")))', "pass",
+     "verify/measure/test_models.py::test_an_attribute_that_differs_from_a_fresh_one_is_wrong[value]"),
+    ("buffers_rebuilt", "what is put back is what transformers left", "codemods/computed_buffers.py",
+     "buffer.to(module._buffers[name].device)", "module._buffers[name]", TABLES),
+    ("buffers_rebuilt", "`_init_weights` does not fill tables beside a parameter", "codemods/computed_buffers.py",
+     "if module._non_persistent_buffers_set or not on_meta:", "if not on_meta:", TABLES),
+    ("buffers_rebuilt", "saved buffers that a checkpoint lacks are lost", "codemods/computed_buffers.py",
+     "is_missing or name in", "name in", LACKS),
+    ("buffers_rebuilt", "a parameter's device is no reason to refuse", "codemods/tensors.py",
+     'return _calls(node, ("parameters",)) or any(', "return any(",
+     "codemods/test_computed_buffers.py::"
+     "test_a_tensor_made_from_a_parameter_is_refused_with_its_line[on the device of the first parameter]"),
     ("cap_removed_exactly", "always passes", "verify/checks.py",
      "cap_error <= cap_tolerance", "True", JUDGED.format(2, "cap_removed_exactly")),
     ("cap_removed_exactly", "the limit itself does not pass", "verify/checks.py",
