@@ -6,19 +6,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from patcher.cli import hints, tables
 from patcher.cli import options as opt
-from patcher.cli import tables
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 from patcher.constants import HUB_TIMEOUT
-from patcher.errors import PublishError
+from patcher.errors import Cancelled, PublishError
 
 
 @app.command(
     epilog=examples(
         "publish norbert4-splade me/norbert4-splade --dry-run",
         "publish norbert4-splade me/norbert4-splade --private --tag v1",
-        "publish norbert4-repaired ltg/norbert4-base --create-pr --repairs-only",
+        "publish repaired ltg/norbert4-base --create-pr --repairs-only",
     )
 )
 def publish(
@@ -28,8 +28,10 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Commit to a pull request.")] = False,
     revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to commit to.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag to put on the commit.")] = None,
-    commit_message: Annotated[str | None, typer.Option("--commit-message", "-m", help="Its first line.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Tag to put on the commit.")] = None,
+    commit_message: Annotated[
+        str | None, typer.Option("--commit-message", "-m", metavar="TEXT", help="Its first line.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be committed; write nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     upload_weights: Annotated[
@@ -52,7 +54,10 @@ def publish(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
+    """Publish a folder in one commit.
+
+    The Hub copies the weights from the source, the rest is uploaded.
+    """
     from patcher import publish as publishing
     from patcher.hashing import forget
     from patcher.verify.report import load_report
@@ -80,15 +85,20 @@ def publish(
         line = tables.plan_line(planned)
         if dry_run:
             console.result(planned, line, lambda: tables.publish_plan(planned))
+            console.hint(hints.after_dry_run(planned, console.words))
             return
         publishing.check_consent(planned)
         if (planned.operations or planned.tag_missing) and not yes:
             if not console.as_json and not console.quiet:
                 console.show(tables.publish_plan(planned))
-            if not console.confirm("Publish this?"):
+            agreed = console.confirm("Publish this?")
+            if agreed is False:
+                raise Cancelled("Cancelled; nothing was written.", "")
+            if agreed is None:
                 what = "Publishing was not confirmed; nothing was written."
                 raise PublishError(what, "Add --yes, or --dry-run to look.")
         console.talk(line)
         done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
         console.result(done, done.url, lambda: tables.publication(done))
+        console.hint([hints.command("check", repo_id)])
     raise typer.Exit(0 if done.passed else 1)

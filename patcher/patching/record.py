@@ -183,10 +183,15 @@ def load(folder: Path) -> PatchedModel:
     """Read the record of a patched folder. Raises OutputError where there is none or it is not one of ours."""
     try:
         return read_record(folder, (folder / RECORD).read_bytes())
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"{folder} is not a patched folder: it has no {RECORD}.", "Make one with `patcher patch SOURCE --out DIR`."
-        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        make = "Make one with `patcher patch SOURCE --out DIR`."
+        if folder.is_file():
+            raise OutputError(
+                f"{folder} is a file, not a patched folder.", f"Give the folder: {folder.parent}."
+            ) from error
+        if not folder.exists():
+            raise OutputError(f"There is no folder {folder}.", f"Check the path. {make}") from error
+        raise OutputError(f"{folder} is not a patched folder: it has no {RECORD}.", make) from error
     except Unreadable as error:
         raise OutputError(
             f"{folder / RECORD} is not a record that this version of {TOOL} understands.",

@@ -148,6 +148,9 @@ def check_loadable(snapshot: Snapshot, weights: Iterable[Weights], *, pickled: b
     Raises HubUnreachable instead where only part of the model is known.
     """
     for one in weights:
+        if not one.files and snapshot.source.path is not None:
+            why = f"{snapshot.source} has no weights: neither safetensors nor pytorch_model.bin."
+            raise snapshot.lacks(why, "Put them there, for instance with `hf download REPO_ID --local-dir DIR`.")
         if not one.files or (one.pickled and not pickled):
             raise snapshot.lacks(
                 f"{snapshot.source} has no safetensors weights.",

@@ -16,13 +16,14 @@ from patcher.codec import document, json_text
 from patcher.constants import CARD, TOOL, VERIFY_TIMEOUT
 from patcher.documents import card
 from patcher.documents.templating import template
-from patcher.errors import UsageError, VerificationError
+from patcher.errors import MissingRequirement, VerificationError
 from patcher.patching.staging import atomic_directory, check_output, hashes
 from patcher.planning.files import fingerprint
 from patcher.retrieval.messages import Exported, ExportRequest
 from patcher.retrieval.model import Runnable
 from patcher.sandbox.guard import ask, started
 from patcher.source.snapshot import Source, fetch
+from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_sentence_transformers
 from patcher.verify.texts import load_probe_texts
@@ -69,14 +70,16 @@ class Export:
 def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sandbox: str = "auto") -> Export:
     """Write the graph, its tokenizer and a record into the folder `out`, or nothing if the graph differs.
 
-    Executes the model's code. Raises UsageError if a library is missing, OutputError for an `out` of somebody else,
-    VerificationError if the child fails.
+    Executes the model's code. Raises MissingRequirement if a library is missing, OutputError for an `out` of somebody
+    else, VerificationError if the child fails.
     """
     check_sentence_transformers("A model is exported with")
     if find_spec("onnxruntime") is None:
-        raise UsageError("A graph is checked with onnxruntime, which is not installed.", "pip install onnxruntime")
+        why = "A graph is checked with onnxruntime, which is not installed."
+        raise MissingRequirement(why, "pip install onnxruntime")
     check_output(out, RECORD)
     model = model.fetched()
+    check_snapshot(model.snapshot, model.files)
     texts = tuple(one.text for one in load_probe_texts())
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, "cpu", roots, sandbox) as child:

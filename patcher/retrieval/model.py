@@ -22,6 +22,10 @@ class Runnable(Protocol):
     def snapshot(self) -> Snapshot:
         """Where it is from."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the source that belong to the model."""
+
     def fetched(self) -> Runnable:
         """The same with every file on this machine. Raises SourceError where there are no safetensors."""
 

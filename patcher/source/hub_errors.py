@@ -5,6 +5,7 @@ The table names the client's error classes instead of importing them: an import 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ from patcher.errors import (
 _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status", "any error"
 _LIMITED = "The Hub limits the rate of requests."
 _TOKEN = "The Hub did not accept the token for {at}."
+_TOKEN_VARIABLE = "HF_TOKEN is set and is used before the token of `hf auth login`: correct it, or unset it."
 _LOGIN = "Run `hf auth login` with a valid token."
 _UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in some minutes.")
 FETCH_ONCE = "Connect to the Hub once to fetch it, and unset HF_HUB_OFFLINE for that."
@@ -146,7 +148,13 @@ def _translated(
         "status": status_of(error),
         "kind": type(error).__name__,
     }
-    return kind(*(text.format(**values) for text in texts))
+    message, hint = (text.format(**values) for text in texts)
+    return kind(message, _TOKEN_VARIABLE if "hf auth login" in hint and _has_variable() else hint)
+
+
+def _has_variable() -> bool:
+    """Whether the token comes from the environment, which has precedence over that of `hf auth login`."""
+    return any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
 
 
 def _keys(error: BaseException) -> Iterator[str | int]:

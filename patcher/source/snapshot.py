@@ -17,6 +17,7 @@ from patcher.printable import printable
 from patcher.source.cache import linked_weights, named_hash, noted_commit, stores
 from patcher.source.hub_errors import FETCH_ONCE, from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names, is_repository
+from patcher.source.progress import progress_class
 from patcher.source.request_limit import install_if_asked
 from patcher.source.retry import read_with_retry
 
@@ -195,7 +196,9 @@ def _download(source: Source, **options: Any) -> Path:
 
     install_if_asked()
     try:
-        return Path(snapshot_download(str(source.repo_id), revision=source.revision, **options))
+        return Path(
+            snapshot_download(str(source.repo_id), revision=source.revision, tqdm_class=progress_class(), **options)
+        )
     except IncompleteSnapshotError as error:
         return Path(error.snapshot_path)
 
@@ -229,6 +232,9 @@ def literal_pattern(path: str) -> str:
 
 
 def _parse(spec: str) -> tuple[str, str | None]:
+    if Path(spec).is_file():
+        folder = Path(spec).parent
+        raise SourceError(f"{spec} is a file; a model is a folder.", f"Give the folder: {folder}.")
     if "://" not in spec and (spec.startswith((".", "/", "~")) or (spec.count("/") > 1 and "@" not in spec)):
         raise SourceError(f"There is no folder {spec}.", "Check the path, or give a Hub id like namespace/name.")
     from huggingface_hub import parse_hf_uri

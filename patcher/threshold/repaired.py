@@ -37,6 +37,11 @@ class RepairedModel:
     capped: bool
     vocab_size: int | None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the source that belong to the model."""
+        return self.layout.files
+
     def fetched(self) -> RepairedModel:
         """The same with every file of the model on this machine. Raises SourceError where there are no safetensors."""
         weights = loaded_weights(self.snapshot, self.layout.encoders)

@@ -80,14 +80,14 @@ def test_a_full_disk_is_told_and_nothing_is_left(tmp_path: Path) -> None:
         f"from patcher.cli import main; sys.exit(main(['patch', {str(MINI)!r}, '--out', {str(out)!r}, '--no-verify']))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stderr.splitlines()[-2].startswith("Error: No space left")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_that_may_not_be_written_is_told(cli: Run) -> None:
     done = cli("patch", MINI, "--out", "/proc/out", "--no-verify")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert (
         done.stderr.splitlines()[-2].startswith("Error: /proc/out could not be written") or "may not be" in done.stderr
     )

@@ -72,6 +72,8 @@ MODES_RUN = {
     "float16_autocast": ("around=_FP16", "around=_BF16"),
 }
 HEAD = "planning/test_rewriting.py::test_a_head_that_differs_in_one_mode_is_refused_with_its_line[{}]"
+PRECONDITION = "verify/test_preconditions.py::test_"
+BROKEN = PRECONDITION + "a_broken_folder_is_one_error_with_a_remedy_and_its_report_and_card_stay[{}]"
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
 LANDED = "publish/test_commit.py::test_an_answer_that_says_nothing_is_no_refusal[False-200-{}]"
@@ -512,5 +514,23 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("evaluate", "judgements of missing documents count", "verify/texts/beir.py",
      "or document not in documents", "",
      "verify/texts/test_beir.py::test_documents_queries_and_graded_judgements_are_read"),
+    ("three outcomes", "an error ends as a failed check", "errors.py", "exit_code = 3", "exit_code = 1",
+     "test_errors.py::test_an_error_is_two_lines_and_has_an_exit_code"),
+    ("three outcomes", "truncated weights are loaded", "verify/preconditions.py",
+     "return None if size == expected else", "return None if True else", BROKEN.format("truncated")),
+    ("three outcomes", "a pointer of Git LFS is loaded", "verify/preconditions.py",
+     "if start == _POINTER:", "if False:", BROKEN.format("pointer")),
+    ("three outcomes", "lost files are run without", "verify/preconditions.py",
+     "if _is_needed(file.path) and not", "if False and not", BROKEN.format("tokenizer gone")),
+    ("three outcomes", "memory that ran out is a finding", "verify/measure/serving.py",
+     "if is_out_of_memory(error):", "if False:",
+     PRECONDITION + "what_the_child_lacks_is_no_finding_about_the_model"),
+    ("terminal", "libraries draw their bars", "cli/console.py",
+     'if line.strip() and "\\r" not in line:', "if line.strip():",
+     "cli/test_console.py::test_libraries_may_say_whole_lines_and_draw_no_bars[False]"),
+    ("terminal", "a bar gets a new line at each step", "cli/console.py", "_rich(stream, wraps=False)", "_rich(stream)",
+     "cli/test_transcript.py::test_a_bar_stays_on_one_line_and_is_gone_before_anything_else_is_printed"),
+    ("terminal", "a no runs the code", "cli/consent.py", "if not agreed:", "if False:",
+     "cli/test_consent.py::test_a_local_file_is_named_by_its_path_and_no_is_answered"),
 ))
 # fmt: on

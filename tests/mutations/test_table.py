@@ -50,6 +50,8 @@ def test_every_check_has_a_mutation() -> None:
         "paths",
         "publishing",
         "sandbox",
+        "terminal",
+        "three outcomes",
         "weights shared",
     }
     assert {one.check for one in MUTATIONS} == names | others

@@ -222,8 +222,8 @@ def test_a_check_downloads_what_the_listing_does_not_tell(hub: LocalHub, patcher
 
 def test_what_was_not_published_with_this_tool_is_said(hub: LocalHub, patcher: Patcher) -> None:
     done = patcher("check", SOURCE)
-    assert done.code == 1 and "has no patch.json" in done.err
-    assert patcher("check", "ltg/absent").code == 1
+    assert done.code == 3 and "has no patch.json" in done.err
+    assert patcher("check", "ltg/absent").code == 3
     assert "no revision 'v9'" in patcher("check", f"{SOURCE}@v9").err
 
 

@@ -115,7 +115,7 @@ def test_a_race_ends_with_an_error_and_an_unchanged_target(
 
     hub.on_request = interfere
     done = patcher("publish", folder, published, "--yes")
-    assert done.code == 1 and "was changed by somebody else meanwhile" in done.err, done.err
+    assert done.code == 3 and "was changed by somebody else meanwhile" in done.err, done.err
     assert [hub.head(published)] == theirs
 
 
@@ -141,7 +141,7 @@ def test_a_card_that_the_hub_refuses_is_told_before_anything_is_uploaded(
     card = card.replace("base_model_relation: finetune\n", "")
     (folder / "README.md").write_text(card, "utf-8")
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "base_model_relation" in done.err and "Fix the metadata" in done.err
+    assert done.code == 3 and "base_model_relation" in done.err and "Fix the metadata" in done.err
     assert len(hub.commits(repo_id)) == 1
 
 
@@ -231,12 +231,12 @@ def test_where_neither_a_copy_nor_an_upload_is_possible_nothing_is_committed(
     assert patcher("patch", SOURCE, "--out", out, "--no-verify", "--code-only", "-q").code == 0
     refuse(hub)
     done = patcher("publish", out, repo_id, "--yes", "--unverified")
-    assert done.code == 1 and "objects live in another region" in done.err and "--code-only" in done.err
+    assert done.code == 3 and "objects live in another region" in done.err and "--code-only" in done.err
     assert len(hub.commits(repo_id)) == 1
     hub._state.refusals.clear()
     assert patcher("publish", out, repo_id, "--yes", "--unverified").code == 0
     upload = patcher("publish", out, f"{repo_id}-2", "--yes", "--unverified", "--upload-weights")
-    assert upload.code == 1 and "is not in" in upload.err and not hub.exists(f"{repo_id}-2")
+    assert upload.code == 3 and "is not in" in upload.err and not hub.exists(f"{repo_id}-2")
 
 
 def test_one_commit_copies_the_weights_and_uploads_kilobytes(
@@ -331,7 +331,7 @@ def test_what_is_made_is_read_back_whatever_the_answer_says(
     words = ("publish", folder, repo_id, "--yes", "--tag", "v1", "--revision", "next")
     hub.faults.status("POST", path, 200, body=body, times=0)  # and nothing is done
     done = patcher(*words)
-    assert done.code in {1, 3} and "Traceback" not in done.err, done.err
+    assert done.code == 3 and "Traceback" not in done.err, done.err
     assert ("the commit" in done.err) == (path == "/tag/")
     hub.faults.clear()
     hub.faults.status("POST", path, 200, body=body, works=True)
@@ -373,7 +373,7 @@ def test_where_the_head_can_not_be_read_either_nothing_is_claimed(
     hub.faults.lose_answer("POST", COMMIT)
     hub.faults.status("GET", "/revision/main", 503, times=0)
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "can't be asked whether the commit landed" in done.err
+    assert done.code == 3 and "can't be asked whether the commit landed" in done.err
     hub.faults.clear()
     again = patcher("publish", folder, repo_id, "--yes", "--json")
     assert again.code == 0 and again.data["case"] == "nothing to do" and len(hub.commits(repo_id)) == 2

@@ -33,7 +33,7 @@ def test_a_model_without_local_weights_is_published_without_ever_downloading_the
     out, env = tmp_path / "code", {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "home")}
     assert patcher("patch", SOURCE, "--out", out, "--no-verify", "--code-only", "-q", env=env).code == 0
     refused = patcher("publish", out, repo_id, "--yes", env=env)
-    assert refused.code == 1 and "--unverified" in refused.err
+    assert refused.code == 3 and "--unverified" in refused.err
     done = patcher("publish", out, repo_id, "--yes", "--unverified", "--json", env=env)
     assert done.code == 0, done.err
     assert "**Not verified.**" in hub.read(repo_id, "README.md").decode()

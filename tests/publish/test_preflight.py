@@ -87,7 +87,7 @@ def test_a_folder_that_was_made_from_other_files_than_the_source_s_is_refused(
     original = load(folder).originals.get(path) or (folder / path).read_bytes()
     _made_from(folder, path, original + b" ")
     done = patcher("publish", folder, repo_id, *words)
-    assert done.code == 1 and f"{path} is not the file that the Hub lists for {SOURCE}" in " ".join(done.err.split())
+    assert done.code == 3 and f"{path} is not the file that the Hub lists for {SOURCE}" in " ".join(done.err.split())
     assert writes(hub) == [] and not hub.exists(repo_id)
     _made_from(folder, path, original)
     assert patcher("publish", folder, repo_id, *words).code == 0
@@ -99,7 +99,7 @@ def test_a_folder_is_refused(name: str, hub: LocalHub, patcher: Patcher, folder:
     spoil(folder)
     for words in (["--yes"], ["--dry-run"], ["--yes", "--force"]):
         done = patcher("publish", folder, repo_id, *words)
-        assert done.code == 1 and message in " ".join(done.err.split()) and "Hint: " in done.err
+        assert done.code == 3 and message in " ".join(done.err.split()) and "Hint: " in done.err
     assert hub.requests == [] and not hub.exists(repo_id)
 
 
@@ -107,7 +107,7 @@ def test_a_failed_verification_is_refused_also_as_unverified(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:
     _edit("report.json", _failed)(folder)
-    assert patcher("publish", folder, repo_id, "--yes", "--unverified").code == 1
+    assert patcher("publish", folder, repo_id, "--yes", "--unverified").code == 3
     assert not hub.exists(repo_id)
 
 
@@ -157,7 +157,7 @@ def test_a_report_with_an_edited_figure_is_refused(hub: LocalHub, patcher: Patch
     path = folder / "report.json"
     path.write_text(path.read_text().replace("-9.5", "-99.5", 1))
     refused = patcher("publish", folder, "ola/new", "--yes")
-    assert refused.code == 1 and "can't be read as a report" in refused.err
+    assert refused.code == 3 and "can't be read as a report" in refused.err
     assert writes(hub) == []
 
 
@@ -165,7 +165,7 @@ def test_a_pull_request_needs_something_to_be_opened_on(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:
     done = patcher("publish", folder, repo_id, "--yes", "--create-pr")
-    assert done.code == 1 and f"There is no {repo_id}" in done.err and not hub.exists(repo_id)
+    assert done.code == 3 and f"There is no {repo_id}" in done.err and not hub.exists(repo_id)
     assert patcher("publish", folder, repo_id, "--yes", "--create-pr", "--tag", "v1").code == 2
 
 
