@@ -127,9 +127,15 @@ def _aliases(package: Package, frames: Iterable[Frame]) -> set[str]:
     chunks = [chunk for code in package.codes.values() for chunk in code.chunks]
     if any(chunk.newer_syntax for chunk in chunks):  # which Python's parser can't read
         return found | {word for chunk in chunks for word in chunk.words}
-    passed_on = [pair for node in _nodes(chunks) if isinstance(node, _PASSING_ON) and (pair := _passed_on(node))]
-    while new := {name for names, origins in passed_on if origins & found for name in names if name} - found:
+    targets: dict[str | None, set[str]] = {}
+    for names, origins in (_passed_on(node) for node in _nodes(chunks) if isinstance(node, _PASSING_ON)):
+        for origin in origins:
+            targets.setdefault(origin, set()).update(name for name in names if name)
+    waiting = list(found)
+    while waiting:
+        new = targets.get(waiting.pop(), set()) - found
         found |= new
+        waiting += new
     return found
 
 
@@ -140,10 +146,16 @@ def _passed_on(node: ast.AST) -> tuple[set[str | None], set[str | None]]:
     """The last names that a node of Python's tree binds, and those that they may refer to."""
     if isinstance(node, ast.alias):
         return {node.asname or node.name}, {node.name.rpartition(".")[2]}
-    parts = (item for part in getattr(node, "bases", [node]) for item in ast.walk(part))
-    names = [item for item in parts if isinstance(item, (ast.Name, ast.Attribute))]
+    parts = [item for part in getattr(node, "bases", [node]) for item in ast.walk(part)]
+    called = {id(item.func) for item in parts if isinstance(item, ast.Call) and _is_of_self(item.func)}
+    names = [item for item in parts if isinstance(item, (ast.Name, ast.Attribute)) and id(item) not in called]
     bound = {_last_name(item) for item in names if isinstance(item.ctx, ast.Store)}
     return bound or {getattr(node, "name", None)}, {_last_name(item) for item in names} - bound
+
+
+def _is_of_self(node: ast.expr) -> bool:
+    """Whether a function is an object that `self` has: what a call of it gives is no name for it."""
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
 def _last_name(node: ast.AST | cst.CSTNode) -> str | None:
