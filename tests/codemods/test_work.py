@@ -66,8 +66,8 @@ CASES: dict[str, Callable[[], str]] = {
         "x = self.p59 * torch.sigmoid(x / 7.5)",
         members="    p0 = 1.0\n" + text(60, "    @property\n    def p{n}(self):\n        return self.p{p} + self.p{p}"),
     ),
-    "a dictionary of 20,000 numbers": lambda: head(
-        "x = D[3] * torch.sigmoid(x / 7.5)", top="D = {\n" + text(20000, "    {n}: {n},") + "}\n"
+    "a dictionary of 6,000 numbers": lambda: head(
+        "x = D[3] * torch.sigmoid(x / 7.5)", top="D = {\n" + text(6000, "    {n}: {n},") + "}\n"
     ),
     "3,000 names for one function": lambda: head(
         "x = cap(x)",
