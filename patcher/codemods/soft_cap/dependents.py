@@ -146,16 +146,10 @@ def _passed_on(node: ast.AST) -> tuple[set[str | None], set[str | None]]:
     """The last names that a node of Python's tree binds, and those that they may refer to."""
     if isinstance(node, ast.alias):
         return {node.asname or node.name}, {node.name.rpartition(".")[2]}
-    parts = [item for part in getattr(node, "bases", [node]) for item in ast.walk(part)]
-    called = {id(item.func) for item in parts if isinstance(item, ast.Call) and _is_of_self(item.func)}
-    names = [item for item in parts if isinstance(item, (ast.Name, ast.Attribute)) and id(item) not in called]
+    parts = (item for part in getattr(node, "bases", [node]) for item in ast.walk(part))
+    names = [item for item in parts if isinstance(item, (ast.Name, ast.Attribute))]
     bound = {_last_name(item) for item in names if isinstance(item.ctx, ast.Store)}
     return bound or {getattr(node, "name", None)}, {_last_name(item) for item in names} - bound
-
-
-def _is_of_self(node: ast.expr) -> bool:
-    """Whether a function is an object that `self` has: what a call of it gives is no name for it."""
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
 def _last_name(node: ast.AST | cst.CSTNode) -> str | None:
