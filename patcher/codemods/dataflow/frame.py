@@ -370,7 +370,7 @@ class Frame:
         if found is None or not isinstance(key, str):
             return None
         section, path = found
-        if self.package.is_changed(key):
+        if self.package.is_changed(key, of_self=False):
             return UNKNOWN
         value = configured(self.package, key, path, section, Frame)
         if value is ABSENT and call is not None and len(call.args) == 3:

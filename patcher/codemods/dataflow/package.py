@@ -126,14 +126,18 @@ class Package:
         others = {name for name, value in pairs if not isinstance(value, ast.Call) or not _makes_linear(value)}
         return frozenset(name for name, _ in pairs) - others
 
-    def is_changed(self, name: str) -> bool:
-        """Whether some code may change an attribute, a container or a key in another form than `self.name = value`."""
-        return name in self._changed[0] or name.startswith(self._changed[1])
+    def is_changed(self, name: str, *, of_self: bool = True) -> bool:
+        """Whether some code may change an attribute, a container or a key in another form than `self.name = value`.
+
+        An attribute that is not one `of_self` is not changed by `setattr(self, name, value)` with a computed name.
+        """
+        names, computed = self._changed
+        return name in names or (of_self and any(pattern.fullmatch(name) for pattern in computed))
 
     @cached_property
-    def _changed(self) -> tuple[frozenset[str], tuple[str, ...]]:
-        """Such names, and the beginnings of names that are computed."""
-        found, beginnings = set[str](), set[str]()
+    def _changed(self) -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
+        """Such names, and patterns of names that are computed."""
+        found, computed = set[str](), set[str]()
         for node in (node for code in self.codes.values() for node in code.python_nodes(ast.AST, _ANY)):
             if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
                 if not isinstance(node, ast.Attribute) or _last(node.value) != "self":
@@ -143,8 +147,8 @@ class Package:
                 owner = _last(getattr(node.func, "value", node))
                 if owner != "kwargs":  # which the configuration's `__init__` reads
                     found |= {owner, *_texts(*node.args[:2]), *(one.arg or "" for one in node.keywords)}
-                beginnings |= set(_beginning(node))
-        return frozenset(found), tuple(beginnings)
+                computed |= set(_computed(node))
+        return frozenset(found), tuple(map(re.compile, sorted(computed)))
 
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name in a file refers to: `torch.sigmoid`, `Head`, `.heads.Head`; None where it is unknown."""
@@ -295,15 +299,15 @@ def _texts(*nodes: ast.AST) -> set[str]:
     return {value for value in constants if isinstance(value, str)}
 
 
-def _beginning(node: ast.Call) -> Iterator[str]:
-    """What the names that `setattr(self, name, value)` and `self.__dict__.update(values)` may set begin with."""
+def _computed(node: ast.Call) -> Iterator[str]:
+    """Patterns of the names that `setattr(self, name, value)` and `self.__dict__.update(values)` may set."""
     if _last(node.func) in {"setattr", "__setattr__"} and len(node.args) > 1 and _last(node.args[0]) == "self":
         name = node.args[1]
-        first = name.values[0] if isinstance(name, ast.JoinedStr) and name.values else None
-        if not isinstance(name, ast.Constant):
-            yield str(first.value) if isinstance(first, ast.Constant) else ""
+        parts = name.values if isinstance(name, ast.JoinedStr) else [name]
+        texts = [re.escape(str(one.value)) if isinstance(one, ast.Constant) else ".*" for one in parts]
+        yield from () if isinstance(name, ast.Constant) else ("".join(texts),)
     elif ast.unparse(node.func) in {"self.__dict__.update", "vars(self).update"} and node.args:
-        yield ""
+        yield ".*"
 
 
 def _makes_linear(node: ast.Call) -> bool:

@@ -46,6 +46,7 @@ class Body:
         self.work = work or Work()
         self._reaching: dict[tuple[str, cst.CSTNode], tuple[list[Definition], bool]] = {}
         self._ends: dict[tuple[cst.CSTNode, str], tuple[list[Definition], bool]] = {}
+        self._summaries: dict[cst.CSTNode, tuple[frozenset[str], bool]] = {}
         self._inside: dict[cst.CSTNode, dict[str, list[cst.BaseSmallStatement]]] = {}
 
     @cached_property
@@ -182,10 +183,22 @@ class Body:
 
     def _after(self, node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
         """The same for one statement or block."""
+        names, leaves = self._summary(node)
+        if not leaves and name.partition(".")[0] not in names:
+            return [], False
         if (node, name) not in self._ends:
             found, is_definite = self._at_end_of(node, name)
             self._ends[node, name] = _unique(found), is_definite
         return self._ends[node, name]
+
+    def _summary(self, node: cst.CSTNode) -> tuple[frozenset[str], bool]:
+        """The names in a statement or block, and whether something in it may leave it early."""
+        if node not in self._summaries:
+            parts = list(walk(node))
+            names = frozenset(one.value for one in parts if isinstance(one, cst.Name))
+            leaves = any(isinstance(one, (cst.Return, cst.Raise, cst.Continue, cst.Break)) for one in parts)
+            self._summaries[node] = names, leaves
+        return self._summaries[node]
 
     def _statements_in(self, node: cst.CSTNode) -> dict[str, list[cst.BaseSmallStatement]]:
         """The small statements in a compound one, by the names that are in them."""

@@ -127,9 +127,15 @@ def _aliases(package: Package, frames: Iterable[Frame]) -> set[str]:
     chunks = [chunk for code in package.codes.values() for chunk in code.chunks]
     if any(chunk.newer_syntax for chunk in chunks):  # which Python's parser can't read
         return found | {word for chunk in chunks for word in chunk.words}
-    passed_on = [pair for node in _nodes(chunks) if isinstance(node, _PASSING_ON) and (pair := _passed_on(node))]
-    while new := {name for names, origins in passed_on if origins & found for name in names if name} - found:
+    targets: dict[str | None, set[str]] = {}
+    for names, origins in (_passed_on(node) for node in _nodes(chunks) if isinstance(node, _PASSING_ON)):
+        for origin in origins:
+            targets.setdefault(origin, set()).update(name for name in names if name)
+    waiting = list(found)
+    while waiting:
+        new = targets.get(waiting.pop(), set()) - found
         found |= new
+        waiting += new
     return found
 
 

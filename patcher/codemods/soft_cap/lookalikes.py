@@ -43,7 +43,12 @@ def lookalikes(flow: Flow) -> Iterator[tuple[Code, cst.CSTNode]]:
         for node in walk(definition) if definition not in frames else ():
             if _is_bounded(node):
                 found.setdefault(_statement(code, node), code)
-    return ((code, statement) for statement, code in found.items())
+    statements = sorted(found, key=lambda one: not any(_is_of_logits(node) for node in walk(one)))
+    return ((found[statement], statement) for statement in statements)
+
+
+def _is_of_logits(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.Name) and "logit" in node.value
 
 
 def _is_limit(node: cst.CSTNode) -> bool:
@@ -64,9 +69,8 @@ def _is_function(node: cst.Attribute | cst.Arg) -> bool:
     """`torch.sigmoid` and an argument like it, which something else may call."""
     value = node.value if isinstance(node, cst.Arg) else node
     root = value.value if isinstance(value, cst.Attribute) else None
-    return last_name(root or value) in {"torch", "F", "functional", "special"} and bool(
-        _BOUNDED.search(last_name(value) or "")
-    )
+    name, home = last_name(value) or "", last_name(root or value)
+    return "cap" in name or (home in {"torch", "F", "functional", "special"} and bool(_BOUNDED.search(name)))
 
 
 def _is_scaled(statement: cst.CSTNode) -> bool:
@@ -96,7 +100,7 @@ def _reachable(flow: Flow) -> Iterator[tuple[Code, cst.CSTNode]]:
         for chunk in code.chunks:
             for name, _ in chunk.bindings:
                 homes.setdefault(name, {})[chunk] = code
-    waiting = [(frame.code, frame.body.statement(node), frame) for frame, node in flow.unknown]
+    waiting = [(frame.code, node, frame) for frame, unknown in flow.unknown for node in _around(frame, unknown)]
     seen: set[str] = set()
     while waiting:
         code, node, frame = waiting.pop()
@@ -111,6 +115,16 @@ def _reachable(flow: Flow) -> Iterator[tuple[Code, cst.CSTNode]]:
                 statements = home.parsed(chunk).body
                 named = [one for one in definitions(statements) if one.name.value == name]
                 waiting += [(home, one, frame) for one in named or statements]
+
+
+def _around(frame: Frame, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The statement around a node, and those that give the functions that it calls their meaning."""
+    statement = frame.body.statement(node)
+    yield statement
+    functions = (one.func for one in walk(statement) if isinstance(one, cst.Call))
+    called = {function.value for function in functions if isinstance(function, cst.Name)}
+    for name in sorted(called):
+        yield from (one.statement for one in frame.body.reaching_definitions(name, statement)[0])
 
 
 def _statement(code: Code, node: cst.CSTNode) -> cst.CSTNode:
