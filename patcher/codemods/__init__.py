@@ -7,24 +7,27 @@ from types import MappingProxyType
 
 from patcher.codemods.checkpointing import checkpointing
 from patcher.codemods.code import Code, Codemod
-from patcher.codemods.dataflow.package import Package
-from patcher.codemods.is_decoder import is_decoder
+from patcher.codemods.config_defaults import config_defaults
+from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.rotary_tables import rotary_tables
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
 from patcher.codemods.soft_cap.removal import remove_cap
 from patcher.codemods.tied_weights import tied_weights
 
-# Those that look at one file at a time. `find_cap` and `remove_cap` follow the logits through all files of a model.
+# Those that look at one file at a time. `config_defaults`, `find_cap` and `remove_cap` look at all files of a model.
 CODEMODS: Mapping[str, Codemod] = MappingProxyType(
-    {one.__name__: one for one in (rotary_tables, tied_weights, is_decoder, checkpointing)}
+    {one.__name__: one for one in (rotary_tables, tied_weights, checkpointing)}
 )
-REPAIRS = ("rotary_tables", "tied_weights", "is_decoder")
+CONFIG_DEFAULTS = config_defaults.__name__
+REPAIRS = (CONFIG_DEFAULTS, "rotary_tables", "tied_weights")
 
 __all__ = [
     "CODEMODS",
+    "CONFIG_DEFAULTS",
     "REPAIRS",
     "Applied",
+    "Class",
     "Code",
     "Codemod",
     "FoundCap",
@@ -36,6 +39,7 @@ __all__ = [
     "SoftCap",
     "Span",
     "Target",
+    "config_defaults",
     "find_cap",
     "remove_cap",
 ]

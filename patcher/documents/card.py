@@ -140,7 +140,8 @@ def _applied(model: PatchedModel) -> list[dict[str, str]]:
         "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
         "transformers 5 leaves uninitialised memory there otherwise",
         "tied_weights": "`_tied_weights_keys` is no longer a list; `save_pretrained` of transformers 5 fails on one",
-        "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
+        "config_defaults": "the configuration has the attributes that its base class lost in transformers 5, "
+        "with the values of 4.57",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }
     names = [result.name for result in model.codemods if result.status == "applied"]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from patcher.codemods import (
     CODEMODS,
+    CONFIG_DEFAULTS,
     REPAIRS,
     Applied,
+    Class,
     Code,
     FoundCap,
     LeftAlone,
     NotNeeded,
     Refused,
     SoftCap,
+    config_defaults,
     find_cap,
     remove_cap,
 )
@@ -27,7 +31,8 @@ from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
-NAMES = ("soft_cap", *CODEMODS)
+_FORMER = {"is_decoder": CONFIG_DEFAULTS}  # in records of version 0.1.0
+NAMES = ("soft_cap", CONFIG_DEFAULTS, *CODEMODS)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Options:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.codemods if name not in NAMES]
+        unknown = [name for name in self.codemods if name not in (*NAMES, *_FORMER)]
         if unknown:
             why = f"There is no codemod {unknown[0]!r}."
             raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
@@ -81,7 +86,8 @@ class Options:
     @property
     def names(self) -> tuple[str, ...]:
         """The codemods to run, in their order: those that were chosen, or else the cap and the repairs."""
-        wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
+        chosen = [_FORMER.get(name, name) for name in self.codemods]
+        wanted = {*(chosen or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
         return tuple(name for name in NAMES if name in wanted)
 
 
@@ -89,7 +95,7 @@ class Options:
 class Rewritten:
     """The code of a model after the codemods, files by their path.
 
-    `contents` are the files that the class needs, with all codemods applied, and config.json where a shift changes it.
+    `contents` are the files that the class needs, with all codemods applied, and config.json where it changes.
     `base` are the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the
     cap that was removed, now or by an earlier run; `kept_cap` is one that stays because its removal was not chosen.
     """
@@ -131,8 +137,11 @@ def rewrite_code(
         also_causal_lm=removes_cap and options.also_causal_lm,
         config_json=config_json,
     )
-    published = model.package.codes
-    files = {path: _File(code) for path, code in published.items()}
+    files = {path: _File(code) for path, code in model.package.codes.items()}
+    defaults: list[CodemodResult] = []
+    if CONFIG_DEFAULTS in options.names:
+        model, defaults = _with_defaults(model, files)
+    published, repaired_config = model.package.codes, model.package.config_json
     outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
     if any(result.status == "applied" for result in results):
@@ -143,18 +152,52 @@ def rewrite_code(
         if base[path] is not file:
             _repair(base[path], repairs)
         results += _repair(file, repairs)
+    results += defaults
     config_change = outcomes.get(CONFIG)
-    changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
+    written = config_change.code if isinstance(config_change, Applied) else repaired_config
+
+    def changed(config: dict[str, bytes]) -> dict[str, bytes]:
+        return {path: content for path, content in config.items() if content != config_json}
+
     keeps_cap = not removes_cap and auto_class in VOCABULARY_HEADS
     kept = find_cap(model.package, model.targets[0]) if keeps_cap else None
     removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
     return Rewritten(
-        contents={**changed_config, **{path: file.code.content for path, file in files.items()}},
-        base={path: file.code.content for path, file in base.items()},
+        contents={**changed({CONFIG: written}), **{path: file.code.content for path, file in files.items()}},
+        base={**changed({CONFIG: repaired_config}), **{path: file.code.content for path, file in base.items()}},
         results=tuple(results),
         soft_cap=next((cap for cap in removed if cap is not None), None),
         kept_cap=kept.soft_cap if isinstance(kept, FoundCap) else None,
     )
+
+
+def _with_defaults(model: ModelCode, files: Mapping[str, _File]) -> tuple[ModelCode, list[CodemodResult]]:
+    """The model with the attributes that its configuration lacks in transformers 5. Raises CodeError."""
+    results: list[CodemodResult] = []
+    package, old = model.package, model.package.config_json
+    for path, outcome in config_defaults(package, model.configuration).items():
+        if isinstance(outcome, Refused):
+            raise refusal(path, outcome)
+        if not isinstance(outcome, Applied):
+            results.append(CodemodResult(CONFIG_DEFAULTS, "not_needed", path, reason=outcome.reason))
+        elif path == CONFIG:
+            package = replace(package, config={**package.config, **json.loads(outcome.code)}, config_json=outcome.code)
+            results.append(_config_result(CONFIG_DEFAULTS, old, outcome.code))
+        else:
+            results.append(_apply(files[path], CONFIG_DEFAULTS, outcome))
+    package = replace(package, codes={path: file.code for path, file in files.items()})
+    own = model.configuration and package.top_level(files[model.configuration.code.path].code, model.configuration.name)
+    model = replace(model, package=package, configuration=own if isinstance(own, Class) else None)
+    if any(not isinstance(one, NotNeeded) for one in config_defaults(package, model.configuration).values()):
+        raise defect(f"{CONFIG_DEFAULTS} would change the configuration a second time")
+    return model, results
+
+
+def _config_result(name: str, before: bytes, after: bytes) -> CodemodResult:
+    """What a codemod did to config.json."""
+    old, new = before.decode("utf-8"), after.decode("utf-8")
+    edits = _edits(old, new, hunks(old, new), range(1, len(lines(old)) + 2))
+    return CodemodResult(name, "applied", CONFIG, edits)
 
 
 def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeeded | LeftAlone]:
@@ -180,9 +223,7 @@ def _cap_result(
 ) -> CodemodResult:
     """Apply an outcome of the cap's removal to its file, and say so."""
     if isinstance(outcome, Applied) and path == CONFIG:
-        old, new = model.package.config_json.decode("utf-8"), outcome.code.decode("utf-8")
-        edits = _edits(old, new, hunks(old, new), range(1, len(lines(old)) + 2))
-        return CodemodResult("soft_cap", "applied", path, edits)
+        return _config_result("soft_cap", model.package.config_json, outcome.code)
     if isinstance(outcome, Applied):
         return _apply(files[path], "soft_cap", outcome)
     status = "left_alone" if isinstance(outcome, LeftAlone) else "not_needed"

@@ -9,21 +9,28 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from patcher.codemods import Applied
 from patcher.patching.record import load
 from patcher.verify.original import run_original
 from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import verify
+from tests.codemods.configurations import CONFIGURATIONS, REFUSED
+from tests.codemods.test_config_defaults import outcomes
+from tests.compatibility.table import TABLE, described, table, text
 from tests.conftest import MINI, Run, user_environment
 from tests.finetuned import write_classifier, write_dense
 from tests.verify.running import edit, failed, repaired, wanted
 
+PYTHON5 = sys.executable
 PYTHON4 = os.environ.get("PATCHER_TRANSFORMERS4", "")
 pytestmark = pytest.mark.skipif(not PYTHON4, reason="run `make test-transformers4`")
 
@@ -82,6 +89,42 @@ def test_the_patched_model_gives_the_same_on_4(
     found, _, version = logits(PYTHON4, patched_once, tmp_path / "four")
     assert version.startswith("4.57")
     assert difference(original, found, patched_once) <= 1e-5
+
+
+def test_the_table_of_what_5_took_away_is_that_of_the_two_versions() -> None:
+    kinds = ("bert", "llama", "mt5", "bart")
+    made, stored = table(described(PYTHON4, *kinds), described(sys.executable, *kinds)), json.loads(TABLE.read_bytes())
+    types = {kind: stored["types"][kind] for kind in kinds}
+    assert json.loads(text(made)) == {**stored, "types": types}
+
+
+def attributes(python: str, folders: Mapping[Path, Sequence[str]], place: Path) -> dict[str, list[list[Any]]]:
+    """The attributes of configurations in another Python, by folder: as loaded, and saved and loaded again."""
+    place.mkdir()
+    names = {str(folder): list(names) for folder, names in folders.items()}
+    (place / "folders.json").write_text(json.dumps(names), "utf-8")
+    command = [python, Path(__file__).with_name("attributes.py"), place / "folders.json"]
+    environment = {key: value for key, value in user_environment(place).items() if key != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(place / "modules"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, list[list[Any]]] = json.loads(done.stdout)
+    return found
+
+
+def test_every_attribute_that_is_read_has_4_57_s_value(tmp_path: Path) -> None:
+    """Of each way to read and to define one; on 5, saved and loaded again as well, and on 4.57 after the repair."""
+    known = [one for one in CONFIGURATIONS if one.where != REFUSED]
+    published = {one.write(tmp_path / f"published-{index}"): one.keys for index, one in enumerate(known)}
+    repaired = {one.write(tmp_path / f"repaired-{index}"): one.keys for index, one in enumerate(known)}
+    for folder, one in zip(repaired, known, strict=True):
+        for path, outcome in outcomes(one.files()).items():
+            if isinstance(outcome, Applied):
+                (folder / path).write_bytes(outcome.code)
+    original = attributes(PYTHON4, published, tmp_path / "original").values()
+    on_4 = attributes(PYTHON4, repaired, tmp_path / "on-4").values()
+    on_5 = attributes(PYTHON5, repaired, tmp_path / "on-5").values()
+    for one, (before, _), (same, _), (after, saved) in zip(known, original, on_4, on_5, strict=True):
+        assert before == same == after == saved, one.name
 
 
 def test_the_original_on_5_does_not_even_load(tmp_path: Path) -> None:
