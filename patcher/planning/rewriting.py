@@ -121,14 +121,16 @@ def rewrite_code(
     modules: Mapping[str, bytes],
     config: Mapping[str, Any],
     options: Options = Options(),
-    config_json: bytes = b"{}",
+    config_json: bytes | None = None,
     auto_class: str = MASKED,
 ) -> Rewritten:
     """Run the codemods over the files that the model's class needs.
 
     That class is the masked LM where its cap is to be removed, else the one that `auto_class` loads. The results have
-    one entry per codemod and file. Raises SourceError where there is no such class, CodeError where a codemod refuses.
+    one entry per codemod and file. `config_json` is the file behind `config`, every other byte of which is to stay.
+    Raises SourceError where there is no such class, CodeError where a codemod refuses.
     """
+    config_json = json.dumps(config, indent=2).encode() if config_json is None else config_json
     removes_cap = "soft_cap" in options.names
     model = find_code(
         modules,
@@ -181,7 +183,7 @@ def _with_defaults(model: ModelCode, files: Mapping[str, _File]) -> tuple[ModelC
         if not isinstance(outcome, Applied):
             results.append(CodemodResult(CONFIG_DEFAULTS, "not_needed", path, reason=outcome.reason))
         elif path == CONFIG:
-            package = replace(package, config={**package.config, **json.loads(outcome.code)}, config_json=outcome.code)
+            package = replace(package, config=json.loads(outcome.code), config_json=outcome.code)
             results.append(_config_result(CONFIG_DEFAULTS, old, outcome.code))
         else:
             results.append(_apply(files[path], CONFIG_DEFAULTS, outcome))
