@@ -15,16 +15,12 @@ from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
 from patcher.codemods.soft_cap.removal import remove_cap
 from patcher.codemods.tied_weights import tied_weights
 
-# Those that look at one file at a time. `config_defaults`, `find_cap` and `remove_cap` look at all files of a model.
-CODEMODS: Mapping[str, Codemod] = MappingProxyType(
-    {one.__name__: one for one in (rotary_tables, tied_weights, checkpointing)}
-)
-CONFIG_DEFAULTS = config_defaults.__name__
-REPAIRS = (CONFIG_DEFAULTS, "rotary_tables", "tied_weights")
+# Those that look at one file at a time. The others look at all files of a model.
+CODEMODS: Mapping[str, Codemod] = MappingProxyType({one.__name__: one for one in (rotary_tables, checkpointing)})
+REPAIRS = ("tied_weights", "config_defaults", "rotary_tables")
 
 __all__ = [
     "CODEMODS",
-    "CONFIG_DEFAULTS",
     "REPAIRS",
     "Applied",
     "Class",
@@ -42,4 +38,5 @@ __all__ = [
     "config_defaults",
     "find_cap",
     "remove_cap",
+    "tied_weights",
 ]

@@ -24,6 +24,7 @@ from patcher.codemods.config_reads import Read, read_attributes
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Refused, Span
 from patcher.codemods.rewrite import rewrite
+from patcher.codemods.tied_weights import mappings
 from patcher.constants import CONFIG
 
 _KEY, _CLASS, _NOWHERE = "a key of config.json", "an attribute of the class", "nowhere"
@@ -48,6 +49,9 @@ def config_defaults(package: Package, configuration: Class | None = None) -> Map
     values, kept = _values_of_base(package, configuration)
     names = {name: _names(name, classes) for name in values}
     reads = read_attributes(package.codes.values(), {one for every in names.values() for one in every})
+    for code in package.codes.values():  # 5 ties by that mapping where the configuration says so
+        for value in mappings(code):
+            reads.setdefault("tie_word_embeddings", Read(code.path, code.line(value)))
     keys, declared = dict[str, Any](), dict[str, Any]()
     for name, value in values.items():
         read = next((reads[one] for one in names[name] if one in reads), None)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from patcher.codemods import (
     CODEMODS,
-    CONFIG_DEFAULTS,
     REPAIRS,
     Applied,
     Class,
@@ -17,11 +16,13 @@ from patcher.codemods import (
     FoundCap,
     LeftAlone,
     NotNeeded,
+    Outcome,
     Refused,
     SoftCap,
     config_defaults,
     find_cap,
     remove_cap,
+    tied_weights,
 )
 from patcher.codemods.chunks import lines
 from patcher.codemods.proof import Hunk, defect, hunks, prove
@@ -31,8 +32,8 @@ from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
-_FORMER = {"is_decoder": CONFIG_DEFAULTS}  # in records of version 0.1.0
-NAMES = ("soft_cap", CONFIG_DEFAULTS, *CODEMODS)
+_FORMER = {"is_decoder": "config_defaults"}  # in records of version 0.1.0
+NAMES = ("soft_cap", "tied_weights", "config_defaults", *CODEMODS)
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,7 @@ def rewrite_code(
         config_json=config_json,
     )
     files = {path: _File(code) for path, code in model.package.codes.items()}
-    defaults: list[CodemodResult] = []
-    if CONFIG_DEFAULTS in options.names:
-        model, defaults = _with_defaults(model, files)
+    model, first = _repair_package(model, files, options.names)
     published, repaired_config = model.package.codes, model.package.config_json
     outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
@@ -154,7 +153,7 @@ def rewrite_code(
         if base[path] is not file:
             _repair(base[path], repairs)
         results += _repair(file, repairs)
-    results += defaults
+    results += first
     config_change = outcomes.get(CONFIG)
     written = config_change.code if isinstance(config_change, Applied) else repaired_config
 
@@ -173,26 +172,38 @@ def rewrite_code(
     )
 
 
-def _with_defaults(model: ModelCode, files: Mapping[str, _File]) -> tuple[ModelCode, list[CodemodResult]]:
-    """The model with the attributes that its configuration lacks in transformers 5. Raises CodeError."""
+def _repair_package(
+    model: ModelCode, files: Mapping[str, _File], names: Iterable[str]
+) -> tuple[ModelCode, list[CodemodResult]]:
+    """Run the repairs that look at all files of a model. Raises CodeError."""
     results: list[CodemodResult] = []
-    package, old = model.package, model.package.config_json
-    for path, outcome in config_defaults(package, model.configuration).items():
-        if isinstance(outcome, Refused):
-            raise refusal(path, outcome)
-        if not isinstance(outcome, Applied):
-            results.append(CodemodResult(CONFIG_DEFAULTS, "not_needed", path, reason=outcome.reason))
-        elif path == CONFIG:
-            package = replace(package, config=json.loads(outcome.code), config_json=outcome.code)
-            results.append(_config_result(CONFIG_DEFAULTS, old, outcome.code))
-        else:
-            results.append(_apply(files[path], CONFIG_DEFAULTS, outcome))
-    package = replace(package, codes={path: file.code for path, file in files.items()})
-    own = model.configuration and package.top_level(files[model.configuration.code.path].code, model.configuration.name)
-    model = replace(model, package=package, configuration=own if isinstance(own, Class) else None)
-    if any(not isinstance(one, NotNeeded) for one in config_defaults(package, model.configuration).values()):
-        raise defect(f"{CONFIG_DEFAULTS} would change the configuration a second time")
+    repairs: dict[str, Callable[[ModelCode], Mapping[str, Outcome]]] = {
+        "tied_weights": lambda one: tied_weights(one.package),
+        "config_defaults": lambda one: config_defaults(one.package, one.configuration),
+    }
+    for name in (name for name in names if name in repairs):
+        for path, outcome in repairs[name](model).items():
+            if isinstance(outcome, Refused):
+                raise refusal(path, outcome)
+            if not isinstance(outcome, Applied):
+                results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
+            elif path == CONFIG:
+                results.append(_config_result(name, model.package.config_json, outcome.code))
+                package = replace(model.package, config=json.loads(outcome.code), config_json=outcome.code)
+                model = replace(model, package=package)
+            else:
+                results.append(_apply(files[path], name, outcome))
+        model = _updated(model, {path: file.code for path, file in files.items()})
+        if any(isinstance(one, Applied) for one in repairs[name](model).values()):
+            raise defect(f"{name} would change the model a second time")
     return model, results
+
+
+def _updated(model: ModelCode, codes: Mapping[str, Code]) -> ModelCode:
+    """The model with other code in its files."""
+    package, own = replace(model.package, codes=codes), model.configuration
+    found = package.top_level(codes[own.code.path], own.name) if own is not None else None
+    return replace(model, package=package, configuration=found if isinstance(found, Class) else None)
 
 
 def _config_result(name: str, before: bytes, after: bytes) -> CodemodResult:
