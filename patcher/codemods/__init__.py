@@ -10,6 +10,7 @@ from patcher.codemods.code import Code, Codemod
 from patcher.codemods.config_defaults import config_defaults
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
+from patcher.codemods.removed_methods import removed_methods
 from patcher.codemods.rotary_tables import rotary_tables
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
 from patcher.codemods.soft_cap.removal import remove_cap
@@ -17,7 +18,7 @@ from patcher.codemods.tied_weights import tied_weights
 
 # Those that look at one file at a time. The others look at all files of a model.
 CODEMODS: Mapping[str, Codemod] = MappingProxyType({one.__name__: one for one in (rotary_tables, checkpointing)})
-REPAIRS = ("tied_weights", "config_defaults", "rotary_tables")
+REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "rotary_tables")
 
 __all__ = [
     "CODEMODS",
@@ -38,5 +39,6 @@ __all__ = [
     "config_defaults",
     "find_cap",
     "remove_cap",
+    "removed_methods",
     "tied_weights",
 ]

@@ -28,8 +28,10 @@ _PARAMETERS = ("Parameter", "weight", "bias")
 _METHOD = """\
 def tie_weights(self, missing_keys=None, **kwargs):
 {indent}# As in transformers 4, the head is tied even where the checkpoint has another tensor for it.
-{indent}both = missing_keys is None or missing_keys.isdisjoint(self.{name}.keys() | self.{name}.values())
-{indent}super().tie_weights(**(kwargs if both else {{"missing_keys": missing_keys, **kwargs}}))
+{indent}names = [*self.{name}, *self.{name}.values()]
+{indent}if missing_keys is not None and not missing_keys.isdisjoint(names):
+{indent}{indent}kwargs["missing_keys"] = missing_keys
+{indent}super().tie_weights(**kwargs)
 """
 
 

@@ -25,6 +25,7 @@ REFUSALS: Mapping[str, str] = {
     "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
     "config-attribute": "Set it below `super().__init__` of the configuration class, in a copy of the repository.",
     "tied-head": "Write `_tied_weights_keys = {head: embedding}` with their names there, in a copy of the repository.",
+    "removed-method": "Copy that method of transformers 4.57 into the class, in a copy of the repository.",
     "shared": "If that other class is the causal head, --also-causal-lm removes it from both; else please report it.",
     "rotary-in-model": _CLASS,
     "rotary-no-home": _CLASS,

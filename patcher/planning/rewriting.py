@@ -22,6 +22,7 @@ from patcher.codemods import (
     config_defaults,
     find_cap,
     remove_cap,
+    removed_methods,
     tied_weights,
 )
 from patcher.codemods.chunks import lines
@@ -33,7 +34,7 @@ from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
 _FORMER = {"is_decoder": "config_defaults"}  # in records of version 0.1.0
-NAMES = ("soft_cap", "tied_weights", "config_defaults", *CODEMODS)
+NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS)
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def _repair_package(
     """Run the repairs that look at all files of a model. Raises CodeError."""
     results: list[CodemodResult] = []
     repairs: dict[str, Callable[[ModelCode], Mapping[str, Outcome]]] = {
+        "removed_methods": lambda one: removed_methods(one.package),
         "tied_weights": lambda one: tied_weights(one.package),
         "config_defaults": lambda one: config_defaults(one.package, one.configuration),
     }

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.codemods.configurations import Configuration
 
 MAPPING = '_tied_weights_keys = {"head.weight": "embedding.weight"}'
 NONE = "_tied_weights_keys = None"
@@ -50,6 +56,16 @@ class TiedHead:
             f"        return MaskedLMOutput(logits=F.linear(hidden, self.{head}.weight))\n"
         )
 
+    def write(self, folder: Path) -> Path:
+        """A model with random weights, two different ones of its head and its embedding."""
+        flag = {} if self.tie_word_embeddings is None else {"tie_word_embeddings": self.tie_word_embeddings}
+        Configuration(self.name, "pass", json=flag).write(folder)
+        (folder / "modeling_x.py").write_text(self.code(), "utf-8")
+        generator = torch.Generator().manual_seed(1)
+        tensors = {name: torch.randn(9, 6, generator=generator) for name in (self.head, self.embedding)}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        return folder
+
 
 _INNER = """\
 class Inner(PreTrainedModel):
@@ -72,6 +88,13 @@ TIED_HEADS = [
     TiedHead("a tuple", MAPPING, lines='_tied_weights_keys = ("head.weight",)'),
     TiedHead("a constant", MAPPING, lines="_tied_weights_keys = NAMES", above='NAMES = ["head.weight"]\n'),
     TiedHead("a sum of lists", MAPPING, lines='_tied_weights_keys = ["head.weight"] + ["head.bias"]'),
+    TiedHead("init_weights in place of post_init", MAPPING, last="self.init_weights()"),
+    TiedHead("neither of them", MAPPING, last=""),
+    TiedHead(
+        "tie_weights of its own",
+        MAPPING,
+        methods=f"{_METHODS}\ndef tie_weights(self):\n    self.head.weight = self.embedding.weight",
+    ),
     TiedHead("a flag that is set", MAPPING, tie_word_embeddings=True),
     TiedHead("None", MAPPING, lines="_tied_weights_keys = None"),
     TiedHead(

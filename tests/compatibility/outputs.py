@@ -1,6 +1,6 @@
 """Writes what each folder of a list gives for one row of tokens. Runs on transformers 4.57 as well.
 
-Usage: python outputs.py OUT.safetensors FOLDER...; a folder has two outputs: as it was loaded, and saved and loaded again.
+Usage: python outputs.py OUT.safetensors FOLDER...; a folder has two outputs: as loaded, and saved and loaded again.
 """
 
 import shutil

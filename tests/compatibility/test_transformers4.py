@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from safetensors.torch import load_file
 
 from patcher.codemods import Applied
 from patcher.patching.record import load
+from patcher.planning.rewriting import Options, rewrite_code
 from patcher.verify.original import run_original
 from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import verify
 from tests.codemods.configurations import CONFIGURATIONS, REFUSED
+from tests.codemods.heads_tied import TIED_HEADS
 from tests.codemods.test_config_defaults import outcomes
 from tests.compatibility.table import TABLE, described, table, text
 from tests.conftest import MINI, Run, user_environment
@@ -125,6 +128,36 @@ def test_every_attribute_that_is_read_has_4_57_s_value(tmp_path: Path) -> None:
     on_5 = attributes(PYTHON5, repaired, tmp_path / "on-5").values()
     for one, (before, _), (same, _), (after, saved) in zip(known, original, on_4, on_5, strict=True):
         assert before == same == after == saved, one.name
+
+
+def outputs(python: str, folders: Iterable[Path], place: Path) -> dict[str, torch.Tensor]:
+    """What models of random weights give in another Python, by their number; as loaded, and saved and loaded again."""
+    place.mkdir()
+    command = [python, Path(__file__).with_name("outputs.py"), place / "out.safetensors", *folders]
+    environment = {key: value for key, value in user_environment(place).items() if key != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(place / "modules"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return load_file(place / "out.safetensors")
+
+
+def test_a_head_is_tied_in_5_where_4_57_ties_it(tmp_path: Path) -> None:
+    """Each with two different tensors in its checkpoint, so that a head that is tied or not gives another output."""
+    known = [one for one in TIED_HEADS if one.written]
+    folders = [(tmp_path / f"published-{index}", tmp_path / f"repaired-{index}") for index in range(len(known))]
+    for (published, target), one in zip(folders, known, strict=True):
+        one.write(published)
+        shutil.copytree(published, target)
+        files = {path.name: path.read_bytes() for path in published.iterdir()}
+        modules = {name: content for name, content in files.items() if name.endswith(".py")}
+        config = json.loads(files["config.json"])
+        for name, content in rewrite_code(modules, config, Options.choose(["repairs"])).contents.items():
+            (target / name).write_bytes(content)
+    original = outputs(PYTHON4, [published for published, _ in folders], tmp_path / "original")
+    for python, name in ((PYTHON4, "on-4"), (PYTHON5, "on-5")):
+        found = outputs(python, [target for _, target in folders], tmp_path / name)
+        for index, one in enumerate(known):
+            for key in (f"{index}", f"{index} saved"):
+                assert torch.equal(found[key], original[f"{index}"]), (name, one.name)
 
 
 def test_the_original_on_5_does_not_even_load(tmp_path: Path) -> None:
