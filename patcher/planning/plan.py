@@ -222,7 +222,7 @@ def _code_on_top(
     """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
     for prefix, path in product((f"{folder}/" for folder in encoders if folder), rewritten):
-        if path.startswith(prefix) and path.removeprefix(prefix) not in modules:
+        if path.startswith(prefix) and path.endswith(".py") and path.removeprefix(prefix) not in modules:
             added.setdefault(path.removeprefix(prefix), path)
     return added
 

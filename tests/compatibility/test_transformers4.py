@@ -30,7 +30,7 @@ from tests.codemods.heads_tied import TIED_HEADS
 from tests.codemods.test_config_defaults import outcomes
 from tests.compatibility.table import TABLE, described, table, text
 from tests.conftest import MINI, Run, user_environment
-from tests.finetuned import write_classifier, write_dense
+from tests.finetuned import write_classifier, write_dense, write_inference_free, write_pickled, write_splade_51
 from tests.verify.running import edit, failed, repaired, wanted
 
 PYTHON5 = sys.executable
@@ -184,8 +184,19 @@ def test_a_repaired_classifier_agrees(tmp_path: Path, task: str) -> None:
     assert agreement(repaired(folder, tmp_path / f"out-{tmp_path.name}")) <= 1e-5
 
 
-def test_a_repaired_splade_model_agrees(trained: Path, tmp_path: Path) -> None:
-    assert agreement(repaired(trained, tmp_path / f"out-{tmp_path.name}")) <= 1e-5
+@pytest.mark.parametrize("version", ["6.2", "5.1", "inference-free", "pickled"])
+def test_a_repaired_splade_model_agrees(trained: Path, loading: Path, tmp_path: Path, version: str) -> None:
+    """Every tensor of the checkpoint is used, and the model saved and loaded again gives the same."""
+    folder = {
+        "6.2": lambda target: trained,
+        "5.1": write_splade_51,
+        "inference-free": lambda target: write_inference_free(target, loading),
+        "pickled": write_pickled,
+    }[version](tmp_path / f"model-{tmp_path.name}")
+    out = repaired(folder, tmp_path / f"out-{tmp_path.name}")
+    assert agreement(out) <= 1e-5
+    if version != "pickled":
+        assert load(out).loaded_by == "SparseEncoder"
 
 
 def test_the_embeddings_of_a_repaired_dense_model_are_those_of_the_original(tmp_path: Path) -> None:

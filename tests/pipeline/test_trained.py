@@ -91,7 +91,8 @@ def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path,
     assert report.base == {} and report.patched["min"] > 0 and report.patched["logit_sparsity"] == 0.0
 
     broken = shutil.copytree(out, tmp_path / f"broken-{tmp_path.name}")
-    shutil.copy(MINI / CODE, broken / CODE)
+    for name in (CODE, "config.json"):
+        shutil.copy(trained / name, broken / name)
     found = report_on(broken, tmp_path / "scratch", sparse_encoder=True)
     assert not any(check.passed for check in found.checks) and "is_decoder" in found.checks[0].detail
 
@@ -141,7 +142,7 @@ def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked
     modules[0]["path"] = sub.name
     (trained / "modules.json").write_text(json.dumps(modules))
     plan = plan_of(trained, "repairs")
-    assert plan.encoders == (sub.name,) and plan.files.changed == (f"{sub.name}/{CODE}",)
+    assert plan.encoders == (sub.name,) and plan.files.changed == (f"{sub.name}/config.json", f"{sub.name}/{CODE}")
     assert set(plan.files.added) == {CODE, "configuration_gptbert.py"}
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     assert (out / CODE).read_bytes() == (out / sub.name / CODE).read_bytes() != (MINI / CODE).read_bytes()
