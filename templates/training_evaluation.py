@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from difflib import get_close_matches
@@ -15,6 +13,7 @@ from training_data import Rows
 
 from patcher.errors import SourceError, UsageError
 from patcher.verify.texts import load_questions
+from patcher.verify.texts.beir import read_beir
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +24,6 @@ FIGURES = (
     *("dot_ndcg@10", "dot_mrr@10", "dot_accuracy@1", "avg_flops"),
     *("query_sparsity_ratio", "corpus_sparsity_ratio", "query_active_dims", "corpus_active_dims"),
 )
-QRELS = ("test", "dev", "validation", "train")
 ROWS_TRIED = 10
 
 
@@ -128,33 +126,12 @@ def _held_out(data: DataSet, rows: Dataset) -> Iterator[tuple[str, str, list[str
 
 
 def _beir(folder: Path, batch_size: int) -> SparseInformationRetrievalEvaluator:
-    """A folder as BEIR lays it out: corpus.jsonl, queries.jsonl and qrels/test.tsv, or another split of these."""
     try:
-        corpus = {
-            one["_id"]: f"{one.get('title') or ''} {one['text']}".strip() for one in _lines(folder / "corpus.jsonl")
-        }
-        queries = {one["_id"]: one["text"] for one in _lines(folder / "queries.jsonl")}
-        names = sorted(path.stem for path in folder.glob("qrels/*.tsv"))
-        chosen = next((name for name in QRELS if name in names), names[0] if names else QRELS[0])
-        with (folder / "qrels" / f"{chosen}.tsv").open(encoding="utf-8", newline="") as lines:
-            relevant: dict[str, set[str]] = {}
-            for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
-                if float(row["score"]) > 0:
-                    relevant.setdefault(row["query-id"], set()).add(row["corpus-id"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        hint = "It needs corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrels/test.tsv."
-        raise SourceError(f"evaluation.beir: {folder} can't be read: {reason}.", hint) from error
-    judged = {query: documents & corpus.keys() for query, documents in relevant.items() if query in queries}
-    judged = {query: documents for query, documents in judged.items() if documents}
-    if not judged:
-        raise SourceError(f"evaluation.beir: {folder} has no judged query.", "Check the ids in its qrels.")
-    return _evaluator({one: queries[one] for one in judged}, corpus, judged, folder.name, batch_size)
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        yield from (json.loads(line) for line in lines if line.strip())
+        data = read_beir(folder)
+    except UsageError as error:
+        raise UsageError(f"evaluation.beir: {error.message}", error.hint) from error
+    relevant = {query: {key for key, grade in grades.items() if grade > 0} for query, grades in data.relevant.items()}
+    return _evaluator(dict(data.judged), dict(data.documents), relevant, data.name, batch_size)
 
 
 def _evaluator(

@@ -16,8 +16,9 @@ import yaml
 from training_config import Config, DataSet
 from training_data import FORMATS
 
+from patcher import __version__
 from patcher.codec import json_text, to_json
-from patcher.constants import CARD, RECORD, SCHEMA_VERSION
+from patcher.constants import CARD, RECORD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import fence, template
 from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import Source, sha256_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
 TRAINING = "training.json"
-PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "splade-patcher")
+PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets")
 QUERY, DOCUMENT = "Hva er hovedstaden i Norge?", "Oslo er hovedstaden og den største byen i Norge."
 SHOWN_TERMS = 8
 
@@ -60,13 +61,18 @@ def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base,
         "sets": [{**_origin(one), "rows": found["rows"][one.name]} for one in config.datasets],
         "configuration": config.written,
         "seed": config.training["seed"],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": _versions(),
         **found,
     }
     (folder / CARD).write_text(_card(model, folder.name, config, base, record), "utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINING)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     (folder / TRAINING).write_text(json_text({**record, "files": hashes}), "utf-8")
+
+
+def _versions() -> dict[str, str]:
+    """By package. This one's from its code: it need not be installed, which is no reason to lose a record."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}, TOOL: __version__}
 
 
 def _origin(data: DataSet) -> dict[str, Any]:

@@ -38,6 +38,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # one cache, because a process keeps the package `transformers_modules` at the place where it first found it.
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="patcher-tests-")
 atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=True)
+os.environ["HF_ASSETS_CACHE"] = os.path.join(os.environ["HF_MODULES_CACHE"], "assets")  # hashes of the tests' files
 
 
 @pytest.fixture

@@ -14,7 +14,20 @@ from patcher import __version__
 from patcher.cli.console import Console
 from patcher.errors import TrustRequired
 
-ORDER = ("plan", "patch", "repair", "verify", "card", "publish", "check", "threshold", "encode", "search", "export")
+ORDER = (
+    "plan",
+    "patch",
+    "repair",
+    "verify",
+    "card",
+    "publish",
+    "check",
+    "threshold",
+    "encode",
+    "search",
+    "evaluate",
+    "export",
+)
 
 
 class _Ordered(TyperGroup):

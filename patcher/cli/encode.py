@@ -11,7 +11,7 @@ import typer
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Table
-from patcher.cli.search import Device, Inactivity, Model, Texts, find_trusted
+from patcher.cli.search import Device, IdColumn, Inactivity, Model, TextColumn, Texts, find_trusted
 from patcher.constants import VERIFY_TIMEOUT
 from patcher.documents.formatting import decimal, number, size
 
@@ -24,6 +24,7 @@ Target = Literal["parquet", "qdrant", "rank_features", "sparse_vector", "milvus"
 @app.command(
     epilog=examples(
         "encode me/norbert4-splade documents.jsonl --to qdrant --out documents.qdrant.jsonl",
+        "encode me/norbert4-splade hf://datasets/me/texts/all.parquet --id-column _id --to lucene --out a.jsonl",
         "encode me/norbert4-splade questions.jsonl --queries --to parquet --out questions.parquet",
     )
 )
@@ -46,6 +47,8 @@ def encode(
         Literal["numbers", "terms"], typer.Option(help="What dimensions are called, where the format has names.")
     ] = "numbers",
     scale: Annotated[float, typer.Option(help="lucene: the impact of an activation of 1.0.")] = 100.0,
+    id_column: IdColumn = "id",
+    text_column: TextColumn = "text",
     timeout: Inactivity = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
@@ -55,10 +58,13 @@ def encode(
     from patcher.retrieval.encoder import Settings
     from patcher.retrieval.encoding import Job, encode_file
     from patcher.retrieval.formats import find_format
+    from patcher.retrieval.texts import Columns
+    from patcher.source.dataset_file import fetch_input
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     settings = Settings(device, batch_tokens, max_tokens, max_active_dims, timeout, sandbox)
-    job = Job(texts, "query" if queries else "document", to, out, names, scale, settings)
+    kind, columns = "query" if queries else "document", Columns(id_column, text_column)
+    job = Job(fetch_input(texts), kind, to, out, names, scale, settings, columns)
     for limit in find_format(to).limits:
         console.talk(f"Note: {limit}")
     found = find_trusted(console, model, revision, trusted=trust_remote_code)

@@ -8,14 +8,14 @@ import traceback
 from collections.abc import Sequence
 
 from patcher import errors
-from patcher.cli import card, check, encode, export, patch, plan, publish, repair, search, threshold, verify
+from patcher.cli import card, check, encode, evaluate, export, patch, plan, publish, repair, search, threshold, verify
 from patcher.cli.app import app
 from patcher.cli.console import Console
 from patcher.errors import OutputError, PatcherError
 from patcher.sandbox.process import INTERRUPTED, Interrupted
 
 # Importing them adds them to the app.
-COMMANDS = (plan, patch, repair, verify, card, publish, check, threshold, encode, search, export)
+COMMANDS = (plan, patch, repair, verify, card, publish, check, threshold, encode, search, evaluate, export)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

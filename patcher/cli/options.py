@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from patcher.errors import UsageError
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print one line on stdout and nothing on stderr.")]
 SOURCE_HELP = "Hub id, id@revision, hf:// URI or a folder."
@@ -52,9 +54,19 @@ AlsoCausal = Annotated[bool, typer.Option("--also-causal-lm", help="Remove the c
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Write the folder without running it.")]
 CodeOnly = Annotated[bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.")]
+Link = Annotated[bool, typer.Option("--link", help="Link to the source's weights, as the Hub's cache does.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the weights even where they could be shared safely.")]
+Rehash = Annotated[bool, typer.Option("--rehash", help="Hash every file again, also those known from earlier runs.")]
 Reference = Annotated[
     Path | None,
     typer.Option(
         metavar="PYTHON", help="An interpreter with transformers 4.57: also compare with the published code there."
     ),
 ]
+
+
+def storage_of(*, link: bool, copy: bool, code_only: bool = False) -> str:
+    """How weights are to be stored. Raises UsageError for more than one of the options."""
+    if link + copy + code_only > 1:
+        raise UsageError("--link, --copy and --code-only exclude each other.", "Give one of them.")
+    return "link" if link else "copy" if copy else "auto"

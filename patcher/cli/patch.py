@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +48,13 @@ def patch(
     ] = None,
     no_verify: opt.NoVerify = False,
     code_only: opt.CodeOnly = False,
+    link: opt.Link = False,
+    copy: opt.Copy = False,
+    rehash: opt.Rehash = False,
+    discard_weights: Annotated[
+        bool,
+        typer.Option("--discard-weights", help="Remove weights that the Hub can copy, once the model is verified."),
+    ] = False,
     sparse_encoder: opt.Encoder = None,
     reference: opt.Reference = None,
     also_causal_lm: opt.AlsoCausal = False,
@@ -58,6 +66,7 @@ def patch(
     quiet: opt.Quiet = False,
 ) -> None:
     """Write the patched folder, run it against the base model, and write its report and card."""
+    from patcher.hashing import forget
     from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
     from patcher.verify.settings import Verification, parse_devices, parse_dtype, wants_sparse_encoder
@@ -85,14 +94,19 @@ def patch(
         sparse_encoder=wants_sparse_encoder(sparse_encoder),
         reference=reference,
     )
+    storage = opt.storage_of(link=link, copy=copy, code_only=code_only)
+    if rehash:
+        forget()
     options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     wanted = None if no_verify else verification
     console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:
-        passed = _patch_list(console, every, out, options, wanted, trusted=trust_remote_code)
+        flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
+        passed = _patch_list(console, every, out, options, wanted, storage, **flags)
     elif source is not None:
-        flags = {"code_only": code_only, "calibrate": calibrate is not None, "trusted": trust_remote_code}
-        passed = _patch_one(console, resolve(source, revision), out, options, wanted, **flags)
+        flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
+        flags |= {"code_only": code_only, "calibrate": calibrate is not None}
+        passed = _patch_one(console, resolve(source, revision), out, options, wanted, storage, **flags)
     else:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
     raise typer.Exit(0 if passed else 1)
@@ -104,8 +118,10 @@ def _patch_one(
     out: Path,
     options: Options,
     wanted: Verification | None,
+    storage: str,
     *,
     code_only: bool,
+    discard_weights: bool,
     calibrate: bool,
     trusted: bool,
 ) -> bool:
@@ -113,6 +129,7 @@ def _patch_one(
     from patcher.pipeline import api
     from patcher.planning.plan import make_plan
 
+    since = time.time()
     api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
@@ -122,13 +139,31 @@ def _patch_one(
         require_trust(console, made.executed, str(snapshot.source), trusted=trusted)
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress("texts") as progress:
-        done = api.patch_model(made, snapshot, out, wanted, code_only=code_only, calibrate=calibrate, progress=progress)
+        done = api.patch_model(
+            made,
+            snapshot,
+            out,
+            wanted,
+            code_only=code_only,
+            storage=storage,
+            discard_since=since if discard_weights else None,
+            calibrate=calibrate,
+            progress=progress,
+        )
     console.result(done, str(out), lambda: tables.patched(done, out))
     return done.report is None or done.report.passed
 
 
 def _patch_list(
-    console: Console, path: Path, out: Path, options: Options, verification: Verification | None, *, trusted: bool
+    console: Console,
+    path: Path,
+    out: Path,
+    options: Options,
+    verification: Verification | None,
+    storage: str,
+    *,
+    discard_weights: bool,
+    trusted: bool,
 ) -> bool:
     """Plan all models of a list, ask once, then patch one after another; whether none failed."""
     from patcher.pipeline.family import inspect_entries, patch_all, read_list
@@ -142,7 +177,7 @@ def _patch_list(
     }
     if verification is not None and code:
         require_trust(console, code, f"{sum(member.runs for member in members)} models", trusted=trusted)
-    done = patch_all(members, verification)
+    done = patch_all(members, verification, storage, discard_weights=discard_weights)
 
     def human() -> Iterator[Table]:
         yield tables.family(done)

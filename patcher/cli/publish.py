@@ -41,16 +41,20 @@ def publish(
     repairs_only: Annotated[
         bool, typer.Option("--repairs-only", help="Send the repaired code alone to the source; needs --create-pr.")
     ] = False,
+    rehash: opt.Rehash = False,
     timeout: opt.HubTimeout = HUB_TIMEOUT,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
     from patcher import publish as publishing
+    from patcher.hashing import forget
     from patcher.patching.record import load
     from patcher.verify.report import load_report
 
     console = Console(as_json=as_json, quiet=quiet).listen()
+    if rehash:
+        forget()
     retry = publishing.RetryPolicy(timeout)
     options = publishing.PublishOptions(
         private=private,

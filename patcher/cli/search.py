@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -25,8 +24,15 @@ Model = Annotated[
     ),
 ]
 Texts = Annotated[
-    Path, typer.Argument(help='.jsonl or .parquet with "id" and "text", or one text per line.', show_default=False)
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help='.jsonl or .parquet with "id" and "text", or one text per line; also hf://datasets/... of the Hub.',
+        show_default=False,
+    ),
 ]
+IdColumn = Annotated[str, typer.Option(metavar="NAME", help="What the id is called in the file.")]
+TextColumn = Annotated[str, typer.Option(metavar="NAME", help="What the text is called in the file.")]
 Inactivity = Annotated[float, typer.Option(help="Seconds without progress until the model is stopped.", min=1)]
 
 
@@ -59,6 +65,8 @@ def search(
     trust_remote_code: opt.Trust = False,
     device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
     top: Annotated[int, typer.Option(help="How many documents to show.", min=1)] = 10,
+    id_column: IdColumn = "id",
+    text_column: TextColumn = "text",
     timeout: Inactivity = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
@@ -67,11 +75,15 @@ def search(
     """Encode documents and a question, and show the documents that match best, with the terms that matched."""
     from patcher.retrieval import search as searching
     from patcher.retrieval.encoder import Settings
+    from patcher.retrieval.texts import Columns
+    from patcher.source.dataset_file import fetch_input
 
     console = Console(as_json=as_json, quiet=quiet).listen()
+    file = fetch_input(documents)
     found = find_trusted(console, model, revision, trusted=trust_remote_code)
     console.talk(f"Encoding {documents} with {model} ...")
-    result = searching.search(found, documents, question, Settings(device, timeout=timeout, sandbox=sandbox), top)
+    settings = Settings(device, timeout=timeout, sandbox=sandbox)
+    result = searching.search(found, file, question, settings, top, Columns(id_column, text_column))
     console.result(result, result.hits[0].id if result.hits else "", lambda: _shown(result))
     raise typer.Exit(0)
 

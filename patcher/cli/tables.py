@@ -96,10 +96,20 @@ def _limit(row: CheckRow | None) -> tuple[str, str]:
 def family(outcomes: Outcomes) -> Table:
     """One row for each model of a list."""
     rows = [
-        (one.source, one.status, percent(one.logit_sparsity), one.checks, f"{one.seconds:.1f}", one.reason)
+        (
+            one.source,
+            one.status,
+            percent(one.logit_sparsity),
+            one.checks,
+            f"{one.seconds:.1f}",
+            size(one.need.downloaded),
+            size(one.need.written),
+            one.reason,
+        )
         for one in outcomes.all
     ]
-    return Table(("repository", "status", "logit sparsity", "checks", "seconds", "reason"), rows, right=(2, 3, 4))
+    head = ("repository", "status", "logit sparsity", "checks", "seconds", "downloaded", "written", "reason")
+    return Table(head, rows, right=(2, 3, 4, 5, 6))
 
 
 def family_line(outcome: Outcome) -> str:

@@ -35,10 +35,12 @@ def verify(
     reference: opt.Reference = None,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
+    rehash: opt.Rehash = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Run the base and the patched model on the same texts and check that only the cap is gone."""
+    from patcher.hashing import forget
     from patcher.patching.record import load
     from patcher.sandbox.guard import started
     from patcher.verify.requests import readable
@@ -46,6 +48,8 @@ def verify(
 
     devices, dtype = parse_devices(device, reference), parse_dtype(dtype)
     console = Console(as_json=as_json, quiet=quiet).listen()
+    if rehash:
+        forget()
     model = load(folder)
     with started(CHILD, devices[0], readable(model), sandbox) as child:
         # It imports its libraries while this process does its own work.

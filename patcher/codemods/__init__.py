@@ -7,18 +7,18 @@ from types import MappingProxyType
 
 from patcher.codemods.checkpointing import checkpointing
 from patcher.codemods.code import Code, Codemod
+from patcher.codemods.computed_buffers import computed_buffers
 from patcher.codemods.config_defaults import config_defaults
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.removed_methods import removed_methods
-from patcher.codemods.rotary_tables import rotary_tables
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
 from patcher.codemods.soft_cap.removal import remove_cap
 from patcher.codemods.tied_weights import tied_weights
 
 # Those that look at one file at a time. The others look at all files of a model.
-CODEMODS: Mapping[str, Codemod] = MappingProxyType({one.__name__: one for one in (rotary_tables, checkpointing)})
-REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "rotary_tables")
+CODEMODS: Mapping[str, Codemod] = MappingProxyType({one.__name__: one for one in (computed_buffers, checkpointing)})
+REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "computed_buffers")
 
 __all__ = [
     "CODEMODS",
@@ -36,6 +36,7 @@ __all__ = [
     "SoftCap",
     "Span",
     "Target",
+    "computed_buffers",
     "config_defaults",
     "find_cap",
     "remove_cap",

@@ -68,6 +68,12 @@ def dimensions(figures: Mapping[str, Any]) -> int | None:
         return None
 
 
+def preload() -> None:
+    """Import what drawing needs, while another process still loads its own libraries."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 def draw(report: Report) -> dict[str, bytes]:
     """The pictures of a report by their paths in the patched folder, each as .png and .svg."""
     wanted = pictures(report)

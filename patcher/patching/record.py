@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
@@ -12,12 +13,13 @@ from patcher.codec import Unreadable, json_field, read_json
 from patcher.codemods import SoftCap
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
+from patcher.hashing import sha256_of
 from patcher.planning.auto_class import MASKED, MODEL, NAME
 from patcher.planning.files import find_weights
 from patcher.planning.layout import MODULES
 from patcher.planning.rewriting import CodemodResult, Options
 from patcher.source.names import is_repository, why_unsafe
-from patcher.source.snapshot import Source, sha256_of
+from patcher.source.snapshot import Source
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class FileRecord:
     """One file of the patched folder: its SHA-256 in the source and here, its size here in bytes.
 
     `origin` is the path of the source's file where it differs: a pickle that was converted, or code of which this is a
-    copy.
+    copy. `storage` says how carried weights are stored here: as a "reflink", a "hard link", a "symlink" or a "copy".
     """
 
     path: str
@@ -42,6 +44,7 @@ class FileRecord:
     after: str = json_field(key="sha256_after")
     size: int = json_field()
     origin: str | None = None
+    storage: str | None = None
 
     @property
     def source_path(self) -> str:
@@ -172,7 +175,7 @@ class PatchedModel:
     @property
     def code_only(self) -> bool:
         """Whether the weights were left on the Hub."""
-        return bool(self.weights) and not any((self.folder / file.path).is_file() for file in self.weights)
+        return bool(self.weights) and not any(os.path.lexists(self.folder / file.path) for file in self.weights)
 
 
 def load(folder: Path) -> PatchedModel:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,12 +17,15 @@ from patcher import __version__
 from patcher.codec import json_text, to_json
 from patcher.constants import RECORD, TOOL
 from patcher.errors import PatcherError, UsageError
+from patcher.hashing import copy_hashed, remember, sha256_of, two_at_a_time
+from patcher.patching import sharing
 from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool, line_changes
+from patcher.patching.sharing import COPY
 from patcher.patching.staging import atomic_directory, check_output, write_atomically
 from patcher.planning.files import check_loadable
 from patcher.planning.layout import loaded_weights
 from patcher.planning.plan import Plan
-from patcher.source.snapshot import Snapshot, altered, fetch, sha256_of
+from patcher.source.snapshot import File, Snapshot, altered, fetch
 
 Convert = Callable[[Snapshot, Mapping[str, str], Path], tuple[Converted, ...]]
 
@@ -34,15 +37,16 @@ def staged_model(
     out: Path,
     *,
     code_only: bool = False,
+    storage: str = sharing.AUTO,
     convert: Convert | None = None,
     on_begin: Callable[[list[Path]], None] = lambda _: None,
 ) -> Iterator[PatchedModel]:
     """Write the patched folder beside `out`, let the caller add files to it, and rename it to `out` at the end.
 
     Whatever interrupts this, `out` is the complete old folder or the complete new one. An `out` that splade-patcher
-    wrote is replaced; any other is refused. `code_only` records the hashes of the safetensors without copying them.
-    `convert` makes safetensors of pickled weights. `on_begin` gets the folder that is written, empty yet, and that of
-    the source.
+    wrote is replaced; any other is refused. `code_only` records the hashes of the safetensors without copying them;
+    `storage` says how they come here otherwise (see `sharing`). `convert` makes safetensors of pickled weights.
+    `on_begin` gets the folder that is written, empty yet, and that of the source.
 
     Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors and
     nothing to make them of.
@@ -59,42 +63,72 @@ def staged_model(
     snapshot = fetch(snapshot, [*wanted, *pickles])
     with atomic_directory(out) as stage:
         on_begin([stage, *([snapshot.root] if snapshot.root else [])])
-        _check_room(snapshot, [*wanted, *pickles], stage.parent)
+        shared = _share(snapshot, [path for path in wanted if path.endswith(".safetensors")], stage, storage)
+        _check_room(snapshot, [path for path in (*wanted, *pickles) if shared.get(path, COPY) == COPY], stage.parent)
         converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()
-        yield _write(plan, snapshot, stage, wanted, converted)
+        yield _write(plan, snapshot, stage, wanted, converted, shared)
+
+
+def _share(snapshot: Snapshot, weights: Iterable[str], stage: Path, storage: str) -> dict[str, str]:
+    """How each weight file is stored: those that are not to be copied are in the folder afterwards."""
+    shared = {}
+    for path in weights:
+        (stage / path).parent.mkdir(parents=True, exist_ok=True)
+        shared[path] = sharing.share(snapshot.local(path), stage / path, storage) or COPY
+    return shared
 
 
 def _write(
-    plan: Plan, snapshot: Snapshot, stage: Path, copied: list[str], converted: tuple[Converted, ...]
+    plan: Plan,
+    snapshot: Snapshot,
+    stage: Path,
+    carried: list[str],
+    converted: tuple[Converted, ...],
+    shared: Mapping[str, str],
 ) -> PatchedModel:
-    """Write rewritten code, unchanged copies and, last, the record. Converted weights are in the folder already."""
+    """Write rewritten code, unchanged copies and, last, the record.
+
+    Converted weights, and those that are not copied, are in the folder already.
+    """
     listed = {file.path: file for file in snapshot.files}
-    records = []
     origins = {**plan.files.added, **(plan.files.converted if converted else {})}
-    for path in sorted((*plan.files.changed, *plan.files.copied, *origins)):
+
+    def write(path: str) -> FileRecord:
         target, origin = stage / path, origins.get(path)
+        source = origin or path
         target.parent.mkdir(parents=True, exist_ok=True)
         if path in plan.contents:
             action = "added" if origin else "changed"
             target.write_bytes(plan.contents[path])
         else:
             action = "converted" if origin else "copied"
-        known = listed[origin or path].sha256
-        if action == "copied" and path not in copied:
-            if known is None:
-                raise PatcherError(
-                    f"{path} can't be left on the Hub: the source does not list its SHA-256.", "Leave out --code-only."
-                )
-            records.append(FileRecord(path, action, known, known, listed[path].size or 0))
-            continue
-        if action == "copied":
-            shutil.copyfile(snapshot.local(path), target)
-        after = sha256_of(target)
-        before = known if known and action == "copied" else sha256_of(snapshot.local(origin or path))
-        if before != (after if action == "copied" else known or before):
-            raise altered(snapshot, origin or path)
-        records.append(FileRecord(path, action, before, after, target.stat().st_size, origin))
+        if action != "copied":
+            before, after = sha256_of(snapshot.local(source)), sha256_of(target)
+        elif path not in carried:
+            before = after = _hash_of_left(snapshot, listed[path])
+        else:
+            not_copied = shared.get(path, COPY) != COPY
+            before = after = sha256_of(target) if not_copied else copy_hashed(snapshot.local(path), target)
+        if before != (listed[source].sha256 or before):
+            raise altered(snapshot, source)
+        size = target.stat().st_size if target.exists() else listed[path].size or 0
+        return FileRecord(path, action, before, after, size, origin, shared.get(path))
+
+    paths = sorted((*plan.files.changed, *plan.files.copied, *origins))
+    weights = [path for path in paths if path.endswith(".safetensors")]
+    records = [*two_at_a_time(write, weights), *map(write, [path for path in paths if path not in weights])]
+    records.sort(key=lambda file: file.path)
+    remember({stage / file.path: file.after for file in records if file.storage in (COPY, sharing.REFLINK)})
     return _record(plan, stage, records, converted)
+
+
+def _hash_of_left(snapshot: Snapshot, file: File) -> str:
+    """The SHA-256 of weights that stay where they are, which is listed by the Hub or computed."""
+    if file.sha256 is None and (snapshot.root is None or not (snapshot.root / file.path).is_file()):
+        raise PatcherError(
+            f"{file.path} can't be left on the Hub: the source does not list its SHA-256.", "Leave out --code-only."
+        )
+    return file.sha256 or sha256_of(snapshot.local(file.path))
 
 
 def rewrite(plan: Plan, model: PatchedModel) -> PatchedModel:

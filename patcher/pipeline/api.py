@@ -15,8 +15,10 @@ from patcher.documents import card, page, plots
 from patcher.errors import OutputError
 from patcher.patching.convert import convert_weights
 from patcher.patching.record import PatchedModel, load
+from patcher.patching.sharing import AUTO
 from patcher.patching.staging import check_output
 from patcher.patching.writer import rewrite, staged_model
+from patcher.pipeline.disk import discard_weights
 from patcher.planning.plan import Plan, make_plan
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
@@ -62,13 +64,18 @@ def patch_model(
     verification: Verification | None,
     *,
     code_only: bool = False,
+    storage: str = AUTO,
+    discard_since: float | None = None,
     calibrate: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Patched:
     """Write the patched folder beside `out`, verify it and write its card there, then move it to `out` in one step.
 
-    Pickled weights are converted if there are no others. With `calibrate`, a model that fails nothing but the check of
-    its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified again.
+    `storage` is "auto", "link" or "copy": how the weights get there (see `patching.sharing`). Pickled weights are
+    converted if there are no others. With `discard_since`, seconds since the epoch, weights that the Hub can copy are
+    removed at the end, also from the Hub's cache if they were downloaded after that time. With `calibrate`, a model
+    that fails nothing but the check of its logit sparsity gets the smallest constant subtracted from its logits that
+    passes it, and is verified again.
     """
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
@@ -81,7 +88,9 @@ def patch_model(
             if verification is not None:  # the child imports its libraries while the folder is written
                 waiting.append(running.enter_context(started(CHILD, verification.devices[0], folders, sandbox)))
 
-        staged = staged_model(plan, snapshot, out, code_only=code_only, convert=converter, on_begin=start)
+        staged = staged_model(
+            plan, snapshot, out, code_only=code_only, storage=storage, convert=converter, on_begin=start
+        )
         model = running.enter_context(staged)
         report = None
         if verification is not None:
@@ -94,6 +103,8 @@ def patch_model(
                 model = rewrite(plan, model)
                 report = _run(verification, model, None, progress)
         describe(model, report, out.name)
+        if discard_since is not None:
+            discard_weights(model, discard_since)
     return Patched(out, plan, report)
 
 
@@ -123,6 +134,7 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 
 def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
+    plots.preload()
     report = verify(model, verification, child, progress)
     report.write(model.folder)
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -10,15 +11,20 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from threading import Thread
 
 from patcher.codec import json_field
+from patcher.constants import RECORD
 from patcher.documents.templating import templates
 from patcher.errors import PatcherError, UsageError, from_os
+from patcher.hashing import sha256_of
 from patcher.patching.record import PatchedModel, load
+from patcher.patching.sharing import AUTO
 from patcher.pipeline.api import check_out, patch_model
+from patcher.pipeline.disk import Need, check_room, need_of
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import Snapshot, resolve, sha256_of
+from patcher.source.snapshot import Snapshot, fetch, resolve
 from patcher.verify.report import Report, document_of, load_report
 from patcher.verify.requests import is_encoder
 from patcher.verify.settings import Verification
@@ -51,9 +57,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one entry ended: `status` is one of the words above, `seconds` include the verification."""
+    """How one entry ended: `status` is one of the words above, `seconds` include the verification.
 
-    json_properties = ("logit_sparsity", "checks")
+    `need` are the bytes that were downloaded and written for it.
+    """
+
+    json_properties = ("logit_sparsity", "checks", "need.downloaded", "need.written")
 
     entry: Entry = json_field(key="folder", write=lambda entry: str(entry.out))
     source: str = json_field()
@@ -62,6 +71,7 @@ class Outcome:
     reason: str = ""
     hint: str = ""
     report: Report | None = json_field(default=None, write=document_of)
+    need: Need = json_field(omit=True, default=Need())
 
     @property
     def logit_sparsity(self) -> float | None:
@@ -141,20 +151,57 @@ def inspect_entries(entries: Sequence[Entry], options: Options) -> tuple[Entry, 
     return tuple(inspected)
 
 
-def patch_all(entries: Sequence[Entry], verification: Verification | None) -> Outcomes:
+def patch_all(
+    entries: Sequence[Entry],
+    verification: Verification | None,
+    storage: str = AUTO,
+    *,
+    discard_weights: bool = False,
+) -> Outcomes:
     """Patch each inspected entry, and verify it where `verification` says how. Executes the models' code then.
 
-    A folder that already is a complete result of the same source, options and limits is left unchanged.
+    A folder that already is a complete result of the same source, options and limits is left unchanged. The weights of
+    the next model are downloaded meanwhile, unless those of each are discarded at its end.
+    Raises OutputError before anything is done where the disk has not enough room.
     """
+    job = _Job(verification, storage, time.time() if discard_weights else None)
+    needs = {entry.out: _need(entry, storage) for entry in entries if entry.runs}
+    if new := [need for out, need in needs.items() if not (out / RECORD).exists()]:
+        words = check_room(new, entries[0].out.parent, one_at_a_time=discard_weights)
+        logger.info("%d models: %s.", len(new), words)
     outcomes = []
     for number, entry in enumerate(entries, 1):
         started_at = time.monotonic()
-        outcome = _patch(entry, verification, f"[{number}/{len(entries)}]")
-        outcomes.append(replace(outcome, seconds=time.monotonic() - started_at))
+        if not discard_weights:
+            Thread(target=_fetch_ahead, args=entries[number : number + 1], daemon=True).start()
+        outcome = _patch(entry, job, f"[{number}/{len(entries)}]")
+        need = Need() if outcome.status == SKIPPED else needs.get(entry.out, Need())
+        outcomes.append(replace(outcome, seconds=time.monotonic() - started_at, need=need))
     return Outcomes(tuple(outcomes))
 
 
-def _patch(entry: Entry, verification: Verification | None, number: str) -> Outcome:
+@dataclass(frozen=True)
+class _Job:
+    """What is done with every entry: how it is verified and stored, and the time after which weights are discarded."""
+
+    verification: Verification | None
+    storage: str
+    discard_since: float | None
+
+
+def _need(entry: Entry, storage: str) -> Need:
+    assert entry.plan is not None and entry.snapshot is not None
+    return need_of(entry.plan, entry.snapshot, entry.out, storage)
+
+
+def _fetch_ahead(entry: Entry | None = None) -> None:
+    """Download what an entry needs; what goes wrong shows when it is its turn."""
+    if entry is not None and entry.plan is not None and entry.snapshot is not None and entry.runs:
+        with contextlib.suppress(Exception):
+            fetch(entry.snapshot, [*entry.plan.files.copied, *entry.plan.files.converted.values()])
+
+
+def _patch(entry: Entry, job: _Job, number: str) -> Outcome:
     plan, snapshot = entry.plan, entry.snapshot
     if plan is None or snapshot is None:
         assert entry.error is not None
@@ -163,11 +210,14 @@ def _patch(entry: Entry, verification: Verification | None, number: str) -> Outc
     if plan.nothing_to_do:
         return Outcome(entry, source, NOTHING, 0, plan.nothing_to_do)
     try:
-        if done := _done(entry.out, plan, snapshot, verification):
+        if done := _done(entry.out, plan, snapshot, job):
             logger.info("%s %s is complete already.", number, entry.out)
             return Outcome(entry, source, SKIPPED, 0, "complete already", report=None if done is True else done)
         logger.info("%s Patching %s into %s ...", number, source, entry.out)
-        report = patch_model(plan, snapshot, entry.out, verification).report
+        patched = patch_model(
+            plan, snapshot, entry.out, job.verification, storage=job.storage, discard_since=job.discard_since
+        )
+        report = patched.report
     except Exception as error:
         known = _as_patcher_error(error, entry.out)
         return Outcome(entry, source, FAILED, 0, known.message, known.hint)
@@ -177,11 +227,13 @@ def _patch(entry: Entry, verification: Verification | None, number: str) -> Outc
     return Outcome(entry, source, PATCHED, 0, "" if report else "not verified", report=report)
 
 
-def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification | None) -> Report | bool:
+def _done(out: Path, plan: Plan, snapshot: Snapshot, job: _Job) -> Report | bool:
     """The report of a folder that holds everything this run would make, True if none is needed, else False.
 
-    Every file is hashed, also of a source that is a folder: it has no revision that would show a change.
+    Every file is hashed, also of a source that is a folder: it has no revision that would show a change. Weights that
+    this run would discard may be missing.
     """
+    verification = job.verification
     try:
         model, report = load(out), load_report(out)
     except PatcherError:
@@ -190,6 +242,8 @@ def _done(out: Path, plan: Plan, snapshot: Snapshot, verification: Verification 
     if not same or not _current(model, snapshot):
         return False
     files = hash_folder(out)
+    if job.discard_since is not None and model.source.repo_id is not None:
+        files |= {file.path: file.after for file in model.weights if file.path not in files}
     if any(files.get(file.path) != file.after for file in model.files):
         return False
     if verification is not None and not is_encoder(model):

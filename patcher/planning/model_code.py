@@ -53,8 +53,7 @@ def find_code(
         why = f"auto_map in config.json names no class for {missing[0]}."
         raise SourceError(why, "Only models that bring the code of the class that loads their weights can be patched.")
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
-    wanted_too = [configuration] if configuration is not None and configuration.path in modules else []
-    codes = _reachable(modules, [*targets, *wanted_too], config)
+    codes = _reachable(modules, [*(one.path for one in targets), *_configuration_paths(config, modules)], config)
     for target in targets:
         if codes[target.path].definition(cst.ClassDef, target.name) is None:
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
@@ -90,9 +89,16 @@ def _classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
     }
 
 
-def _reachable(modules: Mapping[str, bytes], targets: Iterable[Target], config: Mapping[str, Any]) -> dict[str, Code]:
+def _configuration_paths(config: Mapping[str, Any], modules: Mapping[str, bytes]) -> list[str]:
+    """The file of the configuration class, which says what numbers the model reads."""
+    name = (config.get("auto_map") or {}).get("AutoConfig")
+    path = name.rpartition(".")[0].replace(".", "/") + ".py" if isinstance(name, str) else ""
+    return [path] if path in modules else []
+
+
+def _reachable(modules: Mapping[str, bytes], paths: Iterable[str], config: Mapping[str, Any]) -> dict[str, Code]:
     """The files that transformers would load: those of the classes, and what they import relatively."""
-    waiting, codes = list(dict.fromkeys(target.path for target in targets)), dict[str, Code]()
+    waiting, codes = list(dict.fromkeys(paths)), dict[str, Code]()
     while waiting:
         path = waiting.pop(0)
         if path not in modules:

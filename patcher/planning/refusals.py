@@ -9,7 +9,7 @@ from patcher.errors import CodeError
 
 _REPORT = "Nothing was changed. If this model should be patched, please report it with these lines."
 _NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
-_CLASS = "Fill these tables in `_init_weights` by hand, in a copy of the repository, then patch that."
+_CLASS = "Derive the model from PreTrainedModel, in a copy of the repository, then patch that."
 # Each name has its test, and a row in the README that says when it happens.
 REFUSALS: Mapping[str, str] = {
     "no-cap": "Its logits may be raw already: then train on it as it is. If they are capped, please report it.",
@@ -27,11 +27,8 @@ REFUSALS: Mapping[str, str] = {
     "tied-head": "Write `_tied_weights_keys = {head: embedding}` with their names there, in a copy of the repository.",
     "removed-method": "Copy that method of transformers 4.57 into the class, in a copy of the repository.",
     "shared": "If that other class is the causal head, --also-causal-lm removes it from both; else please report it.",
-    "rotary-in-model": _CLASS,
     "rotary-no-home": _CLASS,
-    "rotary-no-super-init": _CLASS,
-    "rotary-positional-only": _CLASS,
-    "rotary-star-arguments": _CLASS,
+    "table-from-parameter": "Compute it from the configuration alone, in a copy of the repository, then patch that.",
 }
 
 

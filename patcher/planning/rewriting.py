@@ -17,8 +17,10 @@ from patcher.codemods import (
     LeftAlone,
     NotNeeded,
     Outcome,
+    Package,
     Refused,
     SoftCap,
+    computed_buffers,
     config_defaults,
     find_cap,
     remove_cap,
@@ -33,8 +35,9 @@ from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
-_FORMER = {"is_decoder": "config_defaults"}  # in records of version 0.1.0
 NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS)
+# The names in commands and records of earlier versions.
+_RENAMED = {"rotary_tables": "computed_buffers", "is_decoder": "config_defaults"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Options:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.codemods if name not in (*NAMES, *_FORMER)]
+        object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
+        unknown = [name for name in self.codemods if name not in NAMES]
         if unknown:
             why = f"There is no codemod {unknown[0]!r}."
             raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
@@ -88,8 +92,7 @@ class Options:
     @property
     def names(self) -> tuple[str, ...]:
         """The codemods to run, in their order: those that were chosen, or else the cap and the repairs."""
-        chosen = [_FORMER.get(name, name) for name in self.codemods]
-        wanted = {*(chosen or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
+        wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
         return tuple(name for name in NAMES if name in wanted)
 
 
@@ -152,8 +155,8 @@ def rewrite_code(
     repairs = [name for name in options.names if name in CODEMODS]
     for path, file in files.items():
         if base[path] is not file:
-            _repair(base[path], repairs)
-        results += _repair(file, repairs)
+            _repair(base[path], repairs, model.package)
+        results += _repair(file, repairs, model.package)
     results += first
     config_change = outcomes.get(CONFIG)
     written = config_change.code if isinstance(config_change, Applied) else repaired_config
@@ -245,20 +248,25 @@ def _cap_result(
     return CodemodResult("soft_cap", status, path, reason=outcome.reason)
 
 
-def _repair(file: _File, names: Iterable[str]) -> list[CodemodResult]:
-    """Run the codemods that look at one file at a time."""
+def _repair(file: _File, names: Iterable[str], package: Package) -> list[CodemodResult]:
+    """Run the codemods that change one file at a time."""
     results = []
     for name in names:
-        path, outcome = file.code.path, CODEMODS[name](file.code)
+        path, outcome = file.code.path, _outcome(name, file.code, package)
         if isinstance(outcome, Refused):
             raise refusal(path, outcome)
         if isinstance(outcome, Applied):
             results.append(_apply(file, name, outcome))
-            if not isinstance(CODEMODS[name](file.code), NotNeeded):
+            if not isinstance(_outcome(name, file.code, package), NotNeeded):
                 raise defect(f"{name} would change {path} a second time")
         else:
             results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
     return results
+
+
+def _outcome(name: str, code: Code, package: Package) -> Outcome:
+    """What a codemod makes of a file; where tensors are computed and which class is to keep them may be two files."""
+    return computed_buffers(code, package) if name == computed_buffers.__name__ else CODEMODS[name](code)
 
 
 def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:

@@ -13,6 +13,7 @@ from huggingface_hub import ModelCardData
 from patcher.codec import Unreadable
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
 from patcher.errors import HubUnreachable, PatcherError, SourceError
+from patcher.hashing import sha256_of
 from patcher.patching.record import PatchedModel, read_record
 from patcher.planning.files import join
 from patcher.planning.plan import make_plan, rewrite_folders
@@ -22,7 +23,7 @@ from patcher.publish.plan import PublishPlan
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.metadata import read_metadata
 from patcher.source.request_limit import time_limit
-from patcher.source.snapshot import AlteredFile, Snapshot, fetch, resolve, sha256_of
+from patcher.source.snapshot import AlteredFile, Snapshot, fetch, resolve
 from patcher.verify.report import load_report
 
 _KEYS = ("license", "license_name", "license_link", "language", "base_model", "library_name", "pipeline_tag", "tags")

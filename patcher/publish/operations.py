@@ -13,10 +13,10 @@ from patcher.codec import document, json_field, json_text, to_json
 from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
+from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry
 from patcher.publish.target import NOT_PUBLISHED, Target
-from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Report
 
 _LOADABLE = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ckpt", ".gguf")

@@ -11,13 +11,13 @@ from huggingface_hub.errors import HfUriError, HFValidationError
 
 from patcher.constants import RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
+from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import PatchedModel
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import Origin, not_verified
 from patcher.publish.target import Target
 from patcher.source.hub_errors import explained, from_hub, status_of
 from patcher.source.metadata import read_metadata
-from patcher.source.snapshot import git_blob_id, sha256_of
 from patcher.verify.report import Report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -19,14 +19,11 @@ from sentence_transformers import SparseEncoder
 from patcher.retrieval.messages import Encoded, EncodeRequest, chunk_name
 from patcher.retrieval.vectors import Vectors
 from patcher.sandbox.child import Service
-from patcher.verify.measure.hardware import confine_on_device, free_memory, is_out_of_memory
+from patcher.verify.measure.encoding import Batches
+from patcher.verify.measure.encoding import encode as encode_texts
+from patcher.verify.measure.hardware import confine_on_device
 from patcher.verify.measure.models import nan_filled_memory
 from patcher.verify.measure.serving import measured
-
-# A text has at most as many tokens as bytes. The logits of a batch take 4 bytes for each token and dimension.
-BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
-
-Encode = Callable[[Sequence[str]], torch.Tensor]
 
 
 def encode(request: EncodeRequest) -> Encoded:
@@ -48,15 +45,15 @@ def _steps(request: EncodeRequest, found: Encoded, device: str) -> Iterator[Enco
     found = replace(found, terms=_terms(model.tokenizer))
     yield found
     started_at = time.monotonic()
-    budget = request.batch_tokens or BATCH_TOKENS[device]
-    longest = model.max_seq_length or budget
     for texts in request.inputs:
-        encode = partial(_encode, model, texts.kind, request.max_active_dims)
+        method = f"encode_{texts.kind}"
         with open(texts.path, encoding="utf-8") as lines:
             number = 0
             while window := [json.loads(line) for line in islice(lines, request.window)]:
-                vectors = _encode_window(encode, window, budget, longest)
-                _write(Path(request.out) / chunk_name(texts.kind, number), vectors)
+                batches = encode_texts(
+                    model, window, method, request.batch_tokens, max_active_dims=request.max_active_dims
+                )
+                _write(Path(request.out) / chunk_name(texts.kind, number), _vectors(batches, len(window)))
                 number += 1
     yield replace(found, seconds=time.monotonic() - started_at)
 
@@ -72,44 +69,18 @@ def load_model(folder: str, max_tokens: int | None = None) -> Any:
     return model
 
 
-def _encode(model: Any, kind: str, max_active_dims: int | None, texts: Sequence[str]) -> torch.Tensor:
-    """The vectors of a batch [texts, width]; a batch that does not fit into memory is halved."""
-    run = model.encode_query if kind == "query" else model.encode_document
-    try:
-        vectors: torch.Tensor = run(
-            list(texts),
-            batch_size=len(texts),
-            convert_to_sparse_tensor=False,  # rows of a sparse tensor are slow to take apart
-            save_to_cpu=True,
-            show_progress_bar=False,
-            max_active_dims=max_active_dims,
-        )
-    except Exception as error:
-        if len(texts) == 1 or not is_out_of_memory(error):
-            raise
-    else:
-        return vectors
-    free_memory(model.device.type)
-    half = len(texts) // 2
-    return torch.cat([_encode(model, kind, max_active_dims, some) for some in (texts[:half], texts[half:])])
-
-
-def _encode_window(encode: Encode, texts: Sequence[str], budget: int, longest: int) -> Vectors:
-    """The vectors of a window in the order of its texts, which are encoded in batches of similar length."""
-    sizes = [min(len(text.encode()) + 2, longest) for text in texts]
-    order = sorted(range(len(texts)), key=lambda one: -sizes[one])
+def _vectors(batches: Batches, texts: int) -> Vectors:
+    """The vectors of a window, in the order of its texts."""
     found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    width = start = 0
-    while start < len(order):
-        batch = order[start : start + max(1, budget // sizes[order[start]])]
-        dense = encode([texts[one] for one in batch]).float()
+    width = 0
+    for numbers, dense in batches:
         if not torch.isfinite(dense).all():
             raise ValueError("an embedding holds numbers that are not finite")
-        for one, row in zip(batch, dense, strict=True):
+        for one, row in zip(numbers, dense.float(), strict=True):
             active = (row > 0).nonzero().flatten()
             found[one] = (active, row[active])
-        width, start = dense.shape[1], start + len(batch)
-    rows = [found[one] for one in range(len(texts))]
+        width = dense.shape[1]
+    rows = [found[one] for one in range(texts)]
     return Vectors(
         width,
         torch.tensor([len(active) for active, _ in rows], dtype=torch.int32).numpy(),

@@ -21,15 +21,16 @@ from pathlib import Path
 
 from patcher.codec import json_text
 from patcher.errors import OutputError, UsageError, from_os
+from patcher.hashing import sha256_of
 from patcher.patching.staging import write_atomically
 from patcher.retrieval.costs import Costs, costs, count
 from patcher.retrieval.encoder import WINDOW, Settings, encode
 from patcher.retrieval.formats import MAX_HNSW, SCALE, Naming, Written, dimension_names, find_format, write
 from patcher.retrieval.messages import chunk_name, dimension_terms
 from patcher.retrieval.model import Runnable, fingerprint
-from patcher.retrieval.texts import count_texts, read_texts
+from patcher.retrieval.texts import Columns, count_texts, read_texts
 from patcher.retrieval.vectors import Vectors
-from patcher.source.snapshot import Source, sha256_of
+from patcher.source.snapshot import Source
 from patcher.verify.texts import load_questions
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Job:
     names: str = "numbers"
     scale: float = SCALE
     settings: Settings = Settings()
+    columns: Columns = Columns()
 
     def __post_init__(self) -> None:
         find_format(self.format)
@@ -99,11 +101,12 @@ def encode_file(model: Runnable, job: Job, progress: Progress = lambda *_: None)
     Raises UsageError for an input that can't be read, OutputError for an output that can't be written or a vector that
     the format does not take, and what `encoder.encode` raises.
     """
-    total, content = count_texts(job.input), sha256_of(job.input)
+    total, content = count_texts(job.input, job.columns), sha256_of(job.input)
     model = model.fetched()
     state = {
         "model": fingerprint(model.snapshot),
         "input": content,
+        "columns": [job.columns.id, job.columns.text],
         "kind": job.kind,
         "max_tokens": job.settings.max_tokens,
         "max_active_dims": job.settings.max_active_dims,
@@ -123,7 +126,7 @@ def encode_file(model: Runnable, job: Job, progress: Progress = lambda *_: None)
             len(terms),
             job.scale,
         )
-        ids = (key for key, _ in read_texts(job.input))
+        ids = (key for key, _ in read_texts(job.input, job.columns))
         chunks = ((list(islice(ids, len(vectors))), vectors) for vectors in store.vectors())
         written = write(work / _OUTPUT, chunks, job.format, job.kind, naming)
         if sha256_of(job.input) != content:
@@ -200,7 +203,7 @@ def _encode_missing(model: Runnable, job: Job, store: _Store, progress: Progress
         else:
             store.save(kind, number, vectors)
 
-    missing = (text for _, text in islice(read_texts(job.input), done, None))
+    missing = (text for _, text in islice(read_texts(job.input, job.columns), done, None))
     texts: dict[str, Iterable[str]] = {"query": [one.query for one in load_questions()]} if questions else {}
     answer = encode(model, {**texts, job.kind: missing}, job.settings, receive, store.folder)
     write_atomically(store.folder / _TERMS, json_text(answer.terms))

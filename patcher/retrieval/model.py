@@ -10,10 +10,11 @@ from typing import Protocol
 
 from patcher.constants import CONFIG
 from patcher.errors import SourceError, UsageError
+from patcher.hashing import sha256_of
 from patcher.planning.files import check_loadable, dropped_because
 from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve, sha256_of
+from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve
 
 
 class Runnable(Protocol):

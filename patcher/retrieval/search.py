@@ -14,7 +14,7 @@ from patcher.errors import UsageError
 from patcher.retrieval.encoder import Settings, encode
 from patcher.retrieval.messages import dimension_terms
 from patcher.retrieval.model import Runnable
-from patcher.retrieval.texts import count_texts, read_texts
+from patcher.retrieval.texts import Columns, count_texts, read_texts
 from patcher.retrieval.vectors import Vectors, joined
 from patcher.source.snapshot import Source
 
@@ -70,15 +70,22 @@ class Index:
         return heapq.nsmallest(top, np.flatnonzero(scores).tolist(), key=lambda row: (-scores[row], self._ids[row]))
 
 
-def search(model: Runnable, documents: Path, question: str, settings: Settings, top: int = TOP) -> SearchResult:
+def search(
+    model: Runnable,
+    documents: Path,
+    question: str,
+    settings: Settings,
+    top: int = TOP,
+    columns: Columns = Columns(),
+) -> SearchResult:
     """Encode the documents of a file and a question, and rank the documents by their dot product with it.
 
     Raises UsageError for a file that can't be read and an empty question, and what `encode` raises.
     """
     if not question.strip():
         raise UsageError("The question is empty.", 'Write it in quotes: "Hva er hovedstaden i Norge?"')
-    count_texts(documents)
-    ids, texts = zip(*read_texts(documents), strict=True)
+    count_texts(documents, columns)
+    ids, texts = zip(*read_texts(documents, columns), strict=True)
     chunks: dict[str, list[Vectors]] = {"query": [], "document": []}
     answer = encode(
         model, {"query": [question], "document": texts}, settings, lambda kind, _, found: chunks[kind].append(found)

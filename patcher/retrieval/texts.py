@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,38 +17,46 @@ from patcher.verify.texts.lines import Line, read_lines, read_objects, string
 _ADVICE = 'Give each line as {"id": "...", "text": "..."}, or name the file .txt for one text per line.'
 
 
-def read_texts(path: Path) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Columns:
+    """What the id and the text are called in JSON and parquet."""
+
+    id: str = "id"
+    text: str = "text"
+
+
+def read_texts(path: Path, columns: Columns = Columns()) -> Iterator[tuple[str, str]]:
     """The id and the text of each row of a .jsonl or .parquet file; of other files each line, its number the id.
 
     Raises UsageError, naming file and line, for files that can't be read or are empty, and for the first bad row.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        yield from _read_parquet(path)
+        yield from _read_parquet(path, columns)
     elif suffix in {".jsonl", ".ndjson", ".json"}:
         for line, record in read_objects(path, _ADVICE, skip_empty=True, limited=False):
-            yield _id(line, record), string(line, record, "text")
+            yield _id(line, record, columns.id), string(line, record, columns.text)
     else:
         for line in read_lines(path, skip_empty=True, limited=False):
             yield str(line.number), line.text
 
 
-def count_texts(path: Path) -> int:
+def count_texts(path: Path, columns: Columns = Columns()) -> int:
     """How many texts a file has. Reads it to its end, in constant memory but for 8 bytes for each text.
 
     Raises UsageError as `read_texts` does, and for an id that stands there twice.
     """
-    hashes = np.fromiter((hash(key) for key, _ in read_texts(path)), dtype=np.int64)
+    hashes = np.fromiter((hash(key) for key, _ in read_texts(path, columns)), dtype=np.int64)
     hashes.sort()
     repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     if repeated:
-        ids = Counter(key for key, _ in read_texts(path) if hash(key) in repeated)
+        ids = Counter(key for key, _ in read_texts(path, columns) if hash(key) in repeated)
         for key in (key for key, number in ids.items() if number > 1):
             raise UsageError(f"{path}: the id {key!r} stands there twice.", "Give each text an id of its own.")
     return len(hashes)
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, str]]:
+def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
     require_pyarrow(f"{path} is read with")
     import pyarrow
     from pyarrow.parquet import ParquetFile
@@ -55,14 +64,16 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, str]]:
     number = 0
     try:
         with ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024, columns=["id", "text"]):
+            for batch in file.iter_batches(batch_size=1024, columns=[columns.id, columns.text]):
                 for record in batch.to_pylist():
                     number += 1
                     line = Line(f"{path}:{number}", number, "")
-                    yield _id(line, record), string(line, record, "text")
+                    yield _id(line, record, columns.id), string(line, record, columns.text)
     except (OSError, pyarrow.ArrowException) as error:
         what = str(error).splitlines()[0]
-        raise UsageError(f"{path}: can't be read ({what}).", "Give a parquet file with columns id and text.") from error
+        raise UsageError(
+            f"{path}: can't be read ({what}).", f"Give a parquet file with columns {columns.id} and {columns.text}."
+        ) from error
     if not number:
         raise UsageError(f"{path}: is empty, it holds no text.", "Give at least one row.")
 
@@ -73,11 +84,11 @@ def require_pyarrow(why: str) -> None:
         raise UsageError(f"{why} pyarrow, which is not installed.", "pip install 'splade-patcher[retrieval]'")
 
 
-def _id(line: Line, record: Mapping[str, Any]) -> str:
-    value = record.get("id")
+def _id(line: Line, record: Mapping[str, Any], column: str) -> str:
+    value = record.get(column)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).isprintable():
         value = ""
     if not str(value).strip():
-        why = f'{line.place}: "id" is missing or is not an id.'
+        why = f'{line.place}: "{column}" is missing or is not an id.'
         raise UsageError(why, "Give each text an id: a number, or text without tabs and line breaks.")
     return str(value)

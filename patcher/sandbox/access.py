@@ -58,11 +58,16 @@ def child_policy(scratch: Path, readable: Iterable[Path], python: Path | None = 
     targets = _real(step for link in found_links for step in _links(str(link)))
     # A downloaded folder may link to anything; the snapshots in the Hub's cache link to blobs.
     links = [path for path in targets if not below(path, private) or "blobs" in Path(path).parts[-3:-1]]
-    # The entries of /proc about the machine. Those about processes show their environments, which hold tokens.
-    machine = [str(path) for path in Path("/proc").glob("[!0-9]*") if not path.is_symlink()]
     libraries = [*_libraries(), *(_libraries_of(python) if python else ())]
     own = [path for path in _real(libraries) if _within(private, path) is None]
-    return AccessPolicy(private, (*own, *given, *links, *machine), _real([str(scratch), *DEVICES, *GPU_DEVICES]))
+    return AccessPolicy(
+        private, (*own, *given, *links, *machine_entries()), _real([str(scratch), *DEVICES, *GPU_DEVICES])
+    )
+
+
+def machine_entries() -> list[str]:
+    """The entries of /proc about the machine. Those about processes show their environments, which hold tokens."""
+    return [str(path) for path in Path("/proc").glob("[!0-9]*") if not path.is_symlink()]
 
 
 def _callers() -> list[str]:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from patcher.errors import UsageError
 from patcher.printable import one_line
-from patcher.sandbox.access import GPU_DEVICES, AccessPolicy, below, child_policy
+from patcher.sandbox.access import GPU_DEVICES, AccessPolicy, below, child_policy, machine_entries
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +25,6 @@ Level = Literal["bubblewrap", "hook", "none"]
 LEVELS = ("auto", "bubblewrap", "hook", "none")
 
 _ISOLATED = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
-# Root may write settings of the kernel there, also without its capabilities.
-_FINAL = ("--remount-ro", "/proc", "--remount-ro", "/")
 _LINKED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # links into /usr on most systems
 # Programs, libraries, and what these read of /etc. No keys, no passwords, no host names.
 _SYSTEM = (
@@ -88,6 +86,9 @@ def command(policy: AccessPolicy, scratch: Path, device: str) -> list[str]:
 
     Everything else does not exist for it: no home, no other process, no network, no terminal, and of the devices those
     of GPUs only unless `device` is "cpu".
+
+    Root could write settings of the kernel in /proc, also without its capabilities, so what is there about the machine
+    is read-only. The entries of its own processes are not: CUDA names its threads there and does not start otherwise.
     """
     words = [shutil.which("bwrap") or "bwrap", *_ISOLATED]
     for path in _LINKED:
@@ -98,6 +99,8 @@ def command(policy: AccessPolicy, scratch: Path, device: str) -> list[str]:
     for path in filter(os.path.exists, _SYSTEM):
         words += ["--ro-bind", path, path]
     words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/var/tmp"]
+    for path in machine_entries():
+        words += ["--ro-bind", path, path]
     for path in () if device == "cpu" else filter(os.path.exists, GPU_DEVICES):
         words += ["--dev-bind", path, path]
     bound = [*_LINKED, *_SYSTEM, "/proc", "/dev"]
@@ -105,4 +108,4 @@ def command(policy: AccessPolicy, scratch: Path, device: str) -> list[str]:
         if not below(path, bound) and os.path.exists(path):
             bound.append(path)
             words += ["--ro-bind", os.path.realpath(path), path]
-    return [*words, "--bind", str(scratch), str(scratch), *_FINAL, "--chdir", str(scratch), "--"]
+    return [*words, "--bind", str(scratch), str(scratch), "--remount-ro", "/", "--chdir", str(scratch), "--"]

@@ -227,6 +227,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         # (see hardware.tune_malloc, which knows the sizes).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # asks the kernel for huge pages: fewer faults in large tensors
         "PYTHONPATH": os.pathsep.join(map(os.path.abspath, [str(Path(__file__).parents[2]), *filter(None, searched)])),
         "PYTHONUSERBASE": site.getuserbase(),  # packages of `pip install --user` lie below the caller's home
         "PYTHONIOENCODING": "utf-8",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from patcher.constants import RECORD
 from patcher.errors import SourceError, UsageError
+from patcher.hashing import git_blob_id, sha256_of
 from patcher.printable import printable
 from patcher.source.hub_errors import from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names
@@ -185,24 +185,6 @@ def _check_size(source: Source, path: str, size: int) -> None:
         )
 
 
-def sha256_of(content: Path | bytes) -> str:
-    """SHA-256, in hex, of bytes or of a file, which is read in blocks."""
-    return _digest(content, hashlib.sha256())
-
-
-def git_blob_id(content: Path | bytes) -> str:
-    """The id that git gives to a content, in hex: bytes, or a file, which is read in blocks."""
-    size = len(content) if isinstance(content, bytes) else content.stat().st_size
-    return _digest(content, hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False))
-
-
-def _digest(content: Path | bytes, digest: Any) -> str:
-    with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return str(digest.hexdigest())
-
-
 def literal_pattern(path: str) -> str:
     """The fnmatch pattern that matches exactly this path; brackets are the only escape that fnmatch has."""
     return re.sub(r"([*?\[])", r"[\1]", path)
@@ -235,13 +217,15 @@ def _from_folder(folder: Path) -> Snapshot:
     root = folder.resolve()
     inside = (root, *_stores(root))
     listed = _cached_listing(root) if len(inside) > 1 else {}
+    linked = _linked_weights(root)
     files = []
     for path in _walk(root):
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
             target = Path(os.path.realpath(path))
             lost = not path.is_file() and len(inside) == 1  # the Hub's cache may have only part of a model
-            if path.is_dir() or lost or not any(target.is_relative_to(allowed) for allowed in inside):
+            known = path.is_file() and name in linked and sha256_of(target) == linked[name]
+            if path.is_dir() or lost or not (known or any(target.is_relative_to(allowed) for allowed in inside)):
                 raise SourceError(
                     f"{name!r} in {folder} is a link to {str(target)!r}, which is not a file of that folder.",
                     "Put the file itself there; links could bring private files into a published model.",
@@ -278,6 +262,18 @@ def _stores(root: Path) -> list[Path]:
     if root.parent.name != "snapshots" or not repository.name.startswith("models--"):
         return []
     return [repository / "blobs", repository.parent / "blobs"]
+
+
+def _linked_weights(folder: Path) -> dict[str, str]:
+    """The SHA-256 of the weights of a patched folder that its record calls links.
+
+    The record may be anybody's, but whoever knows the hash of a private file has that file.
+    """
+    try:
+        files = json.loads((folder / RECORD).read_bytes())["files"]
+        return {file["path"]: file["sha256_after"] for file in files if file.get("storage") == "symlink"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def _cached_listing(snapshot: Path) -> dict[str, dict[str, str | None]]:

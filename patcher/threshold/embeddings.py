@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from patcher.sandbox.child import Service
 from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures, ThresholdMeasured, ThresholdRequest
 from patcher.threshold.sweep import TOP
+from patcher.verify.measure.encoding import encode, in_order
 from patcher.verify.measure.hardware import confine_on_device
 from patcher.verify.measure.models import fresh_model, nan_filled_memory, wrong_buffers
 from patcher.verify.measure.serving import measured
@@ -45,17 +46,8 @@ def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> 
     yield found
     model.to(device)
     raw = {
-        kind: encode(
-            list(texts.values()),
-            batch_size=request.batch_size,
-            convert_to_sparse_tensor=False,
-            save_to_cpu=True,
-            show_progress_bar=False,
-        )
-        for kind, encode, texts in (
-            ("query", model.encode_query, request.queries),
-            ("document", model.encode_document, request.documents),
-        )
+        kind: in_order(encode(model, list(texts.values()), f"encode_{kind}"), len(texts))
+        for kind, texts in (("query", request.queries), ("document", request.documents))
     }
     found = replace(
         found,

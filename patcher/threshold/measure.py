@@ -21,7 +21,6 @@ from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
 
 CHILD = "patcher.threshold.embeddings"
-BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,6 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
             relevant=evaluation.relevant,
             thresholds=grid(chosen, sweep=swept),
             uncapped_tasks=tuple(model.layout.uncapped_tasks),
-            batch_size=BATCH_SIZE,
         )
         measured = ask(child, asked, ThresholdMeasured, request.timeout)
         denied = {"denied": list(child.denied)} if child.denied else {}

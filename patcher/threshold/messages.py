@@ -24,7 +24,6 @@ class ThresholdRequest:
     relevant: Mapping[str, tuple[str, ...]]
     thresholds: tuple[float, ...]
     uncapped_tasks: tuple[str, ...]
-    batch_size: int
 
 
 @dataclass(frozen=True)

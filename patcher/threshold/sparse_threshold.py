@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from sentence_transformers.base.modules import Module
 
 
@@ -35,7 +34,10 @@ class SparseThreshold(Module):  # type: ignore[misc]
         """Zero the embeddings, unless the task is an uncapped one."""
         if features.get("task") not in self.uncapped_tasks:
             embeddings = features["sentence_embedding"]
-            features["sentence_embedding"] = torch.where(embeddings < self.threshold, 0, embeddings)
+            below = embeddings < self.threshold
+            # In place where no gradient needs the values: a dense batch may be the largest tensor after the logits.
+            change = embeddings.masked_fill if embeddings.requires_grad else embeddings.masked_fill_
+            features["sentence_embedding"] = change(below, 0)
         return features
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:

@@ -11,8 +11,8 @@ from patcher.errors import UsageError
 from patcher.patching.record import PatchedModel
 from patcher.sandbox.guard import ask, started
 from patcher.verify.messages import OriginalRun
-from patcher.verify.requests import encoder_files, lay_out, readable
-from patcher.verify.settings import MAX_TOKENS, Verification
+from patcher.verify.requests import encoder_files, lay_out, max_tokens, readable
+from patcher.verify.settings import Verification
 
 CHILD, OUTPUTS = "patcher.verify.measure.original", "outputs"  # the child's module, and its folder of answers
 TEXTS = 16  # the first ones; their logits are kept on the disk
@@ -48,7 +48,7 @@ def run_original(model: PatchedModel, settings: Verification, target: Path) -> O
     with started(CHILD, "cpu", readable(model), settings.sandbox, python=python.absolute()) as child:
         folder = lay_out(files, child.scratch / f"original-{token_hex(4)}")
         texts = tuple(one.text for one in settings.texts[:TEXTS])
-        request = OriginalRequest(str(folder), model.auto_class, texts, MAX_TOKENS)
+        request = OriginalRequest(str(folder), model.auto_class, texts, max_tokens(model))
         found = ask(child, request, OriginalRun, settings.timeout)
         if not found.texts:
             why = f"{python} has transformers {found.transformers}, on which the published code does not run."

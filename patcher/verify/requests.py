@@ -15,8 +15,16 @@ from patcher.constants import CONFIG, TOOL
 from patcher.errors import OutputError
 from patcher.patching.record import FileRecord, PatchedModel, apply_changes
 from patcher.verify.messages import Base, CapFunction, Encoder, Request
-from patcher.verify.settings import MAX_BATCH_TOKENS, MAX_SINGLE_BATCH_TOKENS, MAX_TOKENS, Verification
+from patcher.verify.settings import (
+    MAX_BATCH_TOKENS,
+    MAX_SINGLE_BATCH_TOKENS,
+    MAX_TOKENS,
+    USUAL_TOKENS,
+    Verification,
+    batch_tokens,
+)
 
+TOKEN_LIMITS = ("max_sequence_length", "max_position_embeddings", "n_positions")  # in config.json
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 
@@ -33,29 +41,28 @@ def prepare(
     with texts.open("w", encoding="utf-8") as file:
         for one in settings.texts:
             file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
-    config: dict[str, Any] = {}
     base: Base | None = None
     if cap := model.soft_cap:
-        config = _config(model)
         code = base_code(model)
         files = {file.path: code.get(file.path, model.folder / file.path) for file in model.files}
         folder = lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
         base = Base(str(folder), CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift))
-    vocabulary = config.get("vocab_size")
+    found = _config(model).get("vocab_size")
+    vocabulary = found if isinstance(found, int) else 0
     return Request(
         patched=str(model.folder.resolve()),
         encoders=tuple(_encoders(model, scratch)),
         base=base,
         auto_class=model.auto_class,
-        vocabulary=vocabulary if isinstance(vocabulary, int) else 0,
+        vocabulary=vocabulary,
         device=device,
         dtype=settings.dtype,
         attention=settings.attention,
         texts=str(texts),
         count=len(settings.texts),
         batch_size=settings.batch_size,
-        max_batch_tokens=MAX_BATCH_TOKENS if base else MAX_SINGLE_BATCH_TOKENS,
-        max_tokens=MAX_TOKENS,
+        max_batch_tokens=batch_tokens(MAX_BATCH_TOKENS if base else MAX_SINGLE_BATCH_TOKENS, vocabulary),
+        max_tokens=max_tokens(model),
         progress=str(scratch / "progress"),
         digest=str(scratch / "digest") if len(settings.devices) > 1 and reference is None else None,
         reference=str(reference) if reference is not None else None,
@@ -63,6 +70,13 @@ def prepare(
         sparse_encoder=settings.sparse_encoder and is_encoder(model),
         min_logit_sparsity=settings.min_logit_sparsity,
     )
+
+
+def max_tokens(model: PatchedModel) -> int:
+    """Where texts are cut: beyond the usual limit if the configuration says that the model takes as many tokens."""
+    config = _config(model)
+    limits = [value for name in TOKEN_LIMITS if isinstance(value := config.get(name), int)]
+    return MAX_TOKENS if limits and min(limits) >= MAX_TOKENS else USUAL_TOKENS
 
 
 def readable(model: PatchedModel) -> list[Path]:

@@ -18,12 +18,19 @@ CHILD = "patcher.verify.measure.logits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16", "float16")
 
-MAX_TOKENS = 512
+MAX_TOKENS, USUAL_TOKENS = 520, 512  # where texts are cut: beyond the usual limit, if the model takes as many
 BATCH_SIZE = 32
 MAX_BATCH_TOKENS = 1024  # with padding; most memory is taken by the logits of a batch
 MAX_SINGLE_BATCH_TOKENS = 2048  # one model has half the logits
 
+_VOCABULARY = 51_200  # NorBERT4's, which the numbers of tokens are for
+
 Progress = Callable[[str, int, int], None]  # device, texts done, texts in all
+
+
+def batch_tokens(most: int, vocabulary: int) -> int:
+    """`most` tokens, and fewer for a vocabulary that is larger than NorBERT4's: the logits take most of the memory."""
+    return max(1, min(most, most * _VOCABULARY // max(1, vocabulary)))
 
 
 @dataclass(frozen=True)

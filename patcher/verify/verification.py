@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -11,11 +12,11 @@ from pathlib import Path
 from patcher.codec import to_json
 from patcher.constants import CARD, DRAWN, REPORT
 from patcher.errors import VerificationError
+from patcher.hashing import sha256_of_all
 from patcher.patching.record import PatchedModel
 from patcher.planning.auto_class import VOCABULARY_HEADS
 from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import Child, ask, left_behind, started
-from patcher.source.snapshot import sha256_of
 from patcher.verify.checks import (
     changed_files,
     files_unchanged,
@@ -50,6 +51,10 @@ def verify(
     if model.code_only:
         why = f"{model.folder} holds no weights, so there is nothing to run."
         raise VerificationError(why, "Run `patcher patch` again without --code-only.")
+    for path in (model.folder / file.path for file in model.weights):
+        if path.is_symlink() and not path.exists():
+            why = f"{path} is a link to {os.readlink(path)}, which is gone."
+            raise VerificationError(why, "Run `patcher patch` again: it fetches the weights.")
     if settings.sparse_encoder:
         check_sentence_transformers("--sparse-encoder needs")
     measured: list[LogitsMeasured] = []
@@ -79,11 +84,12 @@ def hash_folder(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a patched folder, except the card, the report and what is drawn from it."""
     root = folder.resolve()
     found = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
-    return {
-        name: sha256_of(path)
+    hashed = {
+        name: path
         for name, path in found.items()
         if name not in {CARD, REPORT, *DRAWN} and not {".cache", "__pycache__"}.intersection(Path(name).parts)
     }
+    return dict(zip(hashed, sha256_of_all(hashed.values()), strict=True))
 
 
 def evaluate(

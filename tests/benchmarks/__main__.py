@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks import against_encode, head, many_texts, planning, publish, verify, xlarge
+from tests.benchmarks import against_encode, each_byte, head, many_texts, planning, publish, verify, xlarge
 from tests.benchmarks.table import Comparison, machine, render
 from tests.benchmarks.workshop import Workshop
 
@@ -29,9 +29,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "plan": planning.command,
     "sweep": planning.sweep,
     "publish": publish.against_upload_folder,
+    "bytes": each_byte.of_base,
 }
 # More than five minutes, or gigabytes on the disk.
-LARGE: Mapping[str, Benchmark] = {"xlarge": xlarge.verify, "publish-1gb": publish.of_a_gigabyte}
+LARGE: Mapping[str, Benchmark] = {
+    "xlarge": xlarge.verify,
+    "publish-1gb": publish.of_a_gigabyte,
+    "bytes-xlarge": each_byte.of_xlarge,
+}
 
 
 def main() -> int:

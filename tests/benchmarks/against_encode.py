@@ -56,5 +56,5 @@ def _tokens(pair: Pair, texts: list[str]) -> int:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(Path(pair.patched) / "tokenizer.json"))
-    tokenizer.enable_truncation(512)
+    tokenizer.enable_truncation(520)
     return sum(len(found.ids) for found in tokenizer.encode_batch(texts))

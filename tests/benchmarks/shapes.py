@@ -78,12 +78,16 @@ def patched_miniature(root: Path) -> Pair:
 
 def patched(shape: Shape, root: Path) -> Pair:
     """A model of a shape with random weights, patched by the command."""
-    source = root / f"source-{shape.name}"
+    return _patch(write_source(shape, root / f"source-{shape.name}"), root, shape.name)
+
+
+def write_source(shape: Shape, source: Path) -> Path:
+    """Write a model of a shape with random weights, as it is published, into a new folder."""
     shutil.copytree(MINI, source, ignore=shutil.ignore_patterns("*.safetensors", "*.onnx", "README.md"))
     config = json.loads((source / "config.json").read_text()) | shape.config
     (source / "config.json").write_text(json.dumps(config, indent=2))
     _write_weights(shape, source / "model.safetensors")
-    return _patch(source, root, shape.name)
+    return source
 
 
 def parameters(shape: Shape) -> int:

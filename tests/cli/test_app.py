@@ -9,7 +9,7 @@ import pytest
 from patcher import cli as commands
 from patcher.cli import main
 from patcher.cli.app import ORDER
-from patcher.source.snapshot import sha256_of
+from patcher.hashing import sha256_of
 from tests.conftest import MINI
 
 

@@ -12,4 +12,4 @@ def test_a_plan_for_people_shows_the_diff_and_both_tables(capsys: pytest.Capture
     assert main(["plan", str(MINI)]) == 0
     out = capsys.readouterr().out
     assert "-        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)" in out
-    assert "rotary_tables" in out and "model.onnx" in out and "left out" in out
+    assert "computed_buffers" in out and "model.onnx" in out and "left out" in out

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from patcher.cli import main
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import sha256_of
 from patcher.verify.checks import judge_single
 from patcher.verify.messages import EncoderLoaded
 from tests.conftest import Run

@@ -28,6 +28,7 @@ from patcher.codemods import (
 )
 from patcher.codemods.proof import prove
 from tests.codemods.shapes import Shape
+from tests.codemods.tables import REPAIRED
 
 CONFIG: dict[str, Any] = {}
 HOME = "modeling.py"
@@ -109,6 +110,11 @@ def applied(
 def check(name: str, before: str, after: str, classes: tuple[str, ...] = ("Head",)) -> None:
     """`before` becomes `after`, byte for byte."""
     assert applied(name, before, classes) == dedent(after)
+
+
+def tables_to_load() -> dict[str, tuple[str, str, str]]:
+    """What `loading.py` compares: each model with tables, in a dtype that shows in which one they were computed."""
+    return {table.name: (table.code(), applied("computed_buffers", table.code()), "bfloat16") for table in REPAIRED}
 
 
 def patched(shape: Shape) -> tuple[dict[str, str], dict[str, str], SoftCap]:

@@ -27,9 +27,11 @@ from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import verify
 from tests.codemods.configurations import CONFIGURATIONS, REFUSED
 from tests.codemods.heads_tied import TIED_HEADS
+from tests.codemods.tables import REPAIRED
 from tests.codemods.test_config_defaults import outcomes
+from tests.codemods.tools import tables_to_load
 from tests.compatibility.table import TABLE, described, table, text
-from tests.conftest import MINI, Run, user_environment
+from tests.conftest import MINI, ROOT, Run, user_environment
 from tests.finetuned import write_classifier, write_dense, write_inference_free, write_pickled, write_splade_51
 from tests.verify.running import edit, failed, repaired, wanted
 
@@ -164,6 +166,16 @@ def test_the_original_on_5_does_not_even_load(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         logits(sys.executable, MINI, tmp_path / "five")
     assert "is_decoder" in caught.value.stderr
+
+
+def test_tables_of_every_form_are_as_the_constructor_makes_them(tmp_path: Path) -> None:
+    cases, script = tmp_path / "cases.json", ROOT / "tests" / "codemods" / "loading.py"
+    cases.write_text(json.dumps(tables_to_load()))
+    environment = {key: value for key, value in user_environment(tmp_path).items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [PYTHON4, str(script), str(cases)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert set(json.loads(done.stdout)) == {table.name for table in REPAIRED if table.wrong_on_4}
 
 
 # `--reference`: the same proof, made by the tool itself

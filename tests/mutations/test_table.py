@@ -39,9 +39,19 @@ def test_every_check_has_a_mutation() -> None:
     kept = SingleMeasured(
         **NOTHING, environment=GOOD.environment, positions=1, patched=None, sparse_encoder=EncoderLoaded("6", True, 0)
     )
-    others = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
-    names = {check.name for check in (*everything.all_checks, *others)}
-    assert {one.check for one in MUTATIONS} == {*names, "listed bytes", "not finite", "paths", "publishing", "sandbox"}
+    single = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
+    names = {check.name for check in (*everything.all_checks, *single)}
+    others = {
+        "evaluate",
+        "hashes remembered",
+        "listed bytes",
+        "not finite",
+        "paths",
+        "publishing",
+        "sandbox",
+        "weights shared",
+    }
+    assert {one.check for one in MUTATIONS} == names | others
     # A module that made checks of its own would have to be called above.
     makers = {path.name for path in (ROOT / "patcher/verify").rglob("*.py") if "Check(" in path.read_text("utf-8")}
     assert makers == {"checks.py", "tolerances.py"}

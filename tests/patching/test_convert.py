@@ -14,10 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from patcher.errors import PatcherError, SourceError, UsageError
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from tests.conftest import MINI, Run
 from tests.pipeline.conftest import EMBEDDING, OUTPUT, Pickled, pickle_weights
 from tests.sandbox.stand_in import answer_with

@@ -117,13 +117,15 @@ def test_a_failure_while_writing_leaves_the_old_folder(tmp_path: Path) -> None:
 
 
 BLOCKED_COPY = """
-import shutil, sys
-copy = shutil.copyfile
+import sys
+from patcher.patching import writer
+copy = writer.copy_hashed
 def copy_and_wait(source, target):
-    copy(source, target)
+    digest = copy(source, target)
     print("copied", flush=True)
     sys.stdin.read()
-shutil.copyfile = copy_and_wait
+    return digest
+writer.copy_hashed = copy_and_wait
 from patcher.__main__ import main
 main()
 """

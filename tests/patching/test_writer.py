@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import OutputError, SourceError
+from patcher.hashing import sha256_of
 from patcher.patching.writer import staged_model
 from patcher.pipeline.api import check_out, patch_model
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import MAX_TEXT, File, Snapshot, resolve, sha256_of
+from patcher.source.snapshot import MAX_TEXT, File, Snapshot, resolve
 from tests.conftest import MINI
 from tests.patching.writing import is_whole, plan_of_mini, write, write_from
 from tests.pipeline.conftest import Pickled

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from patcher.hashing import sha256_of
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.writer import staged_model
 from patcher.planning.plan import Plan, make_plan
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 
 

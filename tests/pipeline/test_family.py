@@ -16,12 +16,14 @@ import pytest
 
 from patcher.cli import main
 from patcher.errors import PatcherError, UsageError
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
+from patcher.patching.sharing import AUTO
 from patcher.pipeline import family
 from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts
 from tests.conftest import MINI, ROOT, user_environment
@@ -258,5 +260,6 @@ def test_a_classifier_that_sentence_transformers_cannot_load_is_not_verified_aga
     report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
     report.write(out)
     assert report.passed
-    assert family._done(out, make_plan(snapshot, REPAIRS), snapshot, asked) == report
-    assert not family._done(out, make_plan(snapshot, REPAIRS), snapshot, wanted(*"abcd"))
+    plan = make_plan(snapshot, REPAIRS)
+    assert family._done(out, plan, snapshot, family._Job(asked, AUTO, None)) == report
+    assert not family._done(out, plan, snapshot, family._Job(wanted(*"abcd"), AUTO, None))

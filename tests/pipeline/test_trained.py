@@ -14,10 +14,11 @@ from patcher.cli.console import Console
 from patcher.codec import Unreadable, from_json, to_json
 from patcher.documents import card
 from patcher.errors import SourceError
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from patcher.verify.measure.logits import measure
 from patcher.verify.messages import SingleMeasured
 from patcher.verify.report import Report
@@ -154,13 +155,13 @@ def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked
 def test_the_command_says_what_it_did(trained: Path, tmp_path: Path, cli: Run) -> None:
     """One real run through the guarded child, as a user sees it."""
     out = tmp_path / f"out-{tmp_path.name}"
-    flags = ("--codemod", "rotary_tables", "--codemod", "tied_weights", "--codemod", "config_defaults")
+    flags = ("--codemod", "computed_buffers", "--codemod", "tied_weights", "--codemod", "config_defaults")
     done = cli("patch", trained, "--out", out, *flags, *ON_CPU)
     assert done.returncode == 0, done.stderr
     assert f"Verified: {out} passed all 5 checks." in done.stdout and "base model" not in done.stdout
     assert "Running the repaired model" in done.stderr
     again = cli("patch", out, "--out", tmp_path / "again", *flags)
-    assert again.returncode == 0 and "needs none of config_defaults, rotary_tables, tied_weights" in again.stdout
+    assert again.returncode == 0 and "needs none of tied_weights, config_defaults, computed_buffers" in again.stdout
 
 
 # Chosen codemods, on any model
@@ -171,7 +172,7 @@ def test_chosen_codemods_run_alone(mini: Path) -> None:
     assert applied == {"tied_weights"}
     assert {result.name for result in plan_of(mini, "soft_cap").codemods} == {"soft_cap"}
     assert {result.name for result in plan_of(mini, "repairs").codemods} == {
-        "rotary_tables",
+        "computed_buffers",
         "tied_weights",
         "config_defaults",
     }
@@ -192,7 +193,7 @@ def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
     assert main(["plan", str(mini), "--codemod", "soft-cap"]) == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert "'soft-cap'" in error
-    assert all(name in hint for name in ("soft_cap", "rotary_tables", "checkpointing", "repairs"))
+    assert all(name in hint for name in ("soft_cap", "computed_buffers", "checkpointing", "repairs"))
 
 
 def test_options_survive_their_record_and_old_records_are_read() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import CodeError, SourceError
+from patcher.planning.rewriting import rewrite_code
 from tests.planning.folders import configure, plan_of, refusal
 
 
@@ -30,7 +31,7 @@ def test_repairs_reach_the_files_that_the_model_imports(mini: Path) -> None:
     plan = plan_of(mini)
     assert plan.files.changed == ("config.json", "heads.py")
     applied = {result.name: result.file for result in plan.codemods if result.status == "applied"}
-    code = dict.fromkeys(("soft_cap", "rotary_tables", "tied_weights"), "heads.py")
+    code = dict.fromkeys(("soft_cap", "computed_buffers", "tied_weights"), "heads.py")
     assert applied == {**code, "config_defaults": "config.json"}
     assert plan.soft_cap and plan.soft_cap.class_name == "GptBertForMaskedLM" and plan.soft_cap.file == "heads.py"
 
@@ -60,3 +61,16 @@ def test_a_file_that_auto_map_needs_and_that_is_missing_is_refused(mini: Path) -
 def test_a_class_that_the_file_does_not_define_is_refused(mini: Path) -> None:
     configure(mini, auto_map={"AutoModelForMaskedLM": "modeling_gptbert.BertForMaskedLM"})
     assert "BertForMaskedLM" in refusal(mini, CodeError).message
+
+
+def test_the_configuration_class_is_read_even_if_no_file_imports_it() -> None:
+    """Its `__init__` sets 20, whatever default the model reads the key with."""
+    modules = {
+        "configuration_x.py": b"class XConfig(PretrainedConfig):\n    def __init__(self, **kwargs):\n"
+        b"        super().__init__(**kwargs)\n        self.cap = 20.0\n",
+        "modeling_x.py": b"import torch\nclass XForMaskedLM(Model):\n    def forward(self, x):\n"
+        b'        return getattr(self.config, "cap", 30.0) * torch.sigmoid(self.decoder(x) / 7.5)\n',
+    }
+    config = {"auto_map": {"AutoConfig": "configuration_x.XConfig", "AutoModelForMaskedLM": "modeling_x.XForMaskedLM"}}
+    soft_cap = rewrite_code(modules, config).soft_cap
+    assert soft_cap is not None and soft_cap.scale == 20.0

@@ -38,7 +38,7 @@ def test_the_plan_of_the_miniature() -> None:
     assert set(plan.files.dropped) == {"README.md", "model.onnx"}
     assert (plan.soft_cap.scale, plan.soft_cap.temperature) == (30.0, 7.5)
     applied = {result.name for result in plan.codemods if result.status == "applied"}
-    assert applied == {"soft_cap", "rotary_tables", "tied_weights", "config_defaults"}
+    assert applied == {"soft_cap", "computed_buffers", "tied_weights", "config_defaults"}
 
 
 def test_line_numbers_are_those_of_the_published_file(plan: Plan) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from patcher.hashing import sha256_of
 from patcher.publish.check import Finding, finding
-from patcher.source.snapshot import sha256_of
 from tests.hub import LocalHub
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, sealed, source_files, writes
 

@@ -14,11 +14,12 @@ import pytest
 
 from patcher.codec import to_json
 from patcher.errors import PublishError
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.publish.hub import Entry
 from patcher.publish.operations import Origin, PublishedFile, decide, public
 from patcher.publish.target import Target
-from patcher.source.snapshot import Source, sha256_of
+from patcher.source.snapshot import Source
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, source_files

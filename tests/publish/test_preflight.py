@@ -12,8 +12,8 @@ import pytest
 
 from patcher.codec import json_text, to_json
 from patcher.constants import RECORD
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
-from patcher.source.snapshot import sha256_of
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER
 from tests.publish.tools import SOURCE, Patcher, passing_report, sealed, source_files, writes

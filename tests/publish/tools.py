@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
-from patcher.source.snapshot import sha256_of
 from patcher.verify.report import Check, Report, seal
 from tests.hub import LocalHub
 

@@ -32,6 +32,19 @@ def test_ids_and_texts_are_read_from_either_format(tmp_path: Path, name: str) ->
     assert list(read_texts(path)) == ROWS and count_texts(path) == 2
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
+def test_columns_may_have_other_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "t.jsonl":
+        path.write_text('{"_id": 1, "passage": "Kari.", "text": 2}\n')
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"_id": [1], "passage": ["Kari."]}), path)
+    columns = texts.Columns("_id", "passage")
+    assert list(read_texts(path, columns)) == [("1", "Kari.")] and count_texts(path, columns) == 1
+    with pytest.raises(UsageError, match="id"):
+        count_texts(path)
+
+
 def test_plain_lines_have_their_numbers_as_ids(tmp_path: Path) -> None:
     assert list(read_texts(write(tmp_path / "t.txt"))) == [("1", "Kari."), ("2", "Ola på øya.")]
 

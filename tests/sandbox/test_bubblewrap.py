@@ -105,6 +105,26 @@ def test_it_lets_nothing_be_written_but_the_scratch_folder(tmp_path: Path, folde
     assert not target.exists() and (tmp_path / "scratch" / "mine").exists()
 
 
+WRITABLE = """
+import os, threading
+for folder, names, files in os.walk("/proc"):
+    names[:] = [name for name in names if folder != "/proc" or not name.isdigit()]
+    for name in files:
+        path = os.path.join(folder, name)
+        if not os.path.islink(path) and os.access(path, os.W_OK):
+            print(path)
+own = open(f"/proc/self/task/{threading.get_native_id()}/comm", "w")
+own.write("named")
+"""
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_it_writes_nothing_about_the_machine_but_names_its_threads_as_cuda_does(tmp_path: Path, device: str) -> None:
+    done = shown(tmp_path, [sys.executable, "-I", "-S", "-c", WRITABLE], device=device)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @needs_bubblewrap
 def test_it_hides_everything_else(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import SourceError, UsageError
+from patcher.hashing import git_blob_id, sha256_of
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import MAX_TEXT, File, git_blob_id, resolve, sha256_of
+from patcher.source.snapshot import MAX_TEXT, File, resolve
 from tests.conftest import COMMIT, MINI, ROOT, Run
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER, OLA, client_env
@@ -217,6 +218,21 @@ def test_a_link_out_of_the_folder_is_refused(name: str, mini: Path, tmp_path: Pa
     (mini / name).symlink_to("../secret")
     with pytest.raises(SourceError, match=f"'{name}' in .* is a link to"):
         resolve(str(mini))
+
+
+@pytest.mark.parametrize("hashed", ["these", "others"])
+def test_weights_that_the_record_calls_a_link_are_followed_if_they_are_those_on_record(mini: Path, hashed: str) -> None:
+    """Whoever writes a record can't name the hash of a private file that he does not have."""
+    (mini / "model.safetensors").rename(mini.parent / "weights")
+    (mini / "model.safetensors").symlink_to(mini.parent / "weights")
+    digest = sha256_of(mini.parent / "weights") if hashed == "these" else "0" * 64
+    record = {"files": [{"path": "model.safetensors", "sha256_after": digest, "storage": "symlink"}]}
+    (mini / "patch.json").write_text(json.dumps(record))
+    if hashed == "these":
+        assert resolve(str(mini)).local("model.safetensors").is_file()
+    else:
+        with pytest.raises(SourceError, match=r"'model\.safetensors' in .* is a link to"):
+            resolve(str(mini))
 
 
 def test_a_link_to_a_folder_is_refused(mini: Path, tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ def request(folder: Path, model: RepairedModel, texts: Evaluation, threshold: fl
         thresholds=grid(threshold, sweep=False),
         uncapped_tasks=tuple(model.layout.uncapped_tasks),
         device="cpu",
-        batch_size=8,
     )
 
 

@@ -52,6 +52,15 @@ def test_what_is_below_the_threshold_becomes_0_and_the_threshold_itself_stays() 
     assert torch.equal(embed(SparseThreshold(0.05)), torch.tensor([[0.5, 0.05, 0.0, 0.0]]))
 
 
+def test_no_dense_copy_of_the_batch_is_made_where_no_gradient_needs_it() -> None:
+    embeddings = torch.rand(64, 4096)
+    with torch.profiler.profile(profile_memory=True) as found:
+        SparseThreshold(0.5)({"sentence_embedding": embeddings})
+    assert 0 < sum(max(0, event.cpu_memory_usage) for event in found.events()) < embeddings.nbytes / 2
+    trained = embeddings.clone().requires_grad_().exp()  # whose gradient needs its result
+    SparseThreshold(2.0)({"sentence_embedding": trained})["sentence_embedding"].sum().backward()
+
+
 def test_an_uncapped_task_keeps_everything() -> None:
     module = SparseThreshold(0.05, ["query"])
     assert int(embed(module, "query").count_nonzero()) == 3

@@ -63,8 +63,8 @@ def test_a_beir_folder_is_read_with_its_titles_and_its_judgements(configure: Con
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ("corpus.jsonl", "can't be read: No such file or directory"),
-        ("qrels/test.tsv", "can't be read: No such file or directory"),
+        ("corpus.jsonl", r"evaluation\.beir: .*corpus\.jsonl: can't be read \(No such file or directory\)"),
+        ("qrels/test.tsv", r"evaluation\.beir: .* has no qrels/test\.tsv"),
     ],
 )
 def test_a_beir_folder_that_is_not_whole_is_refused(
@@ -72,15 +72,14 @@ def test_a_beir_folder_that_is_not_whole_is_refused(
 ) -> None:
     folder = write_beir(tmp_path / "folder")
     (folder / broken).unlink()
-    with pytest.raises(SourceError, match=message) as caught:
+    with pytest.raises(UsageError, match=message):
         evaluator(configure(evaluation__beir=[str(folder)]))
-    assert "corpus.jsonl (_id, title, text)" in caught.value.hint
 
 
 def test_a_beir_folder_whose_ids_do_not_fit_is_refused(configure: Configure, tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "folder")
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq9\td1\t1\n", "utf-8")
-    with pytest.raises(SourceError, match="has no judged query"):
+    with pytest.raises(UsageError, match=r"makes no document of corpus\.jsonl relevant"):
         evaluator(configure(evaluation__beir=[str(folder)]))
 
 

@@ -22,11 +22,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from patcher.hashing import sha256_of
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.metadata import read_metadata
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from tests.conftest import MINI, ROOT, user_environment
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env

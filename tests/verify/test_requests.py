@@ -11,7 +11,7 @@ import pytest
 
 from patcher.errors import OutputError
 from patcher.patching.record import FileRecord, load
-from patcher.verify.requests import base_code, prepare
+from patcher.verify.requests import base_code, max_tokens, prepare
 from tests.verify.running import CAP, wanted
 
 
@@ -19,7 +19,7 @@ def test_the_base_model_of_the_proof_runs_the_published_constructor(patched: Pat
     """Only the repairs may tell it from the published code; the cap has to be in it."""
     text = base_code(load(patched))["modeling_gptbert.py"].decode()
     assert text.count(CAP) == 2
-    assert "_init_arguments" in text and "_tied_weights_keys = None" in text
+    assert "(ComputedBuffersMixin, PreTrainedModel)" in text and "_tied_weights_keys = None" in text
 
 
 def test_a_record_without_the_code_of_the_base_model_is_told(patched: Path) -> None:
@@ -72,3 +72,25 @@ def test_only_the_first_of_several_devices_writes_its_logits(patched_once: Path,
     assert (second.digest, second.reference) == (None, first.digest)
     alone = prepare(model, tmp_path / "2", wanted(), "cpu")
     assert (alone.digest, alone.reference) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"max_sequence_length": 1024}, 520),
+        ({"max_position_embeddings": 520, "n_positions": 2048}, 520),
+        ({"max_sequence_length": 1024, "max_position_embeddings": 514}, 512),
+        ({}, 512),
+    ],
+)
+def test_texts_go_beyond_512_tokens_where_the_configuration_allows_it(
+    patched: Path, limits: dict[str, int], expected: int
+) -> None:
+    (patched / "config.json").write_text(json.dumps(limits))
+    assert max_tokens(load(patched)) == expected
+
+
+def test_a_large_vocabulary_makes_batches_smaller(patched: Path, tmp_path: Path) -> None:
+    config = json.loads((patched / "config.json").read_text())
+    (patched / "config.json").write_text(json.dumps(config | {"vocab_size": 262_144}))
+    assert prepare(load(patched), tmp_path / "scratch", wanted(), "cpu").max_batch_tokens == 200

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from patcher.codec import document
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
-from patcher.source.snapshot import resolve, sha256_of
+from patcher.source.snapshot import resolve
 from patcher.verify.report import load_report
 from patcher.verify.requests import base_code
 from patcher.verify.verification import evaluate, hash_folder, verify

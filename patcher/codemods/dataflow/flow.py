@@ -13,7 +13,8 @@ from dataclasses import replace
 import libcst as cst
 
 from patcher.codemods.dataflow import outputs, steps
-from patcher.codemods.dataflow.frame import Frame, Instance, Number, called
+from patcher.codemods.dataflow.frame import Frame, Instance, called
+from patcher.codemods.dataflow.numbers import Number
 from patcher.codemods.dataflow.package import External, Function
 from patcher.codemods.dataflow.reaching import Definition
 from patcher.codemods.dataflow.steps import (

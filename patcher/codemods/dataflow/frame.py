@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from operator import add, mul, sub, truediv
-from types import MappingProxyType
 from typing import Any
 
 import libcst as cst
 
 from patcher.codemods.code import Code
+from patcher.codemods.dataflow.configuration import ABSENT, configured
+from patcher.codemods.dataflow.numbers import NAMES, UNKNOWN, Known, Number, evaluate
 from patcher.codemods.dataflow.package import Class, Definition, External, Function, Package, Value
 from patcher.codemods.dataflow.reaching import Body
 from patcher.codemods.dataflow.reaching import Definition as Reached
-from patcher.codemods.nodes import dotted, is_name
+from patcher.codemods.nodes import dotted, is_name, last_name, walk
 
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
-_OPERATIONS: Mapping[type[cst.CSTNode], Callable[[float, float], float]] = MappingProxyType(
-    {cst.Add: add, cst.Subtract: sub, cst.Multiply: mul, cst.Divide: truediv}
-)
 # Base classes of other packages that have no layers of their own.
 _WITHOUT_LAYERS = {"Module", "PreTrainedModel", "GenerationMixin", "object", "ABC", "PyTorchModelHubMixin"}
+_NOWHERE = cst.FunctionDef(cst.Name("_"), cst.Parameters(), cst.IndentedBlock([]))
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
 
 
@@ -34,17 +31,6 @@ class Instance:
     cls: Class | External
     call: cst.Call
     frame: Frame
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number that the code names, and the key of config.json that it is read from, if it is.
-
-    NaN where that key is null.
-    """
-
-    value: float
-    key: tuple[str, ...] | None = None
 
 
 Meaning = Class | Function | External | Instance
@@ -66,6 +52,11 @@ class Frame:
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     call: cst.Call | None = None
     depth: int = 0
+
+    @classmethod
+    def of_file(cls, package: Package, code: Code) -> Frame:
+        """A frame in which names mean what they mean at the top level of a file."""
+        return cls(package, code, _NOWHERE)
 
     @cached_property
     def body(self) -> Body:
@@ -231,68 +222,115 @@ class Frame:
 
     # Numbers
 
-    def number(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Number | None:
+    def number(self, node: cst.BaseExpression, at: cst.CSTNode) -> Number | None:
         """The number that an expression always gives, from literals, constants, arguments and config.json."""
+        found = self.known(node, at)
+        return found.number() if found is not None else None
+
+    def known(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Known | None:
+        """The value that an expression always has."""
         if depth > _DEPTH:
             return None
-        if known := _computed(node, lambda part: self.number(part, at, depth + 1)) or self._configured(node, at):
-            return known
-        if isinstance(node, cst.Name):
-            return self._named_number(node, at, depth)
-        if isinstance(node, cst.Attribute):
-            if self.is_self(node.value) and self.self_class is not None:
-                bound = self.package.attribute(self.self_class, node.attr.value)
-                if node.attr.value in self.package.set_from_outside:
-                    return None
-                if not isinstance(bound, tuple):
-                    return constant(self.package, bound, depth + 1)
-                frame = self.in_init(bound[0])
-                return frame.number(bound[1], frame.body.statement(bound[1]), depth + 1)
-            cls = self.meaning(node.value, at, depth + 1) if isinstance(node.value, cst.Name) else None
-            if isinstance(cls, Class):
-                return constant(self.package, self.package.attribute(cls, node.attr.value), depth + 1)
-            found = (self.package.definition(self.code, name) for name in self.code.full_names(node))
-            return constant(self.package, next(found, None), depth + 1)
-        return None
+        if (setting := self._setting(node, at, depth)) is not None:
+            return setting if isinstance(setting, Known) else None
+        if (
+            isinstance(node, cst.Name)
+            and node.value not in NAMES
+            and (found := self._known_name(node, at, depth)) is not None
+        ):
+            return found
+        if isinstance(node, cst.Attribute) and (found := self._known_attribute(node, at, depth)) is not None:
+            return found
+        if isinstance(node, cst.Subscript) and self.package.is_changed(last_name(node.value) or ""):
+            return None
+        return evaluate(node, lambda part: self.known(part, at, depth + 1), lambda func: self._function(func, at))
 
-    def _named_number(self, node: cst.Name, at: cst.CSTNode, depth: int) -> Number | None:
+    def _function(self, node: cst.BaseExpression, at: cst.CSTNode) -> str:
+        """The full name of a function or a constant of another package; of a method of a value its own name."""
+        meaning = self.meaning(node, at)
+        is_method = meaning is None and isinstance(node, cst.Attribute)
+        return meaning.name if isinstance(meaning, External) else (last_name(node) or "") if is_method else ""
+
+    def _known_name(self, node: cst.Name, at: cst.CSTNode, depth: int) -> Known | None:
         if self.body.comprehension(node) is not None:
             return None
         found, is_definite = self.body.reaching_definitions(node.value, at)
         if found:
-            one = found[0]
-            if len(found) > 1 or not is_definite or one.value is None or one.iterated:
-                return None
-            return self.number(one.value, one.statement, depth + 1)
+            return self._known_definition(found[0], depth) if len(found) == 1 and is_definite else None
         if node.value in self.parameters:
             if bound := self.arguments.get(node.value):
-                return bound[1].number(bound[0], bound[2], depth + 1)
+                return bound[1].known(bound[0], bound[2], depth + 1)
             default = self.parameters[node.value].default
-            known = self.call is not None and not any(argument.star for argument in self.call.args)
-            return self.number(default, at, depth + 1) if default is not None and known else None
-        return constant(self.package, self.package.top_level(self.code, node.value), depth + 1)
+            is_known = self.call is not None and not any(argument.star for argument in self.call.args)
+            return self.known(default, at, depth + 1) if default is not None and is_known else None
+        return self._known_outside(node, depth)
 
-    def _configured(self, node: cst.BaseExpression, at: cst.CSTNode) -> Number | None:
-        """A number that config.json has: `self.config.scale`, `config.scale`, `getattr(config, "scale", 30)`."""
-        found: tuple[Mapping[str, Any], tuple[str, ...]] | None = None
-        key: str | bytes | None = None
+    def _known_definition(self, one: Reached, depth: int) -> Known | None:
+        if one.unpacked is not None:
+            base = self.known(one.unpacked[0], one.statement, depth + 1)
+            return base.item(one.unpacked[1]) if base is not None else None
+        if one.value is None or one.iterated or one.partial:
+            return None
+        return self.known(one.value, one.statement, depth + 1)
+
+    def _known_attribute(self, node: cst.Attribute, at: cst.CSTNode, depth: int) -> Known | None:
+        name = node.attr.value
+        if self.package.is_changed(name):
+            return None
+        if self.is_self(node.value) and self.self_class is not None:
+            if (method := self.package.method(self.self_class, name)) is not None:
+                inner = replace(self, code=method.code, function=method.node, owner=method.owner, depth=self.depth + 1)
+                return inner.property_value(depth)
+            bound = self.package.attribute(self.self_class, name)
+            if not isinstance(bound, tuple):
+                return self.known_value(bound, depth + 1) if bound is not None else None
+            frame = self.in_init(bound[0])
+            return frame.known(bound[1], frame.body.statement(bound[1]), depth + 1)
+        cls = self.meaning(node.value, at) if isinstance(node.value, (cst.Name, cst.Call, cst.Attribute)) else None
+        if isinstance(cls, Class):
+            value = self.package.class_value(cls, name)
+            return self.known_value(value, depth + 1) if value is not None else None
+        return self._known_outside(node, depth)
+
+    def _known_outside(self, node: cst.BaseExpression, depth: int) -> Known | None:
+        """The value of a name that the top level of a file binds."""
+        found = [self.package.definition(self.code, name) for name in self.code.full_names(node)]
+        value = found[0] if len(found) == 1 else None
+        is_changed = self.package.is_changed(last_name(node) or "")
+        return self.known_value(value, depth + 1) if isinstance(value, Value) and not is_changed else None
+
+    def known_value(self, value: Value, depth: int = 0) -> Known | None:
+        """The value of a constant of a file or of a class body."""
+        frame = Frame.of_file(self.package, value.code)
+        return frame.known(value.node, frame.function, depth + 1)
+
+    def property_value(self, depth: int = 0) -> Known | None:
+        """What this function gives where it is a property that returns one expression."""
+        is_property = any((last_name(one.decorator) or "").endswith("property") for one in self.function.decorators)
+        returns = [node for node in walk(self.function.body) if isinstance(node, cst.Return)]
+        last = returns[0] if len(returns) == 1 and is_property else None
+        body = self.function.body.body
+        is_last = bool(body) and isinstance(body[-1], cst.SimpleStatementLine) and last in body[-1].body
+        return self.known(last.value, last, depth + 1) if last is not None and last.value and is_last else None
+
+    def _setting(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int) -> object:
+        """What `self.config.scale`, `config.scale` and `getattr(config, "scale", 30)` are; None for anything else."""
+        call = node if isinstance(node, cst.Call) and dotted(node.func) == "getattr" else None
+        name = call.args[1].value if call is not None and 2 <= len(call.args) <= 3 else None
+        key = name.evaluated_value if isinstance(name, cst.SimpleString) else None
+        owner = call.args[0].value if call is not None and isinstance(key, str) else None
         if isinstance(node, cst.Attribute):
-            found, key = self.configuration(node.value), node.attr.value
-        elif isinstance(node, cst.Call) and dotted(node.func) == "getattr" and 2 <= len(node.args) <= 3:
-            name = node.args[1].value
-            found = self.configuration(node.args[0].value)
-            key = name.evaluated_value if isinstance(name, cst.SimpleString) else None
+            key, owner = node.attr.value, node.value
+        found = self.configuration(owner) if owner is not None else None
         if found is None or not isinstance(key, str):
             return None
         section, path = found
-        if key in section:
-            value = math.nan if section[key] is None else section[key]  # NaN: switched off
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            return Number(float(value), (*path, key)) if is_number else None
-        # A configuration class may have a default of its own.
-        if isinstance(node, cst.Call) and len(node.args) == 3 and key not in self.package.configured:
-            return self.number(node.args[2].value, at, 1)
-        return None
+        if self.package.is_changed(key):
+            return UNKNOWN
+        value = configured(self.package, key, path, section, Frame)
+        if value is ABSENT and call is not None and len(call.args) == 3:
+            return self.known(call.args[2].value, at, depth + 1) or UNKNOWN
+        return value
 
     def configuration(self, node: cst.BaseExpression) -> tuple[Mapping[str, Any], tuple[str, ...]] | None:
         """The part of config.json that an expression stands for, with the keys that lead to it; None if it is none.
@@ -336,15 +374,6 @@ def is_static(function: cst.FunctionDef) -> bool:
     return any(dotted(item.decorator) == "staticmethod" for item in function.decorators)
 
 
-def constant(package: Package, value: object, depth: int) -> Number | None:
-    """The number that a constant of a file or of a class body stands for; None for anything but a Value of one."""
-    if depth > _DEPTH or not isinstance(value, Value):
-        return None
-    if isinstance(value.node, cst.Name):
-        return constant(package, package.top_level(value.code, value.node.value), depth + 1)
-    return _computed(value.node, lambda part: constant(package, Value(value.code, part), depth + 1))
-
-
 def outside(package: Package, value: Value, depth: int) -> Meaning | None:
     """What a function bound at the top level of a file or in a class body stands for: `squash = torch.sigmoid`."""
     if depth > _DEPTH or isinstance(value.node, cst.Call):
@@ -355,19 +384,3 @@ def outside(package: Package, value: Value, depth: int) -> Meaning | None:
 
 def _means(package: Package, found: Definition | None, depth: int) -> Meaning | None:
     return outside(package, found, depth + 1) if isinstance(found, Value) else found
-
-
-def _computed(node: cst.BaseExpression, number: Callable[[cst.BaseExpression], Number | None]) -> Number | None:
-    """The number of a literal, or of a sign or an operation with numbers; `number` reads the operands."""
-    if isinstance(node, (cst.Integer, cst.Float)):
-        return Number(float(node.evaluated_value))
-    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, (cst.Minus, cst.Plus)):
-        inner = number(node.expression)
-        return inner and Number(-inner.value if isinstance(node.operator, cst.Minus) else inner.value)
-    operation = _OPERATIONS.get(type(node.operator)) if isinstance(node, cst.BinaryOperation) else None
-    if operation is None or not isinstance(node, cst.BinaryOperation):
-        return None
-    left, right = number(node.left), number(node.right)
-    if left is None or right is None or (operation is truediv and not right.value):
-        return None
-    return Number(operation(left.value, right.value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,8 @@ from typing import Any
 import libcst as cst
 
 from patcher.codemods.code import Code
-from patcher.codemods.dataflow.reaching import Body
-from patcher.codemods.nodes import assignments, dotted, last_name, methods
+from patcher.codemods.dataflow.reaching import Body, paired
+from patcher.codemods.nodes import assignments, dotted, last_name, methods, walk
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Package:
         return self._bodies.setdefault(function, Body(function))
 
     @cached_property
+    def settings(self) -> dict[tuple[str, ...], object]:
+        """What is known of the attributes of the configuration, by the keys that lead to them."""
+        return {}
+
+    @cached_property
     def values_from_outside(self) -> Mapping[str, Sequence[ast.expr]]:
         """What some code sets attributes of an attribute of an object to: 30 for `scale` of `self.head.scale = 30`."""
         found: dict[str, list[ast.expr]] = {}
@@ -106,11 +112,25 @@ class Package:
         others = {name for name, value in pairs if not isinstance(value, ast.Call) or not _makes_linear(value)}
         return frozenset(name for name, _ in pairs) - others
 
+    def is_changed(self, name: str) -> bool:
+        """Whether some code may change an attribute, a container or a key in another form than `self.name = value`."""
+        return name in self._changed[0] or name.startswith(self._changed[1])
+
     @cached_property
-    def configured(self) -> frozenset[str]:
-        """Keys for which a configuration class of these files has a default."""
-        nodes = (node for code in self.codes.values() for node in code.python_nodes(ast.ClassDef, _CONFIGURATION))
-        return frozenset(name for node in nodes if node.name.endswith("Config") for name in _defaults(node))
+    def _changed(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Such names, and the beginnings of names that are computed."""
+        found, beginnings = set[str](), set[str]()
+        for node in (node for code in self.codes.values() for node in code.python_nodes(ast.AST, _ANY)):
+            if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+                if not isinstance(node, ast.Attribute) or _last(node.value) != "self":
+                    found |= {node.attr} if isinstance(node, ast.Attribute) else {_last(node.value)}
+                    found |= _texts(node.slice) if isinstance(node, ast.Subscript) else set()
+            elif isinstance(node, ast.Call) and _last(node.func) in _CHANGERS:
+                owner = _last(getattr(node.func, "value", node))
+                if owner != "kwargs":  # which the configuration's `__init__` reads
+                    found |= {owner, *_texts(*node.args[:2]), *(one.arg or "" for one in node.keywords)}
+                beginnings |= set(_beginning(node))
+        return frozenset(found), tuple(beginnings)
 
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name in a file refers to: `torch.sigmoid`, `Head`, `.heads.Head`; None where it is unknown."""
@@ -137,14 +157,25 @@ class Package:
             return None if imported is None else External(name)
         return self.definition(code, imported)
 
-    def lineage(self, cls: Class) -> list[Class]:
-        """The class and those of its bases that the package defines, in method resolution order (depth first)."""
-        found: list[Class] = [cls]
-        for base in cls.node.bases:
-            parent = self.class_of(cls.code, base.value)
-            if parent is not None and all(parent.node is not one.node for one in found):
-                found += [one for one in self.lineage(parent) if all(one.node is not seen.node for seen in found)]
-        return found
+    def lineage(self, cls: Class) -> Sequence[Class]:
+        """The class and those of its bases that the package defines, in method resolution order (C3)."""
+        waiting, started = [cls], set[cst.CSTNode]()
+        while waiting:
+            one = waiting[-1]
+            parents = [found for base in one.node.bases if (found := self.class_of(one.code, base.value))]
+            missing = [each for each in parents if each.node not in self._lineages and each.node not in started]
+            started.add(one.node)
+            if one.node not in self._lineages and missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if one.node not in self._lineages:
+                self._lineages[one.node] = [one, *_merged([self._lineages.get(each.node, []) for each in parents])]
+        return self._lineages[cls.node]
+
+    @cached_property
+    def _lineages(self) -> dict[cst.CSTNode, list[Class]]:
+        return {}
 
     def class_of(self, code: Code, node: cst.BaseExpression) -> Class | None:
         """The class that a name at the top level of a file refers to; None where it is none of the package's."""
@@ -164,7 +195,19 @@ class Package:
     def assigned(self, cls: Class, name: str) -> list[tuple[Function, cst.BaseExpression | None]]:
         """What methods assign to `self.name`, with the method; None for a value that is no single expression."""
         methods = (Function(one.code, node, one) for one in self.lineage(cls) for node in one.methods.values())
-        return [(method, value) for method in methods for value in _assigned(method.node, name)]
+        return [(method, value) for method in methods for value in self._assignments(method.node).get(name, ())]
+
+    def _assignments(self, function: cst.FunctionDef) -> Mapping[str, Sequence[cst.BaseExpression | None]]:
+        if function not in self._assigned:
+            found: dict[str, list[cst.BaseExpression | None]] = {}
+            for name, value in _assigned(function):
+                found.setdefault(name, []).append(value)
+            self._assigned[function] = found
+        return self._assigned[function]
+
+    @cached_property
+    def _assigned(self) -> dict[cst.CSTNode, Mapping[str, Sequence[cst.BaseExpression | None]]]:
+        return {}
 
     def unknown_bases(self, cls: Class) -> list[str]:
         """The bases of a class that these files do not define, by their full names."""
@@ -180,7 +223,12 @@ class Package:
         if found := self.assigned(cls, name):
             where, value = found[0]
             is_certain = len(found) == 1 and where.node.name.value == "__init__"
+            is_certain &= self.class_value(cls, name) is None or _is_unconditional(where.node, value)
             return (where, value) if value is not None and is_certain else None
+        return self.class_value(cls, name)
+
+    def class_value(self, cls: Class, name: str) -> Value | None:
+        """What the body of a class, or of the nearest base that names it, binds a name to."""
         for one in self.lineage(cls):
             values = [value for bound, value in assignments(one.node.body.body) if bound == name]
             if values:
@@ -188,9 +236,57 @@ class Package:
         return None
 
 
+def _merged(lineages: Sequence[Sequence[Class]]) -> list[Class]:
+    """The lineages of the bases of a class as one: a class is before its bases, which keep their order."""
+    found: dict[cst.CSTNode, Class] = {}
+    waiting = [list(reversed(one)) for one in (*lineages, [one[0] for one in lineages if one])]
+    behind = Counter(one.node for lineage in waiting for one in lineage[:-1])
+    while waiting := [one for one in waiting if one]:
+        free = next((one[-1] for one in waiting if not behind[one[-1].node]), waiting[0][-1])  # else not valid Python
+        found.setdefault(free.node, free)
+        for lineage in waiting:
+            if lineage[-1].node is free.node:
+                lineage.pop()
+                behind.subtract(one.node for one in lineage[-1:])
+    return list(found.values())
+
+
 _SET_FROM_OUTSIDE = re.compile(r"\.\w+\.\w+[^=\n]*=(?!=)")
 _LINEAR = re.compile(r"\.\w+\s*=(?!=)")
-_CONFIGURATION = re.compile(r"^class \w*Config\b", re.MULTILINE)
+
+
+def _is_unconditional(function: cst.FunctionDef, value: cst.BaseExpression | None) -> bool:
+    """Whether a statement of the function's own block has this value."""
+    lines = [line for line in function.body.body if isinstance(line, cst.SimpleStatementLine)]
+    return any(node is value for line in lines for node in walk(line))
+
+
+_ANY = re.compile("")
+_CHANGERS = {
+    *("setattr", "__setattr__", "delattr", "update", "__setitem__", "setdefault"),
+    *("append", "extend", "insert", "pop", "clear", "popitem", "remove", "sort", "reverse"),
+}
+
+
+def _last(node: ast.AST) -> str:
+    """The last name of a dotted name; empty for anything else."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _texts(*nodes: ast.AST) -> set[str]:
+    constants = (one.value for node in nodes for one in ast.walk(node) if isinstance(one, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
+
+
+def _beginning(node: ast.Call) -> Iterator[str]:
+    """What the names that `setattr(self, name, value)` and `self.__dict__.update(values)` may set begin with."""
+    if _last(node.func) in {"setattr", "__setattr__"} and len(node.args) > 1 and _last(node.args[0]) == "self":
+        name = node.args[1]
+        first = name.values[0] if isinstance(name, ast.JoinedStr) and name.values else None
+        if not isinstance(name, ast.Constant):
+            yield str(first.value) if isinstance(first, ast.Constant) else ""
+    elif ast.unparse(node.func) in {"self.__dict__.update", "vars(self).update"} and node.args:
+        yield ""
 
 
 def _makes_linear(node: ast.Call) -> bool:
@@ -198,48 +294,20 @@ def _makes_linear(node: ast.Call) -> bool:
     return "Linear" in name or "Embedding" in name
 
 
-def _defaults(node: ast.ClassDef) -> set[str]:
-    """The names that a class body binds, and the parameters of `__init__` that have a default."""
-    found: set[str] = set()
-    for item in node.body:
-        targets = item.targets if isinstance(item, ast.Assign) else []
-        if isinstance(item, ast.AnnAssign) and item.value is not None:
-            targets = [item.target]
-        found |= {target.id for target in targets if isinstance(target, ast.Name)}
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            inner = item.args
-            found |= {one.arg for one in inner.args[len(inner.args) - len(inner.defaults) :]}
-            pairs = zip(inner.kwonlyargs, inner.kw_defaults, strict=True)
-            found |= {one.arg for one, default in pairs if default is not None}
-    return found
-
-
-def _assigned(function: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression | None]:
-    """The values that a method assigns to `self.name`; None for one that is no single expression."""
+def _assigned(function: cst.FunctionDef) -> Iterator[tuple[str, cst.BaseExpression | None]]:
+    """The attributes of `self` that a method assigns, with their values; None for one that is no single expression."""
     self_name = function.params.params[0].name.value if function.params.params else None
     for node in _statements(function.body):
         pairs: list[tuple[cst.BaseExpression, cst.BaseExpression | None]] = []
         if isinstance(node, cst.Assign):
-            pairs = [pair for target in node.targets for pair in _paired(target.target, node.value)]
+            pairs = [pair for target in node.targets for pair in paired(target.target, node.value)]
         elif isinstance(node, cst.AnnAssign):
             pairs = [(node.target, node.value)]
         elif isinstance(node, cst.AugAssign):
             pairs = [(node.target, None)]
         for target, value in pairs:
-            if isinstance(target, cst.Attribute) and target.attr.value == name and last_name(target.value) == self_name:
-                yield value
-
-
-def _paired(
-    target: cst.BaseExpression, value: cst.BaseExpression
-) -> list[tuple[cst.BaseExpression, cst.BaseExpression | None]]:
-    """Each target of `a, b = x, y` with its value; None for a value that is no single expression."""
-    if not isinstance(target, (cst.Tuple, cst.List)):
-        return [(target, value)]
-    targets = [element.value for element in target.elements]
-    if isinstance(value, (cst.Tuple, cst.List)) and len(value.elements) == len(targets):
-        return [(one, other.value) for one, other in zip(targets, value.elements, strict=True)]
-    return [(one, None) for one in targets]
+            if isinstance(target, cst.Attribute) and last_name(target.value) == self_name:
+                yield target.attr.value, value
 
 
 def _statements(block: cst.CSTNode) -> Iterator[cst.BaseSmallStatement]:

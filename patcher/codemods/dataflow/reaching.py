@@ -29,6 +29,7 @@ class Definition:
     augmented: cst.AugAssign | None = None
     partial: bool = False  # the earlier object stays, with this value in it
     iterated: bool = False  # the name gets one item of the value after another
+    unpacked: tuple[cst.BaseExpression, int] | None = None  # the name gets the item at this index of an expression
 
 
 class Body:
@@ -166,7 +167,9 @@ def _definitions(node: cst.BaseSmallStatement, name: str) -> Iterator[Definition
                 if dotted(target.target.value) == name:
                     yield Definition(name, node, node.value, partial=True)
             elif isinstance(target.target, (cst.Tuple, cst.List)) and mentions(target.target, name):
-                yield Definition(name, node, _unpacked(target.target, node.value, name))
+                value = _unpacked(target.target, node.value, name)
+                index = _index(target.target, name) if value is None else None
+                yield Definition(name, node, value, unpacked=(node.value, index) if index is not None else None)
     elif isinstance(node, cst.AnnAssign) and node.value is not None and dotted(node.target) == name:
         yield Definition(name, node, node.value)
     elif isinstance(node, cst.AugAssign) and dotted(node.target) == name:
@@ -242,11 +245,30 @@ def _appended_to(node: cst.BaseExpression) -> str | None:
 
 def _unpacked(target: cst.BaseExpression, value: cst.BaseExpression, name: str) -> cst.BaseExpression | None:
     """The value that one name gets in `a, b = x, y`; None where there is no single expression for it."""
-    if isinstance(target, (cst.Tuple, cst.List)) and isinstance(value, (cst.Tuple, cst.List)):
-        for one, other in zip(target.elements, value.elements, strict=False):
-            if dotted(one.value) == name and not isinstance(other, (cst.StarredElement, cst.StarredDictElement)):
-                return other.value
-    return None
+    pairs = paired(target, value)
+    return next((other for one, other in pairs if dotted(one) == name), None)
+
+
+def paired(
+    target: cst.BaseExpression, value: cst.BaseExpression
+) -> list[tuple[cst.BaseExpression, cst.BaseExpression | None]]:
+    """Each target of `a, b = x, y` with its value; None for a value that is no single expression."""
+    if not isinstance(target, (cst.Tuple, cst.List)):
+        return [(target, value)]
+    targets = target.elements
+    others = value.elements if isinstance(value, (cst.Tuple, cst.List)) else ()
+    if len(others) != len(targets) or any(isinstance(one, cst.StarredElement) for one in (*targets, *others)):
+        return [(one.value, None) for one in targets]
+    return [(one.value, other.value) for one, other in zip(targets, others, strict=True)]
+
+
+def _index(target: cst.Tuple | cst.List, name: str) -> int | None:
+    """Which item of what is unpacked one name gets, from the end behind a starred name; None for any other target."""
+    found = [index for index, one in enumerate(target.elements) if dotted(one.value) == name]
+    starred = [index for index, one in enumerate(target.elements) if isinstance(one, cst.StarredElement)]
+    if len(found) != 1 or found == starred:
+        return None
+    return found[0] - len(target.elements) if starred and starred[0] < found[0] else found[0]
 
 
 def _unique(found: list[Definition]) -> list[Definition]:

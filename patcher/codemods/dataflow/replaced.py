@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import libcst as cst
@@ -70,7 +70,7 @@ def replaced_code(flow: Flow) -> Iterator[Obstacle]:
         yield from _anywhere(code, used, flow.layers)
 
 
-def _lineage(frame: Frame) -> list[Class]:
+def _lineage(frame: Frame) -> Sequence[Class]:
     return frame.package.lineage(frame.self_class) if frame.self_class is not None else []
 
 

@@ -11,7 +11,8 @@ from operator import attrgetter
 import libcst as cst
 
 from patcher.codemods.code import Code
-from patcher.codemods.dataflow.frame import Frame, Meaning, Number
+from patcher.codemods.dataflow.frame import Frame, Meaning
+from patcher.codemods.dataflow.numbers import Number
 from patcher.codemods.dataflow.package import External
 from patcher.codemods.dataflow.reaching import Definition
 from patcher.codemods.nodes import last_name, walk

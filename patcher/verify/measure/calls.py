@@ -106,8 +106,9 @@ def checkpointing(model: Any) -> Iterator[None]:
 class Mode:
     """One kind of call: a batch, arguments of `forward`, and what is switched on around it.
 
-    `whole` runs a whole backward pass, otherwise one to the tensors whose gradient is looked at. `equal` names the mode
-    whose result it has to repeat. A model alone need not support an `optional` mode.
+    With a `gradient`, the graph has to lead to the model's ends, and unless it is only `linked`, the gradient is
+    computed: by a `whole` backward pass, or by one to the ends alone. `equal` names the mode whose result it has to
+    repeat. A model alone need not support an `optional` mode.
     """
 
     name: str
@@ -119,33 +120,36 @@ class Mode:
     labels: bool = False
     masked: bool = True
     around: Callable[[Any], AbstractContextManager[Any]] = lambda _: nullcontext()
+    linked: bool = False
     whole: bool = False
     equal: str | None = None
     optional: bool = False
 
 
-PLAIN, TRAIN, NO_DROPOUT = "right_padding", "train", "train_without_dropout"
+PLAIN, ONE, LONGER = "right_padding", "batch_of_one", "more_than_512_tokens"
+TRAIN, NO_DROPOUT = "train", "train_without_dropout"
 _TUPLE = {"return_dict": False}
 _BF16, _FP16 = partial(autocast, torch.bfloat16), partial(autocast, torch.float16)
-SAVED = Mode("saved_and_loaded", equal=PLAIN)
+SAVED = Mode("saved_and_loaded", batch="one", equal=ONE)
+# A short text alone costs the least: most of a short pass is reading the weights.
 MODES = (
     Mode(PLAIN),
     Mode("left_padding", batch="left"),
-    Mode("batch_of_one", batch="one", equal=PLAIN),
-    Mode("no_attention_mask", batch="one", masked=False, equal="batch_of_one", optional=True),
-    Mode("more_than_512_tokens", batch="long"),
-    Mode("tuple_output", arguments=_TUPLE, equal=PLAIN),
-    Mode("hidden_states", arguments={"output_hidden_states": True}, equal=PLAIN, optional=True),
-    Mode("attentions", arguments={"output_attentions": True}, equal=PLAIN, optional=True),
-    Mode("gradient", gradient=True, equal=PLAIN),
+    Mode(ONE, batch="one", equal=PLAIN),
+    Mode("no_attention_mask", batch="one", masked=False, equal=ONE, optional=True),
+    Mode(LONGER, batch="long"),
+    Mode("tuple_output", batch="one", arguments=_TUPLE, equal=ONE),
+    Mode("hidden_states", batch="one", arguments={"output_hidden_states": True}, equal=ONE, optional=True),
+    Mode("attentions", batch="one", arguments={"output_attentions": True}, equal=ONE, optional=True),
+    Mode("gradient", batch="one", gradient=True, linked=True, equal=ONE),
     Mode("labels", gradient=True, labels=True, equal=PLAIN, optional=True),
-    Mode("labels_and_tuple_output", arguments=_TUPLE, labels=True, equal=PLAIN, optional=True),
+    Mode("labels_and_tuple_output", batch="one", arguments=_TUPLE, labels=True, equal=ONE, optional=True),
     Mode(TRAIN, train=True, gradient=True),
-    Mode(NO_DROPOUT, train=True, gradient=True, dropout=False, equal=PLAIN),
+    Mode(NO_DROPOUT, train=True, gradient=True, linked=True, dropout=False, equal=PLAIN),
     Mode("train_with_labels", train=True, gradient=True, labels=True, equal=TRAIN, optional=True),
     Mode("gradient_checkpointing", train=True, gradient=True, around=checkpointing, whole=True, equal=TRAIN),
-    Mode("float16_autocast", around=_FP16, optional=True),
-    Mode("bfloat16_autocast", train=True, gradient=True, around=_BF16, optional=True),
+    Mode("float16_autocast", batch="one", around=_FP16, optional=True),
+    Mode("bfloat16_autocast", batch="one", train=True, gradient=True, linked=True, around=_BF16, optional=True),
 )
 
 
@@ -160,6 +164,12 @@ class Outcome:
     rows: Rows
     loss: float | None = None
     unreached: tuple[str, ...] = ()
+
+
+def long_outcome(rows: torch.Tensor) -> Outcome:
+    """What a pass over a long text showed, of whose rows [tokens, values] some are kept, the last ones among them."""
+    kept = rows[[*range(0, len(rows), TOKENS * 4), *range(len(rows) - TOKENS, len(rows))]]
+    return Outcome(kept[None], {2: kept})
 
 
 def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -> Outcome:
@@ -180,7 +190,7 @@ def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -
         if not mode.gradient or not backward:
             return outcome
         target = loss if mode.labels else _random_sum(batch.rows(result))
-        return replace(outcome, unreached=_unreached(target, _ends(model, mode, embedded), whole=mode.whole))
+        return replace(outcome, unreached=_unreached(target, _ends(model, embedded), mode))
 
 
 def _result(output: Any, *, labels: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -236,28 +246,47 @@ def _embedded(model: Any) -> Iterator[list[torch.Tensor]]:
             handle.remove()
 
 
-def _ends(model: nn.Module, mode: Mode, embedded: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors that a gradient has to get to. What gets to the embeddings went through the vocabulary projection.
+def _ends(model: nn.Module, embedded: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors that a gradient has to get to."""
+    head = _head(model)
+    found = {} if head is None else {"vocabulary projection": head}
+    return {**found, "embeddings": embedded[0]} if embedded else found
 
-    The gradient of its weight takes as much memory as that and is not computed in every mode.
+
+def _unreached(target: torch.Tensor | None, ends: Mapping[str, torch.Tensor], mode: Mode) -> tuple[str, ...]:
+    """The names of those ends to which no finite gradient of `target` gets, or nothing but zeros.
+
+    What gets to the embeddings, the last end, went through the vocabulary projection. The gradient of its weight takes
+    as much memory as that, and is computed only if none gets to the embeddings.
     """
-    ends = {"embeddings": embedded[0]} if embedded else {}
-    head = _head(model) if mode.labels or not mode.train or not embedded else None
-    return ends if head is None else {"vocabulary projection": head, **ends}
-
-
-def _unreached(target: torch.Tensor | None, ends: Mapping[str, torch.Tensor], *, whole: bool) -> tuple[str, ...]:
-    """The names of those ends to which no finite gradient of `target` gets, or nothing but zeros."""
     if target is None or not target.requires_grad:
         return (*ends,) or ("embeddings",)
-    backward = _backward if whole else partial(torch.autograd.grad, allow_unused=True)
-    found = zip(ends, backward(target, list(ends.values())), strict=True)
-    return tuple(name for name, one in found if one is None or not 0 < float(one.abs().amax()) < math.inf)
+    missing = _unlinked(target, ends)
+    if missing or mode.linked or not ends:
+        return missing
+    if mode.whole:
+        target.backward()  # type: ignore[no-untyped-call]
+        return tuple(name for name, end in ends.items() if not _is_some(end.grad))
+    *_, last = ends.values()
+    if _is_some(*torch.autograd.grad(target, [last], allow_unused=True, retain_graph=True)):
+        return ()
+    found = zip(ends, torch.autograd.grad(target, list(ends.values()), allow_unused=True), strict=True)
+    return tuple(name for name, one in found if not _is_some(one))
 
 
-def _backward(target: torch.Tensor, ends: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
-    target.backward()  # type: ignore[no-untyped-call]
-    return [one.grad for one in ends]
+def _is_some(gradient: torch.Tensor | None) -> bool:
+    return gradient is not None and 0 < float(gradient.abs().amax()) < math.inf
+
+
+def _unlinked(target: torch.Tensor, ends: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """The names of those ends that the graph of `target` does not lead to."""
+    seen, waiting = set(), [target.grad_fn]
+    while waiting:
+        if (node := waiting.pop()) is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    leaves = {id(getattr(node, "variable", None)) for node in seen}
+    return tuple(name for name, end in ends.items() if end.grad_fn not in seen and id(end) not in leaves)
 
 
 def _head(model: Any) -> torch.Tensor | None:

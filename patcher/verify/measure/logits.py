@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from patcher.sandbox.child import Service
 from patcher.verify.measure.agreement import Agreements, Original
 from patcher.verify.measure.batches import Encoded, read_texts
+from patcher.verify.measure.calls import LONGER, Outcome, long_outcome
 from patcher.verify.measure.comparison import Comparison, Vectors, apply_cap
 from patcher.verify.measure.figures import Figures
 from patcher.verify.measure.hardware import confine_on_device, tune_malloc
@@ -35,6 +37,7 @@ from patcher.verify.measure.runner import Inputs, Runner
 from patcher.verify.measure.serving import measured
 from patcher.verify.measure.terms import PROBE_TEXTS, Terms
 from patcher.verify.messages import Base, Encoder, LogitsMeasured, ModeResult, PairMeasured, Request, SingleMeasured
+from patcher.verify.settings import USUAL_TOKENS
 
 M = TypeVar("M", bound=LogitsMeasured)
 _MODE_TEXTS = 8  # texts that the modes are run on
@@ -76,6 +79,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
     total, terms = Comparison(capped_base.cap), Terms(runner.tokenizer)
     agreements, original = Agreements(request.digest, request.reference), Original(request.original)
     active = array("i", [0]) * (request.count if request.sparse_encoder else 0)
+    known: dict[str, tuple[Outcome, Outcome]] = {}
 
     def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Comparison, list[Vectors]]:
         # The base first: its cap needs the most memory, while nothing else of the batch is held.
@@ -84,6 +88,8 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
         part = Comparison(capped_base.cap)
         pairs = [(capped[row, : len(one.ids)], raw[row, : len(one.ids)]) for row, one in enumerate(batch)]
         for one, (base_rows, patched_rows) in zip(batch, pairs, strict=True):
+            if len(one.ids) > USUAL_TOKENS and LONGER not in known:
+                known[LONGER] = long_outcome(patched_rows), long_outcome(base_rows)
             original.add(one, patched_rows, base_rows, capped_base.cap)
         return part, part.add(pairs)
 
@@ -97,7 +103,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
 
     runner.run(forward, add)
     reference = Reference(base, partial(apply_cap, capped_base.cap))
-    modes = _run_modes(request, request.patched, patched, runner.tokenizer, reference)
+    modes = _run_modes(request, request.patched, patched, runner.tokenizer, reference, known)
     # Both models hold the same tensors: a forward pass that writes into them is visible only now.
     changed |= set(changed_tensors(patched, weights)) - {*found.tensors_unused, *found.tensors_initial}
     found = replace(
@@ -219,14 +225,19 @@ def _load_spec(request: Request) -> LoadSpec:
 
 
 def _run_modes(
-    request: Request, folder: str, model: nn.Module, tokenizer: Any, reference: Reference | None = None
+    request: Request,
+    folder: str,
+    model: nn.Module,
+    tokenizer: Any,
+    reference: Reference | None = None,
+    known: Mapping[str, tuple[Outcome, Outcome]] = MappingProxyType({}),
 ) -> tuple[ModeResult, ...]:
     """What each mode of use shows (see `modes`); none if the texts hold no token."""
     some = [record["text"] for record in islice(read_texts(request.texts), _MODE_TEXTS)]
     texts = [ids for ids in tokenizer(some, truncation=True, max_length=request.max_tokens)["input_ids"] if ids]
     if not texts:
         return ()
-    modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference, request.auto_class)
+    modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference, request.auto_class, known)
     return (*modes.run(), modes.save_and_load(folder, _load_spec(request), Path(request.texts).parent))
 
 

@@ -15,6 +15,8 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from patcher.patching.pickles import read_pickle
 
+_MAPPED = 1 << 26  # bytes of a file that are in memory at once
+
 
 @dataclass(frozen=True)
 class LoadSpec:
@@ -56,19 +58,38 @@ def fresh_model(folder: str, spec: LoadSpec = LoadSpec()) -> nn.Module:
 
     Parameters are not initialised, so their memory is never touched and costs nothing.
     """
-    from transformers import initialization
-
     config = _config(folder)
     if spec.attention:
         config._attn_implementation = spec.attention
+    kind = _model_class(folder, config, spec.auto_class)
     default = torch.get_default_dtype()
     torch.set_default_dtype(spec.dtype)
     try:
-        with initialization.no_init_weights():
-            model: nn.Module = _model_class(folder, config, spec.auto_class)(config)
+        with untouched_parameters():
+            model: nn.Module = kind(config)
     finally:
         torch.set_default_dtype(default)
     return model.eval()
+
+
+@contextmanager
+def untouched_parameters() -> Iterator[None]:
+    """Let no initialiser write to a parameter; what `__init__` and `_init_weights` do to buffers stays."""
+    from transformers import initialization
+
+    make = nn.Parameter.__new__
+
+    def make_initialized(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:  # noqa: FBT001, FBT002
+        parameter = make(cls, data, requires_grad)
+        parameter._is_hf_initialized = True
+        return parameter
+
+    nn.Parameter.__new__ = staticmethod(make_initialized)  # type: ignore[method-assign]
+    try:
+        with initialization.guard_torch_init_functions(), initialization.no_tie_weights():
+            yield
+    finally:
+        nn.Parameter.__new__ = staticmethod(make)  # type: ignore[method-assign]
 
 
 def non_persistent(model: nn.Module) -> set[str]:
@@ -76,12 +97,37 @@ def non_persistent(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_buffers()} - set(model.state_dict())
 
 
+def computed(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that no checkpoint holds: such buffers, and attributes of modules, also in lists and dictionaries."""
+    buffers = dict(model.named_buffers())
+    found = {name: buffers[name] for name in non_persistent(model)}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name not in ("_parameters", "_buffers", "_modules"):
+                found.update(_tensors_in(value, f"{path}.{name}".lstrip(".")))
+    return found
+
+
+def _tensors_in(value: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """A value that is a tensor, or the tensors in one; those that follow from parameters are computed again anyway."""
+    if isinstance(value, torch.Tensor):
+        if not value.requires_grad:
+            yield path, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors_in(item, f"{path}.{key}")
+
+
 def wrong_buffers(model: nn.Module, fresh: nn.Module) -> tuple[int, list[str]]:
-    """How many non-persistent buffers a loaded model has, and which of them differ from freshly computed ones."""
-    right, loaded = dict(fresh.named_buffers()), dict(model.named_buffers())
-    names = sorted(non_persistent(fresh) | non_persistent(model))
-    both = right.keys() & loaded.keys()
-    return len(names), [name for name in names if name not in both or not torch.equal(right[name], loaded[name])]
+    """How many tensors a loaded model has that no checkpoint holds, and which differ from freshly computed ones."""
+    right, loaded = computed(fresh), computed(model)
+    names, both = sorted({*right, *loaded}), right.keys() & loaded.keys()
+    return len(names), [name for name in names if name not in both or not _same(right[name], loaded[name])]
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    alike = (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
+    return alike and torch.equal(one, other)
 
 
 def share_weights(base: nn.Module, patched: nn.Module, files: Sequence[str]) -> nn.Module:
@@ -134,16 +180,21 @@ def _equal(loaded: torch.Tensor, stored: torch.Tensor) -> bool:
 
 
 def _tensors(files: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each tensor of the files, one at a time. A file is reopened for each, which releases its pages."""
+    """Each tensor of the files, one at a time. A file is reopened now and then, which releases its pages."""
     for path in files:
         if not path.endswith(".safetensors"):  # pickled in the source, converted in the folder
             yield from read_pickle(path).items()
             continue
-        with safe_open(path, framework="pt") as tensors:
-            names = list(tensors.keys())
-        for name in names:
+        waiting: list[str] | None = None
+        while waiting is None or waiting:
             with safe_open(path, framework="pt") as tensors:
-                yield name, tensors.get_tensor(name)
+                waiting = list(tensors.keys()) if waiting is None else waiting
+                mapped = 0
+                while waiting and mapped < _MAPPED:
+                    name = waiting.pop()
+                    tensor = tensors.get_tensor(name)
+                    mapped += tensor.nbytes
+                    yield name, tensor
 
 
 def _names(files: Sequence[str]) -> set[str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from patcher.verify.measure.calls import (
     PLAIN,
     SAVED,
     SEED,
+    TRAIN,
     CannotRun,
     Mode,
     Outcome,
@@ -36,10 +38,12 @@ from patcher.verify.measure.calls import (
 from patcher.verify.measure.hardware import computed_dtype, is_out_of_memory
 from patcher.verify.measure.models import LoadSpec, load_as_users_do
 from patcher.verify.messages import ModeResult
+from patcher.verify.requests import TOKEN_LIMITS
 
 MAX_SAVED = 1_000_000_000  # bytes of weights up to which a model is saved and loaded again
 MAX_TENSOR = FILE_SIZE - 1_000_000  # bytes of its largest tensor, which its file holds beside a header
 SHARD = 128_000_000  # bytes of a saved file
+_BATCHES = {mode.name: mode.batch for mode in MODES}
 _REPEATED = {mode.equal for mode in MODES}
 _FEWER = 0.25  # share of the negative logits of plain evaluation that has to be there in every mode
 
@@ -62,7 +66,8 @@ class Reference:
 class Modes:
     """Runs a model, on its device, in one mode after the other.
 
-    `texts` are token ids, at least one of them; `pad` is the id to pad with; `auto_class` loaded the model.
+    `texts` are token ids, at least one of them; `pad` is the id to pad with; `auto_class` loaded the model. `known` are
+    results that the model and the reference gave in a mode, which need not be run again.
     """
 
     def __init__(
@@ -72,8 +77,9 @@ class Modes:
         pad: int,
         reference: Reference | None = None,
         auto_class: str = "AutoModelForMaskedLM",
+        known: Mapping[str, tuple[Outcome, Outcome]] = MappingProxyType({}),
     ) -> None:
-        self._model, self._reference = model, reference
+        self._model, self._reference, self._known = model, reference, known
         self._batches = batches_of(texts, pad, device_of(model), auto_class)
         self._limit = _max_tokens(model)
         self._seen: dict[str, Outcome] = {}  # what other modes have to repeat
@@ -103,7 +109,7 @@ class Modes:
         reference, tokens = self._reference, self._batches[mode.batch].ids.shape[1]
         if self._limit is not None and tokens > self._limit:
             return ModeResult(mode.name, not_run=f"the model takes no more than {self._limit} tokens")
-        found = self._attempt(mode, model)
+        found = self._same_call(mode) or self._attempt(mode, model)
         if isinstance(found, Outcome):
             if mode.name in _REPEATED:
                 self._seen[mode.name] = found
@@ -119,8 +125,15 @@ class Modes:
         assert not isinstance(expected, Exception)
         return self._compared(mode, found, expected)
 
+    def _same_call(self, mode: Mode) -> Outcome | None:
+        """What training showed, if there is no dropout layer to turn off: it would be called again in the same way."""
+        layers = (part for part in self._model.modules() if isinstance(part, nn.Dropout))
+        return None if mode.name != NO_DROPOUT or any(part.p for part in layers) else self._seen.get(TRAIN)
+
     def _attempt(self, mode: Mode, model: nn.Module, *, backward: bool = True) -> Outcome | Exception:
-        """Call a model with the random numbers that all models get."""
+        """Call a model with the random numbers that all models get, unless it is known what that shows."""
+        if mode.name in self._known:
+            return self._known[mode.name][model is not self._model]
         torch.manual_seed(SEED)
         try:
             return call(model, mode, self._batches[mode.batch], backward=backward)
@@ -162,7 +175,7 @@ class Modes:
         Where texts are padded otherwise, the reference shows it. Training without dropout layers may still be random,
         which another seed tells.
         """
-        if self._reference and mode.batch != "right":
+        if self._reference and mode.batch != _BATCHES[mode.equal or mode.name]:
             return False
         if mode.name != NO_DROPOUT:
             return True
@@ -236,8 +249,7 @@ def _saved_and_loaded(model: Any, folder: Path, target: str, spec: LoadSpec) -> 
 
 def _max_tokens(model: Any) -> int | None:
     """The longest text that the model's configuration allows; None where it names no limit."""
-    names = ("max_sequence_length", "max_position_embeddings", "n_positions")
-    found = [value for name in names if isinstance(value := getattr(model.config, name, None), int)]
+    found = [value for name in TOKEN_LIMITS if isinstance(value := getattr(model.config, name, None), int)]
     return min(found, default=None)
 
 

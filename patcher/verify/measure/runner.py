@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +16,7 @@ from patcher.verify.measure.outputs import shaped, tensors
 from patcher.verify.messages import Request
 
 T = TypeVar("T")
+_WATCHED = 8  # tokens of the pass whose operations are watched
 Inputs = dict[str, torch.Tensor]
 Forward = Callable[[list[Encoded], Inputs], T]
 Add = Callable[[list[Encoded], T], None]
@@ -25,7 +25,7 @@ Add = Callable[[list[Encoded], T], None]
 class Runner(Generic[T]):
     """Runs batches, halves those that do not fit into memory, and counts each text once.
 
-    `size` is the number of texts in a batch that fits; `precision` is what the first forward pass computed in.
+    `size` is the number of texts in a batch that fits; `precision` is what a forward pass computed in.
     """
 
     def __init__(self, request: Request, folder: str, device: str) -> None:
@@ -44,17 +44,21 @@ class Runner(Generic[T]):
                 self._run(batch, forward, add)
 
     def outputs(self, model: Any, inputs: Inputs) -> list[torch.Tensor]:
-        """What a model gives for each text, see `outputs.tensors`; the operations of the first pass are watched.
+        """What a model gives for each text, see `outputs.tensors`.
 
         Those of a vocabulary head are its logits [batch, tokens, vocabulary].
         """
-        precision = None if self.precision else Precision()
-        with precision or nullcontext():
-            found = tensors(model(**shaped(inputs, self.request.auto_class)), len(next(iter(inputs.values()))))
-        if precision is not None:
+        if self.precision is None:
+            # A pass of its own: watched operations are composed of others, which round otherwise.
+            few = {name: values[:1, :_WATCHED] for name, values in inputs.items()}
+            with Precision() as precision:
+                found = self._outputs(model, few)
             precision.inspect_head(found[0][0])
             self.precision = precision
-        return found
+        return self._outputs(model, inputs)
+
+    def _outputs(self, model: Any, inputs: Inputs) -> list[torch.Tensor]:
+        return tensors(model(**shaped(inputs, self.request.auto_class)), len(next(iter(inputs.values()))))
 
     def _run(self, batch: list[Encoded], forward: Forward[T], add: Add[T]) -> None:
         """One batch: added when all of it went through, else halved."""

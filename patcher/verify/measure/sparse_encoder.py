@@ -10,11 +10,12 @@ import torch
 from sentence_transformers import SentenceTransformer, SparseEncoder, __version__
 
 from patcher.verify.measure.batches import read_texts
+from patcher.verify.measure.encoding import encode
 from patcher.verify.measure.models import nan_filled_memory
 from patcher.verify.measure.outputs import has_vocabulary_head
 from patcher.verify.messages import EncoderFigures, EncoderLoaded, Request
 
-_WINDOW = 256  # texts whose embeddings are held together, dense
+_WINDOW = 256  # texts that are sorted together
 
 
 def _load(folder: str, request: Request, device: str, kind: Any = SparseEncoder) -> Any:
@@ -34,16 +35,12 @@ def load(request: Request, device: str) -> EncoderLoaded:
     is_dense = not has_vocabulary_head(request.auto_class)
     model = _load(request.patched, request, device, SentenceTransformer if is_dense else SparseEncoder)
     kinds = {type(module).__name__ for module in model.modules()}
-    embeddings = model.encode_document(
-        [record["text"] for record in read_texts(request.texts)],
-        batch_size=request.batch_size,
-        show_progress_bar=False,
-        **({"convert_to_tensor": True} if is_dense else {"convert_to_sparse_tensor": False}),
-    )
+    texts = [record["text"] for record in read_texts(request.texts)]
+    batches = encode(model, texts, "encode_document")
     return EncoderLoaded(
         version=__version__,
         splade="SpladePooling" in kinds and "SparseAutoEncoder" not in kinds,  # which it adds with random weights
-        not_finite=int((~torch.isfinite(embeddings)).sum()),
+        not_finite=sum(int((~torch.isfinite(vectors)).sum()) for _, vectors in batches),
     )
 
 
@@ -61,13 +58,11 @@ def compare(request: Request, active: Sequence[int], device: str) -> EncoderFigu
         sums: dict[str, float] = {}
         seen = disagreements = 0
         while window := list(islice(texts, _WINDOW)):
-            embeddings = model.encode(
-                window, batch_size=request.batch_size, convert_to_sparse_tensor=False, show_progress_bar=False
-            )
-            for key, value in model.sparsity(embeddings).items():
-                sums[key] = sums.get(key, 0.0) + float(value) * len(window)
-            theirs = [int(count) for count in (embeddings > 0).sum(dim=1)]
-            disagreements += sum(a != b for a, b in zip(active[seen : seen + len(window)], theirs, strict=True))
+            for numbers, vectors in encode(model, window):
+                for key, value in model.sparsity(vectors).items():
+                    sums[key] = sums.get(key, 0.0) + float(value) * len(numbers)
+                theirs = (vectors > 0).sum(dim=1).tolist()
+                disagreements += sum(active[seen + one] != count for one, count in zip(numbers, theirs, strict=True))
             seen += len(window)
         figures.append({key: value / seen for key, value in sums.items()})
     return EncoderFigures(

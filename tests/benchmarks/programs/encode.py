@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sentence_transformers import SparseEncoder
 
-MAX_TOKENS = 512
+MAX_TOKENS = 520
 
 
 def main(base: str, patched: str, texts: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-MAX_TOKENS = 512
+MAX_TOKENS = 520
 
 
 def main(base: str, patched: str, batches: str) -> None:

@@ -9,7 +9,8 @@ import libcst as cst
 import pytest
 
 from patcher.codemods import Applied, Refused
-from patcher.codemods.dataflow.frame import Frame, Number
+from patcher.codemods.dataflow.frame import Frame
+from patcher.codemods.dataflow.numbers import Number
 from patcher.codemods.dataflow.package import External
 from patcher.codemods.nodes import walk
 from tests.codemods.dataflow.functions import method_frame
@@ -49,21 +50,27 @@ NUMBERS = """\
 import torch as t
 from torch import nn
 SCALE = 30
+PAIR = 1, 2
+TABLE = dict(a=3, b=[5, t.ones(1)])
 HALF = SCALE / 2
 squash = t.sigmoid
 class Head(nn.Module):
     RATIO = 0.5
     def __init__(self, config, temperature=7.5):
         self.scale, self.temperature = config.cap, temperature
+    @property
+    def half(self):
+        return self.scale / 2
     def forward(self, x, n):
         local = 4
+        first, second = (5, 2)
         return ({})
 """
 
 
 def returned_in_forward(expression: str, config: dict[str, Any] | None = None) -> tuple[Frame, Any, cst.CSTNode]:
     """The frame of Head.forward, the expression that it returns, and the statement around it."""
-    package = package_of({HOME: NUMBERS.format(expression)}, config or {"cap": 20, "off": None})
+    package = package_of({HOME: NUMBERS.format(expression)}, config or {"cap": 20, "off": None, "pair": [5, 6]})
     frame = method_frame(package, "Head", "forward")
     statement = next(node for node in walk(frame.function) if isinstance(node, cst.Return))
     return frame, statement.value, statement
@@ -73,6 +80,10 @@ def returned_in_forward(expression: str, config: dict[str, Any] | None = None) -
     ("expression", "value", "key"),
     [
         ("1 / 8", 0.125, None),
+        ("PAIR[1] + TABLE['a'] + TABLE['b'][0]", 10, None),
+        ("first - second", 3, None),
+        ("self.half", 10, None),
+        ("self.config.pair[1]", 6, ("pair", "1")),
         ("-HALF + +1", -14, None),
         ("local * 2", 8, None),
         ("Head.RATIO", 0.5, None),
@@ -89,7 +100,7 @@ def test_the_number_of_an_expression_and_its_key(expression: str, value: float, 
 
 
 @pytest.mark.parametrize(
-    "expression", ["n", "x.mean()", "1 / 0", "self.config.other", "other", "self.temperature", "2**3"]
+    "expression", ["n", "x.mean()", "1 / 0", "self.config.other", "other", "self.temperature", "2**9**9"]
 )
 def test_what_is_no_certain_number_has_none(expression: str) -> None:
     frame, node, statement = returned_in_forward(expression)

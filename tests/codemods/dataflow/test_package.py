@@ -90,6 +90,49 @@ def test_attributes_that_are_set_on_other_objects_are_known() -> None:
     assert package.set_from_outside == {"scale"}
 
 
-def test_defaults_of_configuration_classes_are_known() -> None:
-    code = "class AConfig:\n    a = 1\n    b: int = 2\n    c: int\n    def __init__(self, d, e=3, *, f, g=4): ...\n"
-    assert package_of({HOME: code + "class Other:\n    h = 5\n"}).configured == {"a", "b", "e", "g"}
+@pytest.mark.parametrize(
+    ("code", "changed"),
+    [
+        ("head.scale = 2", True),
+        ("self.head.scale = 2", True),
+        ("config.update({'scale': 2})", True),
+        ("config.update(scale=2)", True),
+        ("setattr(head, 'scale', 2)", True),
+        ("setattr(self, f'sca{x}', 2)", True),
+        ("setattr(self, name, 2)", True),
+        ("self.__dict__.update(values)", True),
+        ("self.__dict__['scale'] = 2", True),
+        ("scale['x'] = 2", True),
+        ("scale.append(2)", True),
+        ("del head.scale", True),
+        ("self.scale = 2", False),
+        ("setattr(self, f'layer_{x}', 2)", False),
+        ("setattr(other, name, 2)", False),
+        ("kwargs.setdefault('scale', 2)", False),
+        ("x.y.z == head.scale", False),
+    ],
+)
+def test_a_name_that_code_may_change_from_elsewhere_is_known(code: str, changed: bool) -> None:
+    assert package_of({HOME: f"def f(self, head, config, name, x):\n    {code}\n"}).is_changed("scale") is changed
+
+
+def test_a_diamond_is_resolved_as_python_does_however_often_it_is_repeated() -> None:
+    lines = ["class A0:\n    def own(self): ...\n", "class B0(A0): ...\n"]
+    for n in range(1, 24):
+        lines += [f"class C{n}(B{n - 1}): ...\n"]
+        lines += [f"class D{n}(B{n - 1}):\n    def own(self): ...\n", f"class B{n}(C{n}, D{n}): ...\n"]
+    code = "".join(lines)
+    package = package_of({HOME: code})
+    last = package.top_level(package.codes[HOME], "B23")
+    scope: dict[str, type] = {}
+    exec(code, scope)
+    assert isinstance(last, Class)
+    assert [one.name for one in package.lineage(last)] == [one.__name__ for one in scope["B23"].__mro__[:-1]]
+    found = package.method(last, "own")
+    assert found is not None and found.owner is not None and found.owner.name == "D23"
+
+
+def test_classes_that_inherit_from_each_other_end() -> None:
+    package = package_of({HOME: "class A(B): ...\nclass B(A): ...\n"})
+    first = package.top_level(package.codes[HOME], "A")
+    assert isinstance(first, Class) and [one.name for one in package.lineage(first)] == ["A", "B"]

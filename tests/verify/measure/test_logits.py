@@ -43,6 +43,16 @@ def test_batches_are_halved_when_memory_runs_out_and_progress_is_reported_where_
     assert int((tmp_path / "halved" / "progress").read_text()) > 0
 
 
+def test_texts_that_go_beyond_512_tokens_show_what_happens_there(patched: Path, tmp_path: Path) -> None:
+    late = "subword_prediction[:, 515:]"
+    edit(patched, "        first_row = torch", f"        {late} = {late}.clamp(min=0)\n        first_row = torch")
+    request = prepare(load(patched), tmp_path / "scratch", wanted("Fjorden ligg stille om morgonen. " * 99), "cpu")
+    found = measure(request)
+    assert request.max_tokens == 520 and found.positions == 519
+    errors = {one.name: one.error for one in found.modes if one.name in {"right_padding", "more_than_512_tokens"}}
+    assert errors["right_padding"] < 1e-4 < errors["more_than_512_tokens"]
+
+
 @pytest.mark.parametrize(("other", "agree"), [(None, True), ("altered", False)])
 def test_devices_are_held_against_each_other_where_the_cap_stays(
     trained: Path, tmp_path: Path, other: str | None, agree: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -15,9 +16,12 @@ from patcher.verify.measure.models import (
     nan_filled_memory,
     non_persistent,
     unmatched_tensors,
+    untouched_parameters,
     wrong_buffers,
 )
 from patcher.verify.requests import prepare
+from tests.codemods.loading import module
+from tests.codemods.tables import TABLES
 from tests.verify.running import wanted
 
 
@@ -86,6 +90,30 @@ def test_a_buffer_that_differs_from_a_fresh_one_or_is_gone_is_wrong() -> None:
     gone = Tiny()
     del gone.table
     assert wrong_buffers(gone, fresh) == (1, ["table"])
+
+
+@pytest.mark.parametrize("change", ["value", "dtype", "memory", "missing"])
+def test_an_attribute_that_differs_from_a_fresh_one_is_wrong(change: str) -> None:
+    fresh, loaded = Tiny(), Tiny()
+    fresh.one.tables = {"cos": [torch.ones(2)]}
+    other = {"value": torch.zeros(2), "dtype": torch.ones(2).half(), "memory": torch.ones(2, device="meta")}
+    loaded.one.tables = {"cos": [other[change]] if change in other else []}
+    loaded.one.weight_of_a_norm = fresh.one.weight * 2  # computed again by each forward pass
+    assert wrong_buffers(loaded, fresh) == (2, ["one.tables.cos.0"])
+    loaded.one.tables = {"cos": [torch.ones(2)]}
+    assert wrong_buffers(loaded, fresh) == (2, [])
+
+
+@pytest.mark.parametrize("name", ["made by torch.nn.init", "an _init_weights that writes both"])
+def test_a_fresh_model_fills_its_tables_and_no_parameter(name: str) -> None:
+    (table,) = [one for one in TABLES if one.name == name]
+    tiny = module("tiny_fresh", table.code())
+    with nan_filled_memory(), untouched_parameters():
+        model = tiny.TinyModel(tiny.TinyConfig())
+    buffers = dict(model.named_buffers())
+    assert buffers and not any(buffer.isnan().any() for buffer in buffers.values())
+    assert buffers.get("rot.cos", torch.tensor(0.5)).eq(0.5).all()
+    assert model.embed.weight.isnan().all() and model.proj.weight.isnan().all()
 
 
 def test_uninitialised_memory_is_nan_meanwhile_and_not_afterwards() -> None:

@@ -59,7 +59,9 @@ class Pair:
         """The results of plain evaluation, of the modes that others repeat, and of those that are named."""
         cap = CapFunction("sigmoid", 30.0, 7.5)
         reference = None if alone else Reference(self.base, partial(apply_cap, cap))
-        chosen = [mode for mode in MODES if not names or mode.name in {"right_padding", "train", *names}]
+        chosen = [
+            mode for mode in MODES if not names or mode.name in {"right_padding", "batch_of_one", "train", *names}
+        ]
         with torch.no_grad():
             run = Modes(self.patched, TEXTS, 0, reference)
             found = list(run.run(chosen))
@@ -201,7 +203,7 @@ def test_training_that_is_random_without_dropout_layers_need_not_repeat_evaluati
         (
             "tuple_output",
             {"after": when("not return_dict", "subword_prediction = subword_prediction[:, :-1]")},
-            "it returns [1, 7,",
+            "it returns [1, 3,",
         ),
         (
             "saved_and_loaded",
@@ -213,6 +215,13 @@ def test_training_that_is_random_without_dropout_layers_need_not_repeat_evaluati
 def test_what_else_is_wrong_in_a_mode_is_said(pair: Make, name: str, change: dict[str, Any], why: str) -> None:
     found = pair(**change).run(name)
     assert found[name].not_run is None and why in (found[name].wrong or ""), found[name]
+
+
+@pytest.mark.parametrize("name", ["gradient", "train_without_dropout", "bfloat16_autocast"])
+def test_a_graph_that_ends_before_the_embeddings_is_wrong_whatever_the_mode(pair: Make, name: str) -> None:
+    cut = ("self.classifier(hidden_states[-1])", "self.classifier(hidden_states[-1].detach())")
+    found = pair(replaced=cut, embedding_dropout=0.05).run(name)
+    assert found[name].wrong == "no finite gradient reaches its embeddings"
 
 
 @pytest.mark.parametrize(

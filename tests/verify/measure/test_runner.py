@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from patcher.codec import to_json
 from patcher.patching.record import load
@@ -125,12 +126,16 @@ def test_an_error_that_smaller_batches_do_not_help_is_raised(runner: Runner[int]
     assert sizes == ([9, 5, 3, 2, 1] if error is torch.OutOfMemoryError else [9])
 
 
-def test_the_operations_of_the_first_pass_alone_are_watched(runner: Runner[int]) -> None:
+def test_one_pass_alone_is_watched_and_none_that_counts(runner: Runner[int]) -> None:
     class Model:
-        def __call__(self, values: torch.Tensor) -> Any:
-            return SimpleNamespace(to_tuple=lambda: (values * 1.1,))
+        """One that computes otherwise where its operations are watched, as a fused operation does."""
 
-    runner.outputs(Model(), {"values": torch.ones(1, 2, 3)})
+        def __call__(self, values: torch.Tensor) -> Any:
+            watched = _get_current_dispatch_mode() is not None
+            return SimpleNamespace(to_tuple=lambda: (values * 1.1 if watched else values * 2,))
+
+    (found,) = runner.outputs(Model(), {"values": torch.ones(1, 2, 3)})
+    assert bool((found == 2).all()), "a watched pass is never compared"
     first = runner.precision
     assert first is not None and first.roundings == 1
     assert torch.equal(runner.outputs(Model(), {"values": torch.zeros(1, 2, 3)})[0], torch.zeros(1, 2, 3))

@@ -1,0 +1,99 @@
+"""`patcher evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples
+from patcher.cli.console import Console, Table
+from patcher.cli.search import Device, Inactivity, Model, find_trusted
+from patcher.constants import VERIFY_TIMEOUT
+from patcher.documents.formatting import decimal, number
+
+if TYPE_CHECKING:
+    from patcher.retrieval.benchmark import Evaluated, Row
+
+
+@app.command(
+    epilog=examples(
+        "evaluate me/norbert4-splade --trust-remote-code",
+        "evaluate me/norbert4-splade --against me/norbert4-splade-v1 --task NorQuadRetrieval --nanobeir",
+        "evaluate build/norbert4-splade-final --beir data/nfcorpus --language eng",
+    )
+)
+def evaluate(
+    model: Model,
+    *,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", metavar="NAME", help="A retrieval task of mteb; repeat for more. [default: Norwegian]"),
+    ] = None,
+    nanobeir: Annotated[bool, typer.Option("--nanobeir", help="The 13 tasks of NanoBEIR, in English.")] = False,
+    beir: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A folder with corpus.jsonl, queries.jsonl and qrels/; repeat for more."),
+    ] = None,
+    questions: Annotated[bool, typer.Option("--questions", help="The bundled Norwegian questions.")] = False,
+    language: Annotated[str, typer.Option(metavar="CODE", help="The folders' language in ISO 639-3.")] = "nob",
+    against: Annotated[str | None, typer.Option(metavar="MODEL", help="A second model, for comparison.")] = None,
+    bm25: Annotated[bool, typer.Option(help="Measure BM25 as well.")] = True,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where mteb's results go.")] = Path("build/evaluation"),
+    revision: opt.Revision = None,
+    trust_remote_code: opt.Trust = False,
+    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
+    max_active_dims: Annotated[int | None, typer.Option(help="Keep only the largest activations of a text.")] = None,
+    timeout: Inactivity = VERIFY_TIMEOUT,
+    sandbox: opt.Sandbox = "auto",
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Measure retrieval and sparsity of a sparse model on mteb's tasks, NanoBEIR or BEIR folders, beside BM25."""
+    from patcher.retrieval.benchmark import Tasks, check_packages
+    from patcher.retrieval.benchmark import evaluate as measure
+    from patcher.retrieval.encoder import Settings
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    check_packages()
+    models = {model: find_trusted(console, model, revision, trusted=trust_remote_code)}
+    if against is not None:
+        models[against] = find_trusted(console, against, None, trusted=trust_remote_code)
+    wanted = Tasks(tuple(tasks or ()), nanobeir, tuple(beir or ()), questions, language)
+    settings = Settings(device, max_active_dims=max_active_dims, timeout=timeout, sandbox=sandbox)
+    found = measure(
+        models,
+        wanted,
+        settings,
+        out,
+        bm25=bm25,
+        progress=lambda task, name: console.talk(f"Evaluating {name} on {task} ..."),
+    )
+    console.result(found, str(found.results), lambda: _shown(found))
+    raise typer.Exit(0)
+
+
+def _shown(found: Evaluated) -> Iterator[Table | str]:
+    """A table for each task."""
+    for task in dict.fromkeys(row.task for row in found.rows):
+        yield f"{task}:"
+        yield Table(
+            ("model", "nDCG@10", "MRR@10", "recall@100", "query dims", "document dims", "FLOPS", "postings"),
+            [_cells(row) for row in found.rows if row.task == task],
+            right=tuple(range(1, 8)),
+        )
+        yield ""
+    yield from (f"Note: {note}" for note in found.notes)
+    yield f"Results of mteb: {found.results}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    retrieval = (f"{value:.3f}" for value in (row.ndcg_at_10, row.mrr_at_10, row.recall_at_100))
+    if row.costs is None:
+        return (row.model, *retrieval, "", "", "", "")
+    cost = row.costs
+    dims = (decimal(cost.query_active_dims), decimal(cost.document_active_dims))
+    return (row.model, *retrieval, *dims, number(round(cost.flops, 3)), decimal(cost.postings_per_query))

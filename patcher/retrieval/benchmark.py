@@ -1,0 +1,339 @@
+"""Measures a model on retrieval tasks with mteb: its tasks from the Hub, NanoBEIR, BEIR folders, the bundled questions.
+
+https://embeddings-benchmark.github.io/mteb/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, redirect_stderr
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from patcher.codec import json_text, read_json
+from patcher.errors import PatcherError, SourceError, UsageError
+from patcher.patching.staging import write_atomically
+from patcher.retrieval.costs import Costs, Counts, costs, count
+from patcher.retrieval.encoder import Settings, encode
+from patcher.retrieval.model import Runnable, fingerprint
+from patcher.retrieval.vectors import Vectors, joined
+from patcher.verify.texts import load_questions
+from patcher.verify.texts.beir import Retrieval, read_beir
+
+if TYPE_CHECKING:
+    from mteb import AbsTask
+    from mteb.models import ModelMeta
+    from scipy.sparse import csr_array
+
+NORWEGIAN = ("NorQuadRetrieval", "SNLRetrieval")
+NANOBEIR = "NanoBEIR"
+BM25 = "mteb/baseline-bm25s"
+SCORED = 4096  # documents that are scored together: 4 bytes for each of them and each query
+_NEEDED = {"mteb": "mteb", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What to measure on: names of mteb tasks, the NanoBEIR benchmark, BEIR folders, the bundled questions.
+
+    The Norwegian retrieval tasks of mteb if nothing is named. `language`, an ISO 639-3 code, is that of the folders:
+    BM25 stems by it.
+    """
+
+    names: tuple[str, ...] = ()
+    nanobeir: bool = False
+    folders: tuple[Path, ...] = ()
+    bundled: bool = False
+    language: str = "nob"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the vectors of a task cost, means over its texts. See `retrieval.costs`."""
+
+    query_active_dims: float
+    document_active_dims: float
+    flops: float
+    postings_per_query: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a model did in a task: means over its subsets and splits. BM25 has no vectors, and so no costs."""
+
+    task: str
+    model: str
+    ndcg_at_10: float
+    mrr_at_10: float
+    recall_at_100: float
+    costs: Figures | None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A row for each task and model, the folder with the results as mteb writes them, and notes about the data."""
+
+    rows: tuple[Row, ...]
+    results: Path
+    notes: tuple[str, ...]
+
+
+def check_packages() -> None:
+    """Raise UsageError if mteb or what its BM25 needs is not installed."""
+    missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        why = f"Evaluating runs with {', '.join(missing)}, which {verb} not installed."
+        raise UsageError(why, "pip install 'splade-patcher[evaluate]'")
+
+
+def evaluate(
+    models: Mapping[str, Runnable],
+    tasks: Tasks,
+    settings: Settings,
+    out: Path,
+    *,
+    bm25: bool,
+    progress: Callable[[str, str], None] = lambda task, model: None,
+) -> Evaluated:
+    """Measure each of `models`, by the name to show, and BM25. Results of the same model that `out` holds are kept.
+
+    Executes the models' code, in a sandbox. Raises UsageError if a package is missing or a task is unknown, SourceError
+    if a data set can't be loaded, and what `encode` raises.
+    """
+    check_packages()
+    import datasets
+    import mteb
+
+    found, notes = _find_tasks(tasks)
+    cache, rows = mteb.ResultCache(out), []
+    searchers: dict[str, Any] = {name: Searcher(name, model, settings) for name, model in models.items()}
+    if bm25:
+        searchers["BM25"] = mteb.get_model(BM25)
+    datasets.disable_progress_bars()
+    for task in found:
+        for name, searcher in searchers.items():
+            progress(task.metadata.name, name)
+            rows.append(_row(cache, task, name, searcher))
+        if task.data_loaded:
+            task.unload_data()
+    return Evaluated(tuple(rows), out / "results", tuple(notes))
+
+
+class Searcher:
+    """A model as mteb's SearchProtocol: the documents that score highest by the exact dot product.
+
+    Encodes in a sandboxed child process; the memory does not grow with the number of documents. `costs` are those of
+    the searches since it was emptied.
+    """
+
+    def __init__(self, name: str, model: Runnable, settings: Settings) -> None:
+        self._model, self._settings = model, settings
+        self._corpus: Any = None
+        self.costs: list[tuple[Costs, Costs]] = []
+        self.mteb_model_meta = _meta(name, model)
+
+    def index(self, corpus: Any, **_: Any) -> None:
+        """Remember the documents: rows with an id, a text and perhaps a title."""
+        self._corpus = corpus
+
+    def search(self, queries: Any, *, top_k: int, **_: Any) -> dict[str, dict[str, float]]:
+        """The scores of the best `top_k` documents of each query that share a dimension with it, by id."""
+        best = _Best(queries["id"], self._corpus["id"], top_k)
+        texts = {"query": queries["text"], "document": map(_document, self._corpus)}
+        encode(self._model, texts, self._settings, lambda kind, _, vectors: best.add(kind, vectors))
+        best.score()
+        self.costs.append((costs(best.counts["query"]), costs(best.counts["document"], best.counts["query"])))
+        return best.found()
+
+
+class _Best:
+    """Collects the vectors of queries, then scores documents and keeps the best of them."""
+
+    def __init__(self, queries: Sequence[str], documents: Sequence[str], top: int) -> None:
+        self._query_ids, self._document_ids, self._top = queries, documents, top
+        self._waiting: dict[str, list[Vectors]] = {"query": [], "document": []}
+        self._queries: csr_array | None = None
+        self._seen = 0
+        self._scores = np.zeros((len(queries), 0), dtype=np.float32)
+        self._rows = np.zeros((len(queries), 0), dtype=np.int64)
+        self.counts: dict[str, Counts] = {}
+
+    def add(self, kind: str, vectors: Vectors) -> None:
+        """Take a window of vectors: those of all queries come before the first of documents."""
+        self.counts[kind] = self.counts[kind] + count(vectors) if kind in self.counts else count(vectors)
+        self._waiting[kind].append(vectors)
+        if kind == "document" and sum(map(len, self._waiting[kind])) >= SCORED:
+            self.score()
+
+    def score(self) -> None:
+        """Score the documents that wait."""
+        if self._queries is None:
+            self._queries = _matrix(joined(self._waiting["query"]))
+        if not self._waiting["document"]:
+            return
+        documents = _matrix(joined(self._waiting["document"]))
+        self._waiting["document"] = []
+        scores = (self._queries @ documents.T).toarray()
+        rows = np.broadcast_to(np.arange(self._seen, self._seen + documents.shape[0]), scores.shape)
+        self._seen += documents.shape[0]
+        self._scores = np.concatenate([self._scores, scores], axis=1)
+        self._rows = np.concatenate([self._rows, rows], axis=1)
+        if self._scores.shape[1] > self._top:
+            kept = np.argpartition(-self._scores, self._top - 1, axis=1)[:, : self._top]
+            self._scores = np.take_along_axis(self._scores, kept, axis=1)
+            self._rows = np.take_along_axis(self._rows, kept, axis=1)
+
+    def found(self) -> dict[str, dict[str, float]]:
+        """The best documents of each query."""
+        return {
+            query: {self._document_ids[row]: float(score) for row, score in zip(rows, scores, strict=True) if score > 0}
+            for query, rows, scores in zip(self._query_ids, self._rows.tolist(), self._scores, strict=True)
+        }
+
+
+def _matrix(vectors: Vectors) -> csr_array:
+    from scipy.sparse import csr_array
+
+    ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(vectors.counts, dtype=np.int64)])
+    return csr_array((vectors.values, vectors.indices, ends), shape=(len(vectors), vectors.width))
+
+
+def _document(row: Mapping[str, str]) -> str:
+    return f"{row.get('title') or ''} {row['text']}".strip()
+
+
+def _meta(name: str, model: Runnable) -> ModelMeta:
+    """What mteb files results under: the name, and the commit or the hash of the files."""
+    from mteb.models import ModelMeta
+
+    revision = model.snapshot.source.revision or fingerprint(model.snapshot)[:40]
+    return ModelMeta.create_empty({"name": name, "revision": revision})
+
+
+def _row(cache: Any, task: AbsTask, name: str, searcher: Any) -> Row:
+    import mteb
+
+    is_model = isinstance(searcher, Searcher)
+    if is_model:
+        searcher.costs.clear()
+    try:
+        with nullcontext() if is_model else redirect_stderr(io.StringIO()):  # BM25 has bars that can't be turned off
+            results = mteb.evaluate(searcher, task, cache=cache, co2_tracker=False, show_progress_bar=False)
+    except PatcherError:
+        raise
+    except Exception as error:  # a data set fails in as many ways as there are formats
+        reason = " ".join(str(error).split())[:300]
+        hint = "Without a connection only data sets that are in the cache can be loaded."
+        raise SourceError(f"{task.metadata.name} can't be evaluated: {reason}.", hint) from error
+    scores = [one for split in results.task_results[0].scores.values() for one in split]
+    ndcg, mrr, recall = (
+        round(statistics.fmean(one[key] for one in scores), 5) for key in ("ndcg_at_10", "mrr_at_10", "recall_at_100")
+    )
+    return Row(task.metadata.name, name, ndcg, mrr, recall, _costs(cache, task, searcher) if is_model else None)
+
+
+def _costs(cache: Any, task: AbsTask, searcher: Searcher) -> Figures | None:
+    """The costs of this search, which are kept beside the results, or those of the search that made the results."""
+    meta = searcher.mteb_model_meta
+    folder = cache.get_task_result_path(task.metadata.name, meta).parent
+    path = folder.parent.parent.parent / "costs" / folder.parent.name / folder.name / f"{task.metadata.name}.json"
+    if searcher.costs:
+        pairs = searcher.costs
+        found = Figures(
+            query_active_dims=statistics.fmean(queries.active_dims for queries, _ in pairs),
+            document_active_dims=statistics.fmean(documents.active_dims for _, documents in pairs),
+            flops=statistics.fmean(documents.flops or 0.0 for _, documents in pairs),
+            postings_per_query=statistics.fmean(documents.postings_per_query or 0.0 for _, documents in pairs),
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json_text(asdict(found)))
+        return found
+    return read_json(Figures, path.read_text("utf-8")) if path.is_file() else None
+
+
+def _find_tasks(wanted: Tasks) -> tuple[list[AbsTask], list[str]]:
+    """The tasks, and notes about what a folder leaves out."""
+    import mteb
+
+    sets = [read_beir(folder) for folder in wanted.folders]
+    notes = [
+        f"{one.name}: {one.left_out:,} judgements of texts that are not in the folder were left out."
+        for one in sets
+        if one.left_out
+    ]
+    local = [*sets, *([_bundled()] if wanted.bundled else [])]
+    names = wanted.names or (() if local or wanted.nanobeir else NORWEGIAN)
+    found = [_known(name) for name in names]
+    if wanted.nanobeir:
+        found += list(mteb.get_benchmark(NANOBEIR).tasks)
+    return [*found, *(_local(one, wanted.language) for one in local)], notes
+
+
+def _known(name: str) -> AbsTask:
+    import mteb
+
+    try:
+        task = mteb.get_task(name)
+    except (KeyError, ValueError) as error:
+        hint = "mteb's documentation lists its tasks: https://embeddings-benchmark.github.io/mteb/"
+        raise UsageError(f"mteb has no task {name!r}.", hint) from error
+    if task.metadata.type != "Retrieval":
+        raise UsageError(f"{name} is a task of type {task.metadata.type}.", "Give retrieval tasks.")
+    return task
+
+
+def _bundled() -> Retrieval:
+    """Every bundled question against the passages of all questions."""
+    documents: dict[str, str] = {}
+    for one in load_questions():
+        documents |= {f"{one.id}/near-{number}": text for number, text in enumerate(one.negatives, 1)}
+        documents[f"{one.id}/right"] = one.positive
+    queries = {one.id: one.query for one in load_questions()}
+    return Retrieval("BundledQuestions", "test", documents, queries, {key: {f"{key}/right": 1} for key in queries}, 0)
+
+
+def _local(data: Retrieval, language: str) -> AbsTask:
+    """The data as an mteb task."""
+    from datasets import Dataset
+    from mteb.abstasks import AbsTaskRetrieval
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    def rows(texts: Mapping[str, str]) -> Dataset:
+        return Dataset.from_dict({"id": list(texts), "text": list(texts.values())})
+
+    class Local(AbsTaskRetrieval):  # type: ignore[misc]
+        metadata = TaskMetadata(
+            name=data.name,
+            description=f"{len(data.judged):,} judged queries over {len(data.documents):,} documents.",
+            dataset={"path": data.name, "revision": _hash(data)},
+            type="Retrieval",
+            category="t2t",
+            eval_splits=[data.split],
+            eval_langs=[f"{language}-Latn"],
+            main_score="ndcg_at_10",
+        )
+
+        def load_data(self, **_: Any) -> None:
+            found = {
+                "corpus": rows(data.documents),
+                "queries": rows(data.judged),
+                "relevant_docs": {query: dict(grades) for query, grades in data.relevant.items()},
+                "top_ranked": None,
+            }
+            self.dataset = {"default": {data.split: found}}
+            self.data_loaded = True
+
+    return Local()
+
+
+def _hash(data: Retrieval) -> str:
+    """What tells one state of the data from another: mteb keeps results by it."""
+    return hashlib.sha256(json_text(asdict(data)).encode()).hexdigest()[:40]

@@ -1,0 +1,117 @@
+"""What a model computes while it is built is there after loading: tables of every form, in models that really load."""
+
+from __future__ import annotations
+
+import pytest
+
+from patcher.codemods import Applied, NotNeeded, Refused, computed_buffers
+from tests.codemods import loading
+from tests.codemods.tables import REPAIRED, TABLES, Table
+from tests.codemods.tools import IMPORTS, applied, package_of, run, tables_to_load
+
+ROTARY = """\
+class Rotary(nn.Module):
+    def __init__(self, config, theta=10_000):
+        super().__init__()
+        self.register_buffer("table", torch.arange(theta), persistent=False)
+
+
+# the models
+class Base(PreTrainedModel):
+    supports = True
+
+
+class Model(Base):
+    pass
+"""
+MIXED = "class Base(ComputedBuffersMixin, PreTrainedModel):\n    supports = True\n"
+
+
+def test_a_loaded_model_holds_what_a_fresh_one_computes() -> None:
+    assert len(REPAIRED) >= 60 and len({table.name for table in TABLES}) == len(TABLES)
+    assert loading.main(tables_to_load()) == {}
+
+
+def test_without_the_repair_hardly_any_of_them_loads_right() -> None:
+    tables = REPAIRED[::5]
+    wrong = loading.main({table.name: (table.code(), table.code(), "bfloat16") for table in tables})
+    assert len(wrong) > len(tables) / 2
+
+
+@pytest.mark.parametrize("table", [table for table in TABLES if table.needless], ids=lambda table: table.name)
+def test_a_model_that_computes_nothing_stays(table: Table) -> None:
+    assert isinstance(run("computed_buffers", table.code()), NotNeeded)
+
+
+@pytest.mark.parametrize("table", [table for table in TABLES if table.refused], ids=lambda table: table.name)
+def test_a_tensor_made_from_a_parameter_is_refused_with_its_line(table: Table) -> None:
+    outcome = run("computed_buffers", table.code())
+    assert isinstance(outcome, Refused) and outcome.name == "table-from-parameter" == table.refused
+    number = int(outcome.reason.split()[1])
+    assert "self." in table.code().splitlines()[number - 1]
+
+
+def test_the_mixin_is_inserted_above_the_comments_of_the_class() -> None:
+    after = applied("computed_buffers", IMPORTS + ROTARY)
+    above, mixin, below = after.partition("\n\n\nclass ParametersOnMeta:\n")
+    assert above == (IMPORTS + ROTARY).partition("\n\n\n# the models")[0]
+    assert mixin and below.endswith("\n\n\n# the models\n" + MIXED + "\n\nclass Model(Base):\n    pass\n")
+    assert after.count("import torch\n") == 1
+
+
+def test_torch_is_imported_where_the_file_has_it_under_another_name() -> None:
+    after = applied(
+        "computed_buffers", "import torch as t\nfrom torch import nn\n\n\n" + ROTARY.replace("torch.", "t.")
+    )
+    assert "\n\n\nimport torch\n\n\nclass ParametersOnMeta:\n" in after
+
+
+def test_new_lines_follow_the_line_ends_and_tabs_of_the_file() -> None:
+    text = IMPORTS + ROTARY
+    expected = applied("computed_buffers", text)
+    assert applied("computed_buffers", text.replace("\n", "\r\n").encode()) == expected.replace("\n", "\r\n")
+    assert applied("computed_buffers", text.replace("    ", "\t").encode()) == expected.replace("    ", "\t")
+
+
+@pytest.mark.parametrize(
+    ("imported", "base"),
+    [
+        ("from transformers import PreTrainedModel as Library\n", "Library"),
+        ("import transformers\n", "transformers.PreTrainedModel"),
+        ("from transformers import PreTrainedModel\nLibrary = PreTrainedModel\n", "Library"),
+        ("from transformers import BertModel\n", "BertModel"),
+        ("from transformers.models.bert.modeling_bert import BertForMaskedLM\n", "BertForMaskedLM"),
+        ("from transformers import BertPreTrainedModel\n", "nn.Module, BertPreTrainedModel"),
+        ("try:\n    from transformers import PreTrainedModel\nexcept ImportError:\n    pass\n", "PreTrainedModel"),
+    ],
+)
+def test_a_base_class_is_a_class_of_transformers_by_any_name(imported: str, base: str) -> None:
+    after = applied("computed_buffers", IMPORTS + imported + ROTARY.replace("PreTrainedModel", base))
+    assert f"class Base(ComputedBuffersMixin, {base}):" in after
+
+
+def test_each_base_class_of_a_file_gets_the_one_mixin() -> None:
+    after = applied("computed_buffers", IMPORTS + ROTARY + "\n\nclass Other(PreTrainedModel):\n    pass\n")
+    assert after.count("class ComputedBuffersMixin:") == 1
+    assert after.count("(ComputedBuffersMixin, PreTrainedModel):") == 2
+
+
+TABLES_FILE, MODEL_FILE = ROTARY.split("# the models\n")
+FILES = {"rotary.py": IMPORTS + TABLES_FILE, "modeling.py": "from .rotary import Rotary\n\n\n" + MODEL_FILE}
+
+
+def test_the_tables_may_be_in_another_file_than_the_models() -> None:
+    package = package_of(FILES)
+    found = {path: computed_buffers(code, package) for path, code in package.codes.items()}
+    assert isinstance(found["modeling.py"], Applied) and isinstance(found["rotary.py"], NotNeeded)
+    assert b"import torch\n" in found["modeling.py"].code
+
+
+def test_tensors_without_a_model_are_refused() -> None:
+    outcome = run("computed_buffers", IMPORTS + TABLES_FILE)
+    assert isinstance(outcome, Refused) and outcome.name == "rotary-no-home"
+
+
+def test_a_class_that_only_has_the_name_is_no_model() -> None:
+    named = "class PreTrainedModel(nn.Module):\n    pass\n\n\n"
+    assert isinstance(run("computed_buffers", IMPORTS + named + ROTARY), Refused)

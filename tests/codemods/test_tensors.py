@@ -1,0 +1,84 @@
+"""Which code may compute tensors while a model is built."""
+
+from __future__ import annotations
+
+import pytest
+
+from patcher.codemods.code import Code
+from patcher.codemods.tensors import computes_tensors
+
+MODULE = (
+    "import torch\nfrom torch import nn\n{top}\nclass Rot(nn.Module):\n    def __init__(self, dim):\n        {line}\n"
+)
+
+
+def computes(line: str, top: str = "", rest: str = "") -> bool:
+    return computes_tensors([Code("modeling.py", (MODULE.format(line=line, top=top) + rest).encode(), {})])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "self.register_buffer('x', make(dim), persistent=False)",
+        "self.register_buffer('x', make(dim), False)",
+        "self.register_buffer('x', make(dim), persistent=dim > 3)",
+        "self.register_buffer(*names, make(dim))",
+        "self.register_buffer('x', make(dim), **how)",
+        "add = self.register_buffer",
+        "self.x = nn.Buffer(make(dim), persistent=False)",
+        "self.x = torch.arange(dim)",
+        "self.x = weight.new_zeros(dim)",
+        "self.x = [torch.tensor(1.0)]",
+    ],
+)
+def test_tables_are_seen(line: str) -> None:
+    assert computes(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "self.register_buffer('x', torch.zeros(dim))",
+        "self.register_buffer('x', torch.zeros(dim), True)",
+        "self.register_buffer(name='x', tensor=torch.zeros(dim), persistent=True)",
+        "self.x = nn.Parameter(torch.zeros(dim))",
+        "self.register_parameter('x', nn.Parameter(torch.zeros(dim)))",
+        "self.x = nn.ParameterList([torch.zeros(dim)])",
+        "self.x = torch.nn.Linear(dim, dim)",
+        "self.x = torch.finfo(torch.float32).min if torch.cuda.is_available() else torch.get_default_dtype()",
+        "pass",
+    ],
+)
+def test_parameters_and_saved_buffers_are_none(line: str) -> None:
+    assert not computes(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "top", "rest"),
+    [
+        ("self.x = make(dim)", "def make(dim):\n    return torch.arange(dim)", ""),
+        (
+            "self.x = make(dim)",
+            "def make(dim):\n    return deeper(dim)\ndef deeper(dim):\n    return torch.arange(dim)",
+            "",
+        ),
+        ("self.x = arange(dim)", "from torch import arange", ""),
+        ("self.x = t.arange(dim)", "import torch as t", ""),
+        ("from torch import arange as make; self.x = make(dim)", "", ""),
+        ("self.reset(dim)", "", "    def reset(self, dim):\n        self.x = torch.arange(dim)\n"),
+        ("self.x = self.table", "", "    @property\n    def table(self):\n        return torch.arange(5)\n"),
+        ("self.x = map(make, dim)", "def make(dim):\n    return torch.arange(dim)", ""),
+        ("self.x = RotaryEmbedding(dim)", "from flash_attn.layers.rotary import RotaryEmbedding", ""),
+        ("self.x = Rope(dim)", "from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding as Rope", ""),
+    ],
+)
+def test_tables_are_seen_wherever_they_are_made(line: str, top: str, rest: str) -> None:
+    assert computes(line, top, rest)
+
+
+def test_what_only_forward_computes_is_none() -> None:
+    assert not computes("pass", "", "    def forward(self, x):\n        return x + torch.arange(3)\n")
+
+
+def test_a_file_with_newer_syntax_may_compute_anything() -> None:
+    assert computes("pass", "type Mask = torch.Tensor")
