@@ -72,6 +72,8 @@ MODES_RUN = {
 HEAD = "planning/test_rewriting.py::test_a_head_that_differs_in_one_mode_is_refused_with_its_line[{}]"
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
+LACKS = "codemods/test_config_defaults.py::test_the_value_of_4_is_written_where_5_reads_it[{}]"
+TIED = "codemods/test_tied_weights.py::test_a_head_is_tied_where_4_57_ties_it[{}]"
 LANDED = "publish/test_commit.py::test_an_answer_that_says_nothing_is_no_refusal[False-200-{}]"
 REPAIRS = "publish/test_repairs.py::test_"
 
@@ -467,5 +469,20 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("evaluate", "judgements of missing documents count", "verify/texts/beir.py",
      "or document not in documents", "",
      "verify/texts/test_beir.py::test_documents_queries_and_graded_judgements_are_read"),
+    ("loading repairs", "a key of config.json is written that transformers 5 does not load",
+     "codemods/config_defaults.py", 'dropped = (name in removed()["not_loaded"] or', "dropped = (",
+     LACKS.format("what 5 does not load")),
+    ("loading repairs", "a configuration of another name is not known", "codemods/config_reads.py",
+     "names.aliases.update(names.assigned(node))", "names.assigned(node)", LACKS.format("an alias")),
+    ("loading repairs", "what the base class overrides is taken for its value", "codemods/config_defaults.py",
+     "return None if now == value else (_KEY, value)", "return None",
+     LACKS.format("a parameter that the base class does not get")),
+    ("loading repairs", "a parameter is tied like a module", "codemods/tied_weights.py",
+     "return None if is_parameter else path", "return path", TIED.format("a parameter")),
+    ("loading repairs", "a list under a constant is taken for a mapping", "codemods/tied_weights.py",
+     "known = found.node if isinstance(found, Value) else value", "known = cst.Dict([])", TIED.format("a constant")),
+    ("loading repairs", "a method that is gone is not refused", "codemods/removed_methods.py",
+     'if name in removed()["model"] and not _defines(package, name):', "if False:",
+     "codemods/test_removed_methods.py::test_a_method_that_is_gone_is_refused_with_its_line[self-get_head_mask]"),
 ))
 # fmt: on
