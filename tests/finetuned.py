@@ -30,17 +30,63 @@ DENSE = {
         "similarity_fn_name": "cosine",
     },
 }
+# And beside a SPLADE model, version 5.1.
+_SPARSE = "sentence_transformers.sparse_encoder.models"
+SPLADE_51 = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": f"{_SPARSE}.MLMTransformer"},
+        {"idx": 1, "name": "1", "path": "1_SpladePooling", "type": f"{_SPARSE}.SpladePooling"},
+    ],
+    "1_SpladePooling/config.json": {
+        "pooling_strategy": "max",
+        "activation_function": "relu",
+        "word_embedding_dimension": 8192,
+    },
+    "sentence_bert_config.json": {"max_seq_length": 512, "do_lower_case": False},
+    "config_sentence_transformers.json": {
+        "model_type": "SparseEncoder",
+        "__version__": {"sentence_transformers": "5.1.0", "transformers": "4.57.6", "pytorch": "2.8.0"},
+        "prompts": {"query": "", "document": ""},
+        "default_prompt_name": None,
+        "similarity_fn_name": "dot",
+    },
+}
 
 
 def write_dense(target: Path) -> Path:
     """Dense sentence embeddings; as after training on a Hub model, auto_map names its repository for other classes."""
     auto_map = {"AutoConfig": "configuration_gptbert.GptBertConfig", "AutoModel": "modeling_gptbert.GptBertModel"}
     foreign = {"AutoModelForMaskedLM": f"{FOREIGN}.GptBertForMaskedLM"}
-    _write(target, "GptBertModel", {}, auto_map={**foreign, **auto_map})
-    for name, content in DENSE.items():
-        path = target / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(content), "utf-8")
+    return _add(_write(target, "GptBertModel", {}, auto_map={**foreign, **auto_map}), DENSE)
+
+
+def write_splade_51(target: Path) -> Path:
+    """A SPLADE model as sentence-transformers 5.1 saves it."""
+    return _add(shutil.copytree(MINI, target), SPLADE_51)
+
+
+def write_inference_free(target: Path, repaired: Path) -> Path:
+    """A SPLADE model whose queries pass static weights, its code as published; `repaired` loads on this version."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+
+    whole = SparseEncoder(str(repaired), trust_remote_code=True, device="cpu")
+    static = SparseStaticEmbedding(tokenizer=whole.tokenizer, weight=torch.full((8192,), 0.02))
+    router = Router.for_query_document(query_modules=[static], document_modules=[whole[0], whole[1]])
+    SparseEncoder(modules=[router]).save_pretrained(str(target), create_model_card=False)
+    (encoder,) = target.glob("document_0_*")
+    shutil.copyfile(MINI / "config.json", encoder / "config.json")
+    for path in target.rglob("modeling_gptbert.py"):
+        shutil.copyfile(MINI / path.name, path)
+    return target
+
+
+def write_pickled(target: Path) -> Path:
+    """The miniature with pickled weights and no others."""
+    shutil.copytree(MINI, target)
+    torch.save(load_file(target / "model.safetensors"), target / "pytorch_model.bin")
+    (target / "model.safetensors").unlink()
     return target
 
 
@@ -57,6 +103,14 @@ def write_classifier(target: Path, task: str = "SequenceClassification", labels:
     names = {str(number): f"label {number}" for number in range(labels)}
     more = {"id2label": names, "label2id": {name: int(key) for key, name in names.items()}}
     return _write(target, f"GptBertFor{task}", head, **(more if "Classification" in task else {}))
+
+
+def _add(target: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        path = target / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content), "utf-8")
+    return target
 
 
 def _write(target: Path, architecture: str, head: dict[str, torch.Tensor], **change: Any) -> Path:

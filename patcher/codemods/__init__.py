@@ -8,23 +8,23 @@ from types import MappingProxyType
 from patcher.codemods.checkpointing import checkpointing
 from patcher.codemods.code import Code, Codemod
 from patcher.codemods.computed_buffers import computed_buffers
-from patcher.codemods.dataflow.package import Package
-from patcher.codemods.is_decoder import is_decoder
+from patcher.codemods.config_defaults import config_defaults
+from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
+from patcher.codemods.removed_methods import removed_methods
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
 from patcher.codemods.soft_cap.removal import remove_cap
 from patcher.codemods.tied_weights import tied_weights
 
-# Those that look at one file at a time. `find_cap` and `remove_cap` follow the logits through all files of a model.
-CODEMODS: Mapping[str, Codemod] = MappingProxyType(
-    {one.__name__: one for one in (computed_buffers, tied_weights, is_decoder, checkpointing)}
-)
-REPAIRS = ("computed_buffers", "tied_weights", "is_decoder")
+# Those that look at one file at a time. The others look at all files of a model.
+CODEMODS: Mapping[str, Codemod] = MappingProxyType({one.__name__: one for one in (computed_buffers, checkpointing)})
+REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "computed_buffers")
 
 __all__ = [
     "CODEMODS",
     "REPAIRS",
     "Applied",
+    "Class",
     "Code",
     "Codemod",
     "FoundCap",
@@ -37,6 +37,9 @@ __all__ = [
     "Span",
     "Target",
     "computed_buffers",
+    "config_defaults",
     "find_cap",
     "remove_cap",
+    "removed_methods",
+    "tied_weights",
 ]

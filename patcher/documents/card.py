@@ -181,9 +181,12 @@ def _applied(model: PatchedModel) -> list[dict[str, str]]:
     why = {
         "computed_buffers": "buffers that `__init__` computes, such as rotary tables, keep their values; "
         "transformers 5 leaves uninitialised memory there otherwise",
+        "tied_weights": "`_tied_weights_keys` is no longer a list, and ties in transformers 5 what 4.57 ties",
+        "removed_methods": "`post_init` and `tie_weights` are called and defined as transformers 5 wants it",
+        "config_defaults": "the configuration has the attributes that its base class lost in transformers 5, "
+        "with the values of 4.57",
         "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
         "transformers 5 leaves uninitialised memory there otherwise",  # the name in earlier records
-        "tied_weights": "`_tied_weights_keys` is no longer a list; `save_pretrained` of transformers 5 fails on one",
         "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }

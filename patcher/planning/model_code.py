@@ -11,7 +11,7 @@ from typing import Any
 
 import libcst as cst
 
-from patcher.codemods import Code, Package, Target
+from patcher.codemods import Class, Code, Package, Target
 from patcher.errors import CodeError, SourceError
 from patcher.planning.auto_class import CAUSAL, MASKED, NAME
 from patcher.source.names import check_auto_map
@@ -25,11 +25,15 @@ class MissingCode(SourceError):
 
 @dataclass(frozen=True)
 class ModelCode:
-    """The files of a model's classes. `targets` lose their cap, the masked-LM class first; `others` keep it."""
+    """The files of a model's classes. `targets` lose their cap, the masked-LM class first; `others` keep it.
+
+    `configuration` is the class of `AutoConfig`, None where it is one of transformers.
+    """
 
     package: Package
     targets: tuple[Target, ...]
     others: tuple[Target, ...]
+    configuration: Class | None = None
 
 
 def find_code(
@@ -45,7 +49,9 @@ def find_code(
     Raises SourceError where there is none, CodeError where a file does not define what config.json says.
     """
     wanted = [auto_class, *([CAUSAL] if also_causal_lm else [])]
-    classes = _model_classes(_auto_map(config, wanted))
+    every = _classes(_auto_map(config, wanted))
+    classes = {name: target for name, target in every.items() if NAME.fullmatch(name)}
+    configuration = every.get("AutoConfig")
     missing = [name for name in wanted if name not in classes]
     if missing:
         why = f"auto_map in config.json names no class for {missing[0]}."
@@ -57,7 +63,10 @@ def find_code(
             raise CodeError(f"auto_map names {target.name}, which {target.path} does not define.", "Fix config.json.")
     more = [one for one in dict.fromkeys(classes.values()) if one not in targets and one.path in codes]
     others = tuple(one for one in more if codes[one.path].definition(cst.ClassDef, one.name) is not None)
-    return ModelCode(Package(codes, config, config_json), targets, others)
+    package = Package(codes, config, config_json)
+    own = codes.get(configuration.path) if configuration is not None else None
+    found = package.top_level(own, configuration.name) if own is not None and configuration is not None else None
+    return ModelCode(package, targets, others, found if isinstance(found, Class) else None)
 
 
 def _auto_map(config: Mapping[str, Any], wanted: Iterable[str]) -> Mapping[str, Any]:
@@ -76,13 +85,11 @@ def _auto_map(config: Mapping[str, Any], wanted: Iterable[str]) -> Mapping[str, 
     return {name: value for name, value in auto_map.items() if "--" not in str(value)}
 
 
-def _model_classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
-    """The model classes of auto_map, by their Auto class, and the files that define them."""
+def _classes(auto_map: Mapping[str, Any]) -> dict[str, Target]:
+    """The classes of auto_map, by their Auto class, and the files that define them."""
     parts = {name: value.rpartition(".") for name, value in auto_map.items() if isinstance(value, str) and "." in value}
     return {
-        name: Target(class_name, module.replace(".", "/") + ".py")
-        for name, (module, _, class_name) in parts.items()
-        if NAME.fullmatch(name)
+        name: Target(class_name, module.replace(".", "/") + ".py") for name, (module, _, class_name) in parts.items()
     }
 
 

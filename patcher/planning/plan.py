@@ -163,7 +163,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         modules=modules,
         originals={path: before[path] for path in changed},
         contents={**{path: after[path] for path in changed}, **{path: after[origin] for path, origin in added.items()}},
-        base={path: code for path, code in rewritten.base.items() if code != modules[path]},
+        base={path: code for path, code in rewritten.base.items() if code != before[path]},
     )
 
 
@@ -184,13 +184,25 @@ def rewrite_folders(
         config = json.loads(content)
         code_folders = [one for one in dict.fromkeys((folder, "")) if _brings_code(modules, one, config, auto_class)]
         for code_folder in code_folders or [folder]:
-            if code_folder not in done:
-                prefix = join(code_folder, "")
-                own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
-                done.add(code_folder)
-                rewritten = rewrite_code(own, config, options, content, auto_class)
-                found = _joined(found, rewritten, code_folder, join(folder, CONFIG))
+            prefix = join(code_folder, "")
+            own = {path[len(prefix) :]: code for path, code in modules.items() if path.startswith(prefix)}
+            rewritten = rewrite_code(own, json.loads(content), options, content, auto_class)
+            if code_folder in done:
+                rewritten = _of_config(rewritten)
+            done.add(code_folder)
+            content = rewritten.base.get(CONFIG, content)
+            found = _joined(found, rewritten, code_folder, join(folder, CONFIG))
     return found
+
+
+def _of_config(rewritten: Rewritten) -> Rewritten:
+    """What a run over code that another folder has as well changes in config.json."""
+
+    def only(files: Mapping[str, bytes]) -> dict[str, bytes]:
+        return {path: content for path, content in files.items() if path == CONFIG}
+
+    results = tuple(one for one in rewritten.results if one.file == CONFIG)
+    return replace(rewritten, contents=only(rewritten.contents), base=only(rewritten.base), results=results)
 
 
 def _joined(found: Rewritten, more: Rewritten, folder: str, config: str) -> Rewritten:
@@ -224,7 +236,7 @@ def _code_on_top(
     """The code of sub-folders that the model's own folder lacks, where transformers looks for it, with its origin."""
     added: dict[str, str] = {}
     for prefix, path in product((f"{folder}/" for folder in encoders if folder), rewritten):
-        if path.startswith(prefix) and path.removeprefix(prefix) not in modules:
+        if path.startswith(prefix) and path.endswith(".py") and path.removeprefix(prefix) not in modules:
             added.setdefault(path.removeprefix(prefix), path)
     return added
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from patcher.codemods import (
     CODEMODS,
     REPAIRS,
     Applied,
+    Class,
     Code,
     FoundCap,
     LeftAlone,
@@ -19,8 +21,11 @@ from patcher.codemods import (
     Refused,
     SoftCap,
     computed_buffers,
+    config_defaults,
     find_cap,
     remove_cap,
+    removed_methods,
+    tied_weights,
 )
 from patcher.codemods.chunks import lines
 from patcher.codemods.proof import Hunk, defect, hunks, prove
@@ -30,8 +35,9 @@ from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
-NAMES = ("soft_cap", *CODEMODS)
-_RENAMED = {"rotary_tables": "computed_buffers"}  # the name in commands and records of earlier versions
+NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS)
+# The names in commands and records of earlier versions.
+_RENAMED = {"rotary_tables": "computed_buffers", "is_decoder": "config_defaults"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Options:
 class Rewritten:
     """The code of a model after the codemods, files by their path.
 
-    `contents` are the files that the class needs, with all codemods applied, and config.json where a shift changes it.
+    `contents` are the files that the class needs, with all codemods applied, and config.json where it changes.
     `base` are the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the
     cap that was removed, now or by an earlier run; `kept_cap` is one that stays because its removal was not chosen.
     """
@@ -120,14 +126,16 @@ def rewrite_code(
     modules: Mapping[str, bytes],
     config: Mapping[str, Any],
     options: Options = Options(),
-    config_json: bytes = b"{}",
+    config_json: bytes | None = None,
     auto_class: str = MASKED,
 ) -> Rewritten:
     """Run the codemods over the files that the model's class needs.
 
     That class is the masked LM where its cap is to be removed, else the one that `auto_class` loads. The results have
-    one entry per codemod and file. Raises SourceError where there is no such class, CodeError where a codemod refuses.
+    one entry per codemod and file. `config_json` is the file behind `config`, every other byte of which is to stay.
+    Raises SourceError where there is no such class, CodeError where a codemod refuses.
     """
+    config_json = json.dumps(config, indent=2).encode() if config_json is None else config_json
     removes_cap = "soft_cap" in options.names
     model = find_code(
         modules,
@@ -136,8 +144,9 @@ def rewrite_code(
         also_causal_lm=removes_cap and options.also_causal_lm,
         config_json=config_json,
     )
-    published = model.package.codes
-    files = {path: _File(code) for path, code in published.items()}
+    files = {path: _File(code) for path, code in model.package.codes.items()}
+    model, first = _repair_package(model, files, options.names)
+    published, repaired_config = model.package.codes, model.package.config_json
     outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
     if any(result.status == "applied" for result in results):
@@ -148,18 +157,65 @@ def rewrite_code(
         if base[path] is not file:
             _repair(base[path], repairs, model.package)
         results += _repair(file, repairs, model.package)
+    results += first
     config_change = outcomes.get(CONFIG)
-    changed_config = {CONFIG: config_change.code} if isinstance(config_change, Applied) else {}
+    written = config_change.code if isinstance(config_change, Applied) else repaired_config
+
+    def changed(config: dict[str, bytes]) -> dict[str, bytes]:
+        return {path: content for path, content in config.items() if content != config_json}
+
     keeps_cap = not removes_cap and auto_class in VOCABULARY_HEADS
     kept = find_cap(model.package, model.targets[0]) if keeps_cap else None
     removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
     return Rewritten(
-        contents={**changed_config, **{path: file.code.content for path, file in files.items()}},
-        base={path: file.code.content for path, file in base.items()},
+        contents={**changed({CONFIG: written}), **{path: file.code.content for path, file in files.items()}},
+        base={**changed({CONFIG: repaired_config}), **{path: file.code.content for path, file in base.items()}},
         results=tuple(results),
         soft_cap=next((cap for cap in removed if cap is not None), None),
         kept_cap=kept.soft_cap if isinstance(kept, FoundCap) else None,
     )
+
+
+def _repair_package(
+    model: ModelCode, files: Mapping[str, _File], names: Iterable[str]
+) -> tuple[ModelCode, list[CodemodResult]]:
+    """Run the repairs that look at all files of a model. Raises CodeError."""
+    results: list[CodemodResult] = []
+    repairs: dict[str, Callable[[ModelCode], Mapping[str, Outcome]]] = {
+        "removed_methods": lambda one: removed_methods(one.package),
+        "tied_weights": lambda one: tied_weights(one.package),
+        "config_defaults": lambda one: config_defaults(one.package, one.configuration),
+    }
+    for name in (name for name in names if name in repairs):
+        for path, outcome in repairs[name](model).items():
+            if isinstance(outcome, Refused):
+                raise refusal(path, outcome)
+            if not isinstance(outcome, Applied):
+                results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
+            elif path == CONFIG:
+                results.append(_config_result(name, model.package.config_json, outcome.code))
+                package = replace(model.package, config=json.loads(outcome.code), config_json=outcome.code)
+                model = replace(model, package=package)
+            else:
+                results.append(_apply(files[path], name, outcome))
+        model = _updated(model, {path: file.code for path, file in files.items()})
+        if any(isinstance(one, Applied) for one in repairs[name](model).values()):
+            raise defect(f"{name} would change the model a second time")
+    return model, results
+
+
+def _updated(model: ModelCode, codes: Mapping[str, Code]) -> ModelCode:
+    """The model with other code in its files."""
+    package, own = replace(model.package, codes=codes), model.configuration
+    found = package.top_level(codes[own.code.path], own.name) if own is not None else None
+    return replace(model, package=package, configuration=found if isinstance(found, Class) else None)
+
+
+def _config_result(name: str, before: bytes, after: bytes) -> CodemodResult:
+    """What a codemod did to config.json."""
+    old, new = before.decode("utf-8"), after.decode("utf-8")
+    edits = _edits(old, new, hunks(old, new), range(1, len(lines(old)) + 2))
+    return CodemodResult(name, "applied", CONFIG, edits)
 
 
 def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeeded | LeftAlone]:
@@ -185,9 +241,7 @@ def _cap_result(
 ) -> CodemodResult:
     """Apply an outcome of the cap's removal to its file, and say so."""
     if isinstance(outcome, Applied) and path == CONFIG:
-        old, new = model.package.config_json.decode("utf-8"), outcome.code.decode("utf-8")
-        edits = _edits(old, new, hunks(old, new), range(1, len(lines(old)) + 2))
-        return CodemodResult("soft_cap", "applied", path, edits)
+        return _config_result("soft_cap", model.package.config_json, outcome.code)
     if isinstance(outcome, Applied):
         return _apply(files[path], "soft_cap", outcome)
     status = "left_alone" if isinstance(outcome, LeftAlone) else "not_needed"

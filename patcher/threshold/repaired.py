@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from patcher.codemods import SoftCap
-from patcher.constants import CARD
+from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError, UsageError
 from patcher.planning.files import check_loadable, join
 from patcher.planning.layout import Layout, loaded_weights, read_json, read_layout
@@ -17,14 +17,16 @@ from patcher.planning.rewriting import rewrite_code
 from patcher.source.names import check_auto_map
 from patcher.source.snapshot import Snapshot, Source, check_content, fetch, fetch_texts, resolve
 
+_Code = tuple[dict[str, bytes], dict[str, Any], Source, bool]
+
 
 @dataclass(frozen=True)
 class RepairedModel:
     """A SparseEncoder model, and what has to be changed to load it correctly.
 
     `code` are the repaired Python files of the masked LM, `originals` the same as published. `configs` are the
-    config.json files whose auto_map named another repository, made local. `code_source` is the origin of the code,
-    `soft_cap` the cap of the head; `capped` is False where an earlier patch removed it.
+    config.json files that change: whose auto_map named another repository, or that lack an attribute. `code_source` is
+    the origin of the code, `soft_cap` the cap of the head; `capped` is False where an earlier patch removed it.
     """
 
     snapshot: Snapshot
@@ -90,6 +92,8 @@ def repair(snapshot: Snapshot) -> RepairedModel:
             "Only models whose routes share one code can be loaded; transformers looks for it in one folder.",
         )
     rewritten = rewrite_code(modules, config)
+    configs = dict(_configs(snapshot, layout.encoders, found))
+    code = {path: content for path, content in rewritten.base.items() if path != CONFIG}
     if rewritten.soft_cap is None:
         raise SourceError(
             f"{snapshot.source} has a signed cap or none, so its embeddings have zeros without a threshold.",
@@ -98,13 +102,9 @@ def repair(snapshot: Snapshot) -> RepairedModel:
     return RepairedModel(
         snapshot=snapshot,
         layout=layout,
-        code=rewritten.base,
-        originals={path: modules[path] for path in rewritten.base},
-        configs={
-            join(folder, "config.json"): (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode()
-            for folder, (_, local, _, foreign) in zip(layout.encoders, found, strict=True)
-            if foreign
-        },
+        code=code,
+        originals={path: modules[path] for path in code},
+        configs=configs,
         code_source=source,
         soft_cap=rewritten.soft_cap,
         capped=all(result.status != "not_needed" for result in rewritten.results if result.name == "soft_cap"),
@@ -112,7 +112,17 @@ def repair(snapshot: Snapshot) -> RepairedModel:
     )
 
 
-def _code_of(snapshot: Snapshot, folder: str) -> tuple[dict[str, bytes], dict[str, Any], Source, bool]:
+def _configs(snapshot: Snapshot, folders: Iterable[str], found: Iterable[_Code]) -> Iterator[tuple[str, bytes]]:
+    """The config.json files that change: those whose auto_map is made local, and those that lack an attribute."""
+    for folder, (modules, local, _, foreign) in zip(folders, found, strict=True):
+        path = join(folder, CONFIG)
+        written = (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode() if foreign else snapshot.read(path)
+        rewritten = rewrite_code(modules, local, config_json=written)
+        if foreign or CONFIG in rewritten.base:
+            yield path, rewritten.base.get(CONFIG, written)
+
+
+def _code_of(snapshot: Snapshot, folder: str) -> _Code:
     """The Python files of a config.json, that config with a local auto_map, the files' origin, and if it is foreign.
 
     `save_pretrained` may write `other/repo--module.Class`. The code beside config.json or in the model's folder is

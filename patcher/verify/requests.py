@@ -105,13 +105,9 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
     if model.base is None:
         why = f"{folder} was written by an earlier version of {TOOL}, whose record lacks the code of the base model."
         raise OutputError(why, "Make the folder again with `patcher patch`.")
-    modules = {
-        file.path: model.originals.get(file.path) or _content(model, file.path)
-        for file in model.files
-        if file.path.endswith(".py")
-    }
-    base = {path: apply_changes(modules[path], changes) for path, changes in model.base.items()}
-    return {**modules, **base, CONFIG: model.originals.get(CONFIG) or _content(model, CONFIG)}
+    paths = {CONFIG, *model.base, *(file.path for file in model.files if file.path.endswith(".py"))}
+    files = {path: model.originals.get(path) or _content(model, path) for path in paths}
+    return {**files, **{path: apply_changes(files[path], changes) for path, changes in model.base.items()}}
 
 
 def _config(model: PatchedModel) -> dict[str, Any]:

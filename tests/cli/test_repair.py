@@ -91,7 +91,7 @@ def test_a_checkpoint_that_is_not_that_of_its_class_fails(
 
 def test_tables_that_were_not_filled_fail(dense: Path, tmp_path: Path) -> None:
     """The published code with nothing but the first obstacle out of its way."""
-    out = repaired(dense, tmp_path / f"out-{tmp_path.name}", Options.choose(["is_decoder", "tied_weights"]))
+    out = repaired(dense, tmp_path / f"out-{tmp_path.name}", Options.choose(["config_defaults", "tied_weights"]))
     report = report_on(out, tmp_path / "scratch")
     assert failed(report) == {"buffers_rebuilt", "outputs_finite", "modes_agree"}
 

@@ -24,6 +24,7 @@ from patcher.codemods import (
     Target,
     find_cap,
     remove_cap,
+    tied_weights,
 )
 from patcher.codemods.proof import prove
 from tests.codemods.shapes import Shape
@@ -76,6 +77,8 @@ def run(
     **options: Any,
 ) -> Outcome:
     """The outcome of a codemod on the code of one file."""
+    if name == "tied_weights":
+        return tied_weights(package_of({HOME: code}, config))[HOME]
     if name != "soft_cap":
         return CODEMODS[name](Code(HOME, bytes_of(code), config))
     outcomes = find_and_remove(package_of({HOME: code}, config), classes, **options)

@@ -7,25 +7,35 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from patcher.codemods import Applied
 from patcher.patching.record import load
+from patcher.planning.rewriting import Options, rewrite_code
 from patcher.verify.original import run_original
 from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import verify
+from tests.codemods.configurations import CONFIGURATIONS, REFUSED
+from tests.codemods.heads_tied import TIED_HEADS
 from tests.codemods.tables import REPAIRED
+from tests.codemods.test_config_defaults import outcomes
 from tests.codemods.tools import tables_to_load
+from tests.compatibility.table import TABLE, described, table, text
 from tests.conftest import MINI, ROOT, Run, user_environment
-from tests.finetuned import write_classifier, write_dense
+from tests.finetuned import write_classifier, write_dense, write_inference_free, write_pickled, write_splade_51
 from tests.verify.running import edit, failed, repaired, wanted
 
+PYTHON5 = sys.executable
 PYTHON4 = os.environ.get("PATCHER_TRANSFORMERS4", "")
 pytestmark = pytest.mark.skipif(not PYTHON4, reason="run `make test-transformers4`")
 
@@ -86,6 +96,72 @@ def test_the_patched_model_gives_the_same_on_4(
     assert difference(original, found, patched_once) <= 1e-5
 
 
+def test_the_table_of_what_5_took_away_is_that_of_the_two_versions() -> None:
+    kinds = ("bert", "llama", "mt5", "bart")
+    made, stored = table(described(PYTHON4, *kinds), described(sys.executable, *kinds)), json.loads(TABLE.read_bytes())
+    types = {kind: stored["types"][kind] for kind in kinds}
+    assert json.loads(text(made)) == {**stored, "types": types}
+
+
+def attributes(python: str, folders: Mapping[Path, Sequence[str]], place: Path) -> dict[str, list[list[Any]]]:
+    """The attributes of configurations in another Python, by folder: as loaded, and saved and loaded again."""
+    place.mkdir()
+    names = {str(folder): list(names) for folder, names in folders.items()}
+    (place / "folders.json").write_text(json.dumps(names), "utf-8")
+    command = [python, Path(__file__).with_name("attributes.py"), place / "folders.json"]
+    environment = {key: value for key, value in user_environment(place).items() if key != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(place / "modules"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, list[list[Any]]] = json.loads(done.stdout)
+    return found
+
+
+def test_every_attribute_that_is_read_has_4_57_s_value(tmp_path: Path) -> None:
+    """Of each way to read and to define one; on 5, saved and loaded again as well, and on 4.57 after the repair."""
+    known = [one for one in CONFIGURATIONS if one.where != REFUSED]
+    published = {one.write(tmp_path / f"published-{index}"): one.keys for index, one in enumerate(known)}
+    repaired = {one.write(tmp_path / f"repaired-{index}"): one.keys for index, one in enumerate(known)}
+    for folder, one in zip(repaired, known, strict=True):
+        for path, outcome in outcomes(one.files()).items():
+            if isinstance(outcome, Applied):
+                (folder / path).write_bytes(outcome.code)
+    original = attributes(PYTHON4, published, tmp_path / "original").values()
+    on_4 = attributes(PYTHON4, repaired, tmp_path / "on-4").values()
+    on_5 = attributes(PYTHON5, repaired, tmp_path / "on-5").values()
+    for one, (before, _), (same, _), (after, saved) in zip(known, original, on_4, on_5, strict=True):
+        assert before == same == after == saved, one.name
+
+
+def outputs(python: str, folders: Iterable[Path], place: Path) -> dict[str, torch.Tensor]:
+    """What models of random weights give in another Python, by their number; as loaded, and saved and loaded again."""
+    place.mkdir()
+    command = [python, Path(__file__).with_name("outputs.py"), place / "out.safetensors", *folders]
+    environment = {key: value for key, value in user_environment(place).items() if key != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(place / "modules"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return load_file(place / "out.safetensors")
+
+
+def test_a_head_is_tied_in_5_where_4_57_ties_it(tmp_path: Path) -> None:
+    """Each with two different tensors in its checkpoint, so that a head that is tied or not gives another output."""
+    known = [one for one in TIED_HEADS if one.written]
+    folders = [(tmp_path / f"published-{index}", tmp_path / f"repaired-{index}") for index in range(len(known))]
+    for (published, target), one in zip(folders, known, strict=True):
+        one.write(published)
+        shutil.copytree(published, target)
+        files = {path.name: path.read_bytes() for path in published.iterdir()}
+        modules = {name: content for name, content in files.items() if name.endswith(".py")}
+        config = json.loads(files["config.json"])
+        for name, content in rewrite_code(modules, config, Options.choose(["repairs"])).contents.items():
+            (target / name).write_bytes(content)
+    original = outputs(PYTHON4, [published for published, _ in folders], tmp_path / "original")
+    for python, name in ((PYTHON4, "on-4"), (PYTHON5, "on-5")):
+        found = outputs(python, [target for _, target in folders], tmp_path / name)
+        for index, one in enumerate(known):
+            for key in (f"{index}", f"{index} saved"):
+                assert torch.equal(found[key], original[f"{index}"]), (name, one.name)
+
+
 def test_the_original_on_5_does_not_even_load(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         logits(sys.executable, MINI, tmp_path / "five")
@@ -120,8 +196,19 @@ def test_a_repaired_classifier_agrees(tmp_path: Path, task: str) -> None:
     assert agreement(repaired(folder, tmp_path / f"out-{tmp_path.name}")) <= 1e-5
 
 
-def test_a_repaired_splade_model_agrees(trained: Path, tmp_path: Path) -> None:
-    assert agreement(repaired(trained, tmp_path / f"out-{tmp_path.name}")) <= 1e-5
+@pytest.mark.parametrize("version", ["6.2", "5.1", "inference-free", "pickled"])
+def test_a_repaired_splade_model_agrees(trained: Path, loading: Path, tmp_path: Path, version: str) -> None:
+    """Every tensor of the checkpoint is used, and the model saved and loaded again gives the same."""
+    folder = {
+        "6.2": lambda target: trained,
+        "5.1": write_splade_51,
+        "inference-free": lambda target: write_inference_free(target, loading),
+        "pickled": write_pickled,
+    }[version](tmp_path / f"model-{tmp_path.name}")
+    out = repaired(folder, tmp_path / f"out-{tmp_path.name}")
+    assert agreement(out) <= 1e-5
+    if version != "pickled":
+        assert load(out).loaded_by == "SparseEncoder"
 
 
 def test_the_embeddings_of_a_repaired_dense_model_are_those_of_the_original(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ PRECONDITION = "verify/test_preconditions.py::test_"
 BROKEN = PRECONDITION + "a_broken_folder_is_one_error_with_a_remedy_and_its_report_and_card_stay[{}]"
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
+LACKS = "codemods/test_config_defaults.py::test_the_value_of_4_is_written_where_5_reads_it[{}]"
+TIED = "codemods/test_tied_weights.py::test_a_head_is_tied_where_4_57_ties_it[{}]"
 LANDED = "publish/test_commit.py::test_an_answer_that_says_nothing_is_no_refusal[False-200-{}]"
 REPAIRS = "publish/test_repairs.py::test_"
 
@@ -540,5 +542,20 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "cli/test_transcript.py::test_a_bar_stays_on_one_line_and_is_gone_before_anything_else_is_printed"),
     ("terminal", "a no runs the code", "cli/consent.py", "if not agreed:", "if False:",
      "cli/test_consent.py::test_a_local_file_is_named_by_its_path_and_no_is_answered"),
+    ("loading repairs", "a key of config.json is written that transformers 5 does not load",
+     "codemods/config_defaults.py", 'dropped = (name in removed()["not_loaded"] or', "dropped = (",
+     LACKS.format("what 5 does not load")),
+    ("loading repairs", "a configuration of another name is not known", "codemods/config_reads.py",
+     "names.aliases.update(names.assigned(node))", "names.assigned(node)", LACKS.format("an alias")),
+    ("loading repairs", "what the base class overrides is taken for its value", "codemods/config_defaults.py",
+     "return None if now == value else (_KEY, value)", "return None",
+     LACKS.format("a parameter that the base class does not get")),
+    ("loading repairs", "a parameter is tied like a module", "codemods/tied_weights.py",
+     "return None if is_parameter else path", "return path", TIED.format("a parameter")),
+    ("loading repairs", "a list under a constant is taken for a mapping", "codemods/tied_weights.py",
+     "known = found.node if isinstance(found, Value) else value", "known = cst.Dict([])", TIED.format("a constant")),
+    ("loading repairs", "a method that is gone is not refused", "codemods/removed_methods.py",
+     'if name in removed()["model"] and not _defines(package, name):', "if False:",
+     "codemods/test_removed_methods.py::test_a_method_that_is_gone_is_refused_with_its_line[self-get_head_mask]"),
 ))
 # fmt: on

@@ -45,6 +45,7 @@ def test_every_check_has_a_mutation() -> None:
         "evaluate",
         "hashes remembered",
         "listed bytes",
+        "loading repairs",
         "not finite",
         "numbers",
         "paths",

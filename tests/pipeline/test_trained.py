@@ -55,7 +55,7 @@ def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
         assert f"patcher threshold {trained}" in hint and f"patcher repair {trained} --out DIR" in hint
     assert not (tmp_path / "out").exists()
     with pytest.raises(SourceError):
-        plan_of(trained, "soft_cap", "is_decoder")
+        plan_of(trained, "soft_cap", "config_defaults")
 
 
 def test_a_trained_model_whose_base_had_no_cap_needs_nothing(trained: Path, patched_once: Path) -> None:
@@ -92,14 +92,15 @@ def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path,
     assert report.base == {} and report.patched["min"] > 0 and report.patched["logit_sparsity"] == 0.0
 
     broken = shutil.copytree(out, tmp_path / f"broken-{tmp_path.name}")
-    shutil.copy(MINI / CODE, broken / CODE)
+    for name in (CODE, "config.json"):
+        shutil.copy(trained / name, broken / name)
     found = report_on(broken, tmp_path / "scratch", sparse_encoder=True)
     assert not any(check.passed for check in found.checks) and "is_decoder" in found.checks[0].detail
 
 
 def test_wrong_tables_and_logits_that_are_not_finite_are_caught(trained: Path, tmp_path: Path) -> None:
     """The published code with nothing but the first obstacle out of its way: it loads, and computes with garbage."""
-    out = repaired(trained, tmp_path / f"out-{tmp_path.name}", Options.choose(["is_decoder", "tied_weights"]))
+    out = repaired(trained, tmp_path / f"out-{tmp_path.name}", Options.choose(["config_defaults", "tied_weights"]))
     checks = {check.name: check for check in report_on(out, tmp_path / "scratch", sparse_encoder=True).checks}
     assert not checks["buffers_rebuilt"].passed and checks["buffers_rebuilt"].value == 8
     assert not checks["logits_finite"].passed
@@ -142,7 +143,7 @@ def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked
     modules[0]["path"] = sub.name
     (trained / "modules.json").write_text(json.dumps(modules))
     plan = plan_of(trained, "repairs")
-    assert plan.encoders == (sub.name,) and plan.files.changed == (f"{sub.name}/{CODE}",)
+    assert plan.encoders == (sub.name,) and plan.files.changed == (f"{sub.name}/config.json", f"{sub.name}/{CODE}")
     assert set(plan.files.added) == {CODE, "configuration_gptbert.py"}
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     assert (out / CODE).read_bytes() == (out / sub.name / CODE).read_bytes() != (MINI / CODE).read_bytes()
@@ -154,13 +155,13 @@ def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked
 def test_the_command_says_what_it_did(trained: Path, tmp_path: Path, cli: Run) -> None:
     """One real run through the guarded child, as a user sees it."""
     out = tmp_path / f"out-{tmp_path.name}"
-    flags = ("--codemod", "computed_buffers", "--codemod", "tied_weights", "--codemod", "is_decoder")
+    flags = ("--codemod", "computed_buffers", "--codemod", "tied_weights", "--codemod", "config_defaults")
     done = cli("patch", trained, "--out", out, *flags, *ON_CPU)
     assert done.returncode == 0, done.stderr
     assert f"Verified: {out} passed all 5 checks." in done.stdout and "base model" not in done.stdout
     assert "Running the repaired model" in done.stderr
     again = cli("patch", out, "--out", tmp_path / "again", *flags)
-    assert again.returncode == 0 and "needs none of computed_buffers, tied_weights, is_decoder" in again.stdout
+    assert again.returncode == 0 and "needs none of tied_weights, config_defaults, computed_buffers" in again.stdout
 
 
 # Chosen codemods, on any model
@@ -173,7 +174,7 @@ def test_chosen_codemods_run_alone(mini: Path) -> None:
     assert {result.name for result in plan_of(mini, "repairs").codemods} == {
         "computed_buffers",
         "tied_weights",
-        "is_decoder",
+        "config_defaults",
     }
 
 
@@ -182,8 +183,8 @@ def test_checkpointing_is_asked_for_in_two_ways_and_never_comes_by_itself(mini: 
     by_flag, by_name = plan_of(mini, checkpointing=True), plan_of(mini, "checkpointing")
     assert b"use_reentrant=False" in by_flag.contents[CODE] and by_flag.soft_cap is not None
     assert b"use_reentrant=False" in by_name.contents[CODE] and CAP in by_name.contents[CODE]
-    both = plan_of(mini, "is_decoder", checkpointing=True)
-    assert {result.name for result in both.codemods} == {"is_decoder", "checkpointing"}
+    both = plan_of(mini, "config_defaults", checkpointing=True)
+    assert {result.name for result in both.codemods} == {"config_defaults", "checkpointing"}
 
 
 def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
@@ -196,7 +197,7 @@ def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
 
 
 def test_options_survive_their_record_and_old_records_are_read() -> None:
-    options = Options.choose(["repairs", "is_decoder"], checkpointing=True)
+    options = Options.choose(["repairs", "config_defaults"], checkpointing=True)
     assert from_json(Options, json.loads(json.dumps(to_json(options)))) == options
     old = {"also_causal_lm": True, "checkpointing": False}
     assert from_json(Options, old) == from_json(Options, {**old, "also_signed": True}) == Options(also_causal_lm=True)

@@ -93,7 +93,7 @@ def test_any_class_of_the_code_is_repaired(tmp_path: Path, task: str) -> None:
     plan = make_plan(resolve(str(write_classifier(tmp_path / "model", task))), Options.choose(["repairs"]))
     assert plan.auto_class == f"AutoModelFor{task}" and plan.kept_cap is None and plan.soft_cap is None
     applied = {result.name for result in plan.codemods if result.status == "applied"}
-    assert applied == {"computed_buffers", "tied_weights", "is_decoder"}
+    assert applied == {"computed_buffers", "tied_weights", "config_defaults"}
 
 
 def test_classes_of_another_repository_do_not_stop_the_repair_of_this_one(tmp_path: Path) -> None:

@@ -33,27 +33,28 @@ def test_the_plan_of_the_miniature() -> None:
     plan = plan_of(MINI)
     assert plan.contents["modeling_gptbert.py"].decode().count(CAP) == 1, "the causal head was not asked for"
     assert b"use_reentrant=True" in plan.contents["modeling_gptbert.py"], "nor was checkpointing"
-    assert plan.files.changed == ("modeling_gptbert.py",)
-    assert set(plan.files.copied) >= {"config.json", "configuration_gptbert.py", "model.safetensors", "tokenizer.json"}
+    assert plan.files.changed == ("config.json", "modeling_gptbert.py")
+    assert set(plan.files.copied) >= {"configuration_gptbert.py", "model.safetensors", "tokenizer.json"}
     assert set(plan.files.dropped) == {"README.md", "model.onnx"}
     assert (plan.soft_cap.scale, plan.soft_cap.temperature) == (30.0, 7.5)
     applied = {result.name for result in plan.codemods if result.status == "applied"}
-    assert applied == {"soft_cap", "computed_buffers", "tied_weights", "is_decoder"}
+    assert applied == {"soft_cap", "computed_buffers", "tied_weights", "config_defaults"}
 
 
 def test_line_numbers_are_those_of_the_published_file(plan: Plan) -> None:
-    published = (MINI / "modeling_gptbert.py").read_text("utf-8").split("\n")
-    assert published[plan.soft_cap.line - 1].strip() == plan.soft_cap.expression
+    files = {path: (MINI / path).read_text("utf-8").split("\n") for path in plan.files.changed}
+    assert files[plan.soft_cap.file][plan.soft_cap.line - 1].strip() == plan.soft_cap.expression
     for result in plan.codemods:
         for edit_ in result.edits:
             if edit_.before:
-                assert published[edit_.line - 1] == edit_.before.split("\n")[0], result.name
+                assert files[result.file][edit_.line - 1] == edit_.before.split("\n")[0], result.name
 
 
 def test_the_diff_turns_the_published_file_into_the_patched_one(plan: Plan, tmp_path: Path) -> None:
-    shutil.copy(MINI / "modeling_gptbert.py", tmp_path)
+    for path in plan.files.changed:
+        shutil.copy(MINI / path, tmp_path)
     subprocess.run(["patch", "-p1"], input=plan.diff.encode(), cwd=tmp_path, check=True, capture_output=True)
-    assert (tmp_path / "modeling_gptbert.py").read_bytes() == plan.contents["modeling_gptbert.py"]
+    assert {path: (tmp_path / path).read_bytes() for path in plan.files.changed} == plan.contents
 
 
 def test_the_causal_head_and_checkpointing_are_changed_when_asked(plan: Plan) -> None:

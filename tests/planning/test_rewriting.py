@@ -35,7 +35,7 @@ def test_the_base_has_the_repairs_and_each_cap_whatever_is_removed(options: dict
     base = rewritten(**options).base
     assert base[CODE].count(CAP) == (MINI / CODE).read_bytes().count(CAP) == 2
     assert b"(ComputedBuffersMixin, PreTrainedModel)" in base[CODE] and b"_tied_weights_keys = None" in base[CODE]
-    assert b"SPLADE_LOGIT_SHIFT" not in base[CODE] and "config.json" not in base
+    assert b"SPLADE_LOGIT_SHIFT" not in base[CODE] and b"SPLADE" not in base["config.json"].upper()
 
 
 def test_the_patched_code_is_the_base_without_the_cap() -> None:
@@ -46,21 +46,23 @@ def test_the_patched_code_is_the_base_without_the_cap() -> None:
 
 
 def test_a_cap_that_is_not_to_be_removed_is_told_and_is_in_the_base_and_in_the_result() -> None:
-    done = rewritten(codemods=("is_decoder",))
+    done = rewritten(codemods=("config_defaults",))
     assert done.soft_cap is None and done.base == done.contents
     assert done.kept_cap is not None and (done.kept_cap.scale, done.kept_cap.temperature) == (30, 7.5)
     assert rewritten().kept_cap is None
 
 
 def test_the_plan_holds_the_files_of_the_base_that_are_not_those_of_the_source() -> None:
-    assert make_plan(resolve(str(MINI))).base == {CODE: rewritten().base[CODE]}
+    assert make_plan(resolve(str(MINI))).base == {name: rewritten().base[name] for name in (CODE, "config.json")}
 
 
 def test_options_become_json_and_back_and_those_of_version_0_1_0_are_read() -> None:
-    options = Options.choose(["repairs", "is_decoder"], checkpointing=True)
+    options = Options.choose(["repairs", "config_defaults"], checkpointing=True)
     assert from_json(Options, json.loads(json.dumps(to_json(options)))) == options
     old = {"also_causal_lm": True, "checkpointing": False, "also_signed": False, "codemods": [], "shift": 0.0}
     assert from_json(Options, old) == Options(also_causal_lm=True)
+    former = from_json(Options, {**old, "codemods": ["is_decoder"]})
+    assert former.names == ("config_defaults",), "a record of 0.1.0 names the repair that this one took the place of"
     with pytest.raises(Unreadable, match="codemods"):
         from_json(Options, {"codemods": "repairs"})
 

@@ -109,7 +109,7 @@ def _planned(source: Source) -> Iterator[str]:
     package = Package({source.path: code}, source.config, json.dumps(source.config, indent=2).encode())
     for name in source.classes:
         yield f"{source.path}: {name}: {_cap(package, source.path, name)}"
-    for name in REPAIRS:
+    for name in CODEMODS.keys() & {*REPAIRS}:
         outcome = CODEMODS[name](code)
         if isinstance(outcome, Applied):
             after = _proved(code, outcome)

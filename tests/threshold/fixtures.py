@@ -19,11 +19,9 @@ def loading(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def capped_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the code as published, as every model trained before transformers 5 has it."""
-    from tests.threshold.models import CODE, MINI
+    from tests.threshold.models import as_published
 
-    target = shutil.copytree(loading, tmp_path_factory.mktemp("capped") / "capped")
-    shutil.copyfile(MINI / CODE, target / CODE)
-    return target
+    return as_published(shutil.copytree(loading, tmp_path_factory.mktemp("capped") / "capped"))
 
 
 @pytest.fixture(scope="session")

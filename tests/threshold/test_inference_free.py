@@ -24,7 +24,8 @@ def routed(hand_made_once: Path, loading: Path, tmp_path_factory: pytest.TempPat
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 
     folder = shutil.copytree(hand_made_once, tmp_path_factory.mktemp("whole") / "before-routing")
-    shutil.copyfile(loading / "modeling_gptbert.py", folder / "modeling_gptbert.py")
+    for name in ("modeling_gptbert.py", "config.json"):
+        shutil.copyfile(loading / name, folder / name)
     whole = load(folder)
     static = SparseStaticEmbedding(tokenizer=whole.tokenizer, weight=torch.full((8192,), 0.02))
     router = Router.for_query_document(query_modules=[static], document_modules=[whole[0], whole[1]])

@@ -51,7 +51,8 @@ def test_the_patched_miniature_passes_every_check(patched: Path, tmp_path: Path)
 
 def test_the_code_as_published_fails_on_transformers_5(patched: Path, tmp_path: Path) -> None:
     """Not even the first line of a forward pass is reached: config.is_decoder is gone."""
-    shutil.copy(MINI / "modeling_gptbert.py", patched / "modeling_gptbert.py")
+    for name in ("modeling_gptbert.py", "config.json"):
+        shutil.copy(MINI / name, patched / name)
     report = report_on(patched, tmp_path / "scratch")
     assert failed(report) == set(CHECKS)
     assert "is_decoder" in report.checks[0].detail
@@ -59,7 +60,6 @@ def test_the_code_as_published_fails_on_transformers_5(patched: Path, tmp_path: 
 
 def test_rotary_tables_as_published_are_found_wrong(patched: Path, tmp_path: Path) -> None:
     shutil.copy(MINI / "modeling_gptbert.py", patched / "modeling_gptbert.py")
-    edit(patched, "config.is_decoder\n", "False\n")
     report = report_on(patched, tmp_path / "scratch")
     assert failed(report) == set(CHECKS)  # logits of NaN prove nothing
     assert report.checks[1].name == "buffers_rebuilt" and report.checks[1].value == 8, report.checks[1]

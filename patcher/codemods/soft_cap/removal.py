@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
 from patcher.codemods.code import MARK
+from patcher.codemods.config_json import with_keys
 from patcher.codemods.dataflow.mutation import changed_in_place
 from patcher.codemods.dataflow.package import Package
 from patcher.codemods.dataflow.replaced import replaced_code
@@ -50,7 +49,7 @@ def remove_cap(
     records = [replace(one.soft_cap, shift=shift) for one in found]
     applied: dict[str, Applied] = {}
     if shift and found:
-        applied[CONFIG] = Applied(_with_shift(package.config_json, shift), (), records[0])
+        applied[CONFIG] = Applied(with_keys(package.config_json, {SHIFT_KEY: shift}), (), records[0])
     for path, edits in _edits(found, shift).items():
         record = next((one for one in records if one.file == path), records[0])
         applied[path] = Applied(rewrite(edits.code, edits.replacements), tuple(edits.spans), record)
@@ -129,23 +128,3 @@ def _comment(found: FoundCap, shift: float) -> str:
     numbers = f"{cap.kind}, scale {number(cap.scale)}, temperature {number(cap.temperature)}"
     numbers += f", shift {number(shift)}" if shift else ""
     return f"{MARK} removed `{cap.expression}` ({numbers}); {_WHY}"
-
-
-def _with_shift(content: bytes, shift: float) -> bytes:
-    """config.json with the shift as its last key, or in place of an earlier one; every other byte stays.
-
-    Raises ValueError where the result would not be the same configuration with that one key.
-    """
-    config, value = json.loads(content), json.dumps(shift).encode()
-    if SHIFT_KEY in config:
-        pattern = re.compile(rb'("' + SHIFT_KEY.encode() + rb'"\s*:\s*)-?[0-9][0-9.eE+-]*')
-        changed = pattern.sub(lambda found: found[1] + value, content, count=1)
-    else:
-        body = content[: content.rindex(b"}")].rstrip()
-        indent = re.search(rb"\{(\s*)", content)
-        assert indent is not None
-        comma = b"," if config else b""
-        changed = body + comma + indent[1] + json.dumps(SHIFT_KEY).encode() + b": " + value + content[len(body) :]
-    if json.loads(changed) != {**config, SHIFT_KEY: shift}:
-        raise ValueError(f"{SHIFT_KEY} can't be written into config.json")
-    return changed

@@ -1,0 +1,65 @@
+"""The configuration is known under whatever name code gives it, and other objects are not taken for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from patcher.codemods import Code
+from patcher.codemods.config_reads import Read, read_attributes
+
+READ = [
+    "config.prefix",
+    "self.decoder.config.prefix",
+    "cfg.prefix",
+    "config.prefix += 1",
+    'getattr(self.config, "prefix", 1)',
+    'operator.attrgetter("prefix")(config)',
+    'vars(config)["prefix"]',
+    'config.__dict__.get("prefix")',
+    '{**vars(config)}["prefix"]',
+    "a = b = config\nb.prefix",
+    "a, b = 1, config\nb.prefix",
+    "h: object = config\nh.prefix",
+    "def f(x, hp):\n    return hp.prefix\nf(1, config)",
+    "def f(hp):\n    return hp.prefix\nf(hp=self.config)",
+    "class A:\n    def __init__(self, hp):\n        hp.prefix\nA(config)",
+    "class A:\n    def f(self, hp):\n        return hp.prefix\na.f(config)",
+    "def f(hp: XConfig):\n    return hp.prefix",
+    "def f(hp: 'XConfig | None' = None):\n    return hp.prefix",
+    "class M(PreTrainedModel):\n    def __init__(self, hp):\n        super().__init__(hp)\n        hp.prefix",
+    "class XConfig(PretrainedConfig):\n    def f(self):\n        return self.prefix",
+    'for name in ("prefix", "suffix"):\n    getattr(config, name)',
+    "(config or other).prefix",
+    'getattr(self, "config").prefix',
+]
+NOT_READ = [
+    "self.prefix",
+    "tokenizer.prefix",
+    "generation_config.prefix",
+    "config.prefix = 1",
+    "del config.prefix",
+    "config.hidden_size",
+    'x = {"prefix": 1}["prefix"]',
+    'kwargs.pop("prefix", None)',
+    'def f():\n    "prefix"',
+    "class A:\n    def f(self):\n        return self.prefix",
+]
+
+
+@pytest.mark.parametrize("text", READ)
+def test_a_read_of_the_configuration_is_found_with_its_line(text: str) -> None:
+    found = read_attributes([Code("a.py", b"x = 1\n", {}), Code("b.py", text.encode(), {})], {"prefix"})
+    (line,) = [index for index, one in enumerate(text.split("\n"), 1) if "prefix" in one and "for name" not in one] or [
+        2
+    ]
+    assert found == {"prefix": Read("b.py", line)}
+
+
+@pytest.mark.parametrize("text", NOT_READ)
+def test_what_is_no_read_of_the_configuration_is_not_found(text: str) -> None:
+    assert read_attributes([Code("a.py", text.encode(), {})], {"prefix"}) == {}
+
+
+def test_a_name_that_another_file_gives_the_configuration_is_known() -> None:
+    first, second = b"from .b import f\nf(config)\n", b"def f(hp):\n    return hp.prefix\n"
+    assert read_attributes([Code("a.py", first, {}), Code("b.py", second, {})], {"prefix"}).keys() == {"prefix"}
