@@ -54,6 +54,7 @@ def test_every_check_has_a_mutation() -> None:
         "terminal",
         "three outcomes",
         "weights shared",
+        "work",
     }
     assert {one.check for one in MUTATIONS} == names | others
     # A module that made checks of its own would have to be called above.
