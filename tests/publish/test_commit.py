@@ -197,7 +197,7 @@ def test_a_gated_source_is_published_for_everybody_only_by_name(
     finally:
         hub.repo(SOURCE).gated = False
     assert shown.code == 0 and f"{SOURCE} is gated: publishing this for everybody needs --from-gated" in shown.out
-    assert refused.code == 1 and f"{SOURCE} is gated" in refused.err and not hub.exists(repo_id)
+    assert refused.code == 3 and f"{SOURCE} is gated" in refused.err and not hub.exists(repo_id)
     assert private.code == named.code == 0, private.err + named.err
 
 
@@ -218,10 +218,10 @@ def test_weights_that_the_hub_copies_are_not_read_here(
     assert patcher("publish", folder, repo_id, "--yes").code == 0
     assert hub.files(repo_id)["model.safetensors"].sha256 == hub.files(SOURCE)["model.safetensors"].sha256
     sent = patcher("publish", folder, f"{repo_id}-2", "--yes", "--upload-weights")
-    assert sent.code == 1 and "model.safetensors is no longer the file" in sent.err
+    assert sent.code == 3 and "model.safetensors is no longer the file" in sent.err
     refuse(hub)
     refused = patcher("publish", folder, f"{repo_id}-3", "--yes")
-    assert refused.code == 1 and "model.safetensors is no longer the file" in refused.err, refused.err
+    assert refused.code == 3 and "model.safetensors is no longer the file" in refused.err, refused.err
 
 
 def test_where_neither_a_copy_nor_an_upload_is_possible_nothing_is_committed(

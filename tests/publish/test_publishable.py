@@ -93,7 +93,7 @@ def test_each_kind_is_published_repeated_checked_and_refused_where_it_changed(
     path = next(path for path in sorted(folder.rglob("*.json")) if path.name not in KINDS)
     path.write_text(path.read_text() + " ")
     changed = patcher("publish", folder, repo_id, "--yes")
-    assert changed.code == 1 and "is no longer the file" in changed.err, changed.err
+    assert changed.code == 3 and "is no longer the file" in changed.err, changed.err
     name = path.relative_to(folder).as_posix()
     hub.commit(repo_id, {name: there[name] + b" "})
     damaged = patcher("check", repo_id, "--json")
@@ -112,11 +112,11 @@ def test_an_export_of_another_revision_is_refused(
     (alone / "export.json").write_text(json_text(record))
     hub.commit(f"{repo_id}-source", {"config.json": b"{ }"})
     stale = patcher("publish", alone, repo_id, "--yes")
-    assert stale.code == 1 and f"was exported from {repo_id}-source@" in stale.err and not hub.exists(repo_id)
+    assert stale.code == 3 and f"was exported from {repo_id}-source@" in stale.err and not hub.exists(repo_id)
 
     inside = export(hub, folder / "onnx", folder)
     other = patcher("publish", folder, repo_id, "--yes")
-    assert other.code == 1 and "is an export of another model" in other.err, other.err
+    assert other.code == 3 and "is an export of another model" in other.err, other.err
     record = json.loads((inside / "export.json").read_text())
     record["fingerprint"] = fingerprint(resolve(str(folder)))
     (inside / "export.json").write_text(json_text(record))
