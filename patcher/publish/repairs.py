@@ -5,6 +5,7 @@ from __future__ import annotations
 from patcher.codemods import REPAIRS
 from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
+from patcher.planning.rewriting import Options
 from patcher.publish.operations import PublishedFile, published_file
 from patcher.publish.publishable import Publishable
 from patcher.publish.target import Target
@@ -22,7 +23,7 @@ def check_repairs(item: Publishable, repo_id: str, *, create_pr: bool) -> Patche
             f"{model.folder} was made from {source or 'a folder'}, not from {repo_id}.",
             f"Give {source} as REPO_ID." if source else "Patch a model of the Hub, then publish that folder.",
         )
-    applied = dict.fromkeys(result.name for result in model.codemods if result.status == "applied")
+    applied = Options.choose(result.name for result in model.codemods if result.status == "applied").codemods
     others = [name for name in applied if name not in REPAIRS]
     if model.soft_cap is not None or others:
         raise PublishError(

@@ -14,7 +14,7 @@ def test_the_repairs_are_codemods_and_checkpointing_is_chosen_by_itself() -> Non
 
 
 def test_an_earlier_name_of_a_codemod_still_chooses_it() -> None:
-    assert Options.choose(["rotary_tables", "tied_weights"]).names == ("computed_buffers", "tied_weights")
+    assert set(Options.choose(["rotary_tables", "tied_weights"]).names) == {"computed_buffers", "tied_weights"}
 
 
 @pytest.mark.parametrize("name", CODEMODS)

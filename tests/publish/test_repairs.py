@@ -80,6 +80,16 @@ def test_a_dry_run_shows_it_and_writes_nothing(hub: LocalHub, patcher: Patcher, 
     assert "-    _tied_weights_keys = " in done.out and "not touched by the repairs" in done.out
 
 
+def test_a_record_with_the_earlier_name_of_a_repair_is_one_of_repairs(
+    patcher: Patcher, source: str, repaired: Path
+) -> None:
+    record = (repaired / "patch.json").read_text("utf-8")
+    (repaired / "patch.json").write_text(record.replace('"computed_buffers"', '"rotary_tables"'), "utf-8")
+    passing_report(repaired)
+    assert "rotary_tables" in (repaired / "patch.json").read_text("utf-8")
+    assert send(patcher, repaired, source, "--repairs-only", "--create-pr", "--dry-run").code == 0
+
+
 def test_a_second_run_opens_no_second_pull_request(
     hub: LocalHub, patcher: Patcher, source: str, repaired: Path
 ) -> None:
