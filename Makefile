@@ -20,7 +20,8 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test test-nightly lint test-transformers4 test-hub \
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test test-nightly lint test-transformers4 \
+        test-sentence-transformers5 test-hub \
         sweep mutations bench snapshot pictures clean
 
 help: ## list the targets
@@ -75,6 +76,13 @@ test-transformers4: $(STAMP) ## the original on transformers 4.57 against the pa
 	$(PYTHON) -m venv .venv4
 	.venv4/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==4.57.6
 	PATCHER_TRANSFORMERS4=$(CURDIR)/.venv4/bin/python $(BIN)/python -m pytest tests/compatibility $(ARGS)
+
+test-sentence-transformers5: $(STAMP) ## a model with a built-in threshold on sentence-transformers 5
+	$(PYTHON) -m venv .venv5
+	.venv5/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==4.57.6 \
+	  sentence-transformers==5.1.2
+	PATCHER_SENTENCE_TRANSFORMERS5=$(CURDIR)/.venv5/bin/python $(BIN)/python -m pytest \
+	  tests/compatibility/test_sentence_transformers5.py $(ARGS)
 
 test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is removed again: TO=user/name
 	@test -n "$(TO)" || { echo "Error: TO is not set." >&2; echo "Hint: make test-hub TO=user/name" >&2; exit 2; }

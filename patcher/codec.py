@@ -44,13 +44,14 @@ def json_field(
     default: Any = MISSING,
     default_factory: Any = MISSING,
     repr: bool = True,
+    compare: bool = True,
 ) -> Any:
     """A dataclass field with another `key` in JSON, left out of it (`omit`), or written in a form of its own (`write`).
 
     What is left out, or written in a form of its own, can only be read back where it has a default.
     """
     metadata = {_KEY: key, _OMIT: omit, _WRITE: write}
-    return field(default=default, default_factory=default_factory, repr=repr, metadata=metadata)
+    return field(default=default, default_factory=default_factory, repr=repr, compare=compare, metadata=metadata)
 
 
 def to_json(value: Any) -> Any:

@@ -1,4 +1,8 @@
-"""The errors of this package: each says in one line what is wrong, and in another what to do."""
+"""The errors of this package: each says in one line what is wrong, and in another what to do.
+
+A failed check is a result and no error: commands end with 1 for it. An error accuses nobody, and leaves the last report
+and card as they were.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ _FULL = 1 << 24  # bytes that are left
 class PatcherError(Exception):
     """An error for the user: `message` says what is wrong, `hint` what to do next."""
 
-    exit_code = 1
+    exit_code = 3  # could not be done or measured
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -48,6 +52,14 @@ class CodeError(PatcherError):
 
 class OutputError(PatcherError):
     """The output folder can't be written, or this tool did not write what is in it."""
+
+
+class MissingRequirement(PatcherError):
+    """This machine lacks a package or a device that was asked for."""
+
+
+class Cancelled(PatcherError):
+    """Somebody said no at a prompt; there is nothing to hint at."""
 
 
 class TrustRequired(PatcherError):

@@ -21,8 +21,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+_PACKAGES = {"yaml": "pyyaml", "accelerate": "accelerate", "datasets": "datasets"}
+_PACKAGES["sentence_transformers"] = "'sentence-transformers>=6,<7'"
+if _missing := [name for module, name in _PACKAGES.items() if find_spec(module) is None]:
+    print(f"Error: Training needs {', '.join(_missing)}, which this Python does not have.", file=sys.stderr)
+    print(f"Hint: pip install {' '.join(_missing)}", file=sys.stderr)
+    raise SystemExit(3)
 
 import yaml
 
@@ -77,7 +85,7 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
-    check_loadable(base, snapshot.paths, loaded_weights(snapshot, plan.encoders or ("",)), pickled=False)
+    check_loadable(snapshot, loaded_weights(snapshot, plan.encoders or ("",)), pickled=False)
     documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
     root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
     assert root is not None

@@ -20,8 +20,9 @@ from patcher import __version__
 from patcher.codec import json_text, to_json
 from patcher.constants import CARD, RECORD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import fence, template
+from patcher.hashing import sha256_of
 from patcher.source.metadata import read_metadata
-from patcher.source.snapshot import Source, sha256_of
+from patcher.source.snapshot import Source
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
@@ -56,7 +57,7 @@ def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base,
     """Write the card and training.json into the folder of the saved model. `found` is what evaluation.json holds."""
     record = {
         "schema_version": SCHEMA_VERSION,
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": shlex.join(map(_without_folders, [sys.executable, *sys.argv])),
         "base": {**to_json(base.source), "patched_from": base.record.get("source")},
         "sets": [{**_origin(one), "rows": found["rows"][one.name]} for one in config.datasets],
         "configuration": config.written,
@@ -64,10 +65,23 @@ def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base,
         "versions": _versions(),
         **found,
     }
+    record = _without_folders(record)
     (folder / CARD).write_text(_card(model, folder.name, config, base, record), "utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINING)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     (folder / TRAINING).write_text(json_text({**record, "files": hashes}), "utf-8")
+
+
+def _without_folders(value: Any) -> Any:
+    """The same with the name of each absolute path alone: what is published does not say where it lay."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_folders(item) for item in value]
+    if isinstance(value, str):
+        option, equals, path = value.rpartition("=")
+        return f"{option}{equals}{Path(path).name}" if Path(path).is_absolute() else value
+    return value
 
 
 def _versions() -> dict[str, str]:

@@ -22,11 +22,11 @@ ADAM_STATE = 2  # moments of each weight, as large as the weight
 class NotFinite(PatcherError):
     """A loss, a gradient or a weight is NaN or infinite: nothing that comes after it can be used."""
 
-    exit_code = 3
-
 
 class Collapsed(PatcherError):
-    """The trained model gives embeddings that can't be searched."""
+    """The trained model gives embeddings that can't be searched: a failed check of it."""
+
+    exit_code = 1
 
 
 class SpladeTrainer(SparseEncoderTrainer):

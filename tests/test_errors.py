@@ -12,7 +12,7 @@ from patcher.errors import Interrupted, PatcherError, UsageError, from_os
 
 def test_an_error_is_two_lines_and_has_an_exit_code() -> None:
     assert str(PatcherError("Wrong.", "Do this.")) == "Wrong.\nDo this."
-    assert [kind.exit_code for kind in (PatcherError, UsageError, Interrupted)] == [1, 2, 130]
+    assert [kind.exit_code for kind in (PatcherError, UsageError, Interrupted)] == [3, 2, 130]
 
 
 @pytest.mark.parametrize(

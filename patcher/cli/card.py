@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from patcher.cli import hints
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console
@@ -10,11 +11,16 @@ from patcher.constants import SCHEMA_VERSION
 
 @app.command(epilog=examples("card norbert4-splade"))
 def card(folder: opt.FolderArgument, *, as_json: opt.Json = False, quiet: opt.Quiet = False) -> None:
-    """Write README.md again from the plan and the last report, with the report's plots and page."""
+    """Write README.md again from the plan and the last report.
+
+    The report's plots and page are drawn again too.
+    """
     from patcher.patching.record import load
     from patcher.pipeline.api import describe
     from patcher.verify.report import load_report
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    path = str(describe(load(folder), load_report(folder), folder.resolve().name))
+    model, report = load(folder), load_report(folder)
+    path = str(describe(model, report, folder.resolve().name))
     console.result({"schema_version": SCHEMA_VERSION, "path": path}, path, lambda: [f"Wrote {path}"])
+    console.hint(hints.after_report(report, folder, code_only=model.code_only))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
+from patcher.cli import hints
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Table
-from patcher.cli.search import Device, IdColumn, Inactivity, Model, TextColumn, Texts, find_trusted
+from patcher.cli.search import IdColumn, Inactivity, Model, TextColumn, Texts, find_trusted
 from patcher.constants import VERIFY_TIMEOUT
 from patcher.documents.formatting import decimal, number, size
 
@@ -23,30 +24,45 @@ Target = Literal["parquet", "qdrant", "rank_features", "sparse_vector", "milvus"
 
 @app.command(
     epilog=examples(
-        "encode me/norbert4-splade documents.jsonl --to qdrant --out documents.qdrant.jsonl",
-        "encode me/norbert4-splade hf://datasets/me/texts/all.parquet --id-column _id --to lucene --out a.jsonl",
-        "encode me/norbert4-splade questions.jsonl --queries --to parquet --out questions.parquet",
+        "encode me/norbert4-splade documents.jsonl --to qdrant",
+        "encode me/splade hf://datasets/me/texts/all.parquet --id-column _id --to lucene",
+        "encode me/norbert4-splade questions.jsonl --queries --to parquet",
     )
 )
 def encode(
     model: Model,
     texts: Texts,
     *,
-    to: Annotated[Target, typer.Option("--to", help="The search system's format.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.", show_default=False)],
+    to: Annotated[
+        Target,
+        typer.Option("--to", metavar="FORMAT", help=f"One of {', '.join(get_args(Target))}.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write.  [default: TEXTS.FORMAT, in this folder]")
+    ] = None,
     queries: Annotated[bool, typer.Option("--queries", help="The texts are queries, not documents.")] = False,
     revision: opt.Revision = None,
     trust_remote_code: opt.Trust = False,
-    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
-    max_active_dims: Annotated[int | None, typer.Option(help="Keep only the largest activations of a text.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Cut texts here; by default where the model does.")] = None,
+    device: opt.Device = "auto",
+    max_active_dims: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Keep only the largest activations of a text.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Cut texts here; by default where the model does.")
+    ] = None,
     batch_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens of a batch; fewer need less memory, more suit a large GPU.")
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Most tokens of a batch; fewer need less memory, more suit a large GPU.",
+            rich_help_panel=opt.RUNNING,
+        ),
     ] = None,
     names: Annotated[
-        Literal["numbers", "terms"], typer.Option(help="What dimensions are called, where the format has names.")
+        Literal["numbers", "terms"],
+        typer.Option(metavar="[numbers|terms]", help="What dimensions are called, where the format has names."),
     ] = "numbers",
-    scale: Annotated[float, typer.Option(help="lucene: the impact of an activation of 1.0.")] = 100.0,
+    scale: Annotated[float, typer.Option(metavar="NUMBER", help="lucene: the impact of an activation of 1.0.")] = 100.0,
     id_column: IdColumn = "id",
     text_column: TextColumn = "text",
     timeout: Inactivity = VERIFY_TIMEOUT,
@@ -54,7 +70,10 @@ def encode(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Encode a file of texts for a search system; a run that was ended goes on where it was."""
+    """Encode a file of texts for a search system.
+
+    A run that was ended goes on where it was.
+    """
     from patcher.retrieval.encoder import Settings
     from patcher.retrieval.encoding import Job, encode_file
     from patcher.retrieval.formats import find_format
@@ -62,16 +81,19 @@ def encode(
     from patcher.source.dataset_file import fetch_input
 
     console = Console(as_json=as_json, quiet=quiet).listen()
+    out = out or Path(f"{PurePosixPath(texts).stem}.{to}")
     settings = Settings(device, batch_tokens, max_tokens, max_active_dims, timeout, sandbox)
     kind, columns = "query" if queries else "document", Columns(id_column, text_column)
     job = Job(fetch_input(texts), kind, to, out, names, scale, settings, columns)
     for limit in find_format(to).limits:
         console.talk(f"Note: {limit}")
-    found = find_trusted(console, model, revision, trusted=trust_remote_code)
+    found = find_trusted(console, model, revision, trusted=trust_remote_code, device=device)
     console.talk(f"Encoding {texts} with {model} ...")
     with console.progress("texts") as progress:
         result = encode_file(found, job, progress)
     console.result(result, str(out), lambda: _shown(result))
+    if not queries:
+        console.hint([hints.command("search", model, texts, "YOUR QUESTION", *opt.trust(trusted=trust_remote_code))])
     raise typer.Exit(0)
 
 

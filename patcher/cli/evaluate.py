@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from patcher.cli import hints
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Table
-from patcher.cli.search import Device, Inactivity, Model, find_trusted
+from patcher.cli.search import Inactivity, Model, find_trusted
 from patcher.constants import VERIFY_TIMEOUT
 from patcher.documents.formatting import decimal, number
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 @app.command(
     epilog=examples(
         "evaluate me/norbert4-splade --trust-remote-code",
-        "evaluate me/norbert4-splade --against me/norbert4-splade-v1 --task NorQuadRetrieval --nanobeir",
-        "evaluate build/norbert4-splade-final --beir data/nfcorpus --language eng",
+        "evaluate me/norbert4-splade --against me/splade-v1 --nanobeir",
+        "evaluate ./splade-final --beir data/nfcorpus --language eng",
     )
 )
 def evaluate(
@@ -45,23 +46,28 @@ def evaluate(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where mteb's results go.")] = Path("build/evaluation"),
     revision: opt.Revision = None,
     trust_remote_code: opt.Trust = False,
-    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
-    max_active_dims: Annotated[int | None, typer.Option(help="Keep only the largest activations of a text.")] = None,
+    device: opt.Device = "auto",
+    max_active_dims: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Keep only the largest activations of a text.")
+    ] = None,
     timeout: Inactivity = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure retrieval and sparsity of a sparse model on mteb's tasks, NanoBEIR or BEIR folders, beside BM25."""
+    """Measure retrieval and sparsity of a sparse model, beside BM25.
+
+    The tasks are those of mteb, NanoBEIR or BEIR folders.
+    """
     from patcher.retrieval.benchmark import Tasks, check_packages
     from patcher.retrieval.benchmark import evaluate as measure
     from patcher.retrieval.encoder import Settings
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     check_packages()
-    models = {model: find_trusted(console, model, revision, trusted=trust_remote_code)}
+    models = {model: find_trusted(console, model, revision, trusted=trust_remote_code, device=device)}
     if against is not None:
-        models[against] = find_trusted(console, against, None, trusted=trust_remote_code)
+        models[against] = find_trusted(console, against, None, trusted=trust_remote_code, device=device)
     wanted = Tasks(tuple(tasks or ()), nanobeir, tuple(beir or ()), questions, language)
     settings = Settings(device, max_active_dims=max_active_dims, timeout=timeout, sandbox=sandbox)
     found = measure(
@@ -73,6 +79,7 @@ def evaluate(
         progress=lambda task, name: console.talk(f"Evaluating {name} on {task} ..."),
     )
     console.result(found, str(found.results), lambda: _shown(found))
+    console.hint([hints.command("encode", model, "TEXTS.jsonl", "--to", "parquet")])
     raise typer.Exit(0)
 
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from patcher.retrieval.export import Export
 
 
-@app.command(epilog=examples("export me/norbert4-splade --out norbert4-splade-onnx --trust-remote-code"))
+@app.command(epilog=examples("export me/norbert4-splade --trust-remote-code"))
 def export(
     model: Model,
     *,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.", show_default=False)],
-    to: Annotated[Literal["onnx"], typer.Option("--format", help="The format of the graph.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to write.  [default: NAME-onnx]")] = None,
+    to: Annotated[Literal["onnx"], typer.Option("--to", metavar="[onnx]", help="The format of the graph.")] = "onnx",
     revision: opt.Revision = None,
     trust_remote_code: opt.Trust = False,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
@@ -31,14 +31,20 @@ def export(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write a model as one graph from token ids to the SPLADE vector, which runs without the model's code."""
+    """Write a model as one graph that runs without its code.
+
+    The graph goes from token ids to the SPLADE vector.
+    """
     from patcher.retrieval.export import export_model
 
     console = Console(as_json=as_json, quiet=quiet).listen()
+    out = out or opt.default_out(model, to)
     found = find_trusted(console, model, revision, trusted=trust_remote_code)
     console.talk(f"Exporting {model} and running both on the probe texts ...")
     result = export_model(found, out, timeout, sandbox)
     console.result(result, "passed" if result.passed else "failed", lambda: _shown(result, out))
+    if result.passed:
+        console.hint([f"record: {out / 'export.json'}"])
     raise typer.Exit(0 if result.passed else 1)
 
 

@@ -2,43 +2,78 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
+import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
+
+import typer
 
 from patcher import errors
-from patcher.cli import card, check, encode, evaluate, export, patch, plan, publish, repair, search, threshold, verify
+from patcher.cli import (
+    card,
+    check,
+    encode,
+    evaluate,
+    export,
+    patch,
+    plan,
+    publish,
+    repair,
+    search,
+    templates,
+    threshold,
+    verify,
+)
 from patcher.cli.app import app
 from patcher.cli.console import Console
 from patcher.errors import OutputError, PatcherError
 from patcher.sandbox.process import INTERRUPTED, Interrupted
 
+_CLICK_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy in typer
+
 # Importing them adds them to the app.
-COMMANDS = (plan, patch, repair, verify, card, publish, check, threshold, encode, search, evaluate, export)
+COMMANDS = (plan, patch, repair, verify, card, publish, check, templates, threshold, encode, search, evaluate, export)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 when interrupted.
+    """Run the command line and return its exit code.
 
+    That is 0, 1 for a failed check, 2 for wrong usage, 3 for what could not be done or measured, 130 when interrupted.
     Without `argv` the arguments are those of the process. Changes no state of the process: see `patcher.__main__`.
     """
-    logger = logging.getLogger("patcher")
-    handlers, level = logger.handlers[:], logger.level
     try:
-        app(args=list(argv) if argv is not None else None, prog_name="patcher")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
+        code = app(args=list(argv) if argv is not None else None, prog_name="patcher", standalone_mode=False)
+    except SystemExit as end:  # of shell completion
+        return end.code if isinstance(end.code, int) else 3
+    except _CLICK_ERROR as error:
+        return _wrong_usage(error)
     except (Interrupted, Exception) as error:
         return _report(error)
-    finally:  # a command's console listens to the logger
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
-    return 0
+    return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(error: Any) -> int:
+    """Print what is wrong with the words of a command line; help where there were none."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(f"{error.format_message()}\n")
+        return 2
+    command = context.command_path if context is not None else "patcher"
+    return _report(errors.UsageError(_sentence(error.format_message()), f"`{command} --help` shows how it is used."))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _report(error: BaseException) -> int:
     """Print what is wrong and what to do, and return the exit code. HF_DEBUG adds the traceback."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:  # whoever read the output has seen enough
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return 3
     console = Console()
     if os.environ.get("HF_DEBUG") and not isinstance(error, Interrupted):
         console.talk(traceback.format_exc())

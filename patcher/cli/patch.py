@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from patcher.cli import hints, tables
 from patcher.cli import options as opt
-from patcher.cli import tables
-from patcher.cli.app import app, examples, require_trust
+from patcher.cli.app import app, examples
+from patcher.cli.consent import require_trust, where
 from patcher.cli.console import Console, Table
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
 )
 def patch(
     *,
-    out: Annotated[Path, typer.Option("--out", help="The folder to write; with --all, the folder to write them in.")],
     source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=opt.SOURCE_HELP, show_default=False)] = None,
+    out: opt.Out = None,
     every: Annotated[
         Path | None, typer.Option("--all", metavar="FILE", help="Patch each model of this list, or of `family`.")
     ] = None,
     revision: opt.Revision = None,
+    base_model: opt.BaseModel = None,
     trust_remote_code: opt.Trust = False,
     device: opt.Devices = "auto",
     dtype: opt.Dtype = "float32",
@@ -44,7 +46,13 @@ def patch(
     min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
     calibrate: Annotated[
         float | None,
-        typer.Option(help="Lower all logits by one constant where this logit sparsity is not exceeded.", min=0, max=1),
+        typer.Option(
+            help="Lower all logits by one constant where this logit sparsity, between 0 and 1, is not exceeded.",
+            min=0,
+            max=1,
+            metavar="SHARE",
+            rich_help_panel=opt.RUNNING,
+        ),
     ] = None,
     no_verify: opt.NoVerify = False,
     code_only: opt.CodeOnly = False,
@@ -53,7 +61,11 @@ def patch(
     rehash: opt.Rehash = False,
     discard_weights: Annotated[
         bool,
-        typer.Option("--discard-weights", help="Remove weights that the Hub can copy, once the model is verified."),
+        typer.Option(
+            "--discard-weights",
+            help="Remove weights that the Hub can copy, once the model is verified.",
+            rich_help_panel=opt.STORAGE,
+        ),
     ] = False,
     sparse_encoder: opt.Encoder = None,
     reference: opt.Reference = None,
@@ -65,13 +77,10 @@ def patch(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write the patched folder, run it against the base model, and write its report and card."""
-    from patcher.hashing import forget
-    from patcher.planning.rewriting import Options
-    from patcher.source.snapshot import resolve
-    from patcher.verify.settings import Verification, parse_devices, parse_dtype, wants_sparse_encoder
-    from patcher.verify.texts import load_probe_texts
+    """Patch a model, verify it, and write its report and card.
 
+    The patched model runs against its base model on the same texts before the folder appears.
+    """
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
     if reference is not None and no_verify:
@@ -83,6 +92,16 @@ def patch(
             "--all takes its sources from the list.",
             "Leave out SOURCE, --revision and --code-only; a line may be id@revision.",
         )
+    if every is None and source is None:
+        raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
+    # After what costs nothing to refuse.
+    from patcher.hashing import forget
+    from patcher.planning.rewriting import Options
+    from patcher.source.snapshot import resolve
+    from patcher.verify.preconditions import check_machine
+    from patcher.verify.settings import SPARSE_ENCODER, Verification, parse_devices, parse_dtype, wants_sparse_encoder
+    from patcher.verify.texts import load_probe_texts
+
     verification = Verification(
         texts=load_probe_texts(),
         devices=parse_devices(device, reference),
@@ -99,17 +118,19 @@ def patch(
         forget()
     options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
     wanted = None if no_verify else verification
+    if wanted is not None:
+        check_machine(wanted.devices, SPARSE_ENCODER if sparse_encoder else {})
     console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:
         flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
-        passed = _patch_list(console, every, out, options, wanted, storage, **flags)
-    elif source is not None:
+        code = _patch_list(console, every, out or Path(), options, wanted, storage, **flags)
+    else:
+        assert source is not None
+        out = out or opt.default_out(source, "splade" if "soft_cap" in options.names else "repaired")
         flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
         flags |= {"code_only": code_only, "calibrate": calibrate is not None}
-        passed = _patch_one(console, resolve(source, revision), out, options, wanted, storage, **flags)
-    else:
-        raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
-    raise typer.Exit(0 if passed else 1)
+        code = _patch_one(console, resolve(source, revision, base_model), out, options, wanted, storage, **flags)
+    raise typer.Exit(code)
 
 
 def _patch_one(
@@ -124,8 +145,8 @@ def _patch_one(
     discard_weights: bool,
     calibrate: bool,
     trusted: bool,
-) -> bool:
-    """Patch one model; whether it passed or was not verified."""
+) -> int:
+    """Patch one model; the exit code, which is 0 where it passed or was not verified."""
     from patcher.pipeline import api
     from patcher.planning.plan import make_plan
 
@@ -133,10 +154,12 @@ def _patch_one(
     api.check_out(out, snapshot)
     made = make_plan(snapshot, options)
     if made.nothing_to_do:
-        console.result(api.Patched(None, made, None), str(made.source), lambda: [tables.nothing_line(made)])
-        return True
+        console.result(api.Patched(None, made, None), str(out), lambda: [tables.nothing_line(made)])
+        console.hint(hints.after_plan(made, str(made.source), ()))
+        return 0
     if wanted is not None:
-        require_trust(console, made.executed, str(snapshot.source), trusted=trusted)
+        source = snapshot.source
+        require_trust(console, made.executed, source, trusted=trusted, changed=made.contents, diff=made.diff)
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress("texts") as progress:
         done = api.patch_model(
@@ -151,7 +174,8 @@ def _patch_one(
             progress=progress,
         )
     console.result(done, str(out), lambda: tables.patched(done, out))
-    return done.report is None or done.report.passed
+    console.hint(hints.after_report(done.report, out, code_only=code_only))
+    return int(done.report is not None and not done.report.passed)
 
 
 def _patch_list(
@@ -164,19 +188,16 @@ def _patch_list(
     *,
     discard_weights: bool,
     trusted: bool,
-) -> bool:
-    """Plan all models of a list, ask once, then patch one after another; whether none failed."""
+) -> int:
+    """Plan all models of a list, ask once, then patch one after another; the exit code of what is worst."""
     from patcher.pipeline.family import inspect_entries, patch_all, read_list
 
     members = inspect_entries(read_list(path, out), options)
-    code = {
-        f"{member.plan.source}: {path}": content
-        for member in members
-        if member.runs and member.plan is not None
-        for path, content in member.plan.executed.items()
-    }
+    plans = [member.plan for member in members if member.runs and member.plan is not None]
+    code = {where(plan.source, path): content for plan in plans for path, content in plan.executed.items()}
     if verification is not None and code:
-        require_trust(console, code, f"{sum(member.runs for member in members)} models", trusted=trusted)
+        diff = "".join(dict.fromkeys(plan.diff for plan in plans))
+        require_trust(console, code, f"{len(plans)} models", trusted=trusted, diff=diff)
     done = patch_all(members, verification, storage, discard_weights=discard_weights)
 
     def human() -> Iterator[Table]:
@@ -186,4 +207,6 @@ def _patch_list(
                 console.talk(f"Hint for {outcome.source}: {outcome.hint}")
 
     console.result(done, "\n".join(map(tables.family_line, done.all)), human)
-    return done.passed
+    if any(one.report is not None and not one.report.passed for one in done.all):
+        return 1
+    return 0 if done.passed else 3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from patcher.cli import hints, tables
 from patcher.cli import options as opt
-from patcher.cli import tables
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 
@@ -30,3 +30,4 @@ def plan(
     console.result(made, str(made.source), lambda: tables.plan(made))
     if made.nothing_to_do:
         console.talk(tables.nothing_line(made))
+    console.hint(hints.after_plan(made, source, [word for word in console.words[1:] if word != source]))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from patcher.cli import hints, tables
 from patcher.cli import options as opt
-from patcher.cli import tables
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 from patcher.constants import HUB_TIMEOUT
-from patcher.errors import PublishError
+from patcher.errors import Cancelled, PublishError
 
 
 @app.command(
     epilog=examples(
         "publish norbert4-splade me/norbert4-splade --dry-run",
         "publish norbert4-splade me/norbert4-splade --private --tag v1",
-        "publish norbert4-repaired ltg/norbert4-base --create-pr --repairs-only",
+        "publish repaired ltg/norbert4-base --create-pr --repairs-only",
     )
 )
 def publish(
@@ -28,8 +28,10 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Commit to a pull request.")] = False,
     revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to commit to.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag to put on the commit.")] = None,
-    commit_message: Annotated[str | None, typer.Option("--commit-message", "-m", help="Its first line.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Tag to put on the commit.")] = None,
+    commit_message: Annotated[
+        str | None, typer.Option("--commit-message", "-m", metavar="TEXT", help="Its first line.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be committed; write nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     upload_weights: Annotated[
@@ -41,15 +43,23 @@ def publish(
     repairs_only: Annotated[
         bool, typer.Option("--repairs-only", help="Send the repaired code alone to the source; needs --create-pr.")
     ] = False,
+    from_gated: Annotated[
+        bool, typer.Option("--from-gated", help="Publish for everybody what is made from a gated source.")
+    ] = False,
+    read_back: Annotated[
+        Literal["hashes", "full"], typer.Option("--read-back", help="full downloads the small files again.")
+    ] = "hashes",
     rehash: opt.Rehash = False,
     timeout: opt.HubTimeout = HUB_TIMEOUT,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Publish the folder in one commit: the Hub copies the weights from the source, the rest is uploaded."""
+    """Publish a folder in one commit.
+
+    The Hub copies the weights from the source, the rest is uploaded.
+    """
     from patcher import publish as publishing
     from patcher.hashing import forget
-    from patcher.patching.record import load
     from patcher.verify.report import load_report
 
     console = Console(as_json=as_json, quiet=quiet).listen()
@@ -67,20 +77,28 @@ def publish(
         replace_card=replace_card,
         unverified=unverified,
         repairs_only=repairs_only,
+        from_gated=from_gated,
     )
     with console.quiet_hub():
-        planned = publishing.plan_publication(load(folder), load_report(folder), repo_id, options=options, retry=retry)
+        item, report = publishing.load(folder), load_report(folder)
+        planned = publishing.plan_publication(item, report, repo_id, options=options, retry=retry)
         line = tables.plan_line(planned)
         if dry_run:
             console.result(planned, line, lambda: tables.publish_plan(planned))
+            console.hint(hints.after_dry_run(planned, console.words))
             return
+        publishing.check_consent(planned)
         if (planned.operations or planned.tag_missing) and not yes:
             if not console.as_json and not console.quiet:
                 console.show(tables.publish_plan(planned))
-            if not console.confirm("Publish this?"):
+            agreed = console.confirm("Publish this?")
+            if agreed is False:
+                raise Cancelled("Cancelled; nothing was written.", "")
+            if agreed is None:
                 what = "Publishing was not confirmed; nothing was written."
                 raise PublishError(what, "Add --yes, or --dry-run to look.")
         console.talk(line)
-        done = publishing.publish(planned, retry=retry)
+        done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
         console.result(done, done.url, lambda: tables.publication(done))
+        console.hint([hints.command("check", repo_id)])
     raise typer.Exit(0 if done.passed else 1)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.patch import patch
@@ -16,14 +11,15 @@ from patcher.constants import VERIFY_TIMEOUT
 @app.command(
     epilog=examples(
         "repair Fremtind/norsbert4-base --out norsbert4 --trust-remote-code",
-        "repair ./my-classifier --out repaired --trust-remote-code --reference .venv4/bin/python",
+        "repair ./my-classifier --reference .venv4/bin/python",
     )
 )
 def repair(
     source: opt.SourceArgument,
     *,
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    out: opt.Out = None,
     revision: opt.Revision = None,
+    base_model: opt.BaseModel = None,
     trust_remote_code: opt.Trust = False,
     device: opt.Devices = "auto",
     dtype: opt.Dtype = "float32",
@@ -41,11 +37,15 @@ def repair(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Make any model of the family load correctly on transformers 5 and change nothing else: its cap, if any, stays."""
+    """Make a model load correctly on transformers 5.
+
+    That is for any model of the family, and nothing else of it changes: its cap, if any, stays.
+    """
     patch(
         source=source,
         out=out,
         revision=revision,
+        base_model=base_model,
         trust_remote_code=trust_remote_code,
         device=device,
         dtype=dtype,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from patcher.cli import hints
 from patcher.cli import options as opt
-from patcher.cli.app import app, examples, require_trust
+from patcher.cli.app import app, examples
+from patcher.cli.consent import require_trust
 from patcher.cli.console import Console, Table
 from patcher.constants import VERIFY_TIMEOUT
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from patcher.retrieval.model import Runnable
     from patcher.retrieval.search import SearchResult, Term
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 Model = Annotated[
     str,
     typer.Argument(
@@ -33,17 +34,30 @@ Texts = Annotated[
 ]
 IdColumn = Annotated[str, typer.Option(metavar="NAME", help="What the id is called in the file.")]
 TextColumn = Annotated[str, typer.Option(metavar="NAME", help="What the text is called in the file.")]
-Inactivity = Annotated[float, typer.Option(help="Seconds without progress until the model is stopped.", min=1)]
+Inactivity = Annotated[
+    float,
+    typer.Option(
+        help="Seconds without progress until the model is stopped.",
+        min=1,
+        metavar="SECONDS",
+        rich_help_panel=opt.RUNNING,
+    ),
+]
 
 
-def find_trusted(console: Console, source: str, revision: str | None, *, trusted: bool) -> Runnable:
+def find_trusted(
+    console: Console, source: str, revision: str | None, *, trusted: bool, device: str = "cpu"
+) -> Runnable:
     """The model that a command encodes with; asks for consent where it brings code. See `find_model` for errors."""
     from patcher.retrieval.model import find_model
     from patcher.threshold.repaired import repair
+    from patcher.verify.preconditions import check_machine, check_snapshot
 
     found = find_model(source, revision, repair)
+    check_snapshot(found.snapshot, found.files)
+    check_machine([device])
     if code := found.executed():
-        require_trust(console, code, str(found.snapshot.source), trusted=trusted)
+        require_trust(console, code, found.snapshot.source, trusted=trusted)
     return found
 
 
@@ -52,19 +66,19 @@ _SHOWN = 100  # characters of a document in the table
 
 @app.command(
     epilog=examples(
-        'search norbert4-splade documents.jsonl "Hva er hovedstaden i Norge?" --trust-remote-code',
-        'search me/norbert4-splade documents.parquet "Hvem skrev Sult?" --json',
+        'search me/norbert4-splade documents.jsonl "Hvem er statsminister?"',
+        'search ./splade-final texts.parquet "Hvem skrev Sult?" --json',
     )
 )
 def search(
     model: Model,
     documents: Texts,
-    question: Annotated[str, typer.Argument(help="What to search for.", show_default=False)],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to search for.", show_default=False)],
     *,
     revision: opt.Revision = None,
     trust_remote_code: opt.Trust = False,
-    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = "auto",
-    top: Annotated[int, typer.Option(help="How many documents to show.", min=1)] = 10,
+    device: opt.Device = "auto",
+    top: Annotated[int, typer.Option(metavar="NUMBER", help="How many documents to show.", min=1)] = 10,
     id_column: IdColumn = "id",
     text_column: TextColumn = "text",
     timeout: Inactivity = VERIFY_TIMEOUT,
@@ -72,7 +86,7 @@ def search(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Encode documents and a question, and show the documents that match best, with the terms that matched."""
+    """Show which documents match a question best, and by which terms."""
     from patcher.retrieval import search as searching
     from patcher.retrieval.encoder import Settings
     from patcher.retrieval.texts import Columns
@@ -80,11 +94,12 @@ def search(
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     file = fetch_input(documents)
-    found = find_trusted(console, model, revision, trusted=trust_remote_code)
+    found = find_trusted(console, model, revision, trusted=trust_remote_code, device=device)
     console.talk(f"Encoding {documents} with {model} ...")
     settings = Settings(device, timeout=timeout, sandbox=sandbox)
     result = searching.search(found, file, question, settings, top, Columns(id_column, text_column))
     console.result(result, result.hits[0].id if result.hits else "", lambda: _shown(result))
+    console.hint([hints.command("encode", model, documents, "--to", "parquet", *opt.trust(trusted=trust_remote_code))])
     raise typer.Exit(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from patcher.cli.console import Diff, Failure, Table
 from patcher.documents.formatting import decimal, decimal4, number, percent, size
 
 if TYPE_CHECKING:  # each serves one command, and the others do not import it
-    from patcher.documents.checks import CheckRow
     from patcher.pipeline.api import Patched
     from patcher.pipeline.family import Outcome, Outcomes
     from patcher.planning.plan import Plan
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # each serves one command, and the others do not import it
     from patcher.threshold.sweep import Row
     from patcher.verify.report import Check, Report
 
+_COMMIT = re.compile(r"@([0-9a-f]{7})[0-9a-f]{33}\b")
 _VERDICTS = {True: "passed", False: "FAILED", None: "open"}
 
 
@@ -59,38 +60,50 @@ def patched(done: Patched, out: Path) -> Iterator[Table | str]:
 
 
 def verification(found: Report, folder: Path) -> Iterator[Table | str]:
-    """The table of a report on `folder`, the verdict, and what can be done after a failed threshold check."""
+    """The tables of a report on `folder`, the verdict, and what can be done after a failed threshold check."""
     from patcher.documents import advice
 
-    yield report(found)
+    if (measured := figures(found)).rows:
+        yield from (measured, "")
+    yield checks(found)
     failed = dict.fromkeys(f"{check.name}: {check.detail}" for check in found.all_checks if not check.passed)
     yield from ("", *failed) if failed else ()
     yield ""
     if found.passed:
         yield f"Verified: {folder} passed all {len(found.all_checks)} checks."
     else:
-        yield f"FAILED: {folder} did not pass {', '.join(check.name for check in found.failed)}."
+        yield Failure(f"FAILED: {folder} did not pass {', '.join(check.name for check in found.failed)}.")
     advised = advice.advise(found, str(folder))
     yield from advice.lines(advised) if advised is not None else ()
 
 
-def report(report: Report) -> Table:
-    """Every figure and every check: base, patched on each device, limit, verdict. A kept cap has no base model."""
-    from patcher.documents.checks import check_rows, figure_rows
+def figures(report: Report) -> Table:
+    """Every figure: of the base, and of the patched model on each device. A kept cap has no base model."""
+    from patcher.documents.checks import figure_rows
 
-    checks = {row.counted: row for row in check_rows(report)}
-    rows = [(name, base, *values, *_limit(checks.pop(name, None))) for name, base, values in figure_rows(report)]
-    rows += [(name, "", *row.values, *_limit(row)) for name, row in checks.items()]
-    devices = [str(device.environment["device"]) for device in report.devices]
     model = "patched" if report.base else "this model"
-    headers = ["", "base", *([model] if len(devices) == 1 else [f"{model}, {device}" for device in devices])]
+    headers = ["figure", "base", *_by_device(report, model)]
+    rows: list[tuple[str, ...]] = [(name, base, *values) for name, base, values in figure_rows(report)]
     if not report.base:
-        headers, rows = ["", *headers[2:]], [(row[0], *row[2:]) for row in rows]
-    return Table((*headers, "limit", "verdict"), rows, right=range(1, len(headers) + 1))
+        headers, rows = ["figure", *headers[2:]], [(row[0], *row[2:]) for row in rows]
+    return Table(headers, rows, right=range(1, len(headers)))
 
 
-def _limit(row: CheckRow | None) -> tuple[str, str]:
-    return (row.plain_limit, f"{_VERDICTS[row.check.passed]}  {row.check.name}") if row else ("", "")
+def checks(report: Report) -> Table:
+    """Every check: its verdict, its value on each device, its limit, and what the value counts."""
+    from patcher.documents.checks import check_rows
+
+    headers = ("", "check", *_by_device(report, "value"), "limit", "what the value is")
+    rows = [
+        (_VERDICTS[row.check.passed], row.check.name, *row.values, row.plain_limit, row.counted)
+        for row in check_rows(report)
+    ]
+    return Table(headers, rows, right=range(2, len(headers) - 1))
+
+
+def _by_device(report: Report, name: str) -> list[str]:
+    devices = [str(device.environment["device"]) for device in report.devices]
+    return [name] if len(devices) == 1 else [f"{name}, {device}" for device in devices]
 
 
 def family(outcomes: Outcomes) -> Table:
@@ -166,11 +179,15 @@ def checked(checked: Checked) -> Iterator[Table | str]:
     model = f"{checked.repo_id}@{checked.commit[:7]}"
     yield _findings(checked.findings)
     yield ""
-    yield f"{model} matches its record." if checked.passed else Failure(f"{model} does NOT match its record.")
+    lines = {
+        "passed": f"{model} matches its record.",
+        "failed": Failure(f"{model} does NOT match its record."),
+    }
+    yield lines.get(checked.outcome, f"{model} could not be checked completely; nothing was found wrong with it.")
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
-    rows = [(_VERDICTS[one.passed], one.name, one.detail) for one in findings]
+    rows = [(_VERDICTS[one.passed], one.name, _COMMIT.sub(r"@\1", one.detail)) for one in findings]
     return Table(("", "check", "what was found"), rows)
 
 

@@ -113,10 +113,20 @@ class Code:
 
     def locate(self, node: cst.CSTNode) -> tuple[Chunk, int]:
         """The chunk that contains a node, and the number of lines above it. Raises KeyError."""
-        for chunk, above in zip(self.chunks, self._starts, strict=False):
-            if chunk.is_parsed and node in chunk.parents:
-                return chunk, above
-        raise KeyError(node)
+        if node not in self._places:
+            for chunk, above in zip(self.chunks, self._starts, strict=False):
+                if chunk.is_parsed and chunk not in self._indexed:
+                    self._indexed.add(chunk)
+                    self._places.update(dict.fromkeys(chunk.parents, (chunk, above)))
+        return self._places[node]
+
+    @cached_property
+    def _places(self) -> dict[cst.CSTNode, tuple[Chunk, int]]:
+        return {}
+
+    @cached_property
+    def _indexed(self) -> set[Chunk]:
+        return set()
 
     def full_names(self, node: cst.CSTNode) -> set[str]:
         """What a name or a dotted name in this file may refer to: `torch.sigmoid`, `.heads.Head`, `Head`.

@@ -80,9 +80,11 @@ _MODEL = re.compile(r"transformers\..*\.?\w+(Model|For[A-Z]\w*)")
 def computed_buffers(code: Code, package: Package | None = None) -> Outcome:
     """Give the base classes of the models of a file the mixin, if the package computes tensors while it is built."""
     codes = [code] if package is None else [*package.codes.values()]
+    roots = _roots(code)
+    if roots and all(_MIXIN in base_names(node) for node in roots):
+        return NotNeeded(f"{', '.join(node.name.value for node in roots)} has {_MIXIN}")
     if not computes_tensors(codes):
         return NotNeeded("no class of these files computes a tensor that no checkpoint holds")
-    roots = _roots(code)
     if not roots:
         if any(map(_roots, codes)):
             return NotNeeded("this file has no base class of a model")
@@ -92,10 +94,7 @@ def computed_buffers(code: Code, package: Package | None = None) -> Outcome:
         where, value = found
         why = f"line {value.lineno} of {where.path} makes a tensor from a parameter, which has no value during loading"
         return Refused("table-from-parameter", f"{why} (`{ast.unparse(value)}`)")
-    names = [node.name.value for node in roots]
     roots = [node for node in roots if _MIXIN not in base_names(node)]
-    if not roots:
-        return NotNeeded(f"{', '.join(names)} has {_MIXIN}")
     replacements: dict[cst.CSTNode, Replacement] = {node: _with_mixin for node in roots}
     spans = [code.span(node.bases[0]) for node in roots]
     if code.definition(cst.ClassDef, _MIXIN) is None:
@@ -119,6 +118,8 @@ def _is_model(code: Code, base: ast.expr) -> bool:
         name = other
     first, dot, rest = name.partition(".")
     full = code.imports.get(first, first) + dot + rest
+    if full.lstrip(".") == "modeling_utils.PreTrainedModel":  # in code of transformers itself
+        return True
     if full.startswith(".") or code.definition(cst.ClassDef, full) is not None:
         return False
     return full.endswith("PreTrainedModel") or _MODEL.fullmatch(full) is not None

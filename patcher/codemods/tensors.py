@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeGuard
 
 from patcher.codemods.chunks import bindings_of
 from patcher.codemods.code import Code
@@ -18,7 +19,7 @@ _ENTRIES = ("__init__", "__post_init__", "__new__", "__setattr__", "_init_weight
 # What their arguments become is a parameter, or the new value of one.
 _PARAMETERS = ("Parameter", "ParameterList", "ParameterDict", "register_parameter")
 _BUFFERS = ("register_buffer", "Buffer")
-_PARAMETER = re.compile(r"\b(Parameter|register_parameter|register_buffer|Buffer)")
+_SET, _REGISTERS = re.compile(r"self\.\w+\s*="), re.compile(r"\bregister_buffer\b|Buffer\b")
 _FROM_TENSOR = re.compile(r"new_\w+|\w+_like|arange|zeros|ones|full|tensor|linspace|to|clone|detach")
 # Names below `torch` whose calls make no tensor.
 _NO_TENSOR = re.compile(
@@ -45,16 +46,8 @@ def from_parameter(codes: Sequence[Code]) -> tuple[Code, ast.expr] | None:
 
     A parameter has no memory while transformers builds a model, on 4.57 neither.
     """
-    nodes = [node for code in codes for node in code.python_nodes(ast.Call, _PARAMETER)]
-    assigns = [node for code in codes for node in code.python_nodes(ast.Assign, _PARAMETER)]
-    made = {_name(one) for node in assigns if _calls(node.value, _PARAMETERS) for one in node.targets}
-    buffers = {
-        one.value for node in nodes if _calls(node, _BUFFERS) for one in node.args if isinstance(one, ast.Constant)
-    }
-    parameters = {*made, "weight", "bias"} - buffers
-    for code, function in _reachable(
-        codes, ("__init__",), lambda node: node.func if isinstance(node, ast.Call) else None
-    ):
+    parameters = _parameters(codes)
+    for code, function in _reachable(codes, ("__init__",), lambda node: node.func if _calls(node) else None):
         local: dict[str, ast.expr] = {}
         for node in ast.walk(function):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -65,10 +58,20 @@ def from_parameter(codes: Sequence[Code]) -> tuple[Code, ast.expr] | None:
     return None
 
 
+def _parameters(codes: Sequence[Code]) -> set[str | None]:
+    """The attributes that are parameters wherever these files set them."""
+    assigns = [node for code in codes for node in code.python_nodes(ast.Assign, _SET)]
+    pairs = [(_name(one), _calls(node.value, _PARAMETERS)) for node in assigns for one in node.targets]
+    others = {name for name, is_parameter in pairs if not is_parameter}
+    calls = [node for code in codes for node in code.python_nodes(ast.Call, _REGISTERS) if _calls(node, _BUFFERS)]
+    buffers = {one.value for node in calls for one in node.args if isinstance(one, ast.Constant)}
+    return (({name for name, _ in pairs} - others) | {"weight", "bias"}) - buffers
+
+
 def _kept(function: ast.FunctionDef) -> Iterator[ast.expr]:
     """The values that a function registers as buffers that no checkpoint holds, or makes attributes."""
     for node in _walk(function):
-        if isinstance(node, ast.Call) and _calls(node, _BUFFERS) and not _is_saved(node):
+        if _calls(node, _BUFFERS) and not _is_saved(node):
             yield from (*node.args, *(one.value for one in node.keywords))
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
             made = _name(node.value.func) if isinstance(node.value, ast.Call) else None
@@ -87,8 +90,9 @@ def _reads(node: ast.AST, parameters: Collection[str | None], local: Mapping[str
     return _calls(node, ("parameters",)) or any(_reads(one, parameters, local) for one in ast.iter_child_nodes(node))
 
 
-def _calls(node: ast.AST, names: Collection[str]) -> bool:
-    return isinstance(node, ast.Call) and _name(node.func) in names
+def _calls(node: ast.AST, names: Collection[str] | None = None) -> TypeGuard[ast.Call]:
+    """Whether a node is a call, of one of these names if any are given."""
+    return isinstance(node, ast.Call) and (names is None or _name(node.func) in names)
 
 
 def _reachable(
@@ -120,10 +124,14 @@ def _walk(function: ast.FunctionDef) -> Iterator[ast.AST]:
 
 
 def _is_saved(node: ast.Call) -> bool:
-    """Whether a call is `self.register_buffer(name, value)`, without `persistent` or with True for it."""
-    if _name(node.func) != "register_buffer" or len(node.args) + len(node.keywords) > 3:
+    """Whether a call is `self.register_buffer(name, value)` or `Buffer(value)`, and not with False for `persistent`."""
+    if _name(node.func) not in _BUFFERS:
         return False
-    persistent = [*node.args[2:], *(one.value for one in node.keywords if one.arg not in ("name", "tensor"))]
+    first = 2 if _name(node.func) == "register_buffer" else 1
+    persistent = [
+        *node.args[first:],
+        *(one.value for one in node.keywords if one.arg not in ("name", "tensor", "data")),
+    ]
     starred = any(isinstance(one, ast.Starred) for one in node.args)
     return not starred and all(isinstance(one, ast.Constant) and one.value is True for one in persistent)
 

@@ -74,7 +74,7 @@ def lines(advice: Advice) -> list[str]:
 def patch_command(source: Source, *options: str) -> str:
     """The command that patches a source at its revision."""
     revision = ["--revision", source.revision] if source.repo_id and source.revision else []
-    return shlex.join(["patcher", "patch", str(source.repo_id or source.path), *revision, *options])
+    return shlex.join(["patcher", "patch", str(source.repo_id or source.folder or source.path), *revision, *options])
 
 
 def _lengths(report: Report) -> tuple[str, ...]:

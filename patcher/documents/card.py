@@ -13,9 +13,11 @@ from patcher.constants import CARD
 from patcher.documents import advice
 from patcher.documents.checks import check_rows, figures, modes_line
 from patcher.documents.plots import pictures
-from patcher.documents.templating import template
+from patcher.documents.templating import literal, template
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically
+from patcher.source.metadata import read_metadata, split_card
+from patcher.source.snapshot import Source
 from patcher.verify.report import Report
 
 TEMPLATE, REPAIRED, COMMIT = "model_card.md.jinja", "repaired_card.md.jinja", "commit_description.md.jinja"
@@ -87,6 +89,40 @@ def seal(text: str) -> str:
     return f"{text}\n<!-- splade-patcher card {hashlib.sha256(text.encode()).hexdigest()} -->\n"
 
 
+def front_matter(text: str, source: Source, **ours: Any) -> str:
+    """The metadata of a model that was made from another one: that of its card, the base model, and `ours` (with tags).
+
+    What the other card says stays as it is where it can't be read, so that no licence is lost.
+    """
+    import yaml
+
+    block, found = split_card(text)[0], read_metadata(text)
+    if block.strip() and not found:
+        return block
+    base = source.repo_id or source.base_model or found.get("base_model")
+    language = ["no" if one is False else one for one in _listed(found.get("language")) if one is not None]
+    tags = [*_listed(ours.pop("tags", [])), *(one for one in _listed(found.get("tags")) if isinstance(one, str))]
+    data = {
+        **{key: value for key, value in found.items() if key not in {"model-index", "model_name"}},
+        **({"language": language} if language else {}),
+        **({"base_model": base, "base_model_relation": "finetune"} if base else {}),
+        **ours,
+        "tags": list(dict.fromkeys(tags)),
+    }
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def retarget(text: str, old: str, new: str) -> str:
+    """The card with the name that its examples load replaced; sealed again where it was sealed."""
+    body = _SEAL.sub("", text) if is_sealed(text) else text
+    body = body.replace(literal(old), literal(new))
+    return seal(body) if is_sealed(text) else body
+
+
 def is_sealed(text: str) -> bool:
     """Whether this tool wrote the card and nobody edited it since."""
     text = text.replace("\r\n", "\n")
@@ -118,16 +154,22 @@ def _metadata(model: PatchedModel) -> str:
     tags = [*(ours if is_splade else ["custom_code"]), *own]
     data = ModelCardData(
         language=[one for one in map(_plain, base.get("language") or []) if one] or None,
-        license=_plain(base.get("license")),
+        license=_licence(base.get("license")),
         license_name=_plain(base.get("license_name")),
         license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
-        base_model=model.source.repo_id,
-        base_model_relation="finetune" if model.source.repo_id else None,
+        base_model=model.source.repo_id or model.source.base_model,
+        base_model_relation="finetune" if model.source.repo_id or model.source.base_model else None,
         library_name="sentence-transformers" if model.loaded_by in _TRAINED else "transformers",
         pipeline_tag=_TASKS.get(model.loaded_by),
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )
     return data.to_yaml()
+
+
+def _licence(value: Any) -> Any:
+    """The licence of the source: its id, or the list of several."""
+    names = [_plain(one) for one in value] if isinstance(value, list) else None
+    return _plain(value) if names is None else [one for one in names if one]
 
 
 def _plain(value: Any) -> str | None:

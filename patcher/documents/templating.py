@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patcher.documents.formatting import confinement, number, percent, rounded, size
+from patcher.errors import OutputError, from_os
 from patcher.printable import one_line, printable, printable_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,27 @@ def templates() -> Path:
     """The folder of templates: in the installed package, or at the top of a checkout."""
     installed = Path(str(files("patcher") / "templates"))
     return installed if installed.is_dir() else Path(__file__).parents[2] / "templates"
+
+
+def copy_templates(target: Path) -> list[str]:
+    """Write every template into a folder and return their paths in it. Raises OutputError, also for an edited one."""
+    origin = templates()
+    files = (path for path in sorted(origin.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+    found = {path.relative_to(origin).as_posix(): path.read_bytes() for path in files}
+    edited = [name for name, content in found.items() if _differs(target / name, content)]
+    if edited:
+        raise OutputError(f"{target / edited[0]} was edited; nothing was written.", "Choose another folder.")
+    try:
+        for name, content in found.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(content)
+    except OSError as error:
+        raise from_os(error, str(target)) from error
+    return sorted(found)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return path.exists() and not (path.is_file() and path.read_bytes() == content)
 
 
 def template(name: str) -> Template:

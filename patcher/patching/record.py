@@ -153,8 +153,9 @@ class PatchedModel:
     def source_copy(self, file: FileRecord) -> Path | None:
         """Where the source's own copy of a file would lie on this machine, if anywhere."""
         if self.source.path is not None:
-            found = Path(self.source.path) / file.source_path
-            return found.parent.resolve() / found.name
+            folder = self.source.folder or Path(self.source.path)  # early records have the whole path
+            found = folder / file.source_path
+            return found.parent.resolve() / found.name if self.source.folder or folder.is_absolute() else None
         if self.source.repo_id is not None:
             from huggingface_hub import try_to_load_from_cache
 
@@ -182,10 +183,15 @@ def load(folder: Path) -> PatchedModel:
     """Read the record of a patched folder. Raises OutputError where there is none or it is not one of ours."""
     try:
         return read_record(folder, (folder / RECORD).read_bytes())
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"{folder} is not a patched folder: it has no {RECORD}.", "Make one with `patcher patch SOURCE --out DIR`."
-        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        make = "Make one with `patcher patch SOURCE --out DIR`."
+        if folder.is_file():
+            raise OutputError(
+                f"{folder} is a file, not a patched folder.", f"Give the folder: {folder.parent}."
+            ) from error
+        if not folder.exists():
+            raise OutputError(f"There is no folder {folder}.", f"Check the path. {make}") from error
+        raise OutputError(f"{folder} is not a patched folder: it has no {RECORD}.", make) from error
     except Unreadable as error:
         raise OutputError(
             f"{folder / RECORD} is not a record that this version of {TOOL} understands.",
@@ -203,8 +209,9 @@ def read_record(folder: Path, content: bytes) -> PatchedModel:
     unsafe = [path for path in (*paths, *filter(None, model.encoders)) if why_unsafe(path) is not None]
     if unsafe:
         raise Unreadable(f"{unsafe[0]!r} is not a path in the folder")
-    if model.source.repo_id is not None and not is_repository(model.source.repo_id):
-        raise Unreadable(f"{model.source.repo_id!r} is not the id of a repository")
+    for name in filter(None, (model.source.repo_id, model.source.base_model)):
+        if not is_repository(name):
+            raise Unreadable(f"{name!r} is not the id of a repository")
     if NAME.fullmatch(model.auto_class) is None:
         raise Unreadable(f"{model.auto_class!r} is not an Auto class")
     return model

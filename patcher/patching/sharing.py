@@ -49,8 +49,8 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def _hard_link(source: Path, target: Path) -> bool:
-    if source.stat().st_dev != target.parent.stat().st_dev:
-        return False
+    if sys.platform == "win32" or source.stat().st_dev != target.parent.stat().st_dev:
+        return False  # Windows can't delete a file that may not be written to
     mode = source.stat().st_mode
     _protect(source)
     if not os.access(source, os.W_OK):
@@ -63,7 +63,7 @@ def _hard_link(source: Path, target: Path) -> bool:
 
 
 def _protect(source: Path) -> None:
-    """Take the permission to write from a file of the Hub's cache: its client replaces files and changes none."""
+    """Take the permission to write from a file of the Hub's cache, as its client does with blobs of several models."""
     from huggingface_hub import constants
 
     if source.is_relative_to(Path(constants.HF_HUB_CACHE).expanduser().resolve()):

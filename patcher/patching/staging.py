@@ -14,6 +14,7 @@ from secrets import token_hex
 
 from patcher.constants import CARD, DRAWN, RECORD, REPORT, TOOL
 from patcher.errors import OutputError, from_os
+from patcher.hashing import sha256_of
 from patcher.temporary import claimed, remove_abandoned
 
 
@@ -85,6 +86,12 @@ def unrecorded(folder: Path, recorded: Iterable[str]) -> tuple[str, ...]:
     found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
     names = (path.as_posix() for path in found if not skipped.intersection(path.parts))
     return tuple(name for name in names if name not in known)
+
+
+def hashes(folder: Path) -> dict[str, dict[str, str]]:
+    """What a record says of the files of a folder: the SHA-256 of each, by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {"files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}}
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -58,7 +58,7 @@ def staged_model(
             f"{plan.source} has pickled weights, which have to be converted on this machine.", "Leave out --code-only."
         )
     weights = loaded_weights(snapshot, plan.encoders or ("",))
-    check_loadable(plan.source, snapshot.paths, weights, pickled=bool(pickles))
+    check_loadable(snapshot, weights, pickled=bool(pickles))
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
     snapshot = fetch(snapshot, [*wanted, *pickles])
     with atomic_directory(out) as stage:

@@ -22,6 +22,7 @@ from patcher.pipeline.disk import discard_weights
 from patcher.planning.plan import Plan, make_plan
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
+from patcher.verify.preconditions import check_snapshot
 from patcher.verify.report import Report, document_of
 from patcher.verify.settings import CHILD, Progress, Verification
 from patcher.verify.verification import verify
@@ -51,8 +52,8 @@ def check_out(out: Path, snapshot: Snapshot) -> None:
     if out.is_dir() and not card.is_ours(out / CARD):
         why = f"{out / CARD} was edited by hand; the folder was left unchanged."
         raise OutputError(why, "Move that file elsewhere, or choose another --out.")
-    if snapshot.source.path is not None:
-        source, target = Path(snapshot.source.path).resolve(), out.resolve()
+    if snapshot.source.folder is not None:
+        source, target = snapshot.source.folder.resolve(), out.resolve()
         if source == target or source in target.parents or target in source.parents:
             raise OutputError(f"{out} and the source {source} contain each other.", "Choose another --out.")
 
@@ -75,8 +76,11 @@ def patch_model(
     converted if there are no others. With `discard_since`, seconds since the epoch, weights that the Hub can copy are
     removed at the end, also from the Hub's cache if they were downloaded after that time. With `calibrate`, a model
     that fails nothing but the check of its logit sparsity gets the smallest constant subtracted from its logits that
-    passes it, and is verified again.
+    passes it, and is verified again. Raises SourceError for a broken file of the source before
+    anything is copied.
     """
+    read = (*plan.files.changed, *plan.files.copied, *plan.files.converted.values())
+    check_snapshot(snapshot, read, runs=verification is not None)
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
     sandbox = verification.sandbox if verification is not None else "auto"

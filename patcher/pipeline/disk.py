@@ -100,7 +100,7 @@ def _is_shared(snapshot: Snapshot, out: Path, storage: str) -> bool:
 
     if storage in (LINK, COPY):
         return storage == LINK
-    source = _existing(Path(snapshot.source.path or constants.HF_HUB_CACHE).expanduser())
+    source = _existing(Path(snapshot.source.folder or constants.HF_HUB_CACHE).expanduser())
     place = _existing(out)
     if source.stat().st_dev != place.stat().st_dev:
         return False

@@ -33,7 +33,7 @@ from patcher.verify.verification import hash_folder
 logger = logging.getLogger(__name__)
 
 OURS = "family"  # names the list that comes with the package
-PATCHED, SKIPPED, NOTHING, FAILED = "patched", "skipped", "nothing to do", "failed"
+PATCHED, SKIPPED, NOTHING, FAILED, NOT_DONE = "patched", "skipped", "nothing to do", "failed", "not done"
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Outcomes:
 
     @property
     def passed(self) -> bool:
-        """Whether no entry failed."""
-        return all(outcome.status != FAILED for outcome in self.all)
+        """Whether every entry was done and none failed."""
+        return not {outcome.status for outcome in self.all} & {FAILED, NOT_DONE}
 
 
 def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
@@ -168,7 +168,7 @@ def patch_all(
     needs = {entry.out: _need(entry, storage) for entry in entries if entry.runs}
     if new := [need for out, need in needs.items() if not (out / RECORD).exists()]:
         words = check_room(new, entries[0].out.parent, one_at_a_time=discard_weights)
-        logger.info("%d models: %s.", len(new), words)
+        logger.info("This list needs %s.", words)
     outcomes = []
     for number, entry in enumerate(entries, 1):
         started_at = time.monotonic()
@@ -205,7 +205,7 @@ def _patch(entry: Entry, job: _Job, number: str) -> Outcome:
     plan, snapshot = entry.plan, entry.snapshot
     if plan is None or snapshot is None:
         assert entry.error is not None
-        return Outcome(entry, entry.spec, FAILED, 0, entry.error.message, entry.error.hint)
+        return Outcome(entry, entry.spec, NOT_DONE, 0, entry.error.message, entry.error.hint)
     source = str(plan.source)
     if plan.nothing_to_do:
         return Outcome(entry, source, NOTHING, 0, plan.nothing_to_do)
@@ -220,7 +220,7 @@ def _patch(entry: Entry, job: _Job, number: str) -> Outcome:
         report = patched.report
     except Exception as error:
         known = _as_patcher_error(error, entry.out)
-        return Outcome(entry, source, FAILED, 0, known.message, known.hint)
+        return Outcome(entry, source, NOT_DONE, 0, known.message, known.hint)
     if report is not None and not report.passed:
         failed = ", ".join(check.name for check in report.failed)
         return Outcome(entry, source, FAILED, 0, f"did not pass {failed}", f"See {entry.out / 'report.json'}.", report)
@@ -255,9 +255,9 @@ def _done(out: Path, plan: Plan, snapshot: Snapshot, job: _Job) -> Report | bool
 
 def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
     """Whether the source still is what the folder was made from. A commit can't change, a folder can."""
-    if snapshot.source.path is None:
+    if snapshot.source.folder is None:
         return True
-    pairs = [(Path(snapshot.source.path, file.source_path), file.before) for file in model.files]
+    pairs = [(Path(snapshot.source.folder, file.source_path), file.before) for file in model.files]
     return all(path.is_file() and sha256_of(path) == before for path, before in pairs)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from patcher.codec import json_field
-from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
+from patcher.constants import CARD, CONFIG, PAGE, PLOTS, RECORD, REPORT
 from patcher.errors import SourceError
+from patcher.hashing import sha256_of
+from patcher.source.snapshot import Snapshot
 
 # The first match counts. What precedes the last slash of a pattern is a folder.
 _DROPPED = (
@@ -23,6 +26,8 @@ _DROPPED = (
     (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", "replaced by the record of this patch"),
     (rf"{re.escape(PAGE)}(/.*)?|plots|{'|'.join(map(re.escape, PLOTS))}", "replaced by what is drawn from the report"),
 )
+# Beside the code and the card, what a plan reads; fetched together, because each request waits for an answer.
+_READ = frozenset({CONFIG, "modules.json", "router_config.json"})
 # In the order in which `from_pretrained` looks for them.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _INDEX = ".index.json"
@@ -100,6 +105,13 @@ def dropped_because(path: str) -> str | None:
     return next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, path, re.IGNORECASE)), None)
 
 
+def read_by_plans(paths: Iterable[str]) -> list[str]:
+    """Those files that a plan reads: code, the card, configurations and indexes of weights."""
+    names = ((path, path.rpartition("/")[2]) for path in paths)
+    read = _READ | {name for name in _WEIGHTS if name.endswith(_INDEX)}
+    return [path for path, name in names if path == CARD or name.endswith(".py") or name in read]
+
+
 def join(folder: str, name: str) -> str:
     """The path of a file in a folder of the model; "" is the model's own folder."""
     return f"{folder}/{name}" if folder else name
@@ -130,17 +142,36 @@ def find_weights(paths: Collection[str], folder: str, read: Callable[[str], byte
     return Weights(tuple(join(folder, name) for name in sorted(names)), entry)
 
 
-def check_loadable(source: object, paths: Collection[str], weights: Iterable[Weights], *, pickled: bool) -> None:
-    """Raise SourceError where a folder has no safetensors (nor pickles, if these will do) or lacks a shard."""
+def check_loadable(snapshot: Snapshot, weights: Iterable[Weights], *, pickled: bool) -> None:
+    """Raise SourceError where a folder has no safetensors (nor pickles, if these will do) or lacks a shard.
+
+    Raises HubUnreachable instead where only part of the model is known.
+    """
     for one in weights:
+        if not one.files and snapshot.source.path is not None:
+            why = f"{snapshot.source} has no weights: neither safetensors nor pytorch_model.bin."
+            raise snapshot.lacks(why, "Put them there, for instance with `hf download REPO_ID --local-dir DIR`.")
         if not one.files or (one.pickled and not pickled):
-            raise SourceError(
-                f"{source} has no safetensors weights.",
+            raise snapshot.lacks(
+                f"{snapshot.source} has no safetensors weights.",
                 "A repository with pytorch_model.bin is converted: `patcher patch SOURCE --out DIR`, then give DIR.",
             )
-        if missing := [path for path in one.files if path not in paths]:
-            why = f"{source} lacks {', '.join(missing[:3])}, which {one.index} names."
-            raise SourceError(why, "Give a complete repository.")
+        if missing := [path for path in one.files if path not in snapshot.paths]:
+            why = f"{snapshot.source} lacks {', '.join(missing[:3])}, which {one.index} names."
+            raise snapshot.lacks(why, "Give a complete repository.")
+
+
+def fingerprint(snapshot: Snapshot, known: Mapping[str, str] | None = None) -> str:
+    """What tells a model from another one: its commit, or SHA-256, in hex, over the files of a folder.
+
+    `known` are hashes that need not be computed again, by path.
+    """
+    if snapshot.source.revision is not None:
+        return str(snapshot.source)
+    files = (path for path in snapshot.paths if dropped_because(path) is None)
+    hashes = known or {}
+    content = "".join(f"{path} {hashes.get(path) or sha256_of(snapshot.local(path))}\n" for path in files)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _no_index(path: str, why: str) -> SourceError:

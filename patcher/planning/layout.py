@@ -56,7 +56,8 @@ def read_layout(snapshot: Snapshot) -> Layout:
     """
     if MODULES not in snapshot.paths:
         why = f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}."
-        raise SourceError(why, "Give a model that sentence-transformers saved; for a base model use `patcher patch`.")
+        hint = "Give a model that sentence-transformers saved; for a base model use `patcher patch`."
+        raise snapshot.lacks(why, hint)
     modules, folders, uncapped = _modules(snapshot)
     pooled = any(_class(kind) == "SpladePooling" for kind in folders.values())
     encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))

@@ -19,6 +19,10 @@ from patcher.source.names import check_auto_map
 _IMPORT = re.compile(rb"^[ \t]*from[ \t]*\.", re.MULTILINE)
 
 
+class MissingCode(SourceError):
+    """A file that auto_map names is not among the model's."""
+
+
 @dataclass(frozen=True)
 class ModelCode:
     """The files of a model's classes. `targets` lose their cap, the masked-LM class first; `others` keep it.
@@ -102,7 +106,7 @@ def _reachable(modules: Mapping[str, bytes], paths: Iterable[str], config: Mappi
     while waiting:
         path = waiting.pop(0)
         if path not in modules:
-            raise SourceError(f"auto_map needs {path}, which is missing.", "Give a complete model repository.")
+            raise MissingCode(f"auto_map needs {path}, which is missing.", "Give a complete model repository.")
         code = codes[path] = Code(path, modules[path], config)
         for statement in code.import_statements() if _IMPORT.search(code.content) else ():
             found = [p for p in imported(path, statement) if p in modules and p not in codes]

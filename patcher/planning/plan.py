@@ -16,7 +16,7 @@ from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS, find_auto_class, read_shapes
-from patcher.planning.files import FileTable, file_table, join
+from patcher.planning.files import FileTable, file_table, join, read_by_plans
 from patcher.planning.layout import (
     check_loading,
     check_pooling,
@@ -26,6 +26,7 @@ from patcher.planning.layout import (
     model_folders,
     read_json,
 )
+from patcher.planning.model_code import MissingCode
 from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
 from patcher.printable import printable
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
@@ -59,17 +60,27 @@ class Plan:
 
     @cached_property
     def base_card(self) -> Mapping[str, Any]:
-        """Licence, languages and tags of the source's card, invisible characters escaped; empty without metadata."""
-        from patcher.source.metadata import read_metadata
+        """Licence, languages and tags of the source's card, invisible characters escaped; empty without metadata.
 
-        data = read_metadata(self.card.decode("utf-8-sig", "replace"))
+        `unreadable` says that there is a licence, or may be one, that could not be read.
+        """
+        from patcher.source.metadata import has_metadata, read_metadata
+
+        text = self.card.decode("utf-8-sig", "replace")
+        data = read_metadata(text)
         if not data:
-            return {}
+            return {"unreadable": True} if has_metadata(text) else {}
         kept: dict[str, Any] = {
             key: printable(data[key])
             for key in ("license", "license_name", "license_link")
             if isinstance(data.get(key), str)
         }
+        if "license" not in kept and data.get("license") is not None:
+            names = data["license"]
+            if isinstance(names, list) and names and all(isinstance(one, str) for one in names):
+                kept["license"] = [printable(one) for one in names]
+            else:
+                kept["unreadable"] = True
         # YAML 1.1 reads an unquoted `no`, the code of Norwegian, as False.
         languages = ["no" if item is False else item for item in _listed(data.get("language"))]
         kept["language"] = [printable(item) for item in languages if isinstance(item, str)]
@@ -106,13 +117,13 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     Fetches small JSON files, the card and the Python files, nothing else. Raises SourceError when the snapshot is not a
     model with its own masked-LM code, and CodeError when the code can't be read or a codemod refuses.
     """
+    snapshot = fetch_texts(snapshot, read_by_plans(snapshot.paths))
     layout = find_layout(snapshot)
     encoders = layout.encoders if layout else dense_encoders(snapshot)
     configs = {folder: join(folder, CONFIG) for folder in encoders or ("",)}
     if any(path not in snapshot.paths for path in configs.values()):
-        raise SourceError(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
+        raise snapshot.lacks(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
-    snapshot = fetch_texts(snapshot, [*configs.values(), *python, *([CARD] if CARD in snapshot.paths else [])])
     modules = {path: snapshot.read(path) for path in python}
     for folder, path in configs.items():
         config = read_json(snapshot, path, encoding="utf-8")
@@ -126,7 +137,10 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     auto_class = MASKED if layout else find_auto_class(config, shapes, modules)
     if "soft_cap" in options.names and auto_class not in VOCABULARY_HEADS:
         raise _without_head(auto_class, snapshot.source)
-    rewritten = rewrite_folders(modules, read, options, auto_class)
+    try:
+        rewritten = rewrite_folders(modules, read, options, auto_class)
+    except MissingCode as error:
+        raise snapshot.lacks(error.message, error.hint) from error
     if any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
         if layout:
             raise _trained_through(rewritten.soft_cap, snapshot.source)

@@ -10,12 +10,17 @@ from patcher.errors import CodeError
 _REPORT = "Nothing was changed. If this model should be patched, please report it with these lines."
 _NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
 _CLASS = "Derive the model from PreTrainedModel, in a copy of the repository, then patch that."
+_RAW = (
+    "If its logits are raw already, add `--codemod repairs`, without which its code may load wrong on transformers 5. "
+    "If they are capped, please report it."
+)
 # Each name has its test, and a row in the README that says when it happens.
 REFUSALS: Mapping[str, str] = {
-    "no-cap": "Its logits may be raw already: then train on it as it is. If they are capped, please report it.",
+    "no-cap": _RAW,
     "no-forward": _REPORT,
     "several-caps": "Remove all but one by hand, in a copy of the repository, then patch that.",
     "not-understood": _REPORT,
+    "too-complex": "No code written by people looks like that; do not run it.",
     "no-scale": _REPORT,
     "scale-unknown": _NUMBER,
     "temperature-unknown": _NUMBER,

@@ -1,9 +1,11 @@
 """Publishes a verified folder: a plan, one commit of kilobytes, and a check of what arrived."""
 
-from patcher.publish.check import Checked, Finding, check
+from patcher.publish.check import check
 from patcher.publish.commit import Publication, publish
-from patcher.publish.hub import RetryPolicy
-from patcher.publish.plan import PublishOptions, PublishPlan, plan_publication
+from patcher.publish.findings import Checked, Finding
+from patcher.publish.plan import PublishOptions, PublishPlan, check_consent, plan_publication
+from patcher.publish.publishable import Publishable, load
+from patcher.source.retry import RetryPolicy
 
 __all__ = [
     "Checked",
@@ -11,8 +13,11 @@ __all__ = [
     "Publication",
     "PublishOptions",
     "PublishPlan",
+    "Publishable",
     "RetryPolicy",
     "check",
+    "check_consent",
+    "load",
     "plan_publication",
     "publish",
 ]

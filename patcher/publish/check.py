@@ -1,57 +1,75 @@
-"""Checks what is on the Hub: a publication against its plan, a published model against its record and its source.
+"""Checks a published model against its record and its source, by what the Hub lists. Runs no model code.
 
-Runs no model code and does not trust the answer to a commit.
+What the Hub does not let us see is never held against the model: such a finding is open.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from huggingface_hub import ModelCardData
-
+from patcher import __version__
 from patcher.codec import Unreadable
 from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
-from patcher.errors import HubUnreachable, PatcherError, SourceError
-from patcher.hashing import sha256_of
-from patcher.patching.record import PatchedModel, read_record
-from patcher.planning.files import join
+from patcher.errors import AccessDenied, HubUnreachable, PatcherError, SourceError
+from patcher.hashing import git_blob_id, sha256_of
+from patcher.patching.record import FileRecord, PatchedModel
+from patcher.planning.files import join, read_by_plans
 from patcher.planning.plan import make_plan, rewrite_folders
-from patcher.publish.hub import Hub, RetryPolicy
-from patcher.publish.operations import not_verified, recorded_files
-from patcher.publish.plan import PublishPlan
+from patcher.publish.code import same_meaning
+from patcher.publish.findings import Checked, Finding, finding
+from patcher.publish.hub import Hub
+from patcher.publish.operations import not_verified
+from patcher.publish.publishable import EXPORT, KINDS, Publishable, find_record, read
 from patcher.publish.target import NOT_PUBLISHED
-from patcher.source.metadata import read_metadata
-from patcher.source.request_limit import time_limit
-from patcher.source.snapshot import AlteredFile, Snapshot, fetch, resolve
+from patcher.source.request_limit import install_if_asked, time_limit
+from patcher.source.retry import RetryPolicy
+from patcher.source.snapshot import File, Snapshot, parse_hub_id
 from patcher.verify.report import load_report
 
-_KEYS = ("license", "license_name", "license_link", "language", "base_model", "library_name", "pipeline_tag", "tags")
+_NO_SOURCE = "the source could not be read"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was checked. `passed` is None where it could not be checked; `detail` says what was found."""
+class Published:
+    """A published model and its source, each as the Hub lists it; `source` is None where it could not be read."""
 
-    name: str
-    passed: bool | None
-    detail: str
+    hub: Hub
+    item: Publishable
+    snapshot: Snapshot
+    source: Snapshot | None
 
+    def read(self, path: str) -> bytes:
+        """The content of a published file."""
+        self.hub.fetch(self.snapshot, [path])
+        return self.snapshot.read(path)
 
-@dataclass(frozen=True)
-class Checked:
-    """A published model at one commit, and the findings about it."""
+    def local(self, path: str) -> Path:
+        """Where a published file is on this machine."""
+        self.hub.fetch(self.snapshot, [path])
+        return self.snapshot.local(path)
 
-    repo_id: str
-    commit: str
-    findings: tuple[Finding, ...]
+    def unchanged(self, path: str, origin: str) -> bool:
+        """Whether a file is that of the source, by what the Hub lists."""
+        here, there = _listed(self.snapshot).get(path), _listed(self.source).get(origin) if self.source else None
+        if here is None or there is None:
+            return False
+        if (here.sha256 is None) != (there.sha256 is None):
+            return there.matches(self.local(path))
+        return here.sha256 == there.sha256 if here.sha256 else here.blob_id == there.blob_id
 
-    json_properties = ("passed",)
-
-    @property
-    def passed(self) -> bool:
-        """Whether no finding failed; what could not be checked does not count."""
-        return all(one.passed is not False for one in self.findings)
+    def has(self, file: FileRecord) -> bool:
+        """Whether the published file is the recorded one. Downloads it where the Hub lists no hash that tells."""
+        here = _listed(self.snapshot).get(file.path)
+        if here is None:
+            return False
+        if here.sha256 is not None:
+            return here.sha256 == file.after
+        if file.action == "copied" and self.unchanged(file.path, file.source_path):
+            return True
+        return sha256_of(self.local(file.path)) == file.after
 
 
 def check(repo_id: str, revision: str | None = None, *, retry: RetryPolicy = RetryPolicy()) -> Checked:
@@ -60,183 +78,211 @@ def check(repo_id: str, revision: str | None = None, *, retry: RetryPolicy = Ret
     Raises SourceError where there is no record that can be read, AccessDenied or HubUnreachable where the Hub refuses
     or does not answer.
     """
-    with time_limit(retry.timeout):
-        published = resolve(repo_id if "://" in repo_id else f"hf://{repo_id}", revision)
-        if RECORD not in published.paths:
-            raise SourceError(
-                f"{published.source} has no {RECORD}, so it was not published with this tool.",
-                "Check the name and revision.",
-            )
-        read = (file.path for file in published.files if file.sha256 is None or file.path.endswith(".py"))
-        small = [path for path in read if path not in NOT_PUBLISHED]
-        published = fetch(published, small)
-        model = _model(published)
-        source, there = _source(model)
-        findings = (
-            there,
-            _code(model, published, source),
-            _weights(model, published, source),
-            _files(model, published, small),
-            _unchanged(model, published, source),
-            _report(model, published),
+    install_if_asked()
+    hub = Hub(retry)
+    with time_limit(retry.timeout), tempfile.TemporaryDirectory(prefix="patcher-") as scratch:
+        snapshot = hub.snapshot(*parse_hub_id(repo_id, revision), Path(scratch, "published"))
+        item = _record(hub, snapshot)
+        source, there = _source(hub, item, Path(scratch, "source"))
+        published = Published(hub, item, snapshot, source)
+        findings = [there]
+        if item.model is not None:
+            findings.append(_code(item.model, published))
+        findings += [
+            _weights(published),
+            _files(published),
+            _unchanged(published),
+            _report(item.model, published) if item.model else _verdict(item),
+        ]
+    return Checked(str(snapshot.source.repo_id), str(snapshot.source.revision), tuple(findings))
+
+
+def _listed(snapshot: Snapshot) -> Mapping[str, File]:
+    return {file.path: file for file in snapshot.files}
+
+
+def _record(hub: Hub, snapshot: Snapshot) -> Publishable:
+    name = find_record(snapshot.paths)
+    if name is None:
+        raise SourceError(
+            f"{snapshot.source} has no {' or '.join(KINDS)}, so it was not published with this tool.",
+            "Check the name and revision.",
         )
-    return Checked(str(published.source.repo_id), str(published.source.revision), findings)
-
-
-def _model(published: Snapshot) -> PatchedModel:
-    assert published.root is not None
+    exports = [path for path in snapshot.paths if path == f"onnx/{EXPORT}" and name != EXPORT]
+    hub.fetch(snapshot, [name, *exports])
+    assert snapshot.root is not None
     try:
-        return read_record(published.root, published.read(RECORD))
+        found = read(snapshot.root, name)
+        inside = [(path.rpartition("/")[0], read(snapshot.local(path).parent, EXPORT)) for path in exports]
     except Unreadable as error:
         raise SourceError(
-            f"{RECORD} of {published.source} is not a record that this version understands.",
+            f"{name} of {snapshot.source} is not a record that this version understands.",
             "Use the version of splade-patcher that published it.",
         ) from error
+    more = [replace(file, path=join(folder, file.path)) for folder, one in inside for file in one.files]
+    return replace(found, files=(*found.files, *more), exports=dict(inside))
 
 
-def _source(model: PatchedModel) -> tuple[Snapshot | None, Finding]:
+def _source(hub: Hub, item: Publishable, folder: Path) -> tuple[Snapshot | None, Finding]:
     """The source, and whether it is still there; a folder on somebody's machine can't be checked."""
     name = "source_there"
-    if model.source.repo_id is None:
-        return None, Finding(name, passed=None, detail=f"the source was a folder, {model.source.path}")
+    if item.source.repo_id is None:
+        detail = f"the source was a folder, {item.source.path}"
+        return None, Finding(name, passed=None, detail=detail, checkable=False)
     try:
-        source = resolve(f"hf://{model.source.repo_id}", model.source.revision)
+        source = hub.snapshot(item.source.repo_id, item.source.revision, folder)
     except PatcherError as error:
-        return None, Finding(name, passed=None, detail=error.message)
+        return None, Finding(name, passed=None, detail=f"could not be checked: {error.message}")
     return source, Finding(name, passed=True, detail=str(source.source))
 
 
-def _code(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
-    """Compare the published Python files with what the codemods now make of the source's code.
+def _code(model: PatchedModel, published: Published) -> Finding:
+    """Compare the Python files with their recorded hashes, and those with what the codemods make of the source.
 
-    Where the source is not available, the originals in the record stand in for it.
+    Where the source is not available, the originals in the record stand in for it. Comments do not count, and another
+    version of the codemods may write other code: then only that version can tell.
     """
     name = "code_equal"
-    expected = {path for path in published.paths if path.endswith(".py")} | set(model.originals)
-    here = {path: published.read(path) for path in sorted(expected & set(published.paths))}
+    paths = [path for path in published.snapshot.paths if path.endswith(".py")]
+    recorded = {file.path for file in model.files if file.path.endswith(".py")}
     try:
-        if source is not None:
-            source = fetch(source, [path for path in source.paths if path.endswith(".py")])
-            plan = make_plan(source, model.options)
-            before = {path: source.read(path) for path in source.paths if path.endswith(".py")}
-            made, origin = {**before, **plan.contents}, f"regenerated from {source.source}"
-        else:
-            before = {**here, **model.originals}
-            paths = {folder: join(folder, CONFIG) for folder in model.encoders or ("",)}
-            configs = {folder: model.originals.get(path) or published.read(path) for folder, path in paths.items()}
-            made = {**before, **rewrite_folders(before, configs, model.options).contents}
-            origin = f"regenerated from the originals in {RECORD}, which the source does not confirm"
-    except (AlteredFile, HubUnreachable) as error:
-        return Finding(name, passed=None, detail=f"{error.message} {error.hint}")
+        made, origin = _regenerated(model, published)
+        changed = [path for path in {*paths, *recorded} if not _is_recorded(model, published, path, made)]
+        if changed:
+            return finding(name, sorted(changed), "")
+        differs = [path for path in {*paths, *made} if not _is_blob(published, path, made.get(path))]
+        wrong = [path for path in differs if path not in made or not same_meaning(made[path], published.read(path))]
+    except (HubUnreachable, AccessDenied) as error:
+        return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
     except PatcherError as error:
-        return Finding(name, passed=False, detail=error.message)
-    wrong = sorted(path for path in {*here, *made} if here.get(path) != made.get(path))
-    return finding(name, wrong, f"{len(here)} files, {origin}")
+        return _by_another(model, name) or Finding(name, passed=False, detail=error.message)
+    by = f", which version {model.tool.version} wrote" if model.tool.version != __version__ else ""
+    other = f"; apart from comments{by}" if differs else ""
+    if wrong:
+        return _by_another(model, name) or finding(name, sorted(wrong), "")
+    return finding(name, [], f"{len(paths)} files, {origin}{other}")
 
 
-def _weights(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
+def _by_another(model: PatchedModel, name: str) -> Finding | None:
+    """The open finding where another version of this tool made the code, which this one can't make again."""
+    if model.tool.version == __version__:
+        return None
+    made = f"as recorded, but made with version {model.tool.version}, and version {__version__} makes other code of it"
+    return Finding(name, None, f"{made}; that version can check it")
+
+
+def _regenerated(model: PatchedModel, published: Published) -> tuple[dict[str, bytes], str]:
+    """The Python files that the codemods of this version make, and of what."""
+    if (source := published.source) is not None:
+        # The card tells nothing about code. Originals whose hash the source lists need no download.
+        source = replace(source, files=tuple(file for file in source.files if file.path != CARD))
+        assert source.root is not None
+        for path, content in model.originals.items():
+            if path in source.paths and _listed(source)[path].matches(content):
+                (source.root / path).parent.mkdir(parents=True, exist_ok=True)
+                (source.root / path).write_bytes(content)
+        published.hub.fetch(source, read_by_plans(source.paths))
+        plan = make_plan(source, model.options)
+        before = {path: source.read(path) for path in source.paths if path.endswith(".py")}
+        made, origin = {**before, **plan.contents}, f"regenerated from {source.source}"
+    else:
+        here = {path: published.read(path) for path in published.snapshot.paths if path.endswith(".py")}
+        before = {**here, **model.originals}
+        paths = {folder: join(folder, CONFIG) for folder in model.encoders or ("",)}
+        configs = {folder: model.originals.get(path) or published.read(path) for folder, path in paths.items()}
+        made = {**before, **rewrite_folders(before, configs, model.options, model.auto_class).contents}
+        origin = f"regenerated from the originals in {RECORD}, which the source does not confirm"
+    return {path: content for path, content in made.items() if path.endswith(".py")}, origin
+
+
+def _is_blob(published: Published, path: str, content: bytes | None) -> bool:
+    """Whether the Hub lists a content for a path."""
+    here = _listed(published.snapshot).get(path)
+    if here is None or content is None:
+        return here is None and content is None
+    return here.matches(content) if here.sha256 else git_blob_id(content) == here.blob_id
+
+
+def _is_recorded(model: PatchedModel, published: Published, path: str, made: Mapping[str, bytes]) -> bool:
+    file = model.file(path)
+    if file is None:
+        return False
+    if path in made and _is_blob(published, path, made[path]) and sha256_of(made[path]) == file.after:
+        return True
+    return published.has(file)
+
+
+def _weights(published: Published) -> Finding:
     """Compare the weights by the hashes that the Hub lists for the publication and for the source."""
-    weights = (file for file in published.files if file.path.endswith(".safetensors"))
-    here = {file.path: file.sha256 or "not a large file" for file in weights}
-    recorded = {file.path: file.after for file in model.weights}
-    wrong = {path for path in {*here, *recorded} if here.get(path) != recorded.get(path)}
-    if source is not None:
+    item, source = published.item, published.source
+    weights = (".safetensors", ".onnx")
+    here = {file.path: file for file in published.snapshot.files if file.path.endswith(weights)}
+    recorded = {file.path: file for file in item.files if file.path.endswith(weights)}
+    wrong = {path for path in {*here, *recorded} if path not in recorded or not published.has(recorded[path])}
+    if source is not None and item.model is not None:
         there = {file.path: file.sha256 for file in source.files}
-        for file in model.weights:
+        for file in item.model.weights:
             # Converted weights have a hash of their own; the source has to have the pickle that they were made from.
             pickled = file.action == "converted" and file.path not in there
             if (there.get(file.source_path) != file.before) if pickled else (there.get(file.path) != file.after):
                 wrong.add(file.path)
-    against = "the record" if source is None else "the record and the source"
-    how = "; converted from pickles, whose hashes were compared" if model.converted else ""
+    against = "the record" if source is None or item.model is None else "the record and the source"
+    how = "; converted from pickles, whose hashes were compared" if item.model and item.model.converted else ""
     return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
 
 
-def _files(model: PatchedModel, published: Snapshot, small: list[str]) -> Finding:
+def _files(published: Published) -> Finding:
     """Compare every other file with the hash in the record. The card may be edited by anyone."""
-    listed = {file.path: file.sha256 for file in published.files}
-    others = (one for one in recorded_files(model).values() if not one.path.endswith((".safetensors", ".py")))
-    expected = {file.path: file.after for file in others}
-    found = {path: sha256_of(published.local(path)) if path in small else listed.get(path) for path in expected}
-    wrong = [path for path in expected if found[path] != expected[path]]
-    more = sorted(set(listed) - {file.path for file in model.files} - {CARD, RECORD, REPORT} - DRAWN - NOT_PUBLISHED)
+    name, item = "files_equal", published.item
+    code = ".py" if item.model is not None else ()  # compared by `code_equal`
+    expected = [file for file in item.files if not file.path.endswith((".safetensors", ".onnx"))]
+    expected = [file for file in expected if not (code and file.path.endswith(code)) and file.path not in NOT_PUBLISHED]
+    try:
+        wrong = [file.path for file in expected if not published.has(file)]
+    except (HubUnreachable, AccessDenied) as error:
+        return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
+    known = {*(file.path for file in item.files), CARD, *KINDS, REPORT, *DRAWN, *NOT_PUBLISHED}
+    more = sorted(set(published.snapshot.paths) - known - {join(folder, EXPORT) for folder in item.exports})
     detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
-    return finding("files_equal", wrong, detail)
+    return finding(name, wrong, detail)
 
 
-def _unchanged(model: PatchedModel, published: Snapshot, source: Snapshot | None) -> Finding:
+def _unchanged(published: Published) -> Finding:
     """Compare each file that both have with what the Hub lists for the source: the record is the publisher's own word.
 
     The code and what else the codemods change are compared by `code_equal`, the weights by `weights_equal`.
     """
-    name = "source_files_equal"
+    name, item, source = "source_files_equal", published.item, published.source
     if source is None:
-        return Finding(name, passed=None, detail="the source could not be read")
-    generated = {CARD, RECORD, REPORT, *DRAWN, *NOT_PUBLISHED, *model.originals}
-    here, there = ({file.path: file for file in snapshot.files} for snapshot in (published, source))
-    both = [path for path in here if path in there and path not in generated]
+        return Finding(name, passed=None, detail=_NO_SOURCE, checkable=item.source.repo_id is not None)
+    generated = {CARD, RECORD, REPORT, *DRAWN, *NOT_PUBLISHED, *item.originals}
+    if item.model is None:  # made from the source, not carried over from it
+        return Finding(name, passed=None, detail="the files were made, not carried over", checkable=False)
+    both = [path for path in published.snapshot.paths if path in source.paths and path not in generated]
     unchanged = [path for path in both if not path.endswith((".safetensors", ".py"))]
-    wrong = []
-    for path in unchanged:
-        if here[path].sha256 and there[path].sha256:
-            same = here[path].sha256 == there[path].sha256
-        else:
-            same = there[path].matches(fetch(published, [path]).local(path))
-        wrong += [] if same else [path]
+    try:
+        wrong = [path for path in unchanged if not published.unchanged(path, path)]
+    except (HubUnreachable, AccessDenied) as error:
+        return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
     return finding(name, wrong, f"{len(unchanged)} files, by what the Hub lists for {source.source}")
 
 
-def _report(model: PatchedModel, published: Snapshot) -> Finding:
+def _report(model: PatchedModel, published: Published) -> Finding:
     name = "report_passed"
-    assert published.root is not None
+    if REPORT not in published.snapshot.paths:
+        return Finding(name, passed=False, detail="the model was published without a verification")
     try:
-        report = load_report(published.root)
+        report = load_report(published.local(REPORT).parent)
+    except (HubUnreachable, AccessDenied) as error:
+        return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
     except PatcherError as error:
         return Finding(name, passed=False, detail=error.message)
-    if report is None or REPORT not in published.paths:
-        return Finding(name, passed=False, detail="the model was published without a verification")
+    assert report is not None
     if not report.passed:
         return Finding(name, passed=False, detail=f"failed: {', '.join(one.name for one in report.failed)}")
     other = not_verified(model, report, published.local(RECORD))
     return finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")
 
 
-def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub) -> tuple[Finding, ...]:
-    """Check that `revision` of the target has the commit; check its files, hashes and the card as the Hub parsed it."""
-    history = hub.call_with_retry(lambda: hub.api.list_repo_commits(plan.repo_id, revision=revision))
-    elsewhere = [] if commit in {one.commit_id for one in history} else [f"{revision} does not have it"]
-    listed = hub.files(plan.repo_id, commit)
-    there = [file for file in plan.wanted if file.path in listed]
-    missing = [file.path for file in plan.wanted if file.path not in listed]
-    sizes = [file.path for file in there if listed[file.path].size != file.size]
-    large = [file for file in there if listed[file.path].sha256 is not None]
-    small = [file for file in there if listed[file.path].sha256 is None]
-    other = [file.path for file in large if listed[file.path].sha256 != file.sha256]
-    content = hub.read(plan.repo_id, commit, [file.path for file in small])
-    damaged = [file.path for file in small if hashlib.sha256(content[file.path]).hexdigest() != file.sha256]
-    kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
-    return (
-        finding("commit_there", elsewhere, f"{commit[:7]} in {revision}"),
-        finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
-        finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
-        finding("small_files_equal", damaged, f"{len(small)} downloaded again and hashed"),
-        *([finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
-        *(() if plan.options.repairs_only else (_card(plan, commit, hub),)),
-    )
-
-
-def finding(name: str, wrong: list[str], fine: str) -> Finding:
-    """Passed where `wrong` is empty; otherwise the detail names what is in it."""
-    return Finding(name, not wrong, f"mismatch: {', '.join(wrong)}" if wrong else fine)
-
-
-def _card(plan: PublishPlan, commit: str, hub: Hub) -> Finding:
-    """Whether the Hub parsed the metadata of the card as written."""
-    info = hub.call_with_retry(lambda: hub.api.model_info(plan.repo_id, revision=commit))
-    parsed = info.card_data.to_dict() if info.card_data is not None else {}  # type: ignore[no-untyped-call]
-    text = plan.target.texts.get(CARD, b"").decode("utf-8", "replace") if CARD in plan.kept else plan.card
-    written = {key: value for key, value in read_metadata(text).items() if key in _KEYS}
-    expected = ModelCardData(**written).to_dict()  # type: ignore[no-untyped-call]  # as the client normalizes it
-    wrong = [key for key in _KEYS if parsed.get(key) != expected.get(key)]
-    fine = ", ".join(f"{key} {expected[key]}" for key in ("license", "base_model") if key in expected)
-    return finding("card_understood", wrong, fine)
+def _verdict(item: Publishable) -> Finding:
+    return Finding("report_passed", item.passed, f"by its own {item.record}")

@@ -9,20 +9,24 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, constants
-from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError
+from huggingface_hub.errors import FileDuplicationError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.hf_api import ModelInfo
 
 from patcher.codec import document, json_field
 from patcher.errors import Interrupted, PatcherError, PublishError
-from patcher.publish.check import Finding, read_back
-from patcher.publish.hub import Hub, RetryPolicy, is_transient
-from patcher.publish.plan import EQUAL, PublishPlan, without_copies
-from patcher.publish.target import MAIN, open_pull_request
+from patcher.publish.findings import Finding
+from patcher.publish.hub import Hub
+from patcher.publish.plan import EQUAL, PublishPlan, check_consent, without_copies
+from patcher.publish.read_back import read_back
+from patcher.publish.target import MAIN, NOT_PUBLISHED, open_pull_request
 from patcher.source.hub_errors import explained, status_of
 from patcher.source.request_limit import one_try, time_limit
+from patcher.source.retry import RetryPolicy, is_transient
 
 logger = logging.getLogger(__name__)
 Sent = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
@@ -59,8 +63,13 @@ class Publication:
 
     @property
     def usage(self) -> str:
-        """Three lines of Python that load the model, pinned to this commit."""
+        """Lines of Python that load the model, pinned to this commit."""
+        item = self.plan.item
+        if item.fingerprint is not None:
+            return f'hf_hub_download("{self.plan.repo_id}", "model.onnx", revision="{self.commit}")'
         pinned = f'"{self.plan.repo_id}", revision="{self.commit}", trust_remote_code=True'
+        if item.model is None:
+            return f"from sentence_transformers import SparseEncoder\nmodel = SparseEncoder({pinned})"
         return (
             "from transformers import AutoModelForMaskedLM, AutoTokenizer\n"
             f"tokenizer = AutoTokenizer.from_pretrained({pinned})\n"
@@ -81,11 +90,12 @@ class Steps:
     unknown: bool = False
 
 
-def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publication:
-    """Make the planned commit, confirm that it landed, and read it back.
+def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy(), full_read_back: bool = False) -> Publication:
+    """Make the planned commit, confirm that it landed, and read it back; `full_read_back` downloads the small files.
 
     Raises PublishError, AccessDenied or HubUnreachable; each says what was done and what was not.
     """
+    check_consent(plan)
     hub, steps = Hub(retry), Steps()
     with time_limit(retry.timeout):
         try:
@@ -95,7 +105,7 @@ def publish(plan: PublishPlan, *, retry: RetryPolicy = RetryPolicy()) -> Publica
             raise with_steps(error, steps) from error.__cause__
         except BaseException as stop:
             raise _interrupted(plan, hub, steps) from stop
-        return replace(done, findings=_read_back(done, hub))
+        return replace(done, findings=_read_back(done, hub, full=full_read_back))
 
 
 def with_steps(error: PatcherError, steps: Steps) -> PatcherError:
@@ -107,13 +117,13 @@ def with_steps(error: PatcherError, steps: Steps) -> PatcherError:
     return type(error)(f"{error.message.rstrip('.')} ({'; '.join(said)}).", error.hint)
 
 
-def _read_back(done: Publication, hub: Hub) -> tuple[Finding, ...]:
+def _read_back(done: Publication, hub: Hub, *, full: bool) -> tuple[Finding, ...]:
     repo_id, short = done.plan.repo_id, done.commit[:7]
     logger.info("Reading %s back at %s ...", repo_id, short)
     try:
         with explained(repo_id):
             revision = done.plan.target.revision if done.pull_request is None else f"refs/pr/{done.pull_request}"
-            return read_back(done.plan, done.commit, revision, hub)
+            return read_back(done.plan, done.commit, revision, hub, full=full)
     except PatcherError as error:
         raise PublishError(
             f"The commit {short} is on {repo_id}, but could not be read back: {error.message}",
@@ -142,15 +152,20 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
     target = plan.target
     if not target.exists:
         private = plan.options.private or None
-        make(
-            hub,
-            lambda: hub.api.create_repo(target.repo_id, private=private, exist_ok=True),
-            lambda: hub.api.repo_exists(target.repo_id),
-        )
+        there: list[ModelInfo] = []
+
+        def is_there() -> bool:
+            with suppress(RepositoryNotFoundError):
+                there.append(hub.api.model_info(target.repo_id))
+            return bool(there)
+
+        make(hub, lambda: hub.api.create_repo(target.repo_id, private=private, exist_ok=True), is_there)
         steps.done.append(f"{target.repo_id} was made and is empty")
         # Another process may have created it first: it must be as empty as the plan expects.
-        if set(hub.files(target.repo_id, MAIN)) - set(target.files) - {".gitattributes"}:
+        if {one.rfilename for one in there[-1].siblings or ()} - NOT_PUBLISHED:
             raise _concurrent_update(plan)
+        if target.revision == MAIN:
+            return str(there[-1].sha)
     if target.branch_missing or (not target.exists and target.revision != MAIN):
         make(
             hub,
@@ -212,7 +227,7 @@ def _commit(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:
             if found is not None:
                 return found
             # A late first commit can't lead to a second one: parent_commit forbids it, except for a pull request.
-            if plan.opens_pr or not hub.wait_for_retry(error, attempt):
+            if plan.opens_pr or not hub.retry.wait(error, attempt):
                 raise
             attempt += 1
 
@@ -226,7 +241,7 @@ def _commit_id(answer: object) -> str:
 
 def _operations(plan: PublishPlan) -> list[Sent]:
     """The client's operations, created for each try because the client changes them."""
-    source = plan.model.source
+    source = plan.item.source
     content = {file.path: file.content for file in plan.files if file.content is not None}
     kinds: dict[str, Callable[[str], Sent]] = {
         "copy": lambda path: CommitOperationCopy(path, path, source.revision, source.repo_id, "model"),
@@ -244,7 +259,7 @@ def _refused_copy(error: Exception, plan: PublishPlan) -> str | None:
         return "a file has no Xet hash at the source"
     if not isinstance(error, HfHubHTTPError) or error.response is None or is_transient(error):
         return None
-    if not error.response.request.url.path.startswith(f"/api/models/{plan.model.source.repo_id}/"):
+    if not error.response.request.url.path.startswith(f"/api/models/{plan.item.source.repo_id}/"):
         return None
     status = error.response.status_code
     return "this account may not copy from the source" if status in {401, 403} else f"it answered {status}"

@@ -1,42 +1,26 @@
-"""The client of the Hub for publishing: requests have a time limit, and harmless calls are retried."""
+"""The client of the Hub for publishing: it has a time limit and retries, and no cache answers for the Hub."""
 
 from __future__ import annotations
 
-import json
-import logging
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils.tqdm import tqdm
+from huggingface_hub import HfApi, get_session, hf_hub_url
+from huggingface_hub.hf_api import ModelInfo, RepoFile
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import hf_raise_for_status
 
-from patcher.constants import HUB_TIMEOUT
-from patcher.source.hub_errors import is_unreachable, status_of
-from patcher.source.request_limit import one_try, wait_asked
-from patcher.source.snapshot import literal_pattern
-
-logger = logging.getLogger(__name__)
+from patcher.errors import HubUnreachable
+from patcher.source.hub_errors import from_hub
+from patcher.source.names import check_names
+from patcher.source.retry import RetryPolicy
+from patcher.source.snapshot import File, Snapshot, Source, check_size
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to wait, in seconds, and how often to try.
-
-    `timeout` ends a request without an answer. `first_delay` precedes the second try and doubles for each further one.
-    A Retry-After of at most `timeout` is obeyed; a longer one ends the command.
-    """
-
-    timeout: float = HUB_TIMEOUT
-    tries: int = 4
-    first_delay: float = 1.0
+_THREADS = 8  # files that are read at a time
 
 
 @dataclass(frozen=True)
@@ -50,13 +34,6 @@ class Entry:
     xet_hash: str | None
 
 
-class _NoBar(tqdm):
-    """No progress bar for kilobytes."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
-
-
 @dataclass(frozen=True)
 class Hub:
     """A client of the Hub that retries where that is harmless. Use it inside `request_limit.time_limit`."""
@@ -66,31 +43,15 @@ class Hub:
 
     def call_with_retry(self, call: Callable[[], T]) -> T:
         """Make a call that may be repeated, as often as the policy allows. Raises what the client raises."""
-        attempt = 1
-        while True:
-            try:
-                with one_try():
-                    return call()
-            except Exception as error:
-                if not self.wait_for_retry(error, attempt):
-                    raise
-                attempt += 1
+        return self.retry.call(call)
 
-    def wait_for_retry(self, error: Exception, attempt: int) -> bool:
-        """Say why and how long, and wait; False at once where there is no further try."""
-        asked = retry_after(error)
-        delay = self.retry.first_delay * 2 ** (attempt - 1) if asked is None else asked
-        too_long = asked is not None and asked > self.retry.timeout
-        if attempt >= self.retry.tries or too_long or not is_transient(error):
-            return False
-        what = f"answered {status_of(error)}" if status_of(error) else "did not answer"
-        logger.info("The Hub %s; trying again in %g s (%d of %d).", what, delay, attempt + 1, self.retry.tries)
-        time.sleep(delay)
-        return True
+    def info(self, repo_id: str, revision: str | None = None) -> ModelInfo:
+        """What the Hub says of a revision: its commit, the names of its files, its card as the Hub parsed it."""
+        return self.call_with_retry(lambda: self.api.model_info(repo_id, revision=revision))
 
     def head(self, repo_id: str, revision: str | None) -> str:
         """The commit that a revision currently points to."""
-        return str(self.call_with_retry(lambda: self.api.model_info(repo_id, revision=revision)).sha)
+        return str(self.info(repo_id, revision).sha)
 
     def files(self, repo_id: str, revision: str) -> dict[str, Entry]:
         """Every file of a revision, by path."""
@@ -103,29 +64,52 @@ class Hub:
 
     def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
         """The content of small files, downloaded now (never from the cache) and not stored."""
-        patterns = {path: literal_pattern(path) for path in paths}
-        options: Any = {"revision": revision, "allow_patterns": [*patterns.values()], "tqdm_class": _NoBar}
 
-        def fetched() -> dict[str, bytes]:
-            with tempfile.TemporaryDirectory(prefix="patcher-") as cache:
-                root = snapshot_download(repo_id, cache_dir=cache, **options)
-                return {path: Path(root, path).read_bytes() for path in patterns}
+        def asked(path: str) -> bytes:
+            address = hf_hub_url(repo_id, path, revision=revision)
+            response = get_session().get(address, headers=build_hf_headers(), follow_redirects=True)
+            hf_raise_for_status(response)
+            return bytes(response.content)
 
-        return self.call_with_retry(fetched) if patterns else {}
+        def fetched(path: str) -> bytes:
+            return self.call_with_retry(lambda: asked(path))
 
+        paths = list(paths)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return dict(zip(paths, pool.map(fetched, paths), strict=True))
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed a moment later."""
-    status = status_of(error)
-    if status is not None:
-        return status in {408, 409, 429} or status >= 500
-    if isinstance(error, json.JSONDecodeError):
-        return True  # not an answer of the Hub: a proxy's error page, or a truncated one
-    reasons = (error, error.__cause__)
-    return any(is_unreachable(reason) and not isinstance(reason, OfflineModeIsEnabled) for reason in reasons)
+    def snapshot(self, repo_id: str, revision: str | None, folder: Path) -> Snapshot:
+        """A revision as the Hub lists it now; `fetch` puts its files into `folder`.
 
+        Raises SourceError where there is no such revision, AccessDenied or HubUnreachable where the Hub refuses or does
+        not answer.
+        """
+        try:
+            commit = self.head(repo_id, revision)
+            entries = self.files(repo_id, commit)
+        except Exception as error:
+            raise from_hub(error, repo_id, revision) from error
+        source = Source(repo_id, commit, None)
+        check_names(entries, source)
+        files = (File(one.path, one.size, one.sha256, one.blob_id) for _, one in sorted(entries.items()))
+        return Snapshot(source, tuple(files), folder)
 
-def retry_after(error: BaseException) -> float | None:
-    """The seconds to wait that the Hub asks for, None where it does not."""
-    response = error.response if isinstance(error, HfHubHTTPError) else None
-    return None if response is None else wait_asked(response)
+    def fetch(self, snapshot: Snapshot, paths: Iterable[str]) -> None:
+        """Put small files of a snapshot into its folder, as the Hub lists them. Raises as `snapshot` does."""
+        assert snapshot.root is not None
+        wanted = {file.path: file for file in snapshot.files if file.path in set(paths)}
+        missing = [path for path in wanted if not (snapshot.root / path).is_file()]
+        for path in missing:
+            check_size(snapshot.source, path, wanted[path].size or 0)
+        repo_id, commit = str(snapshot.source.repo_id), str(snapshot.source.revision)
+        try:
+            content = self.read(repo_id, commit, missing)
+        except Exception as error:
+            raise from_hub(error, repo_id, commit) from error
+        for path, read in content.items():
+            if not wanted[path].matches(read):
+                why = f"The Hub sent another {path} of {snapshot.source} than it lists."
+                raise HubUnreachable(why, "Run the same command again.")
+            target = snapshot.root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(read)

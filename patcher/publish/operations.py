@@ -16,6 +16,7 @@ from patcher.errors import PublishError
 from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry
+from patcher.publish.publishable import Publishable
 from patcher.publish.target import NOT_PUBLISHED, Target
 from patcher.verify.report import Report
 
@@ -65,10 +66,15 @@ class Operation:
 
 @dataclass(frozen=True)
 class Origin:
-    """The large files of the source by path, or the reason why nothing can be copied from it."""
+    """The large files of the source by path, or the reason why nothing can be copied from it.
+
+    `gated`: the repository whose terms one has to accept first. `head` is the present commit of the source.
+    """
 
     files: Mapping[str, Entry]
     refusal: str | None = None
+    gated: str | None = None
+    head: str | None = None
 
 
 def public(model: PatchedModel) -> PatchedModel:
@@ -89,16 +95,17 @@ def not_verified(model: PatchedModel, report: Report, record: Path) -> list[str]
     return [path for path, digest in expected.items() if report.files.get(path) != digest]
 
 
-def published_files(model: PatchedModel, report: Report | None, card: str) -> tuple[PublishedFile, ...]:
-    """Every file to publish: those of the record, the card, the record, the report, its page and plots."""
+def published_files(item: Publishable, report: Report | None, card: str) -> tuple[PublishedFile, ...]:
+    """Every file to publish: those of the record, the card, the record; of a patched model the report and drawings."""
     files = [
-        PublishedFile(path, file.size, file.after, local if (local := model.folder / path).is_file() else None)
-        for path, file in recorded_files(model).items()
+        PublishedFile(file.path, file.size, file.after, local if (local := item.folder / file.path).is_file() else None)
+        for file in item.files
+        if file.path not in NOT_PUBLISHED
     ]
     drawn = (REPORT, *PLOTS, PAGE) if report is not None else ()
-    made = {path: local.read_bytes() for path in (RECORD, *drawn) if (local := model.folder / path).is_file()}
-    if model.source.path is not None:
-        made |= _without_path(model, report, made)
+    made = {path: local.read_bytes() for path in (item.record, *drawn) if (local := item.folder / path).is_file()}
+    if item.model is not None and item.model.source.path is not None:
+        made |= _without_path(item.model, report, made)
     made = {CARD: card.encode(), **made}
     return (*files, *(published_file(path, text) for path, text in made.items()))
 
@@ -106,7 +113,7 @@ def published_files(model: PatchedModel, report: Report | None, card: str) -> tu
 def decide(
     wanted: Collection[PublishedFile],
     target: Target,
-    model: PatchedModel,
+    item: Publishable,
     origin: Origin,
     keep: Collection[str],
     *,
@@ -123,10 +130,10 @@ def decide(
             continue
         found, there = origin.files.get(file.path), file.path in listed
         if found is not None and found.sha256 == file.sha256:
-            made.append(Operation("copy", file.path, str(model.source), file.size, there))
+            made.append(Operation("copy", file.path, str(item.source), file.size, there))
         elif file.content is None:
             raise PublishError(
-                f"{file.path} is not in {model.folder} and the Hub can't copy it: "
+                f"{file.path} is not in {item.folder} and the Hub can't copy it: "
                 f"{origin.refusal or 'the source no longer has the same file'}.",
                 "Run `patcher patch` again without --code-only, then publish that folder.",
             )

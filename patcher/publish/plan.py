@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import unified_diff
+from pathlib import PurePath
 
 from patcher.codec import json_field
-from patcher.constants import CARD, RECORD
+from patcher.constants import CARD
 from patcher.documents import card as cards
 from patcher.errors import PublishError, UsageError
-from patcher.patching.record import PatchedModel
+from patcher.patching.record import FileRecord
 from patcher.patching.staging import unrecorded
 from patcher.printable import one_line
 from patcher.publish import preflight, repairs
-from patcher.publish.hub import Hub, RetryPolicy
+from patcher.publish.hub import Hub
 from patcher.publish.operations import Operation, Origin, PublishedFile, decide, public, published_files
+from patcher.publish.publishable import Publishable, is_large
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
 from patcher.source.request_limit import time_limit
+from patcher.source.retry import RetryPolicy
 from patcher.verify.report import Report
 
 NEW, EQUAL, UPDATE, REPLACE, REPAIR = "new", "equal", "update", "replace", "repair"
@@ -38,6 +41,7 @@ class PublishOptions:
     replace_card: bool = False
     unverified: bool = False
     repairs_only: bool = False
+    from_gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class PublishPlan:
 
     `case` is new, equal, update (of our own), replace (of another publisher's content) or repair (of the source).
     `kept` maps each file of the target that is left unchanged to the reason. `diff` is against the target, or against
-    the source where the target is new. `message` and `description` are those of the commit.
+    the source where the target is new. `message` and `description` are those of the commit. `gated` is the repository
+    behind the model whose terms one has to accept before one can read it.
     """
 
     target: Target = json_field(omit=True)
@@ -57,11 +62,12 @@ class PublishPlan:
     kept: Mapping[str, str] = json_field(write=lambda kept: [{"path": path, "reason": kept[path]} for path in kept])
     notes: tuple[str, ...] = json_field()
     diff: str = json_field()
-    model: PatchedModel = json_field(omit=True)
+    item: Publishable = json_field(omit=True)
     card: str = json_field(omit=True)
     message: str = json_field(key="commit_message")
     description: str = json_field(omit=True)
     options: PublishOptions = json_field(omit=True, default=PublishOptions())
+    gated: str | None = None
 
     json_properties = (
         "repo_id",
@@ -110,13 +116,18 @@ class PublishPlan:
         return tuple(file for file in self.files if file.path not in self.kept)
 
     @property
+    def needs_consent(self) -> bool:
+        """Whether this would give to everybody what its source gives only to those who accepted its terms."""
+        return self.gated is not None and not self.private and not self.options.from_gated and self.case != EQUAL
+
+    @property
     def tag_missing(self) -> bool:
         """Whether the tag has still to be made."""
         return self.options.tag not in (None, *self.target.tags)
 
 
 def plan_publication(
-    model: PatchedModel,
+    item: Publishable,
     report: Report | None,
     repo_id: str,
     *,
@@ -132,15 +143,24 @@ def plan_publication(
         if options.create_pr and (options.tag or options.private):
             raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
         preflight.check_names(repo_id, options.revision)
-        return make(model, report, repo_id, options, Hub(retry))
+        return make(item, report, repo_id, options, Hub(retry))
+
+
+def check_consent(plan: PublishPlan) -> None:
+    """Refuse to publish a gated model for everybody unless that was asked for by name. Raises PublishError."""
+    if plan.needs_consent:
+        raise PublishError(
+            f"{plan.gated} is gated: one has to accept its terms, and {plan.repo_id} would be open to everybody.",
+            "Add --private, or --from-gated if its terms allow that.",
+        )
 
 
 def _plan_repairs(
-    model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
+    item: Publishable, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
 ) -> PublishPlan:
     """A pull request to the source of which every other file is kept."""
-    repairs.check_repairs(model, repo_id, create_pr=options.create_pr)
-    preflight.check_report(model, report, unverified=options.unverified)
+    model = repairs.check_repairs(item, repo_id, create_pr=options.create_pr)
+    preflight.check_report(item, report, unverified=options.unverified)
     wanted = repairs.repaired_files(model)
 
     def is_same(hub: Hub, repo_id: str, revision: str) -> bool:
@@ -153,7 +173,7 @@ def _plan_repairs(
         preflight.check_access(hub, account, target, create_pr=True)
     repairs.check_not_moved(model, target, wanted)
     kept = dict.fromkeys(sorted(set(target.files) - {file.path for file in wanted}), "not touched by the repairs")
-    operations = decide(wanted, target, model, Origin({}), kept, replacing=False)
+    operations = decide(wanted, target, item, Origin({}), kept, replacing=False)
     return PublishPlan(
         target=target,
         account=account,
@@ -163,7 +183,7 @@ def _plan_repairs(
         kept=kept,
         notes=(),
         diff=model.diff,
-        model=model,
+        item=item,
         card="",
         message=options.commit_message or "Repair the code for transformers 5",
         description=cards.describe_commit(model, report, repairs_only=True),
@@ -172,32 +192,28 @@ def _plan_repairs(
 
 
 def _make_plan(
-    model: PatchedModel, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
+    item: Publishable, report: Report | None, repo_id: str, options: PublishOptions, hub: Hub
 ) -> PublishPlan:
-    preflight.check_not_source(model, repo_id)
-    preflight.check_report(model, report, unverified=options.unverified)
-    path = model.folder / CARD  # rendered for the target, unless it was edited
-    ours = cards.is_ours(path)
-    text = cards.render(public(model), report, repo_id, options.tag) if ours else path.read_text("utf-8")
-    preflight.check_licence(model, text)
+    preflight.check_not_source(item, repo_id)
+    preflight.check_report(item, report, unverified=options.unverified)
+    text = _card(item, report, repo_id, options.tag)
+    preflight.check_licence(item, text)
+    wanted = published_files(item, report, text)
     account = preflight.get_account(hub)
     with explained(repo_id):
-        target = inspect_target(hub, repo_id, options.revision, account.name if options.create_pr else None)
+        texts = (file.read() for file in wanted if file.path in {CARD, item.record} or file.path.endswith(".py"))
+        author = account.name if options.create_pr else None
+        target = inspect_target(hub, repo_id, options.revision, author, contents=texts)
         preflight.check_access(hub, account, target, create_pr=options.create_pr)
-        origin = preflight.find_origin(hub, model, upload_weights=options.upload_weights)
-    _check_target(model, target, options)
-    wanted = published_files(model, report, text)
+        origin = preflight.find_origin(hub, item, upload_weights=options.upload_weights)
+    preflight.check_current(item, origin)
+    _check_target(item, target, options)
     kept = _kept(target, wanted, options)
-    case = NEW if target.empty else UPDATE if target.is_ours(model) else REPLACE
-    operations = decide(wanted, target, model, origin, kept, replacing=case == REPLACE)
+    case = NEW if target.empty else UPDATE if target.is_ours(item) else REPLACE
+    operations = decide(wanted, target, item, origin, kept, replacing=case == REPLACE)
+    preflight.check_files(item, _uploaded(item, operations))
     known = {*(file.path for file in wanted), *(operation.path for operation in operations)}
     others = set(target.files) - known - NOT_PUBLISHED
-    extra = unrecorded(model.folder, [file.path for file in model.files])
-    notes = [f"{path} is not in {RECORD} and is not published" for path in extra]
-    if origin.refusal and any(op.op == "upload" and op.path.endswith(".safetensors") for op in operations):
-        notes.append(f"the weights are uploaded: {origin.refusal}")
-    elif any(op.op == "upload" and (file := model.file(op.path)) and file.action == "converted" for op in operations):
-        notes.append("the weights are uploaded: they were converted here, so the source has no such file to copy")
     plan = PublishPlan(
         target=target,
         account=account,
@@ -205,20 +221,51 @@ def _make_plan(
         operations=operations,
         files=wanted,
         kept={**kept, **{path: "not part of this model" for path in sorted(others)}},
-        notes=tuple(notes),
-        diff=model.diff if target.empty else _diff(target, wanted, kept),
-        model=model,
+        notes=(),
+        diff=item.model.diff if item.model and target.empty else _diff(target, wanted, kept),
+        item=item,
         card=text,
-        message=options.commit_message or _message(model, case),
-        description=cards.describe_commit(public(model), report),
+        message=options.commit_message or _message(item, case),
+        description=cards.describe_commit(public(item.model), report) if item.model else "",
         options=options,
+        gated=origin.gated,
     )
     if options.tag in target.tags and (operations or target.tags[str(options.tag)] != target.head):
         raise PublishError(
             f"{repo_id} has a tag {options.tag!r} already, at {target.tags[str(options.tag)][:7]}.",
             "Choose another --tag.",
         )
-    return plan
+    return replace(plan, notes=_notes(plan, origin))
+
+
+def _card(item: Publishable, report: Report | None, repo_id: str, tag: str | None) -> str:
+    """The card, rendered for the target unless it was edited."""
+    path = item.folder / CARD
+    if item.model is not None and cards.is_ours(path):
+        return cards.render(public(item.model), report, repo_id, tag)
+    if not path.is_file():
+        raise PublishError(f"{item.folder} has no {CARD}.", f"Make it again with {item.again}.")
+    text = path.read_text("utf-8")
+    return text if item.model is not None else cards.retarget(text, item.folder.resolve().name, repo_id)
+
+
+def _uploaded(item: Publishable, operations: Collection[Operation]) -> list[FileRecord]:
+    """The large files that this machine sends."""
+    paths = {operation.path for operation in operations if operation.op == "upload"}
+    return [file for file in item.files if file.path in paths and is_large(file)]
+
+
+def _notes(plan: PublishPlan, origin: Origin) -> tuple[str, ...]:
+    item, uploaded = plan.item, [operation.path for operation in plan.operations if operation.op == "upload"]
+    extra = unrecorded(item.folder, [item.record, *(file.path for file in item.files)])
+    notes = [f"{path} is not in {item.record} and is not published" for path in extra]
+    if origin.refusal and item.model and any(path.endswith(".safetensors") for path in uploaded):
+        notes.append(f"the weights are uploaded: {origin.refusal}")
+    elif any((file := item.file(path)) and file.action == "converted" for path in uploaded):
+        notes.append("the weights are uploaded: they were converted here, so the source has no such file to copy")
+    if plan.needs_consent:
+        notes.append(f"{plan.gated} is gated: publishing this for everybody needs --from-gated")
+    return tuple(notes)
 
 
 def without_copies(plan: PublishPlan, reason: str) -> PublishPlan:
@@ -232,16 +279,17 @@ def without_copies(plan: PublishPlan, reason: str) -> PublishPlan:
                 "Run `patcher patch` again without --code-only, then publish that folder.",
             )
         changed.append(replace(one, op="upload", origin="this machine") if one.op == "copy" else one)
+    preflight.check_files(plan.item, _uploaded(plan.item, changed))
     return replace(plan, operations=tuple(changed), notes=(*plan.notes, f"the weights are uploaded: {reason}"))
 
 
-def _check_target(model: PatchedModel, target: Target, options: PublishOptions) -> None:
+def _check_target(item: Publishable, target: Target, options: PublishOptions) -> None:
     if options.private and target.private is False:
         raise PublishError(
             f"{target.repo_id} exists and is public; --private is for a new repository.",
             "Make it private in its settings first, or leave out --private.",
         )
-    if not target.empty and not target.is_ours(model) and not options.force:
+    if not target.empty and not target.is_ours(item) and not options.force:
         what = "a patched model of another source" if target.record else "something else"
         raise PublishError(
             f"{target.repo_id} holds {what}; it was left unchanged.",
@@ -268,7 +316,6 @@ def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: Collection[st
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in parts)
 
 
-def _message(model: PatchedModel, case: str) -> str:
-    what = one_line(str(model.source.repo_id or public(model).source.path))
-    how = "without the logit cap" if model.soft_cap else "repaired for transformers 5"
-    return f"Update {what} {how}" if case == UPDATE else f"Publish {what} {how}"
+def _message(item: Publishable, case: str) -> str:
+    what = one_line(item.source.repo_id or PurePath(str(item.source.path)).name)
+    return f"{'Update' if case == UPDATE else 'Publish'} {what} {item.made}"

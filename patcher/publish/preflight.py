@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from huggingface_hub import get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
+from huggingface_hub.hf_api import ModelInfo
 
 from patcher.constants import RECORD, REPORT
 from patcher.errors import AccessDenied, PublishError, UsageError
 from patcher.hashing import git_blob_id, sha256_of
-from patcher.patching.record import PatchedModel
+from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import Origin, not_verified
+from patcher.publish.publishable import MADE, Publishable, is_large
 from patcher.publish.target import Target
 from patcher.source.hub_errors import explained, from_hub, status_of
 from patcher.source.metadata import read_metadata
@@ -41,19 +43,48 @@ def check_names(repo_id: str, branch: str | None) -> None:
         raise UsageError(f"{branch!r} is not a branch.", "Give the name of a branch, or --create-pr.")
 
 
-def check_not_source(model: PatchedModel, repo_id: str) -> None:
+def check_not_source(item: Publishable, repo_id: str) -> None:
     """Refuse to publish over the source itself. Raises PublishError."""
-    if model.source.repo_id is not None and repo_id.lower() == model.source.repo_id.lower():
+    if item.source.repo_id is not None and repo_id.lower() == item.source.repo_id.lower():
         raise PublishError(
             f"{repo_id} is the source of this model.", "Publish under another name; --repairs-only sends it repairs."
         )
 
 
-def check_report(model: PatchedModel, report: Report | None, *, unverified: bool) -> None:
+def check_report(item: Publishable, report: Report | None, *, unverified: bool) -> None:
     """Refuse a folder that was not verified, did not pass, or has changed since it was verified.
 
-    Every hash is computed anew. Raises PublishError.
+    Hashes all but the weights, which only their upload needs. Raises PublishError.
     """
+    if item.model is not None:
+        _check_verified(item.model, report, unverified=unverified)
+    elif not item.passed:
+        raise PublishError(f"{item.folder} did not pass its checks, says {item.record}.", f"Use {item.again} again.")
+    check_files(item, [file for file in item.files if not is_large(file)])
+    if item.model is not None and report is not None:
+        differs = not_verified(item.model, report, item.folder / RECORD)
+        if differs or report.source != item.source:
+            raise PublishError(
+                f"{REPORT} is about other bytes than those in {item.folder} "
+                f"({', '.join(differs) or 'another source'}).",
+                f"Run `patcher verify {item.folder}` and publish after that.",
+            )
+
+
+def check_files(item: Publishable, files: Iterable[FileRecord]) -> None:
+    """Refuse files that are lost or are not those that the record names; hashes them. Raises PublishError."""
+    for file in files:
+        path = item.folder / file.path
+        if path.is_file() and sha256_of(path) != file.after:
+            raise PublishError(
+                f"{file.path} is no longer the file that {item.record} records.",
+                f"Make the folder again with {item.again}.",
+            )
+        if not path.is_file() and not is_large(file):
+            raise PublishError(f"{file.path} is missing from {item.folder}.", f"Make it again with {item.again}.")
+
+
+def _check_verified(model: PatchedModel, report: Report | None, *, unverified: bool) -> None:
     again = f"Run `patcher verify {model.folder}` and publish after that."
     if report is None and not unverified:
         raise PublishError(
@@ -63,33 +94,21 @@ def check_report(model: PatchedModel, report: Report | None, *, unverified: bool
     if report is not None and not report.passed:
         failed = ", ".join(check.name for check in report.failed)
         raise PublishError(f"{model.folder} did not pass its verification ({failed or 'no checks'}).", again)
-    for file in model.files:
-        path = model.folder / file.path
-        if path.is_file() and sha256_of(path) != file.after:
-            raise PublishError(
-                f"{file.path} is no longer the file that {RECORD} records.",
-                "Make the folder again with `patcher patch`.",
-            )
-        if not path.is_file() and not file.path.endswith(".safetensors"):
-            raise PublishError(f"{file.path} is missing from {model.folder}.", "Make it again with `patcher patch`.")
-    if report is None:
-        return
-    differs = not_verified(model, report, model.folder / RECORD)
-    if differs or report.source != model.source:
-        raise PublishError(
-            f"{REPORT} is about other bytes than those in {model.folder} ({', '.join(differs) or 'another source'}).",
-            again,
-        )
 
 
-def check_licence(model: PatchedModel, card: str) -> None:
+def check_licence(item: Publishable, card: str) -> None:
     """Refuse a card without the licence of the source. Raises PublishError."""
-    wanted = model.base_card.get("license")
+    wanted = item.base_card.get("license")
     found = read_metadata(card).get("license")
+    if found is None and item.base_card.get("unreadable"):
+        raise PublishError(
+            "The licence of the source is not known: the metadata of its card can't be read.",
+            "Look it up there and write `license: ...` into the metadata of README.md.",
+        )
     if wanted is not None and found != wanted:
         raise PublishError(
             f"The source is under {wanted!r} and the card says {found!r}.",
-            f"Write `license: {wanted}` into README.md, or run `patcher card {model.folder}`.",
+            f"Write `license: {wanted}` into README.md, or run `patcher card {item.folder}`.",
         )
 
 
@@ -134,45 +153,65 @@ def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool)
         ) from error
 
 
-def find_origin(hub: Hub, model: PatchedModel, *, upload_weights: bool) -> Origin:
-    """The large files that the Hub can copy from the source, or the reason why it can't.
+def find_origin(hub: Hub, item: Publishable, *, upload_weights: bool) -> Origin:
+    """The large files that the Hub can copy from the source, or the reason why it can't; and whether it is gated.
 
     Raises PublishError where the folder was not made from the files that the Hub lists for the source.
     """
-    repo_id, revision = model.source.repo_id, model.source.revision
-    if repo_id is None:
-        return Origin({}, "the source is a folder")
+    repo_id, revision = item.source.repo_id, item.source.revision
+    info = None
     try:
-        listed = hub.files(repo_id, str(revision))
+        info = hub.info(item.origin) if item.origin is not None else None
+        listed = hub.files(repo_id, str(revision)) if repo_id is not None else {}
     except Exception as error:
-        return Origin({}, from_hub(error, repo_id, revision).message.rstrip("."))
-    check_source(model, listed)
+        refusal = from_hub(error, repo_id or str(item.origin), revision).message.rstrip(".")
+        return Origin({}, refusal, **_terms(item, info))
+    terms = _terms(item, info)
+    if repo_id is None:
+        return Origin({}, "the source is a folder", **terms)
+    check_source(item, listed)
     if upload_weights:
-        return Origin({}, "--upload-weights was given")
+        return Origin({}, "--upload-weights was given", **terms)
     large = {path: entry for path, entry in listed.items() if entry.sha256 is not None}
     files = {path: entry for path, entry in large.items() if entry.xet_hash is not None}
-    without = [path for path in large if path not in files and model.file(path) is not None]
+    without = [path for path in large if path not in files and item.file(path) is not None]
     if without:
-        return Origin(files, f"{without[0]} has no Xet hash at the source")
-    return Origin(files, None if files else "the source lists no large files")
+        return Origin(files, f"{without[0]} has no Xet hash at the source", **terms)
+    return Origin(files, None if files else "the source lists no large files", **terms)
 
 
-def check_source(model: PatchedModel, listed: Mapping[str, Entry]) -> None:
+def _terms(item: Publishable, info: ModelInfo | None) -> dict[str, str | None]:
+    gated = item.origin if info is not None and info.gated else None
+    return {"gated": gated, "head": info.sha if info is not None and item.origin == item.source.repo_id else None}
+
+
+def check_current(item: Publishable, origin: Origin) -> None:
+    """Refuse an export of another revision than the present one of its model. Raises PublishError."""
+    if item.fingerprint is not None and origin.head not in (None, item.source.revision):
+        raise PublishError(
+            f"{item.folder} was exported from {item.source}, and {item.source.repo_id} is at {origin.head} now.",
+            f"Export it again: `patcher export {item.source.repo_id} --out {item.folder}`.",
+        )
+
+
+def check_source(item: Publishable, listed: Mapping[str, Entry]) -> None:
     """Refuse a folder that was made from other files than those that the Hub lists for its source.
 
-    Raises PublishError.
+    Weights that this machine has are held by their recorded hash. Raises PublishError.
     """
-    for file in model.files:
-        entry, content = listed.get(file.source_path), model.originals.get(file.source_path)
+    for file in item.files:
+        entry, content = listed.get(file.source_path), item.originals.get(file.source_path)
+        if file.action == MADE:
+            continue
         if entry is not None and entry.sha256 is not None:
             same = file.before == entry.sha256
         elif content is not None or file.action == "copied":
-            made_of = model.folder / file.path if content is None else content
+            made_of = item.folder / file.path if content is None else content
             same = entry is not None and git_blob_id(made_of) == entry.blob_id
         else:
             continue
         if not same:
             raise PublishError(
-                f"{file.source_path} is not the file that the Hub lists for {model.source}.",
+                f"{file.source_path} is not the file that the Hub lists for {item.source}.",
                 "The folder was made from a changed copy: make it again with `patcher patch`, which finds that copy.",
             )

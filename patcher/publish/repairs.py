@@ -6,12 +6,15 @@ from patcher.codemods import REPAIRS
 from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
 from patcher.publish.operations import PublishedFile, published_file
+from patcher.publish.publishable import Publishable
 from patcher.publish.target import Target
 
 
-def check_repairs(model: PatchedModel, repo_id: str, *, create_pr: bool) -> None:
+def check_repairs(item: Publishable, repo_id: str, *, create_pr: bool) -> PatchedModel:
     """Refuse anything but a pull request with the repairs to the source itself. Raises UsageError or PublishError."""
-    source = model.source.repo_id
+    model, source = item.model, item.source.repo_id
+    if model is None:
+        raise UsageError(f"{item.folder} is not a repaired folder.", "Make one with `patcher repair`.")
     if not create_pr:
         raise UsageError("--repairs-only makes a pull request and nothing else.", "Add --create-pr.")
     if source is None or repo_id.lower() != source.lower():
@@ -28,6 +31,7 @@ def check_repairs(model: PatchedModel, repo_id: str, *, create_pr: bool) -> None
         )
     if not applied:
         raise PublishError(f"{source} needed no repairs; there is nothing to send.", "Nothing has to be done.")
+    return model
 
 
 def repaired_files(model: PatchedModel) -> tuple[PublishedFile, ...]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from patcher.constants import CARD, DRAWN, RECORD, TOOL
+from patcher.constants import CARD, DRAWN, TOOL
 from patcher.errors import PublishError
-from patcher.patching.record import PatchedModel
+from patcher.hashing import git_blob_id
 from patcher.publish.hub import Entry, Hub
+from patcher.publish.publishable import KINDS, TRAINING, Publishable, find_record
 
 MAIN = "main"
 # The Hub keeps its own, which decides what paths are LFS paths there.
@@ -52,9 +53,12 @@ class Target:
     def record(self) -> Mapping[str, Any] | None:
         """The record of an earlier publication with this tool."""
         try:
-            record = json.loads(self.texts.get(RECORD, b"null"))
-            known = record["tool"]["name"] == TOOL and {"repo_id"} <= record["source"].keys()
-            return record if known else None
+            name = find_record(self.texts)
+            record = json.loads(self.texts.get(str(name), b"null"))
+            if name == TRAINING:  # of a training, which has another writer
+                return {**record, "source": {"repo_id": record["base"]["repo_id"]}}
+            found = {**record, "source": record["report"]["source"]} if "source" not in record else record
+            return found if record["tool"]["name"] == TOOL and "repo_id" in found["source"] else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -62,18 +66,21 @@ class Target:
     def published(self) -> frozenset[str]:
         """The paths that an earlier publication wrote."""
         try:
-            return (frozenset(str(file["path"]) for file in (self.record or {})["files"]) | DRAWN) - NOT_PUBLISHED
+            files = (self.record or {})["files"]
+            paths = files if isinstance(files, Mapping) else (str(file["path"]) for file in files)
+            return (frozenset(map(str, paths)) | DRAWN) - NOT_PUBLISHED
         except (KeyError, TypeError):
             return frozenset()
 
-    def is_ours(self, model: PatchedModel) -> bool:
-        """Whether it has an earlier publication of a model from the same source."""
-        return self.record is not None and self.record["source"]["repo_id"] == model.source.repo_id
+    def is_ours(self, item: Publishable) -> bool:
+        """Whether it has an earlier publication of the same kind, from the same source."""
+        same = find_record(self.texts) == item.record
+        return same and self.record is not None and self.record["source"]["repo_id"] == item.source.repo_id
 
 
 def has_record(hub: Hub, repo_id: str, revision: str) -> bool:
     """Whether a revision is an earlier publication with this tool."""
-    paths = [RECORD] if RECORD in hub.files(repo_id, revision) else []
+    paths = [name for name in KINDS if name in hub.files(repo_id, revision)][:1]
     return Target(repo_id, texts=hub.read(repo_id, hub.head(repo_id, revision), paths)).record is not None
 
 
@@ -83,35 +90,38 @@ def inspect_target(
     branch: str | None,
     pull_request_of: str | None = None,
     is_ours: Callable[[Hub, str, str], bool] = has_record,
+    contents: Iterable[bytes] = (),
 ) -> Target:
-    """Read the target.
+    """Read the target. What it has of `contents`, by the hash of git, needs no download.
 
     `pull_request_of`: the account whose open pull request on the branch gets the commit, if there is one that `is_ours`
     knows by its revision.
     """
-    wanted = branch or MAIN
+    asked = branch or MAIN
     try:
-        info = hub.call_with_retry(lambda: hub.api.model_info(repo_id))
+        info = hub.info(repo_id)
         refs = hub.call_with_retry(lambda: hub.api.list_repo_refs(repo_id))
     except RepositoryNotFoundError:
-        return Target(repo_id, wanted)
+        return Target(repo_id, asked)
     tags = {tag.name: tag.target_commit for tag in refs.tags}
     heads = {branch.name: branch.target_commit for branch in refs.branches}
-    if pull_request_of is not None and wanted not in heads:
-        raise PublishError(f"{repo_id} has no branch {wanted!r}.", "A pull request needs an existing branch.")
+    if pull_request_of is not None and asked not in heads:
+        raise PublishError(f"{repo_id} has no branch {asked!r}.", "A pull request needs an existing branch.")
     account = pull_request_of
-    number = open_pull_request(hub, repo_id, account, wanted, is_ours) if account is not None else None
-    revision = wanted if number is None else f"refs/pr/{number}"
-    head = heads.get(wanted, str(info.sha)) if number is None else hub.head(repo_id, revision)
+    number = open_pull_request(hub, repo_id, account, asked, is_ours) if account is not None else None
+    revision = asked if number is None else f"refs/pr/{number}"
+    head = heads.get(asked, str(info.sha)) if number is None else hub.head(repo_id, revision)
     files = hub.files(repo_id, head)
     absent = {one.rfilename for one in info.siblings or ()} - set(files) if head == info.sha else ()
     if absent:  # a target that seems empty would be written over
         why = f"The Hub lists the files of {repo_id} incompletely, without {min(absent)}; nothing was written."
         raise PublishError(why, "Run the same command again in some minutes.")
     # The plan shows a diff of these, and the record decides whose the target is.
-    shown = [path for path in files if path in {CARD, RECORD} or path.endswith(".py")]
-    texts = hub.read(repo_id, head, [path for path in shown if files[path].sha256 is None])
-    return Target(repo_id, revision, head, bool(info.private), wanted not in heads, number, files, texts, tags)
+    shown = [path for path in files if path in {CARD, *KINDS} or path.endswith(".py")]
+    by_id = {git_blob_id(content): content for content in contents}
+    known = {path: by_id[files[path].blob_id] for path in shown if files[path].blob_id in by_id}
+    texts = {**known, **hub.read(repo_id, head, [p for p in shown if p not in known and files[p].sha256 is None])}
+    return Target(repo_id, revision, head, bool(info.private), asked not in heads, number, files, texts, tags)
 
 
 def open_pull_request(

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from patcher.codec import json_text, read_json
-from patcher.errors import PatcherError, SourceError, UsageError
+from patcher.errors import MissingRequirement, PatcherError, SourceError, UsageError
 from patcher.patching.staging import write_atomically
+from patcher.planning.files import fingerprint
 from patcher.retrieval.costs import Costs, Counts, costs, count
 from patcher.retrieval.encoder import Settings, encode
-from patcher.retrieval.model import Runnable, fingerprint
+from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors, joined
 from patcher.verify.texts import load_questions
 from patcher.verify.texts.beir import Retrieval, read_beir
@@ -86,12 +87,12 @@ class Evaluated:
 
 
 def check_packages() -> None:
-    """Raise UsageError if mteb or what its BM25 needs is not installed."""
+    """Raise MissingRequirement if mteb or what its BM25 needs is not installed."""
     missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         why = f"Evaluating runs with {', '.join(missing)}, which {verb} not installed."
-        raise UsageError(why, "pip install 'splade-patcher[evaluate]'")
+        raise MissingRequirement(why, "pip install 'splade-patcher[evaluate]'")
 
 
 def evaluate(
@@ -105,8 +106,8 @@ def evaluate(
 ) -> Evaluated:
     """Measure each of `models`, by the name to show, and BM25. Results of the same model that `out` holds are kept.
 
-    Executes the models' code, in a sandbox. Raises UsageError if a package is missing or a task is unknown, SourceError
-    if a data set can't be loaded, and what `encode` raises.
+    Executes the models' code, in a sandbox. Raises MissingRequirement without a package, UsageError for an unknown
+    task, SourceError if a data set can't be loaded, and what `encode` raises.
     """
     check_packages()
     import datasets

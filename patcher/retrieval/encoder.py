@@ -16,6 +16,7 @@ from patcher.retrieval.messages import Encoded, EncodeRequest, Texts, chunk_name
 from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors
 from patcher.sandbox.guard import ask, open_written, started
+from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
 
@@ -57,11 +58,12 @@ def encode(
     """Encode texts by their kind, and give `receive` each window of vectors, in the order of the texts.
 
     Executes the model's code. Texts and vectors are on disk meanwhile, in a temporary folder in `place`. Raises
-    UsageError if sentence-transformers or the device is missing, SourceError without safetensors, VerificationError if
-    the child fails.
+    MissingRequirement if sentence-transformers or the device is missing, SourceError without safetensors,
+    VerificationError if the child fails.
     """
     check_sentence_transformers("Encoding runs with")
     model = model.fetched()
+    check_snapshot(model.snapshot, model.files)
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, settings.device, roots, settings.sandbox, place) as child:
         # transformers keeps remote code by the folder's name.

@@ -23,11 +23,12 @@ from patcher.codec import json_text
 from patcher.errors import OutputError, UsageError, from_os
 from patcher.hashing import sha256_of
 from patcher.patching.staging import write_atomically
+from patcher.planning.files import fingerprint
 from patcher.retrieval.costs import Costs, costs, count
 from patcher.retrieval.encoder import WINDOW, Settings, encode
 from patcher.retrieval.formats import MAX_HNSW, SCALE, Naming, Written, dimension_names, find_format, write
 from patcher.retrieval.messages import chunk_name, dimension_terms
-from patcher.retrieval.model import Runnable, fingerprint
+from patcher.retrieval.model import Runnable
 from patcher.retrieval.texts import Columns, count_texts, read_texts
 from patcher.retrieval.vectors import Vectors
 from patcher.source.snapshot import Source

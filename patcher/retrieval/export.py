@@ -13,13 +13,17 @@ from secrets import token_hex
 
 from patcher import __version__
 from patcher.codec import document, json_text
-from patcher.constants import TOOL, VERIFY_TIMEOUT
-from patcher.errors import UsageError, VerificationError
-from patcher.patching.staging import atomic_directory, check_output
+from patcher.constants import CARD, TOOL, VERIFY_TIMEOUT
+from patcher.documents import card
+from patcher.documents.templating import template
+from patcher.errors import MissingRequirement, VerificationError
+from patcher.patching.staging import atomic_directory, check_output, hashes
+from patcher.planning.files import fingerprint
 from patcher.retrieval.messages import Exported, ExportRequest
-from patcher.retrieval.model import Runnable, fingerprint
+from patcher.retrieval.model import Runnable
 from patcher.sandbox.guard import ask, started
-from patcher.source.snapshot import Source
+from patcher.source.snapshot import Source, fetch
+from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_sentence_transformers
 from patcher.verify.texts import load_probe_texts
@@ -27,6 +31,11 @@ from patcher.verify.tolerances import device_tolerance
 
 CHILD = "patcher.retrieval.graph"
 GRAPH, RECORD = "model.onnx", "export.json"
+_METADATA = {
+    "library_name": "onnx",
+    "pipeline_tag": "feature-extraction",
+    "tags": ["onnx", "sparse-encoder", "sparse", "splade"],
+}
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -61,16 +70,16 @@ class Export:
 def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sandbox: str = "auto") -> Export:
     """Write the graph, its tokenizer and a record into the folder `out`, or nothing if the graph differs.
 
-    Executes the model's code. Raises UsageError if a library is missing, OutputError for an `out` of somebody else,
-    VerificationError if the child fails.
+    Executes the model's code. Raises MissingRequirement if a library is missing, OutputError for an `out` of somebody
+    else, VerificationError if the child fails.
     """
     check_sentence_transformers("A model is exported with")
     if find_spec("onnxruntime") is None:
-        raise UsageError(
-            "A graph is checked with onnxruntime, which is not installed.", "pip install 'splade-patcher[export]'"
-        )
+        why = "A graph is checked with onnxruntime, which is not installed."
+        raise MissingRequirement(why, "pip install onnxruntime")
     check_output(out, RECORD)
     model = model.fetched()
+    check_snapshot(model.snapshot, model.files)
     texts = tuple(one.text for one in load_probe_texts())
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, "cpu", roots, sandbox) as child:
@@ -86,9 +95,18 @@ def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sa
                 _copy(graph, stage / GRAPH)
                 # Not those in the child's folder: the model's code may have put others there, or links.
                 lay_out({name: files[name] for name in TOKENIZERS if name in files}, stage, link=False)
-                record = {**document(found), "tool": {"name": TOOL, "version": __version__}}
+                (stage / CARD).write_text(_card(model, found, out.name), "utf-8")
+                record = {**document(found), "tool": {"name": TOOL, "version": __version__}, **hashes(stage)}
                 (stage / RECORD).write_text(json_text(record), "utf-8")
     return found
+
+
+def _card(model: Runnable, export: Export, name: str) -> str:
+    snapshot = fetch(model.snapshot, [CARD]) if CARD in model.snapshot.paths else None
+    original = snapshot.read(CARD).decode("utf-8-sig", "replace").replace("\r\n", "\n") if snapshot else ""
+    metadata = card.front_matter(original, export.source, **_METADATA)
+    text = template("export_card.md.jinja").render(name=name, export=export, version=__version__)
+    return card.seal(f"---\n{metadata}---\n\n{text}")
 
 
 def _judged(model: Runnable, answer: Exported, texts: int) -> Export:

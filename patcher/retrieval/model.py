@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from patcher.constants import CONFIG
-from patcher.errors import SourceError, UsageError
-from patcher.hashing import sha256_of
+from patcher.errors import UsageError
 from patcher.planning.files import check_loadable, dropped_because
 from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
 from patcher.planning.plan import make_plan
@@ -23,6 +21,10 @@ class Runnable(Protocol):
     @property
     def snapshot(self) -> Snapshot:
         """Where it is from."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the source that belong to the model."""
 
     def fetched(self) -> Runnable:
         """The same with every file on this machine. Raises SourceError where there are no safetensors."""
@@ -57,7 +59,7 @@ class AsPublished:
         """The same with every file on this machine. Raises SourceError where there are no safetensors."""
         layout = find_layout(self.snapshot)
         weights = loaded_weights(self.snapshot, layout.encoders if layout else ("",))
-        check_loadable(self.snapshot.source, self.snapshot.paths, weights, pickled=False)
+        check_loadable(self.snapshot, weights, pickled=False)
         return replace(self, snapshot=fetch(self.snapshot, self.files))
 
     def executed(self) -> Mapping[str, bytes]:
@@ -95,19 +97,10 @@ def find_model(source: str, revision: str | None, repair: Callable[[Snapshot], T
 def _check_masked_lm(source: str, snapshot: Snapshot) -> None:
     """Refuse a base model that was not patched."""
     if CONFIG not in snapshot.paths:
-        raise SourceError(f"{snapshot.source} has no {CONFIG}.", "Give a model repository or a folder with one.")
+        raise snapshot.lacks(f"{snapshot.source} has no {CONFIG}.", "Give a model repository or a folder with one.")
     config = read_json(snapshot, CONFIG)
     if isinstance(config, dict) and config.get("auto_map") and not make_plan(snapshot).already_patched:
         raise UsageError(
             f"{snapshot.source} is a base model with its cap, so none of its activations is 0.",
             f"`patcher patch {source} --out DIR` takes it off; then give DIR.",
         )
-
-
-def fingerprint(snapshot: Snapshot) -> str:
-    """What tells a model from another one: its commit, or SHA-256, in hex, over the files of a folder."""
-    if snapshot.source.revision is not None:
-        return str(snapshot.source)
-    files = (path for path in snapshot.paths if dropped_because(path) is None)
-    content = "".join(f"{path} {sha256_of(snapshot.local(path))}\n" for path in files)
-    return hashlib.sha256(content.encode()).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from patcher.errors import UsageError
+from patcher.errors import MissingRequirement, UsageError
 from patcher.verify.texts.lines import Line, read_lines, read_objects, string
 
 _ADVICE = 'Give each line as {"id": "...", "text": "..."}, or name the file .txt for one text per line.'
@@ -79,9 +79,9 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
 
 
 def require_pyarrow(why: str) -> None:
-    """Raise UsageError if pyarrow is not installed; `why` says what needs it."""
+    """Raise MissingRequirement if pyarrow is not installed; `why` says what needs it."""
     if find_spec("pyarrow") is None:
-        raise UsageError(f"{why} pyarrow, which is not installed.", "pip install 'splade-patcher[retrieval]'")
+        raise MissingRequirement(f"{why} pyarrow, which is not installed.", "pip install pyarrow")
 
 
 def _id(line: Line, record: Mapping[str, Any], column: str) -> str:

@@ -5,6 +5,7 @@ The table names the client's error classes instead of importing them: an import 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,8 +22,10 @@ from patcher.errors import (
 _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status", "any error"
 _LIMITED = "The Hub limits the rate of requests."
 _TOKEN = "The Hub did not accept the token for {at}."
+_TOKEN_VARIABLE = "HF_TOKEN is set and is used before the token of `hf auth login`: correct it, or unset it."
 _LOGIN = "Run `hf auth login` with a valid token."
 _UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in some minutes.")
+FETCH_ONCE = "Connect to the Hub once to fetch it, and unset HF_HUB_OFFLINE for that."
 _FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "HF_DEBUG=1 shows where."
 
 # The first row whose key fits, in the order of `_keys`, is the error that the user reads: its class, message and hint.
@@ -52,7 +55,7 @@ _READING: _Table = {
     _UNREACHABLE: (
         HubUnreachable,
         "The Hub can't be reached, and {at} is not in the local Hub cache.",
-        "Connect once to fetch it (or unset HF_HUB_OFFLINE), or run `make demo`, which needs no network.",
+        FETCH_ONCE,
     ),
     "JSONDecodeError": _UNREADABLE,
     _OTHER: (PatcherError, _FAILED, _DEBUG),
@@ -80,7 +83,7 @@ _PUBLISHING: _Table = {
         "The Hub refused the commit to {at} as too large.",
         "Leave out --upload-weights, so that the Hub copies them.",
     ),
-    429: (PublishError, _LIMITED, "Wait some minutes and run the same command again."),
+    429: (HubUnreachable, _LIMITED, "Wait some minutes and run the same command again."),
     _SERVER_ERROR: (
         HubUnreachable,
         "The Hub repeatedly answered {status} for {at}.",
@@ -98,12 +101,12 @@ _PUBLISHING: _Table = {
 }
 
 
-def from_hub(error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:
-    """What a failed request to read from the Hub means to the user.
+def from_hub(error: Exception, repo_id: str, revision: str | None = None, path: str | None = None) -> PatcherError:
+    """What a failed request to read from the Hub means to the user; `path` is the file that was asked for, if any.
 
     The text of the original error stays out of the message: it could repeat request headers.
     """
-    return _translated(_READING, _reason(error), repo_id, revision)
+    return _translated(_READING, _reason(error), repo_id, revision, path)
 
 
 def from_publishing(error: Exception, repo_id: str) -> PatcherError:
@@ -130,7 +133,9 @@ def explained(repo_id: str) -> Iterator[None]:
         raise from_publishing(error, repo_id) from error
 
 
-def _translated(table: _Table, error: Exception, repo_id: str, revision: str | None = None) -> PatcherError:
+def _translated(
+    table: _Table, error: Exception, repo_id: str, revision: str | None = None, path: str | None = None
+) -> PatcherError:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         where = f" ({error.filename})" if error.filename else ""
         what = f"No space left while files of {repo_id} were downloaded{where}."
@@ -138,12 +143,18 @@ def _translated(table: _Table, error: Exception, repo_id: str, revision: str | N
     kind, *texts = next(table[key] for key in _keys(error) if key in table)
     values = {
         "repo_id": repo_id,
-        "at": f"{repo_id}@{revision}" if revision else repo_id,
+        "at": (f"{path} of " if path else "") + (f"{repo_id}@{revision}" if revision else repo_id),
         "revision": revision or "main",
         "status": status_of(error),
         "kind": type(error).__name__,
     }
-    return kind(*(text.format(**values) for text in texts))
+    message, hint = (text.format(**values) for text in texts)
+    return kind(message, _TOKEN_VARIABLE if "hf auth login" in hint and _has_variable() else hint)
+
+
+def _has_variable() -> bool:
+    """Whether the token comes from the environment, which has precedence over that of `hf auth login`."""
+    return any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
 
 
 def _keys(error: BaseException) -> Iterator[str | int]:
@@ -180,6 +191,13 @@ def status_of(error: BaseException | None) -> int | None:
             return int(error.response.status_code)
         error = error.__cause__
     return None
+
+
+def no_network(error: BaseException | None) -> bool:
+    """Whether no connection could be made: the name or the address of the Hub leads nowhere."""
+    while error is not None and type(error).__name__ != "ConnectError":
+        error = error.__cause__
+    return error is not None
 
 
 def is_unreachable(error: BaseException | None) -> bool:

@@ -18,6 +18,11 @@ def split_card(card: str) -> tuple[str, str]:
     return (found[1], card[found.end() :]) if found else ("", card)
 
 
+def has_metadata(card: str) -> bool:
+    """Whether a card begins as one with metadata does, readable or not."""
+    return bool(card.lstrip().startswith("---") and card.strip("-\r\n\t "))
+
+
 def read_metadata(card: str) -> dict[str, Any]:
     """The metadata of a card; empty where there is none, where it can't be read or where it exceeds the limits.
 

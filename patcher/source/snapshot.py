@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.constants import RECORD
-from patcher.errors import SourceError, UsageError
+from patcher.codec import json_field
+from patcher.errors import HubUnreachable, PatcherError, SourceError, UsageError
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.printable import printable
-from patcher.source.hub_errors import from_hub, is_unreachable
-from patcher.source.names import MAX_FILES, check_names
+from patcher.source.cache import linked_weights, named_hash, noted_commit, stores
+from patcher.source.hub_errors import FETCH_ONCE, from_hub, is_unreachable
+from patcher.source.names import MAX_FILES, check_names, is_repository
+from patcher.source.progress import progress_class
 from patcher.source.request_limit import install_if_asked
+from patcher.source.retry import read_with_retry
 
 MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
@@ -29,14 +32,21 @@ class AlteredFile(SourceError):
 
 @dataclass(frozen=True)
 class Source:
-    """A resolved source: a Hub repository at a 40-digit commit, or a folder."""
+    """A resolved source: a Hub repository at a 40-digit commit, or a folder.
+
+    `path` is the name of the folder and `folder` where it is on this machine, which no record says. `base_model` is the
+    repository that the folder is from, if the user said so, and `base_revision` its commit, if the client left a note.
+    """
 
     repo_id: str | None
     revision: str | None
     path: str | None
+    base_model: str | None = None
+    base_revision: str | None = None
+    folder: Path | None = json_field(omit=True, default=None, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.repo_id}@{self.revision}" if self.repo_id else str(self.path)
+        return f"{self.repo_id}@{self.revision}" if self.repo_id else str(self.folder or self.path)
 
 
 @dataclass(frozen=True)
@@ -65,11 +75,15 @@ class File:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The files of one revision, and the folder of those that were fetched."""
+    """The files of one revision, and the folder of those that were fetched.
+
+    `complete` is False where the Hub could not be asked and its cache has no listing: `files` are those in the cache.
+    """
 
     source: Source
     files: tuple[File, ...]
     root: Path | None
+    complete: bool = True
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -77,25 +91,30 @@ class Snapshot:
         return tuple(file.path for file in self.files)
 
     def local(self, path: str) -> Path:
-        """Path of a fetched file. Raises SourceError where it is missing."""
+        """Path of a fetched file. Raises HubUnreachable where it is missing."""
         found = self.root / path if self.root else None
         if found is None or not found.is_file():
-            raise SourceError(
-                f"{path} of {self.source} is not on this machine.",
-                "Connect to the Hub and run the command again; the local Hub cache has only part of it.",
-            )
+            raise HubUnreachable(f"{path} of {self.source} is not in the local Hub cache.", FETCH_ONCE)
         return found
+
+    def lacks(self, message: str, hint: str) -> PatcherError:
+        """The error for something that is missing. Of a part of a repository, nobody can tell what the whole lacks."""
+        if self.complete:
+            return SourceError(message, hint)
+        return HubUnreachable(f"{message.rstrip('.')} in the local Hub cache, which may have only part.", FETCH_ONCE)
 
     def read(self, path: str) -> bytes:
         """Content of a fetched file. Raises SourceError where it is too large to be code, configuration or a card."""
         with self.local(path).open("rb") as file:
             content = file.read(MAX_TEXT + 1)
-        _check_size(self.source, path, len(content))
+        check_size(self.source, path, len(content))
         return content
 
 
-def resolve(spec: str, revision: str | None = None) -> Snapshot:
+def resolve(spec: str, revision: str | None = None, base_model: str | None = None) -> Snapshot:
     """Resolve a folder, a Hub id, `id@revision`, an `hf://` URI or a Hub URL to one revision and list its files.
+
+    `base_model` is the repository that a folder is from.
 
     An existing folder has precedence over a Hub id of the same name, as in transformers. Without a network the local
     Hub cache is used. Raises UsageError for an invalid name, SourceError where there is no such source, AccessDenied
@@ -104,11 +123,21 @@ def resolve(spec: str, revision: str | None = None) -> Snapshot:
     if spec and Path(spec).is_dir():
         if revision is not None:
             raise UsageError(f"{spec} is a folder and has no revisions.", "Leave out --revision, or give a Hub id.")
-        return _from_folder(Path(spec))
+        if base_model is not None and not is_repository(base_model):
+            raise UsageError(f"{base_model!r} can't be the id of a repository.", "Give namespace/name.")
+        found = _from_folder(Path(spec))
+        return replace(found, source=replace(found.source, base_model=base_model))
+    if base_model is not None:
+        raise UsageError(f"{spec} is not a folder, and so its own base model.", "Leave out --base-model.")
+    return _from_hub(*parse_hub_id(spec, revision))
+
+
+def parse_hub_id(spec: str, revision: str | None = None) -> tuple[str, str | None]:
+    """The repository and the revision that a Hub id, `id@revision` or URI names. Raises UsageError or SourceError."""
     repo_id, named = _parse(spec)
     if revision and named and revision != named:
         raise UsageError(f"Two revisions were given: {named!r} and {revision!r}.", "Give only one of them.")
-    return _from_hub(repo_id, revision or named)
+    return repo_id, revision or named
 
 
 def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
@@ -116,18 +145,27 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
 
     Files that were fetched before are not fetched again; a folder needs no download. What is not larger than
     `MAX_TEXT` is compared with the listing; larger files are so by `check_content`, or by who hashes them anyway.
-    Raises AlteredFile where the local Hub cache has another content.
+    Raises AlteredFile where the local Hub cache has another content, HubUnreachable where it has not the file and the
+    Hub does not answer.
     """
     repo_id, commit, paths = snapshot.source.repo_id, snapshot.source.revision, set(paths)
     missing = [path for path in paths if snapshot.root is None or not (snapshot.root / path).is_file()]
     if repo_id is not None and missing:
+        patterns = [literal_pattern(path) for path in missing]
         try:
-            root = _download(snapshot.source, allow_patterns=[literal_pattern(path) for path in missing])
+            root = read_with_retry(lambda: _download(snapshot.source, allow_patterns=patterns))
         except Exception as error:
-            raise from_hub(error, repo_id, commit) from error
+            raise from_hub(error, repo_id, commit, _largest(snapshot, missing)) from error
         snapshot = replace(snapshot, root=root)
+        snapshot.local(_largest(snapshot, [path for path in missing if not (root / path).is_file()] or missing))
     check_content(snapshot, (file.path for file in snapshot.files if file.path in paths and not file.is_large))
     return snapshot
+
+
+def _largest(snapshot: Snapshot, paths: Iterable[str]) -> str:
+    """The file to name of several that are missing: the weights."""
+    sizes = {file.path: file.size or 0 for file in snapshot.files}
+    return max(paths, key=lambda path: sizes.get(path, 0))
 
 
 def check_content(snapshot: Snapshot, paths: Iterable[str]) -> None:
@@ -158,7 +196,9 @@ def _download(source: Source, **options: Any) -> Path:
 
     install_if_asked()
     try:
-        return Path(snapshot_download(str(source.repo_id), revision=source.revision, **options))
+        return Path(
+            snapshot_download(str(source.repo_id), revision=source.revision, tqdm_class=progress_class(), **options)
+        )
     except IncompleteSnapshotError as error:
         return Path(error.snapshot_path)
 
@@ -168,7 +208,7 @@ def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     wanted = set(paths)
     sizes = {file.path: file.size or 0 for file in snapshot.files if file.path in wanted}
     for path, size in sizes.items():
-        _check_size(snapshot.source, path, size)
+        check_size(snapshot.source, path, size)
     if sum(sizes.values()) > MAX_TEXTS:
         raise SourceError(
             f"{snapshot.source} has {sum(sizes.values()):,} bytes of code; models have less than {MAX_TEXTS:,}.",
@@ -177,7 +217,8 @@ def fetch_texts(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     return fetch(snapshot, wanted)
 
 
-def _check_size(source: Source, path: str, size: int) -> None:
+def check_size(source: Source, path: str, size: int) -> None:
+    """Refuse a file that is too large to be code, configuration or a card; `size` in bytes. Raises SourceError."""
     if size > MAX_TEXT:
         raise SourceError(
             f"{path} of {source} has more than {MAX_TEXT:,} bytes; it was not read.",
@@ -191,6 +232,9 @@ def literal_pattern(path: str) -> str:
 
 
 def _parse(spec: str) -> tuple[str, str | None]:
+    if Path(spec).is_file():
+        folder = Path(spec).parent
+        raise SourceError(f"{spec} is a file; a model is a folder.", f"Give the folder: {folder}.")
     if "://" not in spec and (spec.startswith((".", "/", "~")) or (spec.count("/") > 1 and "@" not in spec)):
         raise SourceError(f"There is no folder {spec}.", "Check the path, or give a Hub id like namespace/name.")
     from huggingface_hub import parse_hf_uri
@@ -215,15 +259,16 @@ def _from_folder(folder: Path) -> Snapshot:
             "Rename it: the record and the card of the patched model name it.",
         )
     root = folder.resolve()
-    inside = (root, *_stores(root))
-    listed = _cached_listing(root) if len(inside) > 1 else {}
-    linked = _linked_weights(root)
+    inside = (root, *stores(root))
+    is_cache = len(inside) > 1
+    listed = _cached_listing(root.parent.parent, root.name) or {} if is_cache else {}
+    linked = linked_weights(root)
     files = []
     for path in _walk(root):
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
             target = Path(os.path.realpath(path))
-            lost = not path.is_file() and len(inside) == 1  # the Hub's cache may have only part of a model
+            lost = not path.is_file() and not is_cache  # the Hub's cache may have only part of a model
             known = path.is_file() and name in linked and sha256_of(target) == linked[name]
             if path.is_dir() or lost or not (known or any(target.is_relative_to(allowed) for allowed in inside)):
                 raise SourceError(
@@ -231,14 +276,16 @@ def _from_folder(folder: Path) -> Snapshot:
                     "Put the file itself there; links could bring private files into a published model.",
                 )
         if path.is_file():
-            link = Path(os.readlink(path)).name if len(inside) > 1 and path.is_symlink() else ""
-            files.append(File(name, path.stat().st_size, **(listed.get(name) or _named_hash(link))))
-    return _snapshot(Source(None, None, str(folder)), files, root)
+            link = Path(os.readlink(path)).name if is_cache and path.is_symlink() else ""
+            files.append(listed.get(name) or File(name, path.stat().st_size, **named_hash(link)))
+    source = Source(None, None, root.name, base_revision=noted_commit(root), folder=folder)
+    return _snapshot(source, files, root, complete=not is_cache)
 
 
-def _snapshot(source: Source, files: list[File], root: Path | None) -> Snapshot:
+def _snapshot(source: Source, files: Iterable[File], root: Path | None, *, complete: bool = True) -> Snapshot:
+    files = sorted(files, key=lambda file: file.path)
     check_names((file.path for file in files), source)
-    return Snapshot(source, tuple(sorted(files, key=lambda file: file.path)), root)
+    return Snapshot(source, tuple(files), root, complete)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -253,70 +300,81 @@ def _walk(root: Path) -> Iterator[Path]:
             yield Path(parent, name)
 
 
-def _stores(root: Path) -> list[Path]:
-    """The targets of links of a snapshot in the Hub's cache: the blobs of its repository, and the shared ones.
-
-    A folder that only looks like such a snapshot gains nothing: its own `blobs` would have to contain the files.
-    """
-    repository = root.parent.parent
-    if root.parent.name != "snapshots" or not repository.name.startswith("models--"):
-        return []
-    return [repository / "blobs", repository.parent / "blobs"]
-
-
-def _linked_weights(folder: Path) -> dict[str, str]:
-    """The SHA-256 of the weights of a patched folder that its record calls links.
-
-    The record may be anybody's, but whoever knows the hash of a private file has that file.
-    """
+def _cached_listing(repository: Path, commit: str) -> dict[str, File] | None:
+    """The files that the Hub listed of a commit, by path; None where its cache keeps no listing."""
     try:
-        files = json.loads((folder / RECORD).read_bytes())["files"]
-        return {file["path"]: file["sha256_after"] for file in files if file.get("storage") == "symlink"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
-
-
-def _cached_listing(snapshot: Path) -> dict[str, dict[str, str | None]]:
-    """The hashes of the files that the Hub listed when the client fetched a snapshot; empty where it kept none."""
-    try:
-        listing = json.loads((snapshot.parent.parent / "trees" / f"{snapshot.name}.json").read_bytes())
+        listing = json.loads((repository / "trees" / f"{commit}.json").read_bytes())
+        files = listing["files"] if listing["format_version"] == 1 else {}
         return {
-            path: {"sha256": entry.get("lfs_sha256"), "blob_id": entry["blob_id"]}
-            for path, entry in listing["files"].items()
-            if listing["format_version"] == 1
-        }
+            path: File(path, entry["size"], entry.get("lfs_sha256"), entry["blob_id"]) for path, entry in files.items()
+        } or None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _named_hash(blob: str) -> dict[str, str | None]:
-    """The hash by which the client names a file in its cache: that of git, or the SHA-256 of a large file."""
-    kind = {40: "blob_id", 64: "sha256"}.get(len(blob) if re.fullmatch("[0-9a-f]+", blob) else 0)
-    return {kind: blob} if kind else {}
+        return None
 
 
 def _from_hub(repo_id: str, revision: str | None) -> Snapshot:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    """One request to find the commit, unless it is given, and one for its listing, unless that is cached."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
 
     install_if_asked()
-    api = HfApi()
+    repository = Path(HF_HUB_CACHE, repo_folder_name(repo_id=repo_id, repo_type="model"))
+    source = Source(repo_id, _find_commit(repo_id, revision, repository), None)
+    folder = repository / "snapshots" / str(source.revision)
+    root = folder if folder.is_dir() else None
+    listed = _cached_listing(repository, str(source.revision))
+    if listed is not None:
+        return _snapshot(source, listed.values(), root)
     try:
-        commit = api.resolve_revision(repo_id, revision=revision).resolved
+        return _snapshot(source, _list(source, repository), root)
     except Exception as error:
+        if isinstance(error, PatcherError) or root is None or not is_unreachable(error):
+            raise error if isinstance(error, PatcherError) else from_hub(error, repo_id, source.revision) from error
+        return replace(_from_folder(root), source=source)
+
+
+def _find_commit(repo_id: str, revision: str | None, repository: Path) -> str:
+    """The commit that a revision is: the Hub's word, or that of the cache where the Hub can't be reached."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionResolutionError
+
+    class Asking(HfApi):
+        def repo_info(self, *args: Any, **options: Any) -> Any:
+            try:
+                return read_with_retry(lambda: HfApi.repo_info(self, *args, **options))
+            except ConnectionError as error:
+                reason = error.__cause__ or error
+            raise reason  # what makes the client look into its cache; not above, where it would be its own context
+
+    try:
+        return str(Asking().resolve_revision(repo_id, revision=revision).resolved)
+    except Exception as error:
+        cached = sorted(path.name for path in repository.glob("snapshots/*"))
+        if isinstance(error, RevisionResolutionError) and cached:
+            what = f"The Hub can't be reached, and its local cache does not say which commit {revision or 'main'} is."
+            raise HubUnreachable(what, f"Name the cached commit: {repo_id}@{cached[-1]}.") from error
         raise from_hub(error, repo_id, revision) from error
-    source = Source(repo_id, commit, None)
-    try:
-        # Requests without retries: without a network the cache should answer at once.
-        siblings = api.model_info(repo_id, revision=commit, files_metadata=True).siblings or []
-    except Exception as error:
-        if not is_unreachable(error):
-            raise from_hub(error, repo_id, revision) from error
-        try:
-            return replace(_from_folder(_download(source, local_files_only=True)), source=source)
-        except LocalEntryNotFoundError:
-            raise from_hub(error, repo_id, commit) from error
-    files = [
-        File(entry.rfilename, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id) for entry in siblings
-    ]
-    return _snapshot(source, files, None)
+
+
+def _list(source: Source, repository: Path) -> list[File]:
+    """The files that the Hub lists, which are kept where the client looks for them before it asks again."""
+    from huggingface_hub import HfApi
+    from huggingface_hub._tree_cache import TreeCacheEntry, write_tree_cache
+    from huggingface_hub.hf_api import RepoFile
+
+    repo_id, commit = str(source.repo_id), str(source.revision)
+    tree = read_with_retry(lambda: list(HfApi().list_repo_tree(repo_id, revision=commit, recursive=True)))
+    listed = [file for file in tree if isinstance(file, RepoFile)]
+    if listed:
+        entries = {
+            file.path: TreeCacheEntry(
+                file.size,
+                file.blob_id,
+                file.lfs.sha256 if file.lfs else None,
+                file.lfs.size if file.lfs else None,
+                file.xet_hash,
+            )
+            for file in listed
+        }
+        write_tree_cache(str(repository), commit, entries)
+    return [File(file.path, file.size, file.lfs.sha256 if file.lfs else None, file.blob_id) for file in listed]

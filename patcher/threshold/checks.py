@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from patcher.threshold.messages import ThresholdMeasured
 from patcher.threshold.sweep import MIN_EXACT, MIN_TAU, Row, preserved
-from patcher.verify.checks import Judge
+from patcher.verify.checks import Judge, shortened
 from patcher.verify.report import Check
 
 MIN_EMBEDDING_SPARSITY = 0.99
@@ -32,6 +32,8 @@ def judge(
     by = Judge(measured.failure, invalid, explain=True)
     unloaded = [*measured.buffers_wrong, *measured.tensors_changed]
     detail = f"{measured.buffers} buffers held against fresh ones, {measured.tensors} tensors against the checkpoint"
+    if measured.tensors_unused:
+        detail += f"; only in the checkpoint: {shortened(measured.tensors_unused)}"
     checks = [
         by.none_of("loads_right", unloaded, detail),
         by.check(

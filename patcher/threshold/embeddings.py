@@ -10,7 +10,6 @@ from typing import Any
 
 import sentence_transformers
 import torch
-from safetensors import safe_open
 from sentence_transformers import SparseEncoder
 from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 from transformers import PreTrainedModel
@@ -20,7 +19,7 @@ from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures, Thre
 from patcher.threshold.sweep import TOP
 from patcher.verify.measure.encoding import encode, in_order
 from patcher.verify.measure.hardware import confine_on_device
-from patcher.verify.measure.models import fresh_model, nan_filled_memory, wrong_buffers
+from patcher.verify.measure.models import fresh_model, nan_filled_memory, unmatched_tensors, wrong_buffers
 from patcher.verify.measure.serving import measured
 
 
@@ -88,17 +87,16 @@ def _compare_loaded(model: Any, request: ThresholdRequest, found: ThresholdMeasu
     if len(loaded) != len(folders):
         raise ValueError(f"{len(loaded)} masked LMs were loaded instead of {len(folders)}")
     for part, folder in zip(loaded, folders, strict=True):
-        count, wrong = wrong_buffers(part, fresh_model(str(folder)))
-        saved: set[str] = set()
-        for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(str(path), framework="pt") as tensors:
-                saved.update(tensors.keys())
+        fresh = fresh_model(str(folder))
+        count, wrong = wrong_buffers(part, fresh)
+        unused, missing = unmatched_tensors(part, fresh, [str(path) for path in sorted(folder.glob("*.safetensors"))])
         found = replace(
             found,
             buffers=found.buffers + count,
             buffers_wrong=(*found.buffers_wrong, *wrong),
-            tensors=found.tensors + len(saved),
-            tensors_changed=(*found.tensors_changed, *sorted(saved ^ set(part.state_dict()))),
+            tensors=found.tensors + len(part.state_dict()),
+            tensors_changed=(*found.tensors_changed, *sorted(missing)),
+            tensors_unused=(*found.tensors_unused, *sorted(unused)),  # transformers leaves them out, of the base too
             vocab_size=int(part.config.vocab_size),
         )
     return found

@@ -17,6 +17,7 @@ from patcher.threshold.messages import ThresholdMeasured, ThresholdRequest
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import grid, recommend, rows
+from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
 
@@ -41,12 +42,13 @@ class Request:
 def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Request()) -> ThresholdReport:
     """Load a repaired copy of the model in a sandboxed child process, encode the texts and judge the result.
 
-    Executes the model's code. A model whose cap was removed is measured without a threshold. Raises UsageError if
-    sentence-transformers or the device is missing, SourceError if safetensors are, VerificationError if the child
-    fails.
+    Executes the model's code. A model whose cap was removed is measured without a threshold. Raises
+    MissingRequirement if sentence-transformers or the device is missing, SourceError if safetensors are,
+    VerificationError if the child fails.
     """
     check_sentence_transformers("A trained SPLADE model runs with")
     model = model.fetched()
+    check_snapshot(model.snapshot, model.files)
     chosen = request.threshold if model.capped else 0.0
     swept = request.sweep and model.capped
     roots = [model.snapshot.root] if model.snapshot.root else []

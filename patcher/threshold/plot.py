@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from patcher.errors import UsageError
+from patcher.errors import MissingRequirement, UsageError
 from patcher.patching.staging import write_atomically
 from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import Row
@@ -17,7 +17,7 @@ WIDTH = 51
 
 
 def check_plot(path: Path) -> None:
-    """Refuse an image that can't be written, before the model runs. Raises UsageError."""
+    """Refuse an image that can't be written, before the model runs. Raises UsageError or MissingRequirement."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(
             f"{path} is not an image format that can be written.", f"Name a file ending in {', '.join(FORMATS)}."
@@ -25,7 +25,7 @@ def check_plot(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent} for the image.", "Create it, or choose another folder.")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib, which is not installed.", "pip install 'splade-patcher[plot]'")
+        raise MissingRequirement("--plot needs matplotlib, which is not installed.", "pip install matplotlib")
 
 
 def draw(report: ThresholdReport, path: Path) -> None:

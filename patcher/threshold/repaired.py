@@ -39,10 +39,15 @@ class RepairedModel:
     capped: bool
     vocab_size: int | None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the source that belong to the model."""
+        return self.layout.files
+
     def fetched(self) -> RepairedModel:
         """The same with every file of the model on this machine. Raises SourceError where there are no safetensors."""
         weights = loaded_weights(self.snapshot, self.layout.encoders)
-        check_loadable(self.snapshot.source, self.snapshot.paths, weights, pickled=False)
+        check_loadable(self.snapshot, weights, pickled=False)
         snapshot = fetch(self.snapshot, self.layout.files)
         check_content(
             snapshot, [file.path for file in snapshot.files if file.is_large and file.path in self.layout.files]
@@ -136,7 +141,7 @@ def _code_of(snapshot: Snapshot, folder: str) -> _Code:
             return modules, local, snapshot.source, bool(repositories)
     if len(repositories) != 1:
         missing = ", ".join(sorted(needed))
-        raise SourceError(
+        raise snapshot.lacks(
             f"{snapshot.source} has no {missing}, and auto_map names {len(repositories) or 'no'} other repositories.",
             "Put the Python files of its base model beside config.json.",
         )

@@ -12,9 +12,10 @@ from pathlib import Path
 from patcher import __version__
 from patcher.codec import document, json_text
 from patcher.constants import CARD, SCHEMA_VERSION, TOOL
+from patcher.documents import card
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
-from patcher.patching.staging import atomic_directory, check_output
+from patcher.patching.staging import atomic_directory, check_output, hashes
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.source.metadata import split_card
 from patcher.source.snapshot import fetch
@@ -24,14 +25,11 @@ from patcher.verify.requests import lay_out
 
 RECORD = "threshold.json"
 TEMPLATE = "threshold_card.md.jinja"
-_METADATA = """library_name: sentence-transformers
-pipeline_tag: feature-extraction
-tags:
-- sentence-transformers
-- sparse-encoder
-- sparse
-- splade
-"""
+_METADATA = {
+    "library_name": "sentence-transformers",
+    "pipeline_tag": "feature-extraction",
+    "tags": ["sentence-transformers", "sparse-encoder", "sparse", "splade", "custom_code"],
+}
 
 
 def check_save(model: RepairedModel, out: Path) -> None:
@@ -40,7 +38,7 @@ def check_save(model: RepairedModel, out: Path) -> None:
         raise UsageError(
             f"{model.snapshot.source} needs no threshold: its cap was removed before.", "Leave out --save."
         )
-    if (model.snapshot.source.path or "") == str(out.resolve()):
+    if (model.snapshot.source.folder or Path()).resolve() == out.resolve():
         raise UsageError(f"{out} is the model itself.", "Choose another folder for --save.")
     check_output(out, RECORD)
 
@@ -67,7 +65,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
         (stage / folder / "config.json").write_text(json_text(settings), "utf-8")
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
-        record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}}
+        record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}, **hashes(stage)}
         (stage / RECORD).write_text(json_text({**record, "report": document(report)}), "utf-8")
     return out
 
@@ -77,8 +75,8 @@ def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
     text = ""
     if CARD in model.snapshot.paths:
         text = fetch(model.snapshot, [CARD]).read(CARD).decode("utf-8-sig", "replace").replace("\r\n", "\n")
-    metadata, body = split_card(text)
-    body = body.strip()
+    body = split_card(text)[1].strip()
+    metadata = card.front_matter(text, report.source, **_METADATA)
     section = template(TEMPLATE).render(
         name=name,
         original=bool(body),
@@ -89,4 +87,4 @@ def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:
         encoder=report.environment["sentence_transformers"],
         version=__version__,
     )
-    return "\n".join([f"---\n{metadata or _METADATA}---\n", section, *([f"{body}\n"] if body else [])])
+    return card.seal("\n".join([f"---\n{metadata}---\n", section, *([f"{body}\n"] if body else [])]))

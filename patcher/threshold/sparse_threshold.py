@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sentence_transformers.base.modules import Module
+try:
+    from sentence_transformers.base.modules import Module
+except ImportError:  # sentence-transformers before 5.4
+    from sentence_transformers.models import Module
 
 
 class SparseThreshold(Module):  # type: ignore[misc]

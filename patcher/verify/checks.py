@@ -48,7 +48,7 @@ class Judge:
         """The check that nothing is wrong: `wrong` counts it, or names it in the detail."""
         if isinstance(wrong, int):
             return self.check(name, wrong, 0, detail, passed=wrong == 0)
-        named = f"{detail}: {_shortened(wrong)}" if wrong else detail
+        named = f"{detail}: {shortened(wrong)}" if wrong else detail
         return self.check(name, len(wrong), 0, named, passed=not wrong)
 
     def loaded(self, measured: Measured, files_changed: Sequence[str]) -> tuple[Check, Check]:
@@ -57,7 +57,7 @@ class Judge:
         tensors = f"of {measured.tensors} tensors differ from the source"
         alike = {"only in the checkpoint": measured.tensors_unused, "only in both models": measured.tensors_initial}
         for what, names in alike.items():
-            tensors += f"; {what}: {_shortened(names)}" if names else ""
+            tensors += f"; {what}: {shortened(names)}" if names else ""
         buffers = f"of {measured.buffers} buffers differ from fresh ones"
         return (
             self.none_of("weights_unchanged", changed, tensors),
@@ -209,13 +209,14 @@ def files_unchanged(model: PatchedModel, files: Mapping[str, str]) -> Check:
     lost = [path for path in recorded if path not in files]
     changed = [path for path, digest in recorded.items() if files.get(path, digest) != digest]
     named = {"changed": changed, "lost": lost, "added": added, "not in the record": [*{*unknown} - {*added}]}
-    found = [f"{what}: {_shortened(sorted(paths))}" for what, paths in named.items() if paths]
+    found = [f"{what}: {shortened(sorted(paths))}" for what, paths in named.items() if paths]
     wrong = len(changed) + len(lost) + len(added)
     detail = "; ".join([f"of {len(recorded)} files are not those of {RECORD}", *found])
     return Check("files_unchanged", wrong == 0, wrong, 0, detail)
 
 
-def _shortened(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
+    """The first three names."""
     return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 

@@ -83,10 +83,15 @@ class Environment:
 
 @dataclass(frozen=True)
 class Unavailable:
-    """What was asked for and can't be had: `devices` are those torch finds instead, or `attention` says why not."""
+    """Why nothing could be measured: `devices` are those torch finds instead, or one of the others says what failed.
+
+    That is no finding about the model: a library or a file could not be read (`reason`), or memory ran out (`memory`).
+    """
 
     devices: tuple[str, ...] = ()
     attention: str | None = None
+    memory: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

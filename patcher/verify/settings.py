@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
-from patcher.errors import UsageError
+from patcher.errors import UsageError, VerificationError
 from patcher.verify.messages import Measured
+from patcher.verify.preconditions import check_machine, no_device
 from patcher.verify.report import Report
 from patcher.verify.texts import ProbeText
 
@@ -21,9 +22,12 @@ DTYPES = ("float32", "bfloat16", "float16")
 MAX_TOKENS, USUAL_TOKENS = 520, 512  # where texts are cut: beyond the usual limit, if the model takes as many
 BATCH_SIZE = 32
 MAX_BATCH_TOKENS = 1024  # with padding; most memory is taken by the logits of a batch
+MORE_MEMORY = "Use a machine with more memory, another --device, or --dtype bfloat16."
 MAX_SINGLE_BATCH_TOKENS = 2048  # one model has half the logits
 
 _VOCABULARY = 51_200  # NorBERT4's, which the numbers of tokens are for
+# What `preconditions.check_machine` looks for beside the libraries.
+SPARSE_ENCODER = {"sentence-transformers": ("--sparse-encoder needs", "'sentence-transformers>=6,<7'")}
 
 Progress = Callable[[str, int, int], None]  # device, texts done, texts in all
 
@@ -110,17 +114,22 @@ def wants_sparse_encoder(asked: bool | None) -> bool:  # noqa: FBT001 - the valu
 
 
 def check_available(answer: Measured, device: str, attention: str | None = None) -> None:
-    """Raise UsageError if a child could not run on the device or with the attention that was asked for."""
-    if answer.unavailable is None:
+    """Raise an error if a child could not measure anything.
+
+    UsageError for an attention that the code lacks, MissingRequirement for the device, VerificationError otherwise.
+    """
+    found = answer.unavailable
+    if found is None:
         return
-    if (why := answer.unavailable.attention) is not None:
-        raise UsageError(why, f"Leave out --attn {attention}: the code's own attention runs then.")
-    why = f"There is no {device} device that torch can use here; it finds {', '.join(answer.unavailable.devices)}."
-    raise UsageError(why, "Leave out --device, or install a torch that was built for it.")
+    if found.attention is not None:
+        raise UsageError(found.attention, f"Leave out --attn {attention}: the code's own attention runs then.")
+    if found.memory is not None:
+        raise VerificationError(f"Out of memory on {device}: {found.memory}", MORE_MEMORY)
+    if found.reason is not None:
+        raise VerificationError(f"The model could not be run: {found.reason}", "HF_DEBUG=1 shows more.")
+    raise no_device(device, found.devices)
 
 
 def check_sentence_transformers(why: str) -> None:
-    """Raise UsageError if sentence-transformers is not installed; `why` says what needs it."""
-    if find_spec("sentence_transformers") is None:
-        error = f"{why} sentence-transformers, which is not installed."
-        raise UsageError(error, "pip install 'splade-patcher[sentence-transformers]'")
+    """Raise MissingRequirement if sentence-transformers is not installed; `why` says what needs it."""
+    check_machine(packages={"sentence-transformers": (why, "'sentence-transformers>=6,<7'")})

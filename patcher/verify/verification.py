@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -11,7 +10,6 @@ from pathlib import Path
 
 from patcher.codec import to_json
 from patcher.constants import CARD, DRAWN, REPORT
-from patcher.errors import VerificationError
 from patcher.hashing import sha256_of_all
 from patcher.patching.record import PatchedModel
 from patcher.planning.auto_class import VOCABULARY_HEADS
@@ -27,6 +25,7 @@ from patcher.verify.checks import (
 )
 from patcher.verify.messages import LogitsMeasured, OriginalRun, PairMeasured, Request, SingleMeasured
 from patcher.verify.original import run_original
+from patcher.verify.preconditions import check_folder
 from patcher.verify.report import DeviceReport, Report
 from patcher.verify.requests import prepare, readable
 from patcher.verify.settings import CHILD, Progress, Verification, check_available, check_sentence_transformers
@@ -45,18 +44,13 @@ def verify(
     `child` is a process that is waiting already; it serves the first device. `progress` gets the device, the number of
     texts that are done, and their total.
 
-    Raises VerificationError if it could not run to its end, and UsageError if this machine or the model's code lacks
-    what was asked for; a check that fails is in the report.
+    Raises MissingRequirement or SourceError if this machine or the folder lacks what a run needs, VerificationError if
+    it could not run to its end, and UsageError for an attention that the model's code lacks; a check that fails is in
+    the report.
     """
-    if model.code_only:
-        why = f"{model.folder} holds no weights, so there is nothing to run."
-        raise VerificationError(why, "Run `patcher patch` again without --code-only.")
-    for path in (model.folder / file.path for file in model.weights):
-        if path.is_symlink() and not path.exists():
-            why = f"{path} is a link to {os.readlink(path)}, which is gone."
-            raise VerificationError(why, "Run `patcher patch` again: it fetches the weights.")
     if settings.sparse_encoder:
         check_sentence_transformers("--sparse-encoder needs")
+    check_folder(model)
     measured: list[LogitsMeasured] = []
     reference: Path | None = None
     original: OriginalRun | None = None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks import against_encode, each_byte, head, many_texts, planning, publish, verify, xlarge
+from tests.benchmarks import against_encode, each_byte, head, many_texts, planning, publish, threshold, verify, xlarge
 from tests.benchmarks.table import Comparison, machine, render
 from tests.benchmarks.workshop import Workshop
 
@@ -26,6 +26,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "encode": against_encode.miniature,
     "encode-base": against_encode.base,
     "forward": head.forward,
+    "threshold": threshold.encode,
     "plan": planning.command,
     "sweep": planning.sweep,
     "publish": publish.against_upload_folder,

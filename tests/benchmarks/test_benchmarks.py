@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import against_encode, head, many_texts, planning, verify, xlarge
+from tests.benchmarks import against_encode, head, many_texts, planning, threshold, verify, xlarge
 from tests.benchmarks.processes import python, run
 from tests.benchmarks.shapes import BASE, SMALLEST, XLARGE, parameters
 from tests.benchmarks.table import COLUMNS, Comparison, machine, render
@@ -103,6 +103,11 @@ def test_a_large_model_is_held_against_the_machine(workshop: Workshop) -> None:
 def test_the_forward_pass_is_held_against_the_base_models(workshop: Workshop) -> None:
     (row,) = head.patched_against_base(workshop, workshop.model(SMALLEST), pairs=2, batch=1, length=4)
     assert len(row.ratios) == 2 and row.limit == 1.0
+
+
+def test_an_encode_with_a_threshold_is_held_against_one_without(workshop: Workshop) -> None:
+    (row,) = threshold.with_against_without(workshop, workshop.model(SMALLEST), pairs=2, texts=2)
+    assert len(row.ratios) == 2 and row.limit == 1.02
 
 
 def test_planning_is_held_against_parsing(workshop: Workshop) -> None:

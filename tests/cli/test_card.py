@@ -28,7 +28,7 @@ def test_the_same_command_in_all_its_voices(verified: dict[str, Any], capsys: py
 
 def test_a_damaged_report_is_told(patched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (patched / "report.json").write_text("{")
-    assert main(["card", str(patched)]) == 1
+    assert main(["card", str(patched)]) == 3
     assert "can't be read as a report" in capsys.readouterr().err
 
 
@@ -37,13 +37,13 @@ def test_a_report_whose_verdict_contradicts_its_checks_is_refused(patched_verifi
     data = json.loads(path.read_text())
     data["checks"][0]["passed"] = False
     path.write_text(json.dumps(data))
-    assert main(["card", str(patched_verified)]) == 1
+    assert main(["card", str(patched_verified)]) == 3
 
 
 def test_a_report_with_an_edited_figure_is_refused(patched_verified: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = patched_verified / "report.json"
     path.write_text(path.read_text().replace('"logit_sparsity": 0.9', '"logit_sparsity": 0.99', 1))
-    assert main(["card", str(patched_verified)]) == 1
+    assert main(["card", str(patched_verified)]) == 3
     assert "can't be read as a report" in capsys.readouterr().err
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from patcher.cli import main
-from patcher.cli.console import Console, Diff, Table
+from patcher.cli.console import Console, Diff, Failure, Running, Table
 from patcher.errors import PatcherError
 
 
@@ -67,6 +70,7 @@ def test_text_is_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
 def test_only_a_yes_is_a_yes(monkeypatch: pytest.MonkeyPatch, answer: str, agreed: bool) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda *_: answer)
+    assert Console(agent=True).confirm("Run it?") is None
     assert Console().confirm("Run it?") is agreed
     assert Console(as_json=True).confirm("Run it?") is None and Console(quiet=True).confirm("Run it?") is None
 
@@ -76,16 +80,81 @@ def test_where_nobody_can_answer_there_is_no_answer(monkeypatch: pytest.MonkeyPa
     assert Console().confirm("Run it?") is None
 
 
-def test_a_bar_shows_how_many_are_done_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    from io import StringIO
+class Terminal(StringIO):
+    """A stream that says that it is a terminal."""
 
-    from rich.console import Console as Rich
+    def isatty(self) -> bool:
+        return True
 
-    now, console = [0.0], Console()
+
+def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Both streams of a terminal with 80 columns. Not a fixture: pytest changes the streams after those."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return stream
+
+
+def test_a_bar_shows_how_many_are_done_each_second_and_is_gone_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal, now, console = open_terminal(monkeypatch), [0.0], Console()
     monkeypatch.setattr("patcher.cli.console.time.monotonic", lambda: now[0])
-    console.__dict__["_err"] = Rich(file=StringIO(), force_terminal=True, width=120)
     with console.progress("texts") as show:
         for second, done in ((10, 100), (11, 200), (12, 300)):  # a hundred were there before
             now[0] = second
             show("vectors", done, 400)
-    assert "100 per second" in console._err.file.getvalue() and "300/400" in console._err.file.getvalue()
+        console.talk("said")
+    shown = terminal.getvalue()
+    assert "100 per second" in shown and "300/400 texts" in shown
+    assert shown.splitlines()[-1].endswith("said") and "per second" not in shown.splitlines()[-1]
+
+
+def test_colours_are_those_of_git_and_failures_alone_are_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal(monkeypatch)
+    diff = Diff("--- a/x\n+++ b/x\n@@ -1 +1 @@\n same = 1\n-old = sigmoid\n+new\n")
+    Console().show([diff, Table(("", "check"), [("FAILED", "a"), ("passed", "b")]), Failure("FAILED: a."), "said"])
+    lines = terminal.getvalue().splitlines()
+    styled = {line.replace("\x1b[0m", "") for line in lines if "\x1b" in line}
+    assert {"\x1b[31m-old = sigmoid", "\x1b[32m+new", "\x1b[36m@@ -1 +1 @@", "\x1b[1;31mFAILED: a."} <= styled
+    assert " same = 1" in lines and "said" in lines and "passed  b" in lines
+    assert any("\x1b[1;31mFAILED\x1b[0m" in line and line.endswith("a") for line in lines)
+
+
+def test_a_table_fits_the_terminal_and_divides_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal(monkeypatch)
+    digest = "0123456789" * 4
+    table = Table(("", "file", "sha", "why"), [("passed", "model.safetensors", digest, "word " * 30)])
+    Console().table(table)
+    first, *_ = [line for line in terminal.getvalue().splitlines() if line.startswith("passed")]
+    assert f"passed  model.safetensors  {digest}" in first
+    assert all(
+        len(line) <= 80 for line in terminal.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "").split("\n")
+    )
+
+
+def test_programs_get_tabs_and_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = open_terminal(monkeypatch)
+    Console(agent=True).show([Diff("+a\n"), Table(("h", "n"), [("x\ty", "1")]), Failure("FAILED: a.")])
+    assert terminal.getvalue() == "+a\n\nh\tn\nx y\t1\nFAILED: a.\n"
+
+
+BAR = "Fetching: 10%|#   |\rFetching: 100%|####|\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_libraries_may_say_whole_lines_and_draw_no_bars(monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
+    terminal = open_terminal(monkeypatch)
+    with Running():
+        Console(quiet=quiet).listen()
+        late = sys.stderr
+        print("Warning: \x1b[31mlook", file=sys.stderr)
+        sys.stderr.write(f"{BAR}\n")
+        logging.getLogger("patcher").info("Patching ...")
+    assert sys.stderr is terminal
+    assert terminal.getvalue() == ("" if quiet else "Warning: \\x1b[31mlook\nPatching ...\n")
+    late.write("after")  # a handler that a library made meanwhile
+    assert terminal.getvalue().endswith("after")

@@ -84,7 +84,7 @@ def test_nothing_runs_without_a_yes_and_nothing_that_exists_is_replaced(
     patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = write_texts(tmp_path / "texts.jsonl", 1)
-    assert main(["encode", str(patched), str(texts), "--to", "qdrant", "--out", str(tmp_path / "out")]) == 1
+    assert main(["encode", str(patched), str(texts), "--to", "qdrant", "--out", str(tmp_path / "out")]) == 3
     assert "--trust-remote-code" in capsys.readouterr().err
-    assert main(["encode", str(patched), str(texts), "--to", "qdrant", "--out", str(texts), *RUNS]) == 1
+    assert main(["encode", str(patched), str(texts), "--to", "qdrant", "--out", str(texts), *RUNS]) == 3
     assert "exists; it was left unchanged" in capsys.readouterr().err

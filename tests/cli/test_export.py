@@ -43,5 +43,5 @@ def test_a_graph_that_differs_is_not_written(patched: Path, tmp_path: Path, caps
 
 
 def test_nothing_runs_without_a_yes(patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(patched), "--out", str(tmp_path / "onnx")]) == 1
+    assert main(["export", str(patched), "--out", str(tmp_path / "onnx")]) == 3
     assert "--trust-remote-code" in capsys.readouterr().err

@@ -15,14 +15,20 @@ from huggingface_hub.utils.logging import get_verbosity
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 
 from patcher.cli import main
-from tests.conftest import MINI, ROOT
+from patcher.cli.app import ORDER
+from patcher.cli.console import Console
+from patcher.errors import HubUnreachable
+from patcher.sandbox.process import Interrupted
+from tests.conftest import MINI, ROOT, Run
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["frobnicate"],
-        ["patch", str(MINI)],
+        ["patch"],
+        ["patch", str(MINI), "--format", "html"],
+        ["patch", str(MINI), "--format", "human", "--json"],
         ["patch", str(MINI), "--out", "x", "--device", "tpu"],
         ["patch", str(MINI), "--out", "x", "--min-logit-sparsity", "98"],
         ["patch", str(MINI), "--out", "x", "--code-only"],
@@ -34,11 +40,55 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert main(arguments) == 2
 
 
+WORDS: dict[str, list[str]] = {
+    **{command: ["./nowhere"] for command in ORDER},
+    "publish": ["./nowhere", "ola/model"],
+    "check": ["ola/model"],
+    "encode": ["./nowhere", "texts.jsonl", "--to", "pgvector"],
+    "search": ["./nowhere", "texts.jsonl", "Hva?"],
+}
+
+
+@pytest.mark.parametrize("command", ORDER)
+def test_every_command_has_the_exit_codes_of_its_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for line in (
+        "0    passed, or done",
+        "1    failed a check",
+        "2    wrong usage",
+        "3    could not",
+        "130  interrupted",
+    ):
+        assert line in shown
+    assert max(map(len, shown.splitlines())) <= 80 and "<" not in shown and "range" not in shown
+
+    def told() -> list[str]:
+        return [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+
+    assert main([command, "--nonsense"]) == 2 and told() == ["Error", "Hint"]
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise HubUnreachable("The Hub gave no answer.", "Check the connection.")
+
+    monkeypatch.setattr("patcher.publish.check", unreachable)
+    assert main([command, *WORDS[command]]) == 3 and told()[-2:] == ["Error", "Hint"]
+    assert main([command, *WORDS[command], "--quiet"]) == 3 and told() == ["Error", "Hint"]
+
+    def interrupted(_: object) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(Console, "listen", interrupted)
+    assert main([command, *WORDS[command]]) == 130 and told() == ["Error", "Hint"]
+
+
 @pytest.mark.parametrize("command", ["verify", "card"])
 def test_a_folder_that_is_none_of_ours_is_told_in_two_lines(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([command, str(tmp_path)]) == 1
+    assert main([command, str(tmp_path)]) == 3
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("Error: ") and hint.startswith("Hint: ")
 
@@ -48,7 +98,7 @@ def test_a_traceback_is_shown_only_when_asked(
 ) -> None:
     for value, shown in (("", False), ("1", True)):
         monkeypatch.setenv("HF_DEBUG", value)
-        assert main(["card", str(tmp_path)]) == 1
+        assert main(["card", str(tmp_path)]) == 3
         assert ("Traceback" in capsys.readouterr().err) is shown
 
 
@@ -59,7 +109,7 @@ def test_what_nobody_foresaw_is_told_in_two_lines(
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr("patcher.source.snapshot.resolve", unforeseen)
-    assert main(["plan", str(MINI)]) == 1
+    assert main(["plan", str(MINI)]) == 3
     error, hint = capsys.readouterr().err.splitlines()
     assert "RuntimeError: unforeseen" in error and "HF_DEBUG=1" in hint
 
@@ -80,8 +130,8 @@ def test_main_as_a_function_leaves_the_process_as_it_was(mode: tuple[str, ...], 
     for words, code in (
         (["plan", str(MINI)], 0),
         (["card", str(patched)], 0),
-        (["card", str(MINI)], 1),
-        (["verify", str(patched)], 1),
+        (["card", str(MINI)], 3),
+        (["verify", str(patched)], 3),
         (["check", "no such name"], 2),
         (["frobnicate"], 2),
     ):
@@ -105,10 +155,35 @@ def test_ctrl_c_in_main_as_a_function_ends_the_command_and_the_next_one_the_call
         signal.signal(signal.SIGINT, before)
 
 
-def test_the_command_line_is_imported_without_what_it_needs_later() -> None:
+# What typer converts the options of a command with.
+TYPERS = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["patch", "--help"], ["patch"], ["patch", "--nonsense"]])
+def test_help_and_wrong_usage_import_nothing_but_the_command_line(words: list[str]) -> None:
     code = (
-        "import sys, patcher, patcher.cli\n"
-        "print({'torch', 'transformers', 'libcst', 'huggingface_hub', 'rich'} & set(sys.modules))"
+        "import sys, typer, typer.completion\n"
+        "before = set(sys.modules)\n"
+        "from patcher.cli import main\n"
+        f"main({words})\n"
+        "print(*(set(sys.modules) - before), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    names = done.stderr.splitlines()[-1].split()
+    packages = {name.partition(".")[0] for name in names if not name.startswith("_")} - set(sys.stdlib_module_names)
+    allowed = {"typer", *(TYPERS if "patch" in words else ())}
+    assert packages - allowed == {"patcher"}, "no rich, no libcst, no client of the Hub"
+    assert sum(name.startswith("patcher.") for name in names) <= 30
+
+
+def test_the_shell_completes_commands(cli: Run) -> None:
+    asked = {"_PATCHER_COMPLETE": "complete_bash", "COMP_WORDS": "patcher ver", "COMP_CWORD": "1"}
+    assert cli(**asked).stdout.split() == ["verify"]
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word() -> None:
+    words = [sys.executable, "-m", "patcher", "plan", str(MINI)]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as done:
+        assert done.stdout is not None and done.stderr is not None
+        done.stdout.close()
+        assert "Traceback" not in (said := done.stderr.read().decode()) and "Error" not in said

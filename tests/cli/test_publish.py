@@ -47,7 +47,7 @@ def test_where_nobody_can_answer_the_error_names_yes(
 ) -> None:
     for mode in ([], ["--json"], ["--quiet"]):
         done = patcher("publish", folder, repo_id, *mode)
-        assert done.code == 1 and "--yes" in done.err
+        assert done.code == 3 and "--yes" in done.err
     assert writes(hub) == [] and not hub.exists(repo_id)
 
 
@@ -67,7 +67,7 @@ def test_a_person_is_asked_once_after_the_table_and_the_diff(
     out, err = (text.decode() for text in process.communicate(timeout=60))
     assert err.count("Publish this?") == 1
     assert "+++ b/modeling_gptbert.py" in out and "the Hub copies" in out
-    assert hub.exists(repo_id) is published and process.returncode == (0 if published else 1), err
+    assert hub.exists(repo_id) is published and process.returncode == (0 if published else 3), err
 
 
 def test_what_is_printed_loads_exactly_this_commit(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:

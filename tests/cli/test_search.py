@@ -43,7 +43,7 @@ def test_the_table_shows_documents_and_terms(
 
 
 def test_nothing_runs_without_a_yes(patched: Path, documents: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["search", str(patched), str(documents), "Hva?"]) == 1
+    assert main(["search", str(patched), str(documents), "Hva?"]) == 3
     assert "--trust-remote-code" in capsys.readouterr().err
 
 

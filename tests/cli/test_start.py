@@ -30,7 +30,7 @@ def test_only_a_verification_starts_a_child_and_on_the_first_of_its_devices(
         main([str(word) for word in words])
     assert begun == []
     for words, device in (([], "auto"), (["--device", "cpu"], "cpu"), (["--device=cuda,cpu"], "cuda")):
-        assert main(["verify", str(patched), *words]) == 1, "nobody said that the code may run"
+        assert main(["verify", str(patched), *words]) == 3, "nobody said that the code may run"
         assert begun.pop() == ("patcher.verify.measure.logits", device)
 
 
@@ -53,7 +53,7 @@ def test_a_refusal_to_trust_runs_nothing_although_the_child_is_there(patched: Pa
     (patched / "modeling_gptbert.py").write_text(f"open({str(mark)!r}, 'w')")
     (patched / "configuration_gptbert.py").write_text(f"open({str(mark)!r}, 'w')")
     done = cli("verify", patched, "--device", "cpu")
-    assert done.returncode == 1 and "was not confirmed" in done.stderr
+    assert done.returncode == 3 and "was not confirmed" in done.stderr
     assert not mark.exists()
 
 

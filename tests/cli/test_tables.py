@@ -39,27 +39,33 @@ def row(table: Table, name: str) -> tuple[str, ...]:
     return next(tuple(row) for row in table.rows if row[0] == name)
 
 
-def test_a_report_has_a_row_for_each_figure_and_check_with_limit_and_verdict() -> None:
-    table = tables.report(REPORT)
-    assert table.headers == ("", "base", "patched", "limit", "verdict")
-    assert row(table, "logit sparsity") == ("logit sparsity", "0.00 %", "99.00 %", "> 98.00 %", "passed  relu_sparsity")
-    assert table.rows[-1][-1] == "FAILED  weights_unchanged"
+def test_a_report_has_a_row_for_each_figure_and_each_check() -> None:
+    figures, checks = tables.figures(REPORT), tables.checks(REPORT)
+    assert figures.headers == ["figure", "base", "patched"]
+    assert row(figures, "logit sparsity") == ("logit sparsity", "0.00 %", "99.00 %")
+    assert checks.headers == ("", "check", "value", "limit", "what the value is")
+    assert list(checks.rows) == [
+        ("passed", "relu_sparsity", "99.00 %", "> 98.00 %", "logit sparsity"),
+        ("FAILED", "weights_unchanged", "2", "0", "weight tensors that differ from the source"),
+    ]
 
 
 def test_a_second_device_has_a_column() -> None:
     other = DeviceReport({"device": "cuda"}, (SPARSE,), FIGURES, {**FIGURES, "logit_sparsity": 0.5})
-    table = tables.report(replace(REPORT, more_devices=(other,)))
-    assert table.headers == ("", "base", "patched, cpu", "patched, cuda", "limit", "verdict")
-    assert row(table, "logit sparsity")[1:4] == ("0.00 %", "99.00 %", "50.00 %")
+    report = replace(REPORT, more_devices=(other,))
+    assert tables.figures(report).headers == ["figure", "base", "patched, cpu", "patched, cuda"]
+    assert row(tables.figures(report), "logit sparsity")[1:] == ("0.00 %", "99.00 %", "50.00 %")
+    assert tables.checks(report).headers[2:4] == ("value, cpu", "value, cuda")
 
 
 def test_a_model_that_keeps_its_cap_has_no_column_of_a_base() -> None:
-    assert tables.report(replace(REPORT, base={})).headers == ("", "this model", "limit", "verdict")
+    assert tables.figures(replace(REPORT, base={})).headers == ["figure", "this model"]
 
 
 def test_the_verdict_names_what_failed_and_where() -> None:
     said = [part for part in tables.verification(REPORT, Path("out")) if isinstance(part, str)]
-    assert "weights_unchanged: a, b" in said and "FAILED: out did not pass weights_unchanged." in said
+    assert "weights_unchanged: a, b" in said and Failure("FAILED: out did not pass weights_unchanged.") in said
+    assert [type(part) for part in said if part.startswith("FAILED:")] == [Failure]
     passed = list(tables.verification(replace(REPORT, checks=(SPARSE,)), Path("out")))
     assert passed[-1] == "Verified: out passed all 1 checks."
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from patcher.cli import main
-from patcher.verify import settings
+from patcher.verify import preconditions
 from tests.conftest import Run
 from tests.threshold.models import CODE
 
@@ -93,7 +93,7 @@ def test_a_model_trained_on_a_patched_base_needs_no_threshold(
 
 def test_nothing_runs_without_a_yes(capped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "threshold", capped)
-    assert (code, out) == (1, "")
+    assert (code, out) == (3, "")
     assert "--trust-remote-code" in err
 
 
@@ -106,7 +106,7 @@ def test_a_threshold_that_is_none_is_wrong_usage(value: str, capped: Path, capsy
 
 def test_a_model_that_is_too_slow_is_stopped(capped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "threshold", capped, "--trust-remote-code", "--device", "cpu", "--timeout", "1")
-    assert code == 1
+    assert code == 3
     assert "within 1 seconds" in err and "--timeout" in err
 
 
@@ -115,19 +115,27 @@ def test_a_device_that_is_not_there_is_told_as_verify_tells_it(
     capped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(capsys, "threshold", capped, "--trust-remote-code", "--device", "cuda", "--quiet")
-    assert code == 2
+    assert code == 3
     error, hint = err.splitlines()
     assert error == "Error: There is no cuda device that torch can use here; it finds cpu."
     assert hint == "Hint: Leave out --device, or install a torch that was built for it."
 
 
+def test_broken_weights_are_told_before_anything_runs(capped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = next(capped.rglob("model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    code, _, err = run(capsys, "threshold", capped)
+    assert code == 3 and "is truncated" in err and "Run it?" not in err
+
+
 def test_missing_sentence_transformers_names_the_extra(
     capped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "find_spec", lambda _: None)
+    found = preconditions.find_spec
+    monkeypatch.setattr(preconditions, "find_spec", lambda name: None if "sentence" in name else found(name))
     code, _, err = run(capsys, "threshold", capped, "--trust-remote-code")
-    assert code == 2
-    assert "splade-patcher[sentence-transformers]" in err
+    assert code == 3
+    assert "pip install 'sentence-transformers>=6,<7'" in err
 
 
 def test_the_command_line_imports_neither_torch_nor_sentence_transformers() -> None:

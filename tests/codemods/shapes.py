@@ -114,6 +114,7 @@ def bodies(row: str, texts: Mapping[str, str], **more: Any) -> list[Shape]:
 
 
 FACTORS = "factors in either order, times or divided by, as operators, methods or functions of torch"
+LOGISTIC = "the sigmoid written out with exp"
 SIGMOIDS = "every name of the sigmoid in torch, and aliases of it"
 NUMBERS = "literals, constants, attributes, arguments, and numbers of config.json"
 TANH = "the same cap as a tanh"
@@ -122,6 +123,21 @@ STATEMENTS = "in place, and spread over several statements"
 CASTS = "casts, slices and changes of shape around it, which stay"
 REACH = "in forward, a method, a base class, the head module, a helper function or a cap module, also in another file"
 FLOW = "whatever carries the logits: output objects, tuples, loops over chunks, with, try and match"
+
+CAP_FUNCTION = "def _cap(x, a=$A, t=$T):\n    return a * torch.sigmoid(x / t)\n\n"
+PAIR = "def pair(self, t):\n    t = $A * torch.sigmoid(t / $T)\n    return t.mean(), t\n"
+LM = """\
+class LM(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 6)
+
+    def forward(self, h, labels=None):
+        logits = self.head(h)
+        logits = $A * torch.sigmoid(logits / $T)
+        loss = logits.mean() if labels is not None else None
+        return logits, loss
+"""
 
 ACCEPTED: list[Shape] = [
     *expressions(
@@ -155,6 +171,15 @@ ACCEPTED: list[Shape] = [
         "$A * \\\n    torch.sigmoid(x / \\\n        $T)",
         "$A * torch.sigmoid((x + 1) / $T)",
         "$A * torch.sigmoid((x if self.capped else x * 1.5) / $T)",
+    ),
+    *expressions(
+        LOGISTIC,
+        "$A / (1 + torch.exp(-x / $T))",
+        "$A / (torch.exp(-(x / $T)) + 1.0)",
+        "$A * (1 / (1 + (-x / $T).exp()))",
+        "$A * (1 + torch.exp(-x * $K)).reciprocal()",
+        "$A * torch.reciprocal(1 + torch.exp(x / -$T))",
+        "(\n    $A\n    / (1 + torch.exp(\n        -x / $T\n    ))\n)",
     ),
     *expressions(
         SIGMOIDS,
@@ -497,6 +522,79 @@ ACCEPTED: list[Shape] = [
         },
         config={"cap": "$A"},
     ),
+    *[
+        Shape(name, REACH, body=body, init=init, members=members, top=CAP_FUNCTION + top)
+        for name, body, init, members, top in [
+            ("a compiled function", "return cap(x)", "", "", "cap = torch.compile(_cap)\n"),
+            ("a function compiled in forward", "cap = torch.compile(_cap)\nreturn cap(x)", "", "", ""),
+            ("a function compiled where it is called", "return torch.compile(_cap, dynamic=True)(x)", "", "", ""),
+            ("a compiled attribute", "return self.cap(x)", "self.cap = torch.compile(_cap)", "", ""),
+            (
+                "a compiled method",
+                "return self.cap(x)",
+                "self.cap = torch.compile(self.squash)",
+                "def squash(self, t):\n    return $A * torch.sigmoid(t / $T)\n",
+                "",
+            ),
+            (
+                "a compiled module",
+                "return self.cap(x)",
+                "self.cap = torch.compile(Cap())",
+                "",
+                "class Cap(nn.Module):\n    def forward(self, t):\n        return _cap(t)\n",
+            ),
+            (
+                "functools.partial",
+                "return cap(x)",
+                "",
+                "",
+                "import functools\ncap = functools.partial(_cap, a=$A, t=$T)\n",
+            ),
+            (
+                "a partial attribute",
+                "return self.cap(x, t=$T)",
+                "self.cap = partial(swapped, $A)",
+                "",
+                "from functools import partial\ndef swapped(a, x, t):\n    return a * torch.sigmoid(x / t)\n",
+            ),
+            (
+                "below a try",
+                "return cap(x)",
+                "",
+                "",
+                "try:\n    def cap(t):\n        return _cap(t)\nfinally: ...\n",
+            ),
+            (
+                "a static method through its class",
+                "return Caps.cap(x)",
+                "",
+                "",
+                "class Caps:\n    @staticmethod\n    def cap(t):\n        return _cap(t)\n",
+            ),
+            (
+                "a method through its class",
+                "return Head.squash(self, x)",
+                "self.s = $A",
+                "def squash(self, t):\n    return self.s * torch.sigmoid(t / $T)\n",
+                "",
+            ),
+            (
+                "a class method through the type",
+                "return type(self).squash(x)",
+                "",
+                "S = $A\n\n@classmethod\ndef squash(cls, t):\n    return cls.S * torch.sigmoid(t / $T)\n",
+                "",
+            ),
+            (
+                "forward of another class",
+                "return LMHead.forward(self.lm, x)",
+                "self.lm = LMHead($A)",
+                "",
+                "class LMHead(nn.Module):\n    def __init__(self, s):\n        super().__init__()\n"
+                "        self.s = s\n\n    def forward(self, x):\n        return self.s * torch.sigmoid(x / $T)\n",
+            ),
+        ]
+    ],
     *bodies(
         FLOW,
         {
@@ -541,6 +639,34 @@ ACCEPTED: list[Shape] = [
                     y[i] = $A * torch.sigmoid(x[i] / $T)
                 return y
                 """,
+        },
+    ),
+    Shape(
+        "a tuple of a module",
+        FLOW,
+        body="logits, loss = self.lm(h, labels)\nreturn Output(logits, loss)",
+        init="self.lm = LM()\nself.lm.head = self.decoder",
+        top=LM,
+    ),
+    *[
+        Shape(body.partition("\n")[0], FLOW, body=body, members=PAIR)
+        for body in (
+            "loss, y = self.pair(x)\nreturn y",
+            "*_, y = self.pair(x)\nreturn y",
+            "out = self.pair(x)\nreturn out[1]",
+            "return self.pair(x)[1]",
+        )
+    ],
+    *bodies(
+        FLOW,
+        {
+            "unpacked from a pair": f"pair = ({CAP}, None)\ny, loss = pair\nreturn y",
+            "an output of a dictionary": f"out = {{'logits': {CAP}, 'loss': None}}\nreturn Output(**out)",
+            "an output of a dictionary that is filled": (
+                f"out = {{'loss': None}}\nout['logits'] = {CAP}\nreturn Output(**out)"
+            ),
+            "an output of a dictionary by name": f"return Output(**dict(logits={CAP}))",
+            "a dictionary that is filled": f"out = {{}}\nout['logits'] = {CAP}\nreturn out",
         },
     ),
     Shape(
@@ -930,19 +1056,76 @@ REFUSED: list[Shape] = [
         ),
         (
             "a lambda",
-            "no-cap",
+            "not-understood",
             "cap = lambda t: $A * torch.sigmoid(t / $T)\nreturn cap(x)",
-            "no-cap",
+            "not-understood",
             "cap = lambda t: 30 * torch.sigmoid(t / 8)",
             {},
         ),
         (
             "a function in forward",
-            "no-cap",
+            "not-understood",
             "def cap(t):\n    return $A * torch.sigmoid(t / $T)\n\nreturn cap(x)",
-            "no-cap",
+            "not-understood",
             "return 30 * torch.sigmoid(t / 8)",
             {},
+        ),
+        *(
+            (name, "not-understood", body, "not-understood", quoted, more)
+            for name, body, quoted, more in [
+                ("softsign", "return $A * F.softsign(x / $T)", "F.softsign(x / 8)", {}),
+                ("softsign written out", "return $A * x / ($T + x.abs())", "30 * x / (8 + x.abs())", {}),
+                ("atan", "y = torch.atan(x / $T)\nreturn $A * y", "torch.atan(x / 8)", {}),
+                ("exp over 1 + exp", "e = torch.exp(x / $T)\nreturn $A * e / (1 + e)", "torch.exp(x / 8)", {}),
+                (
+                    "a function by name",
+                    "return $A * getattr(torch, 'sigmoid')(x / $T)",
+                    "getattr(torch, 'sigmoid')",
+                    {},
+                ),
+                (
+                    "a function of a dictionary",
+                    "return $A * ACT['s'](x / $T)",
+                    "ACT = {'s': torch.sigmoid}",
+                    {"top": "ACT = {'s': torch.sigmoid}\n"},
+                ),
+                (
+                    "a layer of a list",
+                    "return $A * self.acts[0](x / $T)",
+                    "self.acts = nn.ModuleList([nn.Sigmoid()])",
+                    {"init": "self.acts = nn.ModuleList([nn.Sigmoid()])"},
+                ),
+                (
+                    "a lambda of __init__",
+                    "return self.cap(x)",
+                    "self.cap = lambda t: 30 * torch.sigmoid(t / 8)",
+                    {"init": "self.cap = lambda t: $A * torch.sigmoid(t / $T)"},
+                ),
+                (
+                    "a function with a fallback",
+                    "return cap(x)",
+                    "return 30 * torch.sigmoid(t / 8)",
+                    {
+                        "top": "try:\n    from fast import cap\nexcept ImportError:\n"
+                        "    def cap(t):\n        return $A * torch.sigmoid(t / $T)\n"
+                    },
+                ),
+                (
+                    "one of two functions",
+                    "return cap(x)",
+                    "return 30 * torch.sigmoid(t / 8)",
+                    {
+                        "top": "if torch.cuda.is_available():\n    def cap(t):\n"
+                        "        return $A * torch.sigmoid(t / $T)\nelse:\n    def cap(t):\n        return t\n"
+                    },
+                ),
+                (
+                    "a product that may be a projection",
+                    "return torch.einsum('ij,->ij', torch.sigmoid(x / $T), torch.tensor($A))",
+                    "torch.sigmoid(x / 8)",
+                    {},
+                ),
+            ]
         ),
         (
             "a function of another name",
@@ -954,9 +1137,9 @@ REFUSED: list[Shape] = [
         ),
         (
             "a parameter of that name",
-            "no-cap",
+            "not-understood",
             "sigmoid = labels\nreturn $A * sigmoid(x / $T)",
-            "no-cap",
+            "not-understood",
             "return 30 * sigmoid(x / 8)",
             {},
         ),

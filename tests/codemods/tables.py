@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from textwrap import dedent, indent
 from typing import Any
 
+from hypothesis import strategies as st
+
 TEMPLATE = """\
 import functools
 import math
@@ -460,6 +462,12 @@ _FROM_PARAMETERS = [
         forward=PLUS,
     ),
     Table(
+        "from a number by the name of a parameter of another class",
+        "self.scale = 1 / dim\ntable = torch.arange(dim) * self.scale\n" + TABLE,
+        top="class Scale(nn.Module):\n    def __init__(self):\n        self.scale = nn.Parameter(torch.ones(1))",
+        forward="return x + self.table",
+    ),
+    Table(
         "a buffer by the name of a parameter",
         'self.register_buffer("bias", torch.ones(n, dim).tril(), persistent=False)\n'
         + "self.table = torch.zeros_like(self.bias)",
@@ -468,3 +476,69 @@ _FROM_PARAMETERS = [
 ]
 TABLES = [*_REGISTERED, *_INHERITED, *_SAVED, *_FUNCTIONS, *_VALUES, *_ATTRIBUTES, *_INIT_WEIGHTS, *_FROM_PARAMETERS]
 REPAIRED = [table for table in TABLES if not table.needless and table.refused is None]
+
+VALUES = (
+    "angles(dim, n, base).cos()",
+    "torch.linspace(-1, 1, n * dim).view(n, dim)",
+    "torch.outer(torch.arange(n) / 7, torch.arange(dim) / 3).sin()",
+    "torch.tensor([[i * j % 5 - 0.1 for j in range(dim)] for i in range(n)])",
+    "torch.full((n, dim), sum(x.item() for x in torch.arange(4)) / 8)",
+    "torch.ones(n, dim).tril() * base",
+    "torch.arange(n * dim).view(n, dim)",
+)
+# How a table is kept: the lines in `__init__`, and how `forward` reads it.
+KEPT = (
+    ('self.register_buffer("table", table, persistent=False)', "self.table"),
+    ('self.register_buffer("table", table, False)', "self.table"),
+    ('keep = dim < 0\nself.register_buffer("table", table, persistent=keep)', "self.table"),
+    ("self.table = nn.Buffer(table, persistent=False)", "self.table"),
+    ("self.table = table", "self.table"),
+    ('self.tables = {"one": [table]}', 'self.tables["one"][0]'),
+    ('self.register_buffer("table", table)', "self.table"),
+)
+# Where it is computed: what stands at the top of the file, and the expression in `__init__`.
+MADE = (
+    ("", "{}"),
+    ("def make(dim, n, base):\n    return {}", "make(dim, n, base)"),
+    ("@functools.lru_cache\ndef make(dim, n, base):\n    return {}", "make(dim, n, base)"),
+    ("class Maker:\n    def __init__(self, dim, n, base):\n        self.made = {}", "Maker(dim, n, base).made"),
+)
+BESIDE = (
+    "",
+    'self.register_buffer("mean", torch.zeros(dim))',
+    "self.gain = nn.Parameter(torch.zeros(dim))",
+    'self.register_buffer("cache", None, persistent=False)',
+)
+CHANGED = (
+    "",
+    "self.rot.extra = torch.arange(3) / 7",
+    # not in place: what is cached would be another table for each model that is built
+    "for one in self.rot.modules():\n"
+    "    one._buffers.update({key: old + 1 for key, old in one.named_buffers(recurse=False)})",
+)
+WEIGHTS = (
+    "",
+    "if isinstance(module, Rot):\n    pass",
+    "for parameter in module.parameters(recurse=False):\n    parameter.data.fill_(0.5)",
+    "super()._init_weights(module)",
+)
+BUILT = (BUILD, "self.rot = Half(8, 6, 50.0)", "self.rot = nn.Sequential(Rot(8, 6), Half(8, 6, 3.0))")
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """A model at random: what its table holds, where it is made, how it is kept, and what is around it."""
+    top, made = draw(st.sampled_from(MADE))
+    kept, read = draw(st.sampled_from(KEPT))
+    value, beside = draw(st.sampled_from(VALUES)), draw(st.sampled_from(BESIDE))
+    build = draw(st.sampled_from(BUILT))
+    changed = draw(st.sampled_from(CHANGED))
+    return Table(
+        "at random",
+        init=f"{beside}\ntable = {made.format(value)}\n{kept}",
+        top=top.format(value),
+        forward=f"return x + {read}[: x.size(-2)]",
+        below="class Half(Rot):\n    def __init__(self, dim, n, base):\n        super().__init__(dim, n, base / 2)",
+        build=f"{build}\n{changed}",
+        weights=draw(st.sampled_from(WEIGHTS)),
+    )

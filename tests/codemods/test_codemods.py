@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from patcher.codemods import CODEMODS, REPAIRS, NotNeeded
+from patcher.planning.rewriting import Options
 from tests.codemods.tools import run
 
 
 def test_the_repairs_are_codemods_and_checkpointing_is_chosen_by_itself() -> None:
     assert set(CODEMODS) - set(REPAIRS) == {"checkpointing"}
+
+
+def test_an_earlier_name_of_a_codemod_still_chooses_it() -> None:
+    assert Options.choose(["rotary_tables", "tied_weights"]).names == ("computed_buffers", "tied_weights")
 
 
 @pytest.mark.parametrize("name", CODEMODS)

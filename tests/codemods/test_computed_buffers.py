@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from patcher.codemods import Applied, NotNeeded, Refused, computed_buffers
+from patcher.verify.measure.models import nan_filled_memory
 from tests.codemods import loading
-from tests.codemods.tables import REPAIRED, TABLES, Table
+from tests.codemods.tables import REPAIRED, TABLES, Table, tables
 from tests.codemods.tools import IMPORTS, applied, package_of, run, tables_to_load
 
+EXAMPLES = int(os.environ.get("PATCHER_TEST_PROGRAMS", "2500")) // 100
 ROTARY = """\
 class Rotary(nn.Module):
     def __init__(self, config, theta=10_000):
@@ -32,10 +40,38 @@ def test_a_loaded_model_holds_what_a_fresh_one_computes() -> None:
     assert loading.main(tables_to_load()) == {}
 
 
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=EXAMPLES <= 25,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(tables(), st.sampled_from(["float32", "bfloat16"]))
+def test_models_at_random_load_as_they_are_built(table: Table, dtype: str) -> None:
+    code = table.code()
+    assert loading.main({"it": (code, applied("computed_buffers", code), dtype)}) == {}
+
+
 def test_without_the_repair_hardly_any_of_them_loads_right() -> None:
     tables = REPAIRED[::5]
     wrong = loading.main({table.name: (table.code(), table.code(), "bfloat16") for table in tables})
     assert len(wrong) > len(tables) / 2
+
+
+def test_a_saved_buffer_that_the_checkpoint_lacks_keeps_its_initial_value(tmp_path: Path) -> None:
+    (table,) = [one for one in TABLES if one.name == "a saved buffer beside it"]
+    tiny = loading.module("tiny_lacking", applied("computed_buffers", table.code()))
+    folder = loading.written(tiny.TinyModel(tiny.TinyConfig()), tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["rot.mean"], tensors["proj.bias"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with nan_filled_memory():
+        loaded, info = tiny.TinyModel.from_pretrained(folder, output_loading_info=True)
+    assert set(info["missing_keys"]) == {"rot.mean", "proj.bias"}
+    assert loaded.rot.mean.eq(0).all() and loaded.proj.bias.isnan().all()  # which its _init_weights does not fill
 
 
 @pytest.mark.parametrize("table", [table for table in TABLES if table.needless], ids=lambda table: table.name)

@@ -41,6 +41,7 @@ def test_tables_are_seen(line: str) -> None:
         "self.register_buffer('x', torch.zeros(dim))",
         "self.register_buffer('x', torch.zeros(dim), True)",
         "self.register_buffer(name='x', tensor=torch.zeros(dim), persistent=True)",
+        "self.x = nn.Buffer(torch.zeros(dim))",
         "self.x = nn.Parameter(torch.zeros(dim))",
         "self.register_parameter('x', nn.Parameter(torch.zeros(dim)))",
         "self.x = nn.ParameterList([torch.zeros(dim)])",

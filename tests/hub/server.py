@@ -192,6 +192,10 @@ class LocalHub:
         """Refuse to copy matching files (regular expressions, matched in full) between repositories."""
         self._state.refusals.append(Refusal(source, path, error))
 
+    def leave_cards_unparsed(self, answers: int) -> None:
+        """Answer so many times without the metadata of a card, as the Hub does for a while after a commit."""
+        self._state.unparsed = answers
+
     @property
     def faults(self) -> Faults:
         return self._state.faults

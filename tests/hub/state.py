@@ -52,6 +52,7 @@ class HubState:
     refusals: list[Refusal] = field(default_factory=list)
     multipart: dict[str, dict[int, str]] = field(default_factory=dict)
     storage_url: str = ""
+    unparsed: int = 0
     signing_key: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:

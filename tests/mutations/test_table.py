@@ -47,10 +47,14 @@ def test_every_check_has_a_mutation() -> None:
         "listed bytes",
         "loading repairs",
         "not finite",
+        "numbers",
         "paths",
         "publishing",
         "sandbox",
+        "terminal",
+        "three outcomes",
         "weights shared",
+        "work",
     }
     assert {one.check for one in MUTATIONS} == names | others
     # A module that made checks of its own would have to be called above.

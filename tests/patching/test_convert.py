@@ -170,7 +170,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(
     else:
         (mini / "pytorch_model.bin").write_bytes(pickle.dumps(state))
     done = cli("patch", mini, "--out", out, "--no-verify")
-    assert done.returncode == 1 and not marker.exists()
+    assert done.returncode == 3 and not marker.exists()
     error, hint = done.stderr.splitlines()[-2:]
     assert error.startswith("Error: pytorch_model.bin of ") and hint.startswith("Hint: Nothing of it was run.")
     if form == "torch":

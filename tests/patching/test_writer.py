@@ -35,7 +35,7 @@ def test_every_file_is_on_record_with_its_hash_before_and_after(tmp_path: Path) 
 def test_the_record_holds_the_source_the_versions_the_diff_and_the_published_code(tmp_path: Path) -> None:
     write(tmp_path / "out")
     record = json.loads((tmp_path / "out" / "patch.json").read_text())
-    assert record["source"]["path"] == str(MINI)
+    assert record["source"]["path"] == MINI.name
     assert set(record["versions"]) == {"python", "libcst", "huggingface_hub"}
     assert record["diff"].startswith("--- a/modeling_gptbert.py\n+++ b/modeling_gptbert.py\n")
     published = base64.b64decode(record["originals"]["modeling_gptbert.py"])

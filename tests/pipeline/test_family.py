@@ -20,7 +20,7 @@ from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.patching.sharing import AUTO
 from patcher.pipeline import family
-from patcher.pipeline.family import FAILED, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
+from patcher.pipeline.family import NOT_DONE, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
@@ -136,8 +136,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_one_failing_repository_does_not_stop_the_rest(done: dict[str, Any]) -> None:
-    assert done["ended"].returncode == 1
-    assert [one["status"] for one in done["result"]["results"]] == [PATCHED, FAILED, PATCHED, FAILED]
+    assert done["ended"].returncode == 3
+    assert [one["status"] for one in done["result"]["results"]] == [PATCHED, NOT_DONE, PATCHED, NOT_DONE]
     assert done["result"]["passed"] is False
     broken, gone = done["result"]["results"][1], done["result"]["results"][3]
     assert "not valid Python: line 1" in broken["reason"] and "/nowhere" in gone["reason"] and gone["hint"]
@@ -156,9 +156,9 @@ def test_a_second_run_skips_what_is_complete_and_does_the_rest_again(done: dict[
     out = shutil.copytree(done["out"], tmp_path / "out")
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     again = run(done["list"], out, tmp_path / "home", "--trust-remote-code", "--quiet")
-    assert again.returncode == 1 and again.stderr == ""
+    assert again.returncode == 3 and again.stderr == ""
     lines = [line.split("\t") for line in again.stdout.splitlines()]
-    assert [line[0] for line in lines] == [SKIPPED, FAILED, SKIPPED, FAILED]
+    assert [line[0] for line in lines] == [SKIPPED, NOT_DONE, SKIPPED, NOT_DONE]
     assert lines[0][2] == "complete already"
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == kept
 
@@ -182,14 +182,14 @@ def test_what_would_give_another_result_is_done_again(done: dict[str, Any], tmp_
     out = shutil.copytree(done["out"], tmp_path / "out")
     assert statuses(done, out)[::2] == [SKIPPED, SKIPPED]
     assert statuses(done, out, min_logit_sparsity=0.9)[0] == SKIPPED, "a harder limit was passed"
-    assert statuses(done, out, min_logit_sparsity=0.999)[0] == FAILED, "no harder limit was tried"
-    assert statuses(done, out, sparse_encoder=True)[0] == FAILED
-    assert statuses(done, out, Options(checkpointing=True))[0] == FAILED
+    assert statuses(done, out, min_logit_sparsity=0.999)[0] == NOT_DONE, "no harder limit was tried"
+    assert statuses(done, out, sparse_encoder=True)[0] == NOT_DONE
+    assert statuses(done, out, Options(checkpointing=True))[0] == NOT_DONE
 
     weights = out / "sound-splade" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     (out / "shelved" / "report.json").unlink()
-    assert statuses(done, out)[::2] == [FAILED, FAILED], "damaged, and never verified"
+    assert statuses(done, out)[::2] == [NOT_DONE, NOT_DONE], "damaged, and never verified"
 
 
 def test_a_source_folder_that_changed_is_patched_again(done: dict[str, Any], tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_source_folder_that_changed_is_patched_again(done: dict[str, Any], tmp
     before = config.read_bytes()
     try:
         config.write_bytes(before + b"\n")
-        assert statuses(done, out)[0] == FAILED
+        assert statuses(done, out)[0] == NOT_DONE
     finally:
         config.write_bytes(before)
     assert statuses(done, out)[0] == SKIPPED
@@ -244,13 +244,15 @@ def test_nothing_runs_without_a_yes_and_the_question_lists_the_code_of_all(
     asked = []
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda *_: asked.append(1) or "n")
-    assert main(["patch", "--all", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert main(["patch", "--all", str(path), "--out", str(tmp_path / "out")]) == 3
     assert asked == [1], "once for the whole list"
     stderr = capsys.readouterr().err
     for source in sources:
-        assert f"{sha256_of(source / 'configuration_gptbert.py')}  {source}: configuration_gptbert.py" in stderr
-        assert f"{source}: {CODE}" in stderr
-    assert "2 models" in stderr and not (tmp_path / "out").exists()
+        path = source / "configuration_gptbert.py"
+        assert f"  {path}\n    sha256 {sha256_of(path)}\n" in stderr and f"  {source / CODE}\n" in stderr
+    assert "2 models" in stderr and stderr.count("--- a/") == 1, "what is patched alike is shown once"
+    assert stderr.endswith("Cancelled; nothing was run.\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_classifier_that_sentence_transformers_cannot_load_is_not_verified_again(tmp_path: Path) -> None:

@@ -104,11 +104,11 @@ def test_a_token_is_in_no_error(scene: Scene) -> None:
                     # A server that repeats what it was told, in the body and in a header.
                     hub.faults.status(".*", path, status, times=0, body=echo, headers={"X-Error-Message": "no"})
                 number += 1
-                assert scene.run("publish", out, f"ola/model-{number}", "--yes", *mode, debug=debug).code == 1
+                assert scene.run("publish", out, f"ola/model-{number}", "--yes", *mode, debug=debug).code == 3
     hub.faults.clear()
     hub.faults.status(".*", "/commit/main", 403)
     done = scene.run("publish", out, "ola/debug", "--yes", debug=True)
-    assert done.code == 1 and "Traceback" in done.err
+    assert done.code == 3 and "Traceback" in done.err
     hub.faults.clear()
     hub.faults.lose_answer("POST", "/commit/main")
     assert scene.run("publish", out, "ola/lost", "--yes").code == 0

@@ -49,7 +49,7 @@ def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in (["plan", str(trained)], ["patch", str(trained), "--out", str(tmp_path / "out"), "--no-verify"]):
-        assert main(command) == 1
+        assert main(command) == 3
         error, hint = capsys.readouterr().err.splitlines()[-2:]
         assert "trained through the cap" in error and CAP.decode() in error
         assert f"patcher threshold {trained}" in hint and f"patcher repair {trained} --out DIR" in hint

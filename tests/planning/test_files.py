@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 from transformers.modeling_utils import _get_resolved_checkpoint_files
 
-from patcher.errors import SourceError
+from patcher.errors import HubUnreachable, SourceError
 from patcher.planning.files import Weights, check_loadable, file_table, find_weights
+from patcher.source.snapshot import File, Snapshot, Source
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -121,6 +123,9 @@ def test_an_index_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     ],
 )
 def test_weights_that_cannot_be_loaded_are_refused(weights: Weights, pickled: bool, why: str) -> None:
-    check_loadable("x", [PICKLE, "here"], [Weights((PICKLE,)), Weights(("here",))], pickled=True)
+    snapshot = Snapshot(Source(None, None, "x"), (File(PICKLE, 1), File("here", 1)), None)
+    check_loadable(snapshot, [Weights((PICKLE,)), Weights(("here",))], pickled=True)
     with pytest.raises(SourceError, match=why):
-        check_loadable("x", [PICKLE, "here"], [weights], pickled=pickled)
+        check_loadable(snapshot, [weights], pickled=pickled)
+    with pytest.raises(HubUnreachable, match=f"{why.partition(',')[0]}.* in the local Hub cache"):
+        check_loadable(replace(snapshot, complete=False), [weights], pickled=pickled)

@@ -143,8 +143,9 @@ def test_line_ends_that_cannot_be_written_back_are_told(mini: Path) -> None:
             },
             id="invisible",
         ),
-        ("license: [2024-01-01]\ntags: x", {"language": [], "tags": ["x"]}),
-        ("language: [", {}),
+        ("license: [mit, apache-2.0]", {"license": ["mit", "apache-2.0"], "language": [], "tags": []}),
+        ("license: [2024-01-01]\ntags: x", {"unreadable": True, "language": [], "tags": ["x"]}),
+        ("language: [", {"unreadable": True}),
     ],
 )
 def test_odd_front_matter_of_the_source_never_stops_a_plan(plan: Plan, front_matter: str, expected: Any) -> None:

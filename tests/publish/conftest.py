@@ -38,6 +38,7 @@ def hub(running_hub: LocalHub) -> Iterator[LocalHub]:
     running_hub.on_request = None
     running_hub.faults.clear()
     running_hub._state.refusals.clear()
+    running_hub.leave_cards_unparsed(0)
     running_hub._state.settings = Settings()
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from patcher import __version__
 from patcher.hashing import sha256_of
-from patcher.publish.check import Finding, finding
 from tests.hub import LocalHub
 from tests.publish.tools import SOURCE, Patcher, hub_files, passing_report, sealed, source_files, writes
 
@@ -86,9 +86,9 @@ def _other_hashes(hub: LocalHub, repo_id: str) -> None:
     hub.commit(repo_id, {"patch.json": json.dumps(record).encode()})
 
 
-def _file_and_record(hub: LocalHub, repo_id: str, path: str) -> None:
+def _file_and_record(hub: LocalHub, repo_id: str, path: str, more: bytes = b" ") -> None:
     """Another content, as a publisher would record it: only the source can tell."""
-    content = hub.read(repo_id, path) + b" "
+    content = hub.read(repo_id, path) + more
     record = json.loads(hub.read(repo_id, "patch.json"))
     for file in record["files"]:
         if file["path"] == path:
@@ -101,7 +101,7 @@ def _file_and_record(hub: LocalHub, repo_id: str, path: str) -> None:
     [
         (partial(_file_and_record, path="tokenizer.json"), "source_files_equal"),
         (partial(_file_and_record, path="config.json"), "source_files_equal"),
-        (partial(_file_and_record, path="modeling_gptbert.py"), "code_equal"),
+        (partial(_file_and_record, path="modeling_gptbert.py", more=b"import os\n"), "code_equal"),
         (_line, "code_equal"),
         (_more_code, "code_equal"),
         (_weights, "weights_equal"),
@@ -140,28 +140,90 @@ def test_a_source_that_is_gone_is_told_and_the_code_checked_from_the_record(
     passing_report(out)
     assert patcher("publish", out, repo_id, "--yes").code == 0
     hub.repo(source).private = True
-    found = {one["name"]: one["passed"] for one in patcher("check", repo_id, "--json").data["findings"]}
-    assert found["source_there"] is None and found["source_files_equal"] is None, "could not be checked, not failed"
+    done = patcher("check", repo_id, "--json")
+    found = {one["name"]: one["passed"] for one in done.data["findings"]}
+    assert done.code == 3 and found["source_there"] is None and found["source_files_equal"] is None, (
+        "could not be checked, not failed"
+    )
     assert found["code_equal"] and found["weights_equal"]
 
 
-def test_a_changed_copy_of_the_source_in_the_cache_does_not_accuse_the_publication(
+def test_no_copy_in_the_cache_answers_for_the_hub(
     hub: LocalHub, patcher: Patcher, published: str, tmp_path: Path
 ) -> None:
     env = {"HF_HUB_CACHE": str(tmp_path / "cache")}
-    assert patcher("check", published, env=env).code == 0
+    assert patcher("plan", SOURCE, "-q", env=env).code == 0
     (copy,) = (tmp_path / "cache").glob(f"models--{SOURCE.replace('/', '--')}/snapshots/*/modeling_gptbert.py")
     copy.write_bytes(copy.read_bytes() + b"#")
-    done = patcher("check", published, "--json", env=env)
+    assert patcher("check", published, "--quiet", env=env).out == "passed\n"
+    cut_off = patcher("check", published, env={**env, "HF_HUB_OFFLINE": "1"})
+    assert cut_off.code == 3 and "can't be reached" in cut_off.err and cut_off.out == ""
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+def test_a_source_that_does_not_answer_accuses_nobody(
+    hub: LocalHub, patcher: Patcher, published: str, status: int
+) -> None:
+    hub.faults.status("GET", f"/{SOURCE}/", status, times=0)
+    done = patcher("check", published, "--json")
+    found = {one["name"]: one["passed"] for one in done.data["findings"]}
+    assert done.code == 3 and done.data["outcome"] == "could not be checked", done.out
+    assert found.pop("source_there") is None and found.pop("source_files_equal") is None
+    assert all(found.values()), "compared with the record"
+    assert patcher("check", published, "--quiet").out == "could not be checked\n"
+    hub.faults.status("GET", f"/api/models/{published}", status, times=0)
+    done = patcher("check", published)
+    assert done.code == 3 and done.out == "" and "NOT" not in done.err
+
+
+def _rewritten(hub: LocalHub, repo_id: str, old: bytes, new: bytes, version: str) -> None:
+    """The publication as another version of this tool would have made it."""
+    code = hub.read(repo_id, "modeling_gptbert.py")
+    assert old in code
+    _file_and_record(hub, repo_id, "modeling_gptbert.py", b"")
+    record = json.loads(hub.read(repo_id, "patch.json"))
+    changed = code.replace(old, new)
+    for file in record["files"]:
+        if file["path"] == "modeling_gptbert.py":
+            file |= {"sha256_after": sha256_of(changed), "size": len(changed)}
+    record["tool"]["version"] = version
+    content = json.dumps(record).encode()
+    report = json.loads(hub.read(repo_id, "report.json"))
+    report["files"] |= {"modeling_gptbert.py": sha256_of(changed), "patch.json": sha256_of(content)}
+    files = {"modeling_gptbert.py": changed, "patch.json": content, "report.json": sealed(report).encode()}
+    hub.commit(repo_id, files)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "version", "code", "passed"),
+    [
+        (b"# splade-patcher", b"# Written by an older splade-patcher", "0.0.9", 0, True),
+        (b"return subword_prediction", b"return (subword_prediction + 0)", "0.0.9", 3, None),
+        (b"return subword_prediction", b"return (subword_prediction + 0)", __version__, 1, False),
+    ],
+)
+def test_what_another_version_wrote_is_compared_without_its_comments(
+    hub: LocalHub, patcher: Patcher, published: str, old: bytes, new: bytes, version: str, code: int, passed: bool
+) -> None:
+    _rewritten(hub, published, old, new, version)
+    done = patcher("check", published, "--json")
     found = {one["name"]: one for one in done.data["findings"]}
-    assert done.code == 0 and found["code_equal"]["passed"] is None
-    assert f"Delete {copy.resolve()}" in found["code_equal"]["detail"]
+    assert done.code == code and found["code_equal"]["passed"] is passed, done.out
+    assert (f"version {version}" in found["code_equal"]["detail"]) is (version != __version__)
+    assert all(one["passed"] for name, one in found.items() if name != "code_equal"), done.out
+
+
+def test_a_check_downloads_what_the_listing_does_not_tell(hub: LocalHub, patcher: Patcher, published: str) -> None:
+    assert patcher("check", published, "-q").code == 0
+    files = [one.path.rpartition("/")[2] for one in hub.requests if "/resolve/" in one.path]
+    assert sorted(files) == ["config.json", "configuration_gptbert.py", "patch.json", "report.json"]
+    assert len(hub.requests) == 12, [str(one) for one in hub.requests]
 
 
 def test_what_was_not_published_with_this_tool_is_said(hub: LocalHub, patcher: Patcher) -> None:
     done = patcher("check", SOURCE)
-    assert done.code == 1 and "has no patch.json" in done.err
-    assert patcher("check", "ltg/absent").code == 1
+    assert done.code == 3 and "has no patch.json" in done.err
+    assert patcher("check", "ltg/absent").code == 3
     assert "no revision 'v9'" in patcher("check", f"{SOURCE}@v9").err
 
 
@@ -204,24 +266,3 @@ def test_converted_weights_are_uploaded_and_checked_against_the_pickle(
     forged = patcher("check", f"{repo_id}-forged", "--json")
     assert forged.code == 1
     assert not next(one for one in forged.data["findings"] if one["name"] == "weights_equal")["passed"]
-
-
-def test_what_the_hub_damaged_is_noticed_when_it_is_read_back(
-    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
-) -> None:
-    def damage(request: object, phase: str) -> None:
-        if phase == "after" and getattr(request, "path", "").endswith("/commit/main"):
-            commit = hub.commits(repo_id)[0]
-            commit.tree["tokenizer.json"] = hub._state.store.regular(b"{}")  # type: ignore[index]
-            commit.tree["config.json"] = hub._state.store.regular((folder / "config.json").read_bytes()[::-1])  # type: ignore[index]
-
-    hub.on_request = damage
-    done = patcher("publish", folder, repo_id, "--yes", "--json")
-    failed = {one["name"]: one["detail"] for one in done.data["findings"] if not one["passed"]}
-    assert done.code == 1 and not done.data["passed"]
-    assert "tokenizer.json" in failed["files_there"] and "config.json" in failed["small_files_equal"]
-
-
-def test_a_finding_names_what_differs_and_passes_where_nothing_does() -> None:
-    assert finding("files_equal", [], "3 files") == Finding("files_equal", True, "3 files")
-    assert finding("files_equal", ["a", "b"], "3 files") == Finding("files_equal", False, "mismatch: a, b")

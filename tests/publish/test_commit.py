@@ -115,7 +115,7 @@ def test_a_race_ends_with_an_error_and_an_unchanged_target(
 
     hub.on_request = interfere
     done = patcher("publish", folder, published, "--yes")
-    assert done.code == 1 and "was changed by somebody else meanwhile" in done.err, done.err
+    assert done.code == 3 and "was changed by somebody else meanwhile" in done.err, done.err
     assert [hub.head(published)] == theirs
 
 
@@ -141,7 +141,7 @@ def test_a_card_that_the_hub_refuses_is_told_before_anything_is_uploaded(
     card = card.replace("base_model_relation: finetune\n", "")
     (folder / "README.md").write_text(card, "utf-8")
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "base_model_relation" in done.err and "Fix the metadata" in done.err
+    assert done.code == 3 and "base_model_relation" in done.err and "Fix the metadata" in done.err
     assert len(hub.commits(repo_id)) == 1
 
 
@@ -175,7 +175,7 @@ def test_a_refused_copy_is_uploaded_and_the_reason_is_said(
 ) -> None:
     refusal(hub)  # type: ignore[operator]
     try:
-        done = patcher("publish", folder, repo_id, "--yes", "--json")
+        done = patcher("publish", folder, repo_id, "--yes", "--json", "--from-gated")
     finally:
         hub.repo(SOURCE).gated = hub.repo(SOURCE).private = False
     assert done.code == 0, done.err
@@ -185,6 +185,45 @@ def test_a_refused_copy_is_uploaded_and_the_reason_is_said(
     assert done.data["plan"]["bytes_copied"] == 0
 
 
+def test_a_gated_source_is_published_for_everybody_only_by_name(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    gate(hub)
+    try:
+        shown = patcher("publish", folder, repo_id, "--dry-run")
+        refused = patcher("publish", folder, repo_id, "--yes")
+        private = patcher("publish", folder, f"{repo_id}-private", "--yes", "--private")
+        named = patcher("publish", folder, f"{repo_id}-named", "--yes", "--from-gated")
+    finally:
+        hub.repo(SOURCE).gated = False
+    assert shown.code == 0 and f"{SOURCE} is gated: publishing this for everybody needs --from-gated" in shown.out
+    assert refused.code == 1 and f"{SOURCE} is gated" in refused.err and not hub.exists(repo_id)
+    assert private.code == named.code == 0, private.err + named.err
+
+
+def test_a_publication_asks_no_more_than_it_has_to(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
+    assert patcher("publish", folder, repo_id, "--yes", "-q").code == 0
+    assert len(hub.requests) == 14, [str(one) for one in hub.requests]
+    assert not any("/resolve/" in one.path for one in hub.requests)
+    hub.reset_counters()
+    assert patcher("publish", folder, repo_id, "--yes", "-q").code == 0
+    assert len(hub.requests) == 9, [str(one) for one in hub.requests]
+
+
+def test_weights_that_the_hub_copies_are_not_read_here(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    """The source lists their hash; what lies in the folder is not sent."""
+    (folder / "model.safetensors").write_bytes(b"\0" * 2_000_000)
+    assert patcher("publish", folder, repo_id, "--yes").code == 0
+    assert hub.files(repo_id)["model.safetensors"].sha256 == hub.files(SOURCE)["model.safetensors"].sha256
+    sent = patcher("publish", folder, f"{repo_id}-2", "--yes", "--upload-weights")
+    assert sent.code == 1 and "model.safetensors is no longer the file" in sent.err
+    refuse(hub)
+    refused = patcher("publish", folder, f"{repo_id}-3", "--yes")
+    assert refused.code == 1 and "model.safetensors is no longer the file" in refused.err, refused.err
+
+
 def test_where_neither_a_copy_nor_an_upload_is_possible_nothing_is_committed(
     hub: LocalHub, patcher: Patcher, tmp_path: Path, repo_id: str
 ) -> None:
@@ -192,12 +231,12 @@ def test_where_neither_a_copy_nor_an_upload_is_possible_nothing_is_committed(
     assert patcher("patch", SOURCE, "--out", out, "--no-verify", "--code-only", "-q").code == 0
     refuse(hub)
     done = patcher("publish", out, repo_id, "--yes", "--unverified")
-    assert done.code == 1 and "objects live in another region" in done.err and "--code-only" in done.err
+    assert done.code == 3 and "objects live in another region" in done.err and "--code-only" in done.err
     assert len(hub.commits(repo_id)) == 1
     hub._state.refusals.clear()
     assert patcher("publish", out, repo_id, "--yes", "--unverified").code == 0
     upload = patcher("publish", out, f"{repo_id}-2", "--yes", "--unverified", "--upload-weights")
-    assert upload.code == 1 and "is not in" in upload.err and not hub.exists(f"{repo_id}-2")
+    assert upload.code == 3 and "is not in" in upload.err and not hub.exists(f"{repo_id}-2")
 
 
 def test_one_commit_copies_the_weights_and_uploads_kilobytes(
@@ -292,7 +331,7 @@ def test_what_is_made_is_read_back_whatever_the_answer_says(
     words = ("publish", folder, repo_id, "--yes", "--tag", "v1", "--revision", "next")
     hub.faults.status("POST", path, 200, body=body, times=0)  # and nothing is done
     done = patcher(*words)
-    assert done.code == 1 and "Traceback" not in done.err, done.err
+    assert done.code == 3 and "Traceback" not in done.err, done.err
     assert ("the commit" in done.err) == (path == "/tag/")
     hub.faults.clear()
     hub.faults.status("POST", path, 200, body=body, works=True)
@@ -332,9 +371,9 @@ def test_where_the_head_can_not_be_read_either_nothing_is_claimed(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:
     hub.faults.lose_answer("POST", COMMIT)
-    hub.faults.status("GET", "/revision/main", 503, nth=2, times=0)
+    hub.faults.status("GET", "/revision/main", 503, times=0)
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "can't be asked whether the commit landed" in done.err
+    assert done.code == 3 and "can't be asked whether the commit landed" in done.err
     hub.faults.clear()
     again = patcher("publish", folder, repo_id, "--yes", "--json")
     assert again.code == 0 and again.data["case"] == "nothing to do" and len(hub.commits(repo_id)) == 2
@@ -347,7 +386,7 @@ def test_where_the_head_can_not_be_read_either_nothing_is_claimed(
         ("/preupload/", "before", "nothing was committed", 1),
         (COMMIT, "after", "is on", 2),
         ("/tag/", "after", "is on", 2),
-        ("/resolve/", "after", "was not read back", 2),
+        ("/tree/", "after", "was not read back", 2),
     ],
 )
 def test_ctrl_c_says_what_was_and_was_not_done(
@@ -363,7 +402,8 @@ def test_ctrl_c_says_what_was_and_was_not_done(
     sent = []
 
     def interrupt(request: RequestRecord, now: str) -> None:
-        if path in request.path and now == phase and not sent and repo_id in request.path + str(repo_id):
+        seen = path in request.path and (path != "/tree/" or (hub.exists(repo_id) and len(hub.commits(repo_id)) == 2))
+        if seen and now == phase and not sent and repo_id in request.path + str(repo_id):
             sent.append(request)
             os.kill(patcher.last_pid, signal.SIGINT)
 
@@ -386,7 +426,7 @@ def test_a_lost_answer_opens_no_second_pull_request(
     if opened:
         assert done.code == 0 and done.data["case"] == "landed", done.err
     else:
-        assert done.code == 1 and "Error: The Hub gave no answer" in done.err
+        assert done.code == 3 and "Error: The Hub gave no answer" in done.err
     assert len(hub.pull_requests(outdated)) == (1 if opened else 0)
 
 

@@ -71,7 +71,7 @@ def test_somebody_elses_content_is_refused(
 ) -> None:
     head = hub.create_repo(repo_id, files)
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and "holds something else" in done.err and "--force" in done.err
+    assert done.code == 3 and "holds something else" in done.err and "--force" in done.err
     assert hub.head(repo_id) == head
 
 
@@ -82,7 +82,7 @@ def test_a_patched_model_of_another_source_is_somebody_elses_content(
     record["source"]["repo_id"] = "ltg/norbert4-base"
     head = hub.commit(published, {"patch.json": json.dumps(record).encode()})
     done = patcher("publish", folder, published, "--yes")
-    assert done.code == 1 and "a patched model of another source" in done.err
+    assert done.code == 3 and "a patched model of another source" in done.err
     assert hub.head(published) == head
 
 
@@ -131,7 +131,7 @@ def test_private_is_refused_where_everybody_can_look(
 ) -> None:
     head = hub.create_repo(repo_id, {})
     done = patcher("publish", folder, repo_id, "--yes", "--private")
-    assert done.code == 1 and "is public" in done.err and hub.head(repo_id) == head
+    assert done.code == 3 and "is public" in done.err and hub.head(repo_id) == head
 
 
 def test_a_tag_that_stands_elsewhere_is_refused_before_the_commit(
@@ -142,7 +142,7 @@ def test_a_tag_that_stands_elsewhere_is_refused_before_the_commit(
     older(hub, published)
     head = hub.head(published)
     done = patcher("publish", folder, published, "--yes", "--tag", "v1")
-    assert done.code == 1 and "has a tag 'v1' already" in done.err and hub.head(published) == head
+    assert done.code == 3 and "has a tag 'v1' already" in done.err and hub.head(published) == head
 
 
 def test_a_card_edited_in_the_folder_is_published_as_it_is(

@@ -111,7 +111,7 @@ def test_a_source_that_went_on_elsewhere_is_repaired_at_its_head(
 def test_a_source_whose_code_moved_on_is_refused(hub: LocalHub, patcher: Patcher, source: str, repaired: Path) -> None:
     hub.commit(source, {CODE: MODELING + b"\nx = 1\n"}, user="ltg")
     done = send(patcher, repaired, source)
-    assert done.code == 1 and f"{CODE} of {source} has changed since" in done.err and "--codemod repairs" in done.err
+    assert done.code == 3 and f"{CODE} of {source} has changed since" in done.err and "--codemod repairs" in done.err
     assert hub.pull_requests(source) == []
 
 
@@ -125,7 +125,7 @@ def test_a_folder_with_more_than_the_repairs_is_refused(
     folder = patch(patcher, source, tmp_path / "out", *words)
     hub.reset_counters()
     done = send(patcher, folder, source)
-    assert done.code == 1 and "has more than the repairs" in done.err and "nothing was written" in done.err
+    assert done.code == 3 and "has more than the repairs" in done.err and "nothing was written" in done.err
     assert f"`patcher patch {source} --codemod repairs --out DIR`" in done.err and hub.requests == []
 
 
@@ -153,11 +153,11 @@ def test_a_folder_that_changed_or_was_not_verified_is_refused(
 ) -> None:
     (repaired / "report.json").rename(repaired / "kept.json")
     done = send(patcher, repaired, source)
-    assert done.code == 1 and "was never verified" in done.err
+    assert done.code == 3 and "was never verified" in done.err
     (repaired / "kept.json").rename(repaired / "report.json")
     (repaired / CODE).write_bytes(b"x = 1\n")
     done = send(patcher, repaired, source)
-    assert done.code == 1 and "is no longer the file" in done.err and hub.pull_requests(source) == []
+    assert done.code == 3 and "is no longer the file" in done.err and hub.pull_requests(source) == []
 
 
 def test_a_source_that_needed_no_repair_gets_none(hub: LocalHub, patcher: Patcher, source: str, repaired: Path) -> None:
@@ -166,4 +166,4 @@ def test_a_source_that_needed_no_repair_gets_none(hub: LocalHub, patcher: Patche
         one["status"], one["edits"] = "not_needed", []
     (repaired / "patch.json").write_text(json.dumps(record), "utf-8")
     done = send(patcher, repaired, source)
-    assert done.code == 1 and "needed no repairs" in done.err
+    assert done.code == 3 and "needed no repairs" in done.err

@@ -57,7 +57,7 @@ def test_a_target_that_only_seems_empty_is_not_written_over(
     head = hub.head(repo_id)
     hub.faults.status("GET", "/tree/", 200, body=body, times=0)
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 1 and f"lists the files of {repo_id} incompletely" in done.err, done.err
+    assert done.code == 3 and f"lists the files of {repo_id} incompletely" in done.err, done.err
     assert hub.head(repo_id) == head
 
 
@@ -68,5 +68,5 @@ def test_an_answer_that_can_not_be_read_is_told_in_two_lines(
 ) -> None:
     hub.faults.status("GET", path, 200, body=body, times=0)
     done = patcher("publish", folder, published, "--yes")
-    assert done.code == 1 and "Traceback" not in done.err and "Unexpected" not in done.err, done.err
+    assert done.code == 3 and "Traceback" not in done.err and "Unexpected" not in done.err, done.err
     assert [line.partition(":")[0] for line in done.err.strip().splitlines()[-2:]] == ["Error", "Hint"]

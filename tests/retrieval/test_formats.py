@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from patcher.errors import OutputError, UsageError
+from patcher.errors import MissingRequirement, OutputError, UsageError
 from patcher.retrieval import texts
 from patcher.retrieval.formats import (
     FIELD,
@@ -163,7 +163,7 @@ def test_a_format_that_does_not_exist_or_needs_a_library_is_told(monkeypatch: py
     with pytest.raises(UsageError, match="no format 'faiss'"):
         find_format("faiss")
     monkeypatch.setattr(texts, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="pyarrow, which is not installed"):
+    with pytest.raises(MissingRequirement, match="pyarrow, which is not installed"):
         find_format("parquet")
 
 

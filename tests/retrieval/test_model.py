@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import SourceError, UsageError
-from patcher.retrieval.model import AsPublished, find_model, fingerprint
+from patcher.planning.files import fingerprint
+from patcher.retrieval.model import AsPublished, find_model
 from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.verify.requests import lay_out

@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from patcher.errors import UsageError
+from patcher.errors import MissingRequirement, UsageError
 from patcher.retrieval import texts
 from patcher.retrieval.texts import count_texts, read_texts
 
@@ -87,6 +87,6 @@ def test_parquet_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
         count_texts(path)
     monkeypatch.setattr(texts, "find_spec", lambda _: None)
     with pytest.raises(
-        UsageError, match=r"pyarrow, which is not installed\.\npip install 'splade-patcher\[retrieval\]'"
+        MissingRequirement, match=r"pyarrow, which is not installed\.\npip install 'splade-patcher\[retrieval\]'"
     ):
         count_texts(path)

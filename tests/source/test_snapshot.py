@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.codec import to_json
 from patcher.errors import SourceError, UsageError
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.planning.plan import make_plan
@@ -74,6 +75,29 @@ def test_a_folder_has_no_revisions() -> None:
         resolve(str(MINI), "main")
 
 
+def test_a_folder_is_recorded_by_its_name_and_by_what_the_client_noted_of_its_origin(mini: Path) -> None:
+    source = resolve(str(mini), base_model="ltg/norbert4-base").source
+    assert to_json(source) == {
+        "repo_id": None,
+        "revision": None,
+        "path": "norbert4-mini",
+        "base_model": "ltg/norbert4-base",
+        "base_revision": None,
+    }
+    assert source.folder == mini and str(source) == str(mini)
+    notes = mini / ".cache" / "huggingface" / "download"
+    notes.mkdir(parents=True)
+    for name in ("config.json", "README.md"):
+        (notes / f"{name}.metadata").write_text(f"{COMMIT}\netag\n1712656091.123\n")
+    assert resolve(str(mini)).source.base_revision == COMMIT
+    (notes / "README.md.metadata").write_text(f"{'0' * 40}\netag\n1712656091.123\n")
+    assert resolve(str(mini)).source.base_revision is None, "of two commits neither is that of the folder"
+    with pytest.raises(UsageError):
+        resolve(str(mini), base_model="../x")
+    with pytest.raises(UsageError):
+        resolve("ltg/norbert4-base", base_model="ltg/norbert4-base")
+
+
 def test_caches_and_hidden_folders_of_a_folder_are_not_part_of_the_model(mini: Path) -> None:
     for name in (".git/config", ".cache/huggingface/x", "__pycache__/a.pyc"):
         (mini / name).parent.mkdir(parents=True)
@@ -108,9 +132,11 @@ def resolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, o
 
 
 @pytest.mark.parametrize("spec", SPELLINGS)
-def test_every_spelling_is_resolved_to_the_same_commit(resolved: tuple[str, dict[str, object]], spec: str) -> None:
+def test_every_spelling_is_resolved_to_the_same_commit(
+    resolved: tuple[str, dict[str, dict[str, str]]], spec: str
+) -> None:
     commit, sources = resolved
-    assert sources[spec] == {"repo_id": "ltg/norbert4-base", "revision": commit, "path": None}
+    assert (sources[spec]["repo_id"], sources[spec]["revision"]) == ("ltg/norbert4-base", commit)
 
 
 def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
@@ -118,7 +144,8 @@ def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
 ) -> None:
     done = cli("plan", "ltg/norbert4-base", "--json", **hub_env)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["source"] == {"repo_id": "ltg/norbert4-base", "revision": repository, "path": None}
+    source = json.loads(done.stdout)["source"]
+    assert (source["repo_id"], source["revision"], source["path"]) == ("ltg/norbert4-base", repository, None)
     fetched = {record.path.rpartition("/")[2] for record in hub.requests if "/resolve" in record.path}
     assert fetched <= {"config.json", "README.md", "modeling_gptbert.py", "configuration_gptbert.py"}
     assert not [record for record in hub.requests if "xet-read-token" in record.path]
@@ -162,7 +189,7 @@ def test_what_the_hub_refuses_is_told_in_two_lines(
     hub.create_repo("norsk/gated", files, gated=True)
     hub.create_repo("norsk/secret", files, private=True)
     done = cli("plan", name, **hub_env | {"HF_TOKEN": LESER})
-    assert done.returncode == 1
+    assert done.returncode == 3
     error, hint = done.stderr.splitlines()
     assert error.startswith("Error: ") and words in error
     assert hint.startswith("Hint: ")
@@ -185,15 +212,15 @@ def test_the_cache_serves_where_the_hub_cannot_be_reached(
 
 
 @pytest.mark.parametrize("without", [CACHED, UNREACHABLE], ids=["offline", "unreachable"])
-def test_where_neither_hub_nor_cache_has_it_the_error_names_the_demo(cli: Run, without: dict[str, str]) -> None:
+def test_where_neither_hub_nor_cache_has_it_the_error_says_how_to_get_it(cli: Run, without: dict[str, str]) -> None:
     done = cli("plan", "ltg/norbert4-base", **without)
-    assert done.returncode == 1
-    assert "can't be reached" in done.stderr and "make demo" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 3
+    assert "can't be reached" in done.stderr and "unset HF_HUB_OFFLINE" in done.stderr and "make " not in done.stderr
 
 
 def test_a_revision_that_is_not_in_the_cache_is_told(cli: Run, hub_cache: Path) -> None:
     done = cli("plan", f"ltg/norbert4-base@{'0' * 40}", HF_HUB_CACHE=str(hub_cache), **CACHED)
-    assert done.returncode == 1 and "not in the local Hub cache" in done.stderr
+    assert done.returncode == 3 and "not in the local Hub cache" in done.stderr
 
 
 def test_a_cache_without_the_weights_still_gives_a_plan_and_refuses_a_patch(
@@ -204,8 +231,62 @@ def test_a_cache_without_the_weights_still_gives_a_plan_and_refuses_a_patch(
     done = cli(
         "patch", "ltg/norbert4-base", "--out", tmp_path / "out", "--no-verify", HF_HUB_CACHE=str(hub_cache), **CACHED
     )
-    assert done.returncode == 1 and "safetensors" in done.stderr
+    assert done.returncode == 3 and "has no safetensors weights in the local Hub cache" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_cached_is_not_said_to_be_missing_from_the_repository(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], hub_cache: Path, tmp_path: Path
+) -> None:
+    """After a plan online, with nothing but the tokenizer in the cache, and with a cache that has lost its refs."""
+    patch = ("patch", "ltg/norbert4-base", "--out", tmp_path / "out", "--no-verify")
+    assert cli("plan", "ltg/norbert4-base", "-q", **hub_env).returncode == 0
+    cut_off = cli(*patch, **hub_env, **CACHED)
+    assert cut_off.returncode == 3 and "model.safetensors of ltg/norbert4-base@" in cut_off.stderr, cut_off.stderr
+    assert "is not in the local Hub cache" in cut_off.stderr and "pytorch_model.bin" not in cut_off.stderr
+
+    cache, environment = hub_cache / "models--ltg--norbert4-base", CACHED | {"HF_HUB_CACHE": str(hub_cache)}
+    (cache / "refs" / "main").unlink()
+    unnamed = cli("plan", "ltg/norbert4-base", **environment)
+    assert unnamed.returncode == 3 and f"Name the cached commit: ltg/norbert4-base@{COMMIT}" in unnamed.stderr
+    assert cli("plan", f"ltg/norbert4-base@{COMMIT}", "-q", **environment).returncode == 0
+    for path in (cache / "snapshots" / COMMIT).iterdir():
+        if path.suffix == ".py":
+            path.unlink()
+    partial = cli("plan", f"ltg/norbert4-base@{COMMIT}", **environment)
+    assert partial.returncode == 3 and "configuration_gptbert.py" not in partial.stderr, partial.stderr
+    assert "auto_map needs modeling_gptbert.py, which is missing in the local Hub cache" in partial.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        (r"/api/models/ltg/norbert4-base$", {"RateLimit": '"api";r=0;t=1'}),
+        ("/tree/", {"Retry-After": "1"}),
+    ],
+)
+def test_one_bad_answer_does_not_end_the_reading(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str], path: str, header: dict[str, str]
+) -> None:
+    hub.faults.status("GET", path, 429, headers=header)
+    done = cli("plan", "ltg/norbert4-base", "--json", **hub_env)
+    assert done.returncode == 0 and "The Hub answered 429; trying again in 1 s (2 of 4)." in done.stderr, done.stderr
+
+
+def test_a_plan_asks_for_the_commit_its_listing_and_each_file_once_and_then_for_the_commit_alone(
+    cli: Run, hub: LocalHub, repository: str, hub_env: dict[str, str]
+) -> None:
+    for spec, least in (("ltg/norbert4-base", 1), (f"ltg/norbert4-base@{repository}", 0)):
+        assert cli("plan", spec, "-q", **hub_env).returncode == 0
+        asked = [record.path for record in hub.requests if "resolve" not in record.path]
+        if spec == "ltg/norbert4-base":
+            assert asked == ["/api/models/ltg/norbert4-base", f"/api/models/ltg/norbert4-base/tree/{repository}"]
+            fetched = [record.path for record in hub.requests if record.method == "GET" and "resolve" in record.path]
+            assert len(fetched) == len(set(fetched)) == 4, fetched
+        hub.reset_counters()
+        assert cli("plan", spec, "-q", **hub_env).returncode == 0
+        assert len(hub.requests) == least
+    assert cli("plan", "ltg/norbert4-base", "-q", **hub_env, **CACHED).returncode == 0
 
 
 CODE = "modeling_gptbert.py"
@@ -326,7 +407,7 @@ def test_a_file_of_the_cache_that_is_not_the_one_that_the_hub_lists_is_refused(
     blob = done.stdout.strip()
     patch = ("patch", "ltg/norbert4-base", "--out", tmp_path / "out", "--no-verify", "-q")
     found = cli(*patch, **home, **(CACHED if offline else {}))
-    assert found.returncode == 1 and not (tmp_path / "out").exists()
+    assert found.returncode == 3 and not (tmp_path / "out").exists()
     error, hint = found.stderr.splitlines()[-2:]
     assert f"{name} of ltg/norbert4-base@{repository} is not the file that the Hub lists" in error
     assert f"Delete {blob} and" in hint and f"hf cache verify ltg/norbert4-base --revision {repository}" in hint

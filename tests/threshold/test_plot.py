@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from patcher.errors import UsageError
+from patcher.errors import MissingRequirement, UsageError
 from patcher.threshold.plot import check_plot, curve, draw
 from tests.threshold.made_up import REPORT, ROWS
 
@@ -38,9 +38,9 @@ def test_a_picture_that_can_not_be_drawn_is_refused_beforehand(tmp_path: Path, n
 def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: Any = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
-    with pytest.raises(UsageError, match="matplotlib") as caught:
+    with pytest.raises(MissingRequirement, match="matplotlib") as caught:
         check_plot(tmp_path / "a.png")
-    assert "splade-patcher[plot]" in caught.value.hint
+    assert "pip install matplotlib" in caught.value.hint
 
 
 def test_the_text_has_a_line_for_each_threshold_with_its_marks_in_place() -> None:

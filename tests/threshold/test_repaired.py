@@ -73,7 +73,7 @@ def test_pickles_exports_and_training_checkpoints_stay_behind(capped: Path) -> N
 def test_code_beside_the_config_wins_over_the_repository_that_auto_map_names(capped: Path, tmp_path: Path) -> None:
     point_elsewhere(capped)
     model = of(capped)
-    assert model.code_source.path == str(capped.resolve())
+    assert model.code_source.folder == capped.resolve()
     target = tmp_path / "copy"
     target.mkdir()
     lay_out(model.contents(), target)

@@ -28,11 +28,11 @@ def test_the_folder_holds_repaired_code_with_its_cap_and_the_same_weights(saved:
 
 def test_the_card_says_what_was_done_above_the_original_and_keeps_its_metadata(saved: Path) -> None:
     card = (saved / "README.md").read_text()
-    assert card.startswith("---\nlanguage:\n- 'no'\nlicense: apache-2.0\n---\n")
+    assert card.startswith("---\nlanguage:\n- 'no'\nlicense: apache-2.0\nlibrary_name: sentence-transformers\n")
     assert "threshold of **0.05**" in card
     assert "embedding sparsity" in card
     assert card.index("SparseThreshold") < card.index("# My model")
-    assert card.endswith("Trained on something.\n")
+    assert "Trained on something.\n\n<!-- splade-patcher card" in card
 
 
 def test_a_model_without_a_card_gets_one_with_its_own_metadata(hand_made_once: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_somebody_else_s_folder_is_left_alone(model: RepairedModel, tmp_path: Pa
 
 def test_a_model_is_not_written_over_itself(model: RepairedModel) -> None:
     with pytest.raises(UsageError, match="is the model itself"):
-        check_save(model, Path(str(model.snapshot.source.path)))
+        check_save(model, Path(str(model.snapshot.source.folder)))
 
 
 def test_a_failed_check_saves_nothing(model: RepairedModel, tmp_path: Path) -> None:

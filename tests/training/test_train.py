@@ -26,6 +26,7 @@ from patcher.hashing import sha256_of
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
+from patcher.publish import load
 from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI, ROOT, user_environment
@@ -129,11 +130,14 @@ def test_the_trained_model_has_a_record_and_a_card_that_is_true(
     files = {path.relative_to(final).as_posix(): path for path in final.rglob("*") if path.is_file()}
     del files["training.json"]
     assert record["files"] == {name: sha256_of(path) for name, path in sorted(files.items())}
-    assert record["base"]["patched_from"]["path"] == str(MINI)
+    assert record["base"]["patched_from"]["path"] == MINI.name
     assert record["sets"][0]["sha256"] == sha256_of(rows_file)
     assert record["after"] == figures(once)["after"]
 
+    assert {file.path for file in load(final).files} == {*files} - {"README.md"}, "fit to publish"
+
     card = (final / "README.md").read_text("utf-8")
+    assert str(once.parent) not in card + (final / "training.json").read_text("utf-8")
     metadata = read_metadata(card)
     assert (metadata["license"], metadata["language"][0]) == ("apache-2.0", "no")
     assert "custom_code" in metadata["tags"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from patcher.errors import UsageError
+from patcher.errors import MissingRequirement, UsageError
 from patcher.patching.record import load
-from patcher.verify import settings
+from patcher.verify import preconditions, settings
 from patcher.verify.messages import Unavailable
 from patcher.verify.settings import Verification, check_available, parse_devices, parse_dtype, wants_sparse_encoder
 from patcher.verify.verification import verify
@@ -41,10 +41,11 @@ def test_a_reference_is_compared_on_the_cpu() -> None:
 def test_sentence_transformers_that_is_missing_is_told_before_a_child_starts(
     patched_once: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="--sparse-encoder needs sentence-transformers") as caught:
+    found = preconditions.find_spec
+    monkeypatch.setattr(preconditions, "find_spec", lambda name: None if "sentence" in name else found(name))
+    with pytest.raises(MissingRequirement, match="--sparse-encoder needs sentence-transformers") as caught:
         verify(load(patched_once), wanted(sparse_encoder=True))
-    assert "splade-patcher[sentence-transformers]" in caught.value.hint
+    assert "sentence-transformers>=6,<7" in caught.value.hint
 
 
 def test_sparse_encoder_runs_where_it_is_installed_unless_the_user_says_otherwise(
@@ -62,7 +63,7 @@ def test_a_device_that_ran_is_no_error() -> None:
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(UsageError, match=r"no cuda device .* it finds mps, cpu"):
+    with pytest.raises(MissingRequirement, match=r"no cuda device .* it finds mps, cpu"):
         check_available(replace(GOOD, unavailable=Unavailable(devices=("mps", "cpu"))), "cuda")
 
 

@@ -234,19 +234,6 @@ def test_a_folder_that_is_no_longer_what_patch_wrote_fails(
     assert f"; {what}: {name}" in report.checks[-1].detail
 
 
-def test_a_configuration_that_cannot_be_read_fails_too(patched: Path, tmp_path: Path) -> None:
-    (patched / "config.json").write_text("{")
-    report = report_on(patched, tmp_path / "scratch")
-    assert failed(report) == set(CHECKS) and "changed: config.json" in report.checks[-1].detail
-
-
-@pytest.mark.parametrize("name", ["config.json", "modeling_gptbert.py", "model.safetensors"])
-def test_a_lost_file_without_which_nothing_runs_is_a_failed_check(patched: Path, tmp_path: Path, name: str) -> None:
-    _drop(patched, name)
-    report = report_on(patched, tmp_path / "scratch")
-    assert failed(report) == set(CHECKS) and f"lost: {name}" in report.checks[-1].detail
-
-
 @pytest.mark.parametrize(
     "name", ["model.fp16.safetensors", "checkpoint-100/model.safetensors", "adapter_model.safetensors"]
 )

@@ -22,7 +22,7 @@ _OF_BASE = {
     *("encoder_no_repeat_ngram_size", "chunk_size_feed_forward", "num_labels"),
 }
 _BASES = {"PretrainedConfig", "PreTrainedConfig"}
-_HIDING = {"__getattr__", "__getattribute__", "__setattr__", "__post_init__", "__new__"}
+_HIDING = {"__getattr__", "__getattribute__", "__setattr__", "__new__"}
 _KNOWN = {"get", "pop", "setdefault"}
 
 
@@ -204,11 +204,10 @@ def _sets(node: cst.CSTNode, key: str) -> bool:
     """Whether a statement sets an attribute of this name, or names it in a text."""
     if isinstance(node, (cst.Assign, cst.AnnAssign, cst.AugAssign)):
         return any(isinstance(one, cst.Attribute) and one.attr.value == key for t in _targets(node) for one in walk(t))
-    return (
-        isinstance(node, cst.Call)
-        and dotted(node.func) == "setattr"
-        and any(_is_text(one.value, key) for one in node.args)
-    )
+    if not isinstance(node, cst.Call) or dotted(node.func) != "setattr" or len(node.args) < 2:
+        return False
+    name = node.args[1].value
+    return not isinstance(name, cst.SimpleString) or name.evaluated_value == key
 
 
 def _uses_rest(node: cst.CSTNode, init: Function, key: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,8 @@ from patcher.codemods.nodes import dotted, is_name, last_name, walk
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
 # Base classes of other packages that have no layers of their own.
 _WITHOUT_LAYERS = {"Module", "PreTrainedModel", "GenerationMixin", "object", "ABC", "PyTorchModelHubMixin"}
+# What these give is the function that they get.
+_WRAPPERS = {"torch.compile", "torch.compiler.disable", "torch._dynamo.disable", "torch.jit.script"}
 _NOWHERE = cst.FunctionDef(cst.Name("_"), cst.Parameters(), cst.IndentedBlock([]))
 Argument = tuple[cst.BaseExpression, "Frame", cst.CSTNode]
 
@@ -67,19 +69,26 @@ class Frame:
         self, target: Function, call: cst.Call, at: cst.CSTNode, self_class: Class | None, instance: Instance | None
     ) -> Frame:
         """The frame of a function that this one calls at a statement."""
-        bound, depth = self._bind(target, call, at), self.depth + 1
+        bound: dict[str, Argument] = {}
+        for preset, frame, place in (*target.presets, (call, self, at)):
+            given = preset.args[1:] if preset is not call else call.args
+            bound |= frame._bind(target, given, place, {*bound})
+        depth = self.depth + 1
         return Frame(self.package, target.code, target.node, target.owner, self_class, instance, bound, call, depth)
 
-    def _bind(self, target: Function, call: cst.Call, at: cst.CSTNode) -> dict[str, Argument]:
-        """The argument of each parameter; empty where the call has starred arguments."""
-        if any(argument.star for argument in call.args):
+    def _bind(
+        self, target: Function, given: Sequence[cst.Arg], at: cst.CSTNode, bound_before: Collection[str] = ()
+    ) -> dict[str, Argument]:
+        """The argument of each parameter; empty where there are starred arguments."""
+        if any(argument.star for argument in given):
             return {}
         params = target.node.params
         names = [p.name.value for p in (*params.posonly_params, *params.params)]
-        if target.owner is not None and not is_static(target.node):
+        if target.owner is not None and not is_static(target.node) and not target.explicit_self:
             names = names[1:]
+        names = [name for name in names if name not in bound_before]
         bound: dict[str, Argument] = {}
-        for argument in call.args:
+        for argument in given:
             name = argument.keyword.value if argument.keyword is not None else next(iter(names), None)
             names = [one for one in names if one != name]
             if name is not None:
@@ -93,21 +102,23 @@ class Frame:
         if self.instance is None or own is None or own.node is not init.node:
             return frame
         call, caller = self.instance.call, self.instance.frame
-        return replace(frame, arguments=caller._bind(init, call, caller.body.statement(call)), call=call)
+        return replace(frame, arguments=caller._bind(init, call.args, caller.body.statement(call)), call=call)
 
     def meaning(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Meaning | None:
         """What a function expression stands for at a statement; None where that is not certain."""
         if depth > _DEPTH:
             return None
+        self.package.work.spend(1, self.function)
         if isinstance(node, cst.Call):
-            cls = self.meaning(node.func, at, depth + 1)
-            return Instance(cls, node, self) if isinstance(cls, (Class, External)) else None
+            return self._made(node, at, depth)
         if isinstance(node, cst.IfExp):  # `Head(config) if with_head else None`
             arms = [self.meaning(arm, at, depth + 1) for arm in (node.body, node.orelse) if not is_name(arm, "None")]
             return arms[0] if len(arms) == 1 else None
         if isinstance(node, cst.Attribute):
             if self.is_self(node.value):
-                return self._member(node.attr.value, depth)
+                return self._class(node) or self._member(node.attr.value, depth)
+            if cls := self._class(node.value):
+                return self._unbound(cls, node.attr.value)
             if isinstance(node.value, cst.Attribute) and self.is_self(node.value.value):
                 return self._member_of(self._member(node.value.attr.value, depth), node.attr.value, depth)
             if isinstance(node.value, cst.Call) and dotted(node.value.func) == "super":
@@ -130,6 +141,39 @@ class Frame:
                 bound = self.arguments.get(node.value)
                 return bound[1].meaning(bound[0], bound[2], depth + 1) if bound else None
         return self._named(node, depth)
+
+    def _made(self, node: cst.Call, at: cst.CSTNode, depth: int) -> Meaning | None:
+        """What a call gives: an object of a class, or the function that it wraps."""
+        if cls := self._class(node):
+            return cls
+        made = self.meaning(node.func, at, depth + 1)
+        wrapped = node.args[0].value if node.args and not node.args[0].star and not node.args[0].keyword else None
+        if isinstance(made, External) and made.name in _WRAPPERS:
+            return self.meaning(wrapped, at, depth + 1) if wrapped is not None else made
+        if isinstance(made, External) and made.name == "functools.partial":
+            inner = self.meaning(wrapped, at, depth + 1) if wrapped is not None else None
+            is_plain = isinstance(inner, Function) and not any(one.star for one in node.args)
+            return replace(inner, presets=(*inner.presets, (node, self, at))) if is_plain else None  # type: ignore
+        return Instance(made, node, self) if isinstance(made, (Class, External)) else None
+
+    def _class(self, node: cst.CSTNode) -> Class | None:
+        """The class that `type(self)`, `self.__class__` and the name of a class at the top level stand for."""
+        if isinstance(node, cst.Call) and is_name(node.func, "type") and len(node.args) == 1:
+            return self.self_class if self.is_self(node.args[0].value) else None
+        if isinstance(node, cst.Attribute) and self.is_self(node.value):
+            return self.self_class if node.attr.value == "__class__" else None
+        if not isinstance(node, cst.Name) or node.value in self.parameters or node.value in self.body.binds:
+            return None
+        return self.package.class_of(self.code, node)
+
+    def _unbound(self, cls: Class, name: str) -> Meaning | None:
+        """A method through its class: `Head.forward`, `type(self).cap`."""
+        method = self.package.method(cls, name)
+        if method is None:
+            bound = self.package.class_value(cls, name)
+            return outside(self.package, bound, 1) if bound is not None else None
+        kinds = {dotted(item.decorator) for item in method.node.decorators}
+        return replace(method, explicit_self=not kinds & {"staticmethod", "classmethod"})
 
     def is_self(self, node: cst.CSTNode) -> bool:
         """Whether a node is the name of the object itself, `self`."""
@@ -229,6 +273,7 @@ class Frame:
 
     def known(self, node: cst.BaseExpression, at: cst.CSTNode, depth: int = 0) -> Known | None:
         """The value that an expression always has."""
+        self.package.work.spend(1, self.function)
         if depth > _DEPTH:
             return None
         if (setting := self._setting(node, at, depth)) is not None:
@@ -325,7 +370,7 @@ class Frame:
         if found is None or not isinstance(key, str):
             return None
         section, path = found
-        if self.package.is_changed(key):
+        if self.package.is_changed(key, of_self=False):
             return UNKNOWN
         value = configured(self.package, key, path, section, Frame)
         if value is ABSENT and call is not None and len(call.args) == 3:
@@ -356,6 +401,15 @@ def called(
     frame: Frame, meaning: Meaning | None, node: cst.Call
 ) -> tuple[Function | None, Class | None, Instance | None]:
     """The function that a call runs, the class of its `self`, and the object it belongs to."""
+    if isinstance(meaning, Function) and meaning.explicit_self:
+        first = node.args[0].value if node.args and not node.args[0].star and not node.args[0].keyword else None
+        if first is None:
+            return None, None, None
+        if frame.is_self(first):
+            return meaning, frame.self_class, frame.instance
+        made = frame.meaning(first, frame.body.statement(node))
+        known = isinstance(made, Instance) and isinstance(made.cls, Class)
+        return (meaning, made.cls, made) if known else (None, None, None)  # type: ignore
     if isinstance(meaning, Function):
         same = meaning.owner is not None
         return meaning, frame.self_class if same else None, frame.instance if same else None
@@ -376,8 +430,12 @@ def is_static(function: cst.FunctionDef) -> bool:
 
 def outside(package: Package, value: Value, depth: int) -> Meaning | None:
     """What a function bound at the top level of a file or in a class body stands for: `squash = torch.sigmoid`."""
-    if depth > _DEPTH or isinstance(value.node, cst.Call):
+    if depth > _DEPTH:
         return None
+    if isinstance(value.node, cst.Call):
+        frame = Frame.of_file(package, value.code)
+        made = frame.meaning(value.node, frame.function, depth + 1)
+        return made if isinstance(made, Function) else None  # an object may be changed by other code
     found = [package.definition(value.code, name) for name in value.code.full_names(value.node)]
     return _means(package, found[0], depth + 1) if len(found) == 1 else None
 

@@ -92,6 +92,7 @@ class _Names:
 
     def carries(self, node: cst.CSTNode, at: cst.CSTNode) -> bool:
         """Whether an expression may be the logits, a view of them, or a container of them."""
+        self.frame.package.work.spend(1, self.frame.function)
         return any(self._is_carrier(name, at) for name in _views(node))
 
     def _is_carrier(self, node: cst.Name, at: cst.CSTNode) -> bool:

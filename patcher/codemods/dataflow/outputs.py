@@ -91,12 +91,33 @@ def logits_position(frame: Frame, call: cst.Call, at: cst.CSTNode) -> int | None
 
 def sets_other_key(one: Definition) -> bool:
     """Whether a statement sets another item of an output: `outputs["loss"] = x`."""
+    return _key(one) not in {None, "logits"}
+
+
+def _key(one: Definition) -> object:
+    """The text in `outputs["loss"] = x`; None for any other statement."""
     if not isinstance(one.statement, cst.Assign):
-        return False
+        return None
     target = one.statement.targets[0].target
     item = target.slice[0].slice if isinstance(target, cst.Subscript) else None
     key = item.value if isinstance(item, cst.Index) else None
-    return isinstance(key, cst.SimpleString) and key.evaluated_value != "logits"
+    return key.evaluated_value if isinstance(key, cst.SimpleString) else None
+
+
+def lacks_logits(one: Definition, found: Sequence[Definition]) -> bool:
+    """Whether a definition is a dictionary without logits, which another of them puts into it."""
+    if not isinstance(one.value, cst.Dict) or one.partial:
+        return False
+    keys = [getattr(item, "key", None) for item in one.value.elements]
+    is_known = all(isinstance(key, cst.SimpleString) and not is_text(key, "logits") for key in keys)
+    return is_known and any(_key(each) == "logits" for each in found)
+
+
+def starred(call: cst.Call) -> cst.BaseExpression | None:
+    """The dictionary in `Output(**out)` and `dict(**out)`; None for any other call."""
+    is_known = is_output(call) or is_name(call.func, "dict")
+    found = [item.value for item in call.args if item.star == "**"]
+    return found[0] if is_known and len(found) == 1 and not any(item.star == "*" for item in call.args) else None
 
 
 def is_tuple_sum(node: cst.BaseExpression) -> bool:

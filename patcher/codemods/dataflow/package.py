@@ -16,6 +16,7 @@ import libcst as cst
 from patcher.codemods.code import Code
 from patcher.codemods.dataflow.reaching import Body, paired
 from patcher.codemods.nodes import assignments, dotted, last_name, methods, walk
+from patcher.codemods.work import Work
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,17 @@ class Class:
 
 @dataclass(frozen=True)
 class Function:
-    """A function at the top level of a file, or a method with the class that defines it."""
+    """A function at the top level of a file, or a method with the class that defines it.
+
+    `presets` are the arguments that functools.partial binds: calls, with where they are. A function with
+    `explicit_self` is a method that is called through its class.
+    """
 
     code: Code
     node: cst.FunctionDef
     owner: Class | None = None
+    presets: tuple[Any, ...] = ()
+    explicit_self: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,14 @@ class Package:
 
     def body(self, function: cst.FunctionDef) -> Body:
         """The body of a function of one of the files; the same object for the same function."""
-        return self._bodies.setdefault(function, Body(function))
+        if function not in self._bodies:
+            self._bodies[function] = Body(function, self.work)
+        return self._bodies[function]
+
+    @cached_property
+    def work(self) -> Work:
+        """What the analysis of these files takes; it ends beyond a limit."""
+        return Work()
 
     @cached_property
     def settings(self) -> dict[tuple[str, ...], object]:
@@ -112,14 +126,18 @@ class Package:
         others = {name for name, value in pairs if not isinstance(value, ast.Call) or not _makes_linear(value)}
         return frozenset(name for name, _ in pairs) - others
 
-    def is_changed(self, name: str) -> bool:
-        """Whether some code may change an attribute, a container or a key in another form than `self.name = value`."""
-        return name in self._changed[0] or name.startswith(self._changed[1])
+    def is_changed(self, name: str, *, of_self: bool = True) -> bool:
+        """Whether some code may change an attribute, a container or a key in another form than `self.name = value`.
+
+        An attribute that is not one `of_self` is not changed by `setattr(self, name, value)` with a computed name.
+        """
+        names, computed = self._changed
+        return name in names or (of_self and any(pattern.fullmatch(name) for pattern in computed))
 
     @cached_property
-    def _changed(self) -> tuple[frozenset[str], tuple[str, ...]]:
-        """Such names, and the beginnings of names that are computed."""
-        found, beginnings = set[str](), set[str]()
+    def _changed(self) -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
+        """Such names, and patterns of names that are computed."""
+        found, computed = set[str](), set[str]()
         for node in (node for code in self.codes.values() for node in code.python_nodes(ast.AST, _ANY)):
             if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
                 if not isinstance(node, ast.Attribute) or _last(node.value) != "self":
@@ -129,8 +147,8 @@ class Package:
                 owner = _last(getattr(node.func, "value", node))
                 if owner != "kwargs":  # which the configuration's `__init__` reads
                     found |= {owner, *_texts(*node.args[:2]), *(one.arg or "" for one in node.keywords)}
-                beginnings |= set(_beginning(node))
-        return frozenset(found), tuple(beginnings)
+                computed |= set(_computed(node))
+        return frozenset(found), tuple(map(re.compile, sorted(computed)))
 
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name in a file refers to: `torch.sigmoid`, `Head`, `.heads.Head`; None where it is unknown."""
@@ -149,7 +167,7 @@ class Package:
         if node := code.definition(cst.ClassDef, name):
             return Class(code, node)
         if function := code.definition(cst.FunctionDef, name):
-            return Function(code, function)
+            return Function(code, function) if code.is_bound_once(name) else None
         if value := code.constant(name):
             return Value(code, value)
         imported = code.imports.get(name)
@@ -170,6 +188,7 @@ class Package:
                 continue
             waiting.pop()
             if one.node not in self._lineages:
+                self.work.spend(sum(len(self._lineages.get(each.node, ())) for each in parents))
                 self._lineages[one.node] = [one, *_merged([self._lineages.get(each.node, []) for each in parents])]
         return self._lineages[cls.node]
 
@@ -238,6 +257,8 @@ class Package:
 
 def _merged(lineages: Sequence[Sequence[Class]]) -> list[Class]:
     """The lineages of the bases of a class as one: a class is before its bases, which keep their order."""
+    if len(lineages) < 2:
+        return [each for lineage in lineages for each in lineage]
     found: dict[cst.CSTNode, Class] = {}
     waiting = [list(reversed(one)) for one in (*lineages, [one[0] for one in lineages if one])]
     behind = Counter(one.node for lineage in waiting for one in lineage[:-1])
@@ -278,15 +299,15 @@ def _texts(*nodes: ast.AST) -> set[str]:
     return {value for value in constants if isinstance(value, str)}
 
 
-def _beginning(node: ast.Call) -> Iterator[str]:
-    """What the names that `setattr(self, name, value)` and `self.__dict__.update(values)` may set begin with."""
+def _computed(node: ast.Call) -> Iterator[str]:
+    """Patterns of the names that `setattr(self, name, value)` and `self.__dict__.update(values)` may set."""
     if _last(node.func) in {"setattr", "__setattr__"} and len(node.args) > 1 and _last(node.args[0]) == "self":
         name = node.args[1]
-        first = name.values[0] if isinstance(name, ast.JoinedStr) and name.values else None
-        if not isinstance(name, ast.Constant):
-            yield str(first.value) if isinstance(first, ast.Constant) else ""
+        parts = name.values if isinstance(name, ast.JoinedStr) else [name]
+        texts = [re.escape(str(one.value)) if isinstance(one, ast.Constant) else ".*" for one in parts]
+        yield from () if isinstance(name, ast.Constant) else ("".join(texts),)
     elif ast.unparse(node.func) in {"self.__dict__.update", "vars(self).update"} and node.args:
-        yield ""
+        yield ".*"
 
 
 def _makes_linear(node: ast.Call) -> bool:

@@ -6,16 +6,22 @@ are merged, the body of a loop may run before itself, and a `try` body may stop 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import libcst as cst
 
 from patcher.codemods.nodes import children, dotted, is_name, mentions, walk
+from patcher.codemods.work import Work
 
 # The fields whose name is no use of a variable.
 _NO_USE = {cst.AssignTarget: "target", cst.AnnAssign: "target", cst.Arg: "keyword", cst.Attribute: "attr"}
+_TARGETS = {
+    **dict.fromkeys((cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.For, cst.NamedExpr, cst.CompFor), "target"),
+    **dict.fromkeys((cst.FunctionDef, cst.ClassDef, cst.AsName, cst.MatchAs, cst.MatchStar), "name"),
+    cst.Param: "name",
+}
 _IN_PLACE = {"sigmoid_", "tanh_", "mul_", "multiply_", "div_", "divide_", "true_divide_", "add_", "sub_", "neg_"}
 
 
@@ -33,10 +39,15 @@ class Definition:
 
 
 class Body:
-    """One function: the parents of its nodes, and the definitions that reach a use."""
+    """One function: the parents of its nodes, and the definitions that reach a use; `work` counts what that takes."""
 
-    def __init__(self, function: cst.FunctionDef) -> None:
+    def __init__(self, function: cst.FunctionDef, work: Work | None = None) -> None:
         self.function = function
+        self.work = work or Work()
+        self._reaching: dict[tuple[str, cst.CSTNode], tuple[list[Definition], bool]] = {}
+        self._ends: dict[tuple[cst.CSTNode, str], tuple[list[Definition], bool]] = {}
+        self._summaries: dict[cst.CSTNode, tuple[frozenset[str], bool]] = {}
+        self._inside: dict[cst.CSTNode, dict[str, list[cst.BaseSmallStatement]]] = {}
 
     @cached_property
     def _parents(self) -> dict[cst.CSTNode, cst.CSTNode]:
@@ -71,15 +82,20 @@ class Body:
             inner = outer
         return None
 
-    def uses(self, name: str) -> Iterator[cst.Name]:
+    def uses(self, name: str) -> Sequence[cst.Name]:
         """The uses of a name: all but those that only assign to it, or are a keyword or an attribute."""
+        return self._uses.get(name, ())
+
+    @cached_property
+    def _uses(self) -> dict[str, list[cst.Name]]:
+        found: dict[str, list[cst.Name]] = {}
         for node in walk(self.function.body):
-            if not isinstance(node, cst.Name) or node.value != name:
-                continue
-            parent = self._parents[node]
-            field = _NO_USE.get(type(parent))
-            if field is None or getattr(parent, field) is not node:
-                yield node
+            if isinstance(node, cst.Name):
+                parent = self._parents[node]
+                field = _NO_USE.get(type(parent))
+                if field is None or getattr(parent, field) is not node:
+                    found.setdefault(node.value, []).append(node)
+        return found
 
     def names(self, name: str) -> Iterator[cst.Name]:
         """Every place where a name stands in the function, its parameters included."""
@@ -87,21 +103,49 @@ class Body:
 
     def later_uses(self, name: str, statement: cst.CSTNode) -> Iterator[cst.Name]:
         """The uses of a name after a statement, in the order of the file."""
-        order = {id(node): index for index, node in enumerate(walk(self.function.body))}
-        inside = {id(node) for node in walk(statement)}
+        last = max(self._order[node] for node in walk(statement))
         for use in self.uses(name):
-            if order[id(use)] > order[id(statement)] and id(use) not in inside:
+            self.work.spend(1, self.function)
+            if self._order[use] > last:
                 yield use
+
+    @cached_property
+    def _order(self) -> dict[cst.CSTNode, int]:
+        return {node: index for index, node in enumerate(walk(self.function.body))}
 
     def reaching_definitions(self, name: str, at: cst.CSTNode) -> tuple[list[Definition], bool]:
         """The definitions of a name that reach statement `at`, and whether every path to it passes one of them."""
+        self.work.spend(1, self.function)
+        if name.partition(".")[0] not in self._bound:
+            return [], False
+        if (name, at) not in self._reaching:
+            self._reaching[name, at] = self._reach(name, at)
+        return self._reaching[name, at]
+
+    @cached_property
+    def binds(self) -> frozenset[str]:
+        """The names that something in the function may give a value of its own."""
+        found: set[str] = set()
+        for node in walk(self.function.body):
+            field = _TARGETS.get(type(node))
+            if field is not None and (target := getattr(node, field)) is not None:
+                found |= {one.value for one in walk(target) if isinstance(one, cst.Name)}
+            elif isinstance(node, (cst.Import, cst.ImportFrom)):
+                found |= {one.value for one in walk(node) if isinstance(one, cst.Name)}
+        return frozenset(found)
+
+    @cached_property
+    def _bound(self) -> frozenset[str]:
+        """All names in the function outside of its expressions' ends: no other one can have a definition."""
+        return frozenset(node.value for node in walk(self.function.body) if isinstance(node, cst.Name))
+
+    def _reach(self, name: str, at: cst.CSTNode) -> tuple[list[Definition], bool]:
         found: list[Definition] = []
         node = at
         while node is not self.function:
             parent = self._parents[node]
             if isinstance(parent, (cst.SimpleStatementLine, cst.SimpleStatementSuite, cst.IndentedBlock)):
-                before = parent.body[: next(i for i, item in enumerate(parent.body) if item is node)]
-                more, is_definite = _at_end(before, name)
+                more, is_definite = self._before(parent, node, name)
                 found += more
                 if is_definite:
                     return _unique(found), True
@@ -109,53 +153,86 @@ class Body:
                 header = _in_header(parent, name)
                 if isinstance(parent, cst.For) and header and node is parent.body:
                     return _unique([*found, *header]), True  # every iteration assigns it
-                found += _at_end([parent.body], name)[0]  # an earlier iteration
+                found += self._after(parent.body, name)[0]  # an earlier iteration
                 found += header
             elif isinstance(parent, (cst.With, cst.If)):
                 found += _in_header(parent, name)
             elif isinstance(parent, cst.Try) and node is not parent.body:
-                found += _at_end([parent.body], name)[0]
+                found += self._after(parent.body, name)[0]
             node = parent
         return _unique(found), False
 
+    def _before(self, block: cst.CSTNode, node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
+        """The definitions of a name in a block that reach one of its statements."""
+        statements = block.body  # type: ignore[attr-defined]
+        return self._at_end(statements[: next(i for i, item in enumerate(statements) if item is node)], name)
 
-def _at_end(statements: Sequence[cst.CSTNode], name: str) -> tuple[list[Definition], bool]:
-    """The definitions that reach the end of some statements, and whether every path to it passes one of them.
+    def _at_end(self, statements: Iterable[cst.CSTNode], name: str) -> tuple[list[Definition], bool]:
+        """The definitions that reach the end of some statements, and whether every path to it passes one of them.
 
-    A path that leaves the statements early does not count.
-    """
-    found: list[Definition] = []
-    for node in reversed(statements):
-        more, is_definite = _after(node, name)
-        found += more
-        if is_definite:
-            return found, True
-    return found, False
+        A path that leaves the statements early does not count.
+        """
+        found: list[Definition] = []
+        for node in reversed(list(statements)):
+            more, is_definite = self._after(node, name)
+            self.work.spend(1 + len(more), self.function)
+            found += more
+            if is_definite:
+                return found, True
+        return found, False
 
+    def _after(self, node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
+        """The same for one statement or block."""
+        names, leaves = self._summary(node)
+        if not leaves and name.partition(".")[0] not in names:
+            return [], False
+        if (node, name) not in self._ends:
+            found, is_definite = self._at_end_of(node, name)
+            self._ends[node, name] = _unique(found), is_definite
+        return self._ends[node, name]
 
-def _after(node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
-    """The same for one statement or block."""
-    if isinstance(node, (cst.IndentedBlock, cst.SimpleStatementLine, cst.SimpleStatementSuite)):
-        return _at_end(node.body, name)
-    if isinstance(node, (cst.Return, cst.Raise, cst.Continue, cst.Break)):
-        return [], True
-    if isinstance(node, cst.BaseSmallStatement):
-        found = list(_definitions(node, name))
-        return found[::-1], any(not one.partial for one in found)
-    if isinstance(node, cst.If):
-        body, in_body = _after(node.body, name)
-        other, in_other = _after(node.orelse, name) if node.orelse is not None else ([], False)
-        return [*other, *body, *_in_header(node, name)], in_body and in_other
-    if isinstance(node, (cst.Else, cst.With)):
-        body, in_body = _after(node.body, name)
-        return [*body, *_in_header(node, name)], in_body
-    found = []
-    if isinstance(node, (cst.For, cst.While, cst.Try, cst.TryStar, cst.Match)):
-        inside = (child for child in walk(node) if isinstance(child, cst.BaseSmallStatement))
-        found = [one for child in inside for one in _definitions(child, name)] + _in_header(node, name)
-    elif isinstance(node, (cst.FunctionDef, cst.ClassDef)) and node.name.value == name:
-        return [Definition(name, node, None)], True
-    return found, False
+    def _summary(self, node: cst.CSTNode) -> tuple[frozenset[str], bool]:
+        """The names in a statement or block, and whether something in it may leave it early."""
+        if node not in self._summaries:
+            parts = list(walk(node))
+            names = frozenset(one.value for one in parts if isinstance(one, cst.Name))
+            leaves = any(isinstance(one, (cst.Return, cst.Raise, cst.Continue, cst.Break)) for one in parts)
+            self._summaries[node] = names, leaves
+        return self._summaries[node]
+
+    def _statements_in(self, node: cst.CSTNode) -> dict[str, list[cst.BaseSmallStatement]]:
+        """The small statements in a compound one, by the names that are in them."""
+        if node not in self._inside:
+            found: dict[str, list[cst.BaseSmallStatement]] = {}
+            for child in (child for child in walk(node) if isinstance(child, cst.BaseSmallStatement)):
+                self.work.spend(1, self.function)
+                for name in {one.value for one in walk(child) if isinstance(one, cst.Name)}:
+                    found.setdefault(name, []).append(child)
+            self._inside[node] = found
+        return self._inside[node]
+
+    def _at_end_of(self, node: cst.CSTNode, name: str) -> tuple[list[Definition], bool]:
+        if isinstance(node, (cst.IndentedBlock, cst.SimpleStatementLine, cst.SimpleStatementSuite)):
+            return self._at_end(node.body, name)
+        if isinstance(node, (cst.Return, cst.Raise, cst.Continue, cst.Break)):
+            return [], True
+        if isinstance(node, cst.BaseSmallStatement):
+            found = list(_definitions(node, name))
+            return found[::-1], any(not one.partial for one in found)
+        if isinstance(node, cst.If):
+            body, in_body = self._after(node.body, name)
+            other, in_other = self._after(node.orelse, name) if node.orelse is not None else ([], False)
+            return [*other, *body, *_in_header(node, name)], in_body and in_other
+        if isinstance(node, (cst.Else, cst.With)):
+            body, in_body = self._after(node.body, name)
+            return [*body, *_in_header(node, name)], in_body
+        found = []
+        if isinstance(node, (cst.For, cst.While, cst.Try, cst.TryStar, cst.Match)):
+            inside = self._statements_in(node).get(name.partition(".")[0], ())
+            found = [one for child in inside for one in _definitions(child, name)] + _in_header(node, name)
+        elif isinstance(node, (cst.FunctionDef, cst.ClassDef)) and node.name.value == name:
+            return [Definition(name, node, None)], True
+        return found, False
 
 
 def _definitions(node: cst.BaseSmallStatement, name: str) -> Iterator[Definition]:

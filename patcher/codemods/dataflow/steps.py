@@ -59,6 +59,13 @@ class Passthrough:
 
 
 @dataclass(frozen=True, eq=False)
+class Container:
+    """A tuple, a dictionary or an output object that the value is put into."""
+
+    node: cst.CSTNode
+
+
+@dataclass(frozen=True, eq=False)
 class Merge:
     """Several values become one, of which the value is this part."""
 
@@ -119,7 +126,7 @@ class Obstacle:
         return cls(frame.code, frame.body.statement(node), reason)
 
 
-PathItem = Step | Link | Passthrough | Merge | CallEntry | CallExit
+PathItem = Step | Link | Passthrough | Container | Merge | CallEntry | CallExit
 # From the logits backwards: the first item is what happened to them last.
 LogitPath = tuple[PathItem, ...]
 
@@ -132,10 +139,12 @@ class Position:
     frame: Frame
     path: LogitPath = ()
     is_divisor: bool = False  # the value divides the logits
+    steps: tuple[Step, ...] = ()  # those on the path
 
     def then(self, *items: PathItem, at: cst.CSTNode | None = None, frame: Frame | None = None) -> Position:
         """The position after more items, at another statement and in another frame where these are given."""
-        return Position(at or self.at, frame or self.frame, (*self.path, *items), self.is_divisor)
+        steps = (*self.steps, *(item for item in items if isinstance(item, Step)))
+        return Position(at or self.at, frame or self.frame, (*self.path, *items), self.is_divisor, steps)
 
 
 _FUNCTIONS = ("torch.", "torch.nn.functional.", "torch.special.", "torch.Tensor.")
@@ -157,6 +166,7 @@ PASSTHROUGHS = {
     *("view", "view_as", "reshape", "transpose", "permute", "squeeze", "unsqueeze", "flatten", "unflatten", "expand"),
     *("narrow", "select", "index_select", "requires_grad_", "movedim", "t", "split", "chunk", "unbind"),
 }
+SPLITS = {"split", "chunk", "unbind", "tensor_split"}
 # A cast to one of these, or to the dtype of one of these arguments, does change numbers.
 _NARROW = {
     *("bool", "uint8", "int8", "int16", "short", "int32", "int", "int64", "long", "labels", "input_ids"),

@@ -13,7 +13,7 @@ from patcher.codemods.dataflow.flow import Flow
 from patcher.codemods.dataflow.frame import Frame, called
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.dataflow.reaching import mutated, written_into
-from patcher.codemods.dataflow.steps import Link, Passthrough, Step
+from patcher.codemods.dataflow.steps import Container, Link, Passthrough, Step
 from patcher.codemods.nodes import definitions, last_name, walk
 from patcher.codemods.soft_cap.recognition import Cap
 
@@ -61,7 +61,7 @@ def _neighbours(cap: Cap, flow: Flow) -> Iterator[Link]:
     for path in flow.paths:
         inside = [index for index, item in enumerate(path) if isinstance(item, Step) and id(item.node) in nodes]
         for items in (reversed(path[: inside[0]]), path[inside[-1] + 1 :]) if inside else ():
-            nearest = next((item for item in items if not isinstance(item, Passthrough)), None)
+            nearest = next((item for item in items if not isinstance(item, (Passthrough, Container))), None)
             if isinstance(nearest, Link):
                 yield nearest
 
@@ -127,9 +127,15 @@ def _aliases(package: Package, frames: Iterable[Frame]) -> set[str]:
     chunks = [chunk for code in package.codes.values() for chunk in code.chunks]
     if any(chunk.newer_syntax for chunk in chunks):  # which Python's parser can't read
         return found | {word for chunk in chunks for word in chunk.words}
-    passed_on = [pair for node in _nodes(chunks) if isinstance(node, _PASSING_ON) and (pair := _passed_on(node))]
-    while new := {name for names, origins in passed_on if origins & found for name in names if name} - found:
+    targets: dict[str | None, set[str]] = {}
+    for names, origins in (_passed_on(node) for node in _nodes(chunks) if isinstance(node, _PASSING_ON)):
+        for origin in origins:
+            targets.setdefault(origin, set()).update(name for name in names if name)
+    waiting = list(found)
+    while waiting:
+        new = targets.get(waiting.pop(), set()) - found
         found |= new
+        waiting += new
     return found
 
 

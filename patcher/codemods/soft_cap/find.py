@@ -6,6 +6,7 @@ import ast
 import io
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import libcst as cst
@@ -18,10 +19,10 @@ from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.dataflow.steps import Obstacle, Step
 from patcher.codemods.nodes import walk
 from patcher.codemods.outcomes import LeftAlone, NotNeeded, Refused, SoftCap
+from patcher.codemods.soft_cap.lookalikes import HINT, lookalikes
 from patcher.codemods.soft_cap.recognition import Cap, UnrecognizedCap, recognize
+from patcher.codemods.work import TooComplex
 
-# A file without any of these can't contain a cap, so no path of it has to be followed.
-_HINT = re.compile(rb"sigmoid|expit|tanh", re.IGNORECASE)
 _MARKED = re.compile(
     rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "
 )
@@ -53,8 +54,25 @@ def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlo
     NotNeeded where an earlier run removed it or config.json switches it off, LeftAlone for a signed cap, Refused where
     there is no cap, more than one, or one that is not understood.
     """
+    try:
+        return _find(package, target)
+    except (TooComplex, RecursionError) as error:
+        return too_complex(package, target.name, error)
+
+
+def too_complex(package: Package, name: str, error: Exception) -> Refused:
+    """The refusal of code that takes more work than the limit, with the function where the last of it was."""
+    function = getattr(error, "function", None)
+    for code in package.codes.values():
+        with suppress(KeyError):
+            where = f", the last of it in {quote(code, function)}" if function is not None else ""
+            return Refused("too-complex", f"{name}: following its logits takes too much work{where}")
+    return Refused("too-complex", f"{name}: following its logits takes too much work")
+
+
+def _find(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlone | Refused:
     name = target.name
-    if not any(_HINT.search(code.content) for code in package.codes.values()):
+    if not any(HINT.search(code.content) for code in package.codes.values()):
         return Refused("no-cap", f"{name} has no soft cap")
     flow = flow_of(package, target)
     if flow is None:
@@ -95,22 +113,16 @@ def _without_cap(
     if unrecognized:
         reasons = [f"{quote_steps([one.step])} {one.reason}" for one in unrecognized[:_LISTED]]
         return Refused(unrecognized[0].name, f"{name}: {'; '.join(reasons)}")
-    if any(recognize(beyond)[0] for frame, node in flow.unknown for beyond in _beyond(frame, node)):
-        why = f"{name}: {quote_statements(flow.unknown)} can't be followed back to its cap"
-        return Refused("not-understood", why)
+    if flow.unfinished:
+        return Refused("not-understood", f"{name}: its logits have too many paths to follow all of them")
+    if similar := [quote(code, node) for code, node in lookalikes(flow)]:
+        where = (
+            f"can't be followed beyond {quote_statements(flow.unknown[:1])}" if flow.unknown else "have no known cap"
+        )
+        listed = "; ".join(dict.fromkeys(similar[:_LISTED]))
+        return Refused("not-understood", f"{name}: its logits {where}; what reads like a cap: {listed}")
     end = f"; its logits can't be followed beyond {quote_statements(flow.unknown[:1])}" if flow.unknown else ""
     return Refused("no-cap", f"{name} has no soft cap{quote_sigmoids(package.codes[target.path])}{end}")
-
-
-def _beyond(frame: Frame, node: cst.CSTNode) -> list[Flow]:
-    """The flows of what goes into a call or an attribute that is not known, in a class or function with a sigmoid."""
-    if not any("igmoid" in word or word == "expit" for word in frame.code.locate(node)[0].words):
-        return []
-    parts = [node.value] if isinstance(node, cst.Attribute) else []
-    if isinstance(node, cst.Call):
-        receiver = [node.func.value] if isinstance(node.func, cst.Attribute) else []
-        parts = [*receiver, *(item.value for item in node.args)]
-    return [Flow(frame, [(frame.body.statement(node), part)]) for part in parts]
 
 
 def _describe(cap: Cap, class_name: str) -> SoftCap:

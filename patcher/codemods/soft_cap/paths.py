@@ -182,6 +182,8 @@ def _choices(paths: Sequence[tuple[list[_Node], bool]]) -> Iterator[Obstacle]:
     arms: list[tuple[set[tuple[cst.CSTNode, cst.CSTNode]], bool]] = []
     for nodes, is_capped in paths:
         passed = {(outer, inner, frame) for frame, node in nodes for outer, inner in _conditions(frame, node)}
+        for frame in {frame for _, _, frame in passed}:
+            frame.package.work.spend(len(passed) * len(nodes), frame.function)
         found |= {outer: frame for outer, _, frame in passed}
         arms.append(({(outer, inner) for outer, inner, _ in passed}, is_capped))
     for outer, frame in found.items():
@@ -225,6 +227,7 @@ def _unsteady(
         found = (_unsteady(of, part, then, depth + 1, reads_inputs=reads_inputs) for part in parts)
         return node if any(one is not None for one in found) else None
 
+    frame.package.work.spend(1, frame.function)
     if depth > _MAX_DEPTH:
         return node
     if isinstance(node, (cst.BaseNumber, cst.BaseString, cst.Ellipsis)):

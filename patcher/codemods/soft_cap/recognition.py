@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 import libcst as cst
 
 from patcher.codemods.dataflow.flow import Flow
-from patcher.codemods.dataflow.steps import CallEntry, CallExit, Link, LogitPath, Merge, Passthrough, PathItem, Step
+from patcher.codemods.dataflow.steps import (
+    CallEntry,
+    CallExit,
+    Container,
+    Link,
+    LogitPath,
+    Merge,
+    Passthrough,
+    PathItem,
+    Step,
+)
 
 _EXACT = 1e-9  # relative: 15 + 15 * tanh(x / 15) has to be recognised in spite of rounding
 _REASONS = {
@@ -258,7 +268,7 @@ def _is_only_a_cap(flow: Flow, entry: CallEntry, parameter: CallExit, wanted: se
             section, end = _section(path, index, item)
             if end is None or end.name != parameter.name:
                 return False
-            if any(isinstance(one, (Passthrough, Merge)) for one in section):
+            if any(isinstance(one, (Passthrough, Container, Merge)) for one in section):
                 return False
             if any(id(step.node) not in nodes for step in _steps(section)):
                 return False

@@ -23,8 +23,10 @@ from patcher.codemods.soft_cap.find import (
     quote_obstacles,
     quote_statements,
     quote_steps,
+    too_complex,
 )
 from patcher.codemods.soft_cap.paths import unclear_paths
+from patcher.codemods.work import TooComplex
 from patcher.constants import CONFIG
 
 SHIFT_KEY = "splade_logit_shift"
@@ -39,8 +41,11 @@ def remove_cap(
     With a `shift`, that constant is subtracted from the logits, in the code and as a key of config.json. Refused where
     other code depends on what would be removed.
     """
-    if problem := _depends_on_cap(package, found, others) or _not_understood(found):
-        return problem
+    try:
+        if problem := _depends_on_cap(package, found, others) or _not_understood(found):
+            return problem
+    except (TooComplex, RecursionError) as error:
+        return too_complex(package, found[0].target.name, error)
     records = [replace(one.soft_cap, shift=shift) for one in found]
     applied: dict[str, Applied] = {}
     if shift and found:

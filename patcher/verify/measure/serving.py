@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 
-from patcher.verify.measure.hardware import available_devices, environment
+from patcher.verify.measure.hardware import available_devices, environment, is_out_of_memory
 from patcher.verify.measure.models import UnsupportedAttention
 from patcher.verify.messages import Measured, Unavailable
 
@@ -38,9 +39,13 @@ def measured(
                 found = answer
     except UnsupportedAttention as error:
         return replace(found, unavailable=Unavailable(attention=str(error)))
-    except Exception as error:  # whatever remote code raises is a finding about the model
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        return replace(found, failure=_with_stable_names(message, folders))
+    except Exception as error:  # whatever else remote code raises is a finding about the model
+        message = _with_stable_names(f"{type(error).__name__}: {error}".splitlines()[0], folders)
+        if is_out_of_memory(error):
+            return replace(found, unavailable=Unavailable(memory=message))
+        if isinstance(error, (ImportError, OSError, SafetensorError)):
+            return replace(found, unavailable=Unavailable(reason=message))
+        return replace(found, failure=message)
     return found
 
 

@@ -56,6 +56,9 @@ EXACT = {
     "a default of the class": written(SUPER, members="cap = 11.0").replace("cap=30.0, ", ""),
     "set twice": written(SUPER, "self.cap = cap", "self.cap = 9.0"),
     "a property": written(SUPER, members="@property\ndef cap(self):\n    return 2 ** 5\n"),
+    "beside a __post_init__": written(
+        SUPER, "self.cap = cap", members="def __post_init__(self):\n    self.other = 1\n"
+    ),
     "setdefault": written("kwargs.setdefault('cap', 21.0)", SUPER).replace("cap=30.0, ", ""),
     "pop": written("self.cap = kwargs.pop('cap', 22.0)", SUPER).replace("cap=30.0, ", ""),
     "get": written("self.cap = kwargs.get('cap', 23.0)").replace("cap=30.0, ", ""),

@@ -107,6 +107,8 @@ def test_attributes_that_are_set_on_other_objects_are_known() -> None:
         ("del head.scale", True),
         ("self.scale = 2", False),
         ("setattr(self, f'layer_{x}', 2)", False),
+        ("setattr(self, f'{x}_table', 2)", False),
+        ("setattr(self, f'{x}le', 2)", True),
         ("setattr(other, name, 2)", False),
         ("kwargs.setdefault('scale', 2)", False),
         ("x.y.z == head.scale", False),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from patcher.codemods import Applied, Refused
-from tests.codemods.tools import run
+from patcher.codemods import Applied, FoundCap, Refused, Target, find_cap
+from patcher.codemods.soft_cap.dependents import other_callers
+from tests.codemods.shapes import IMPORTS
+from tests.codemods.tools import HOME, package_of, run
 
 CAPPED_HEAD = """\
 import torch
@@ -47,3 +49,20 @@ def test_a_head_of_which_a_subclass_is_called_elsewhere_keeps_its_cap() -> None:
         "soft_cap", code + "class Sub(Project):\n    pass\ndef other(h):\n    head = Sub()\n    return head(h)\n"
     )
     assert isinstance(outcome, Refused) and outcome.name == "used-elsewhere", outcome
+
+
+def test_only_calls_by_a_name_of_the_changed_function_are_resolved() -> None:
+    layers = "".join(
+        f"class Layer{n}(nn.Module):\n    def forward(self, x):\n        y = self.inner(x)\n"
+        f"        z = self.squeeze(self.expand(y))\n        return self.outer(z).relu()\n"
+        for n in range(40)
+    )
+    cap = "def squash(x):\n    return 30 * torch.sigmoid(x / 7.5)\n"
+    head = "class Head(nn.Module):\n    def __init__(self):\n        self.decoder = nn.Linear(4, 6)\n"
+    code = f"{IMPORTS}{cap}{layers}{head}    def forward(self, x):\n        return squash(self.decoder(x))\n"
+    package = package_of({HOME: code})
+    found = find_cap(package, Target("Head", HOME))
+    assert isinstance(found, FoundCap)
+    before = package.work.done
+    assert not list(other_callers(package, [found.cap], [found.flow]))
+    assert package.work.done - before < 40

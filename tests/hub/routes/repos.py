@@ -133,6 +133,8 @@ def _id(repo: Repo) -> str:
 
 def _describe(state: HubState, repo: Repo, commit: Commit, *, blobs: bool) -> dict[str, Any]:
     card = _card(state, commit)
+    if card is not None and state.unparsed:
+        state.unparsed, card = state.unparsed - 1, None
     newest = max((repo.commits[oid].date for oid in repo.branches.values()), default=repo.created_at)
     described: dict[str, Any] = {
         "_id": _id(repo),

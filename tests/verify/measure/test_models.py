@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from patcher.patching.record import load
+from patcher.verify.measure import models
 from patcher.verify.measure.models import (
     changed_tensors,
     nan_filled_memory,
@@ -121,3 +124,21 @@ def test_uninitialised_memory_is_nan_meanwhile_and_not_afterwards() -> None:
     with nan_filled_memory():
         assert all(math.isnan(value) for value in torch.empty(100).tolist())
     assert torch.get_deterministic_debug_mode() == mode
+
+
+def test_a_checkpoint_is_opened_for_many_tensors_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "model.safetensors")
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(8)))
+    save_file(model.state_dict(), path)
+    opened: list[str] = []
+
+    def noted(name: str, **options: Any) -> Any:
+        opened.append(name)
+        return safe_open(name, **options)
+
+    monkeypatch.setattr(models, "safe_open", noted)
+    assert changed_tensors(model, [path]) == [] and len(opened) == 1
+    monkeypatch.setattr(models, "_MAPPED", 160)  # bytes: two layers
+    assert changed_tensors(model, [path]) == [] and len(opened) == 5
+    model[0].weight.data[0, 0] += 1
+    assert changed_tensors(model, [path]) == ["0.weight"]

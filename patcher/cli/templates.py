@@ -1,0 +1,33 @@
+"""`patcher templates`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from patcher.cli import options as opt
+from patcher.cli.app import app, examples
+from patcher.cli.console import Console
+from patcher.constants import SCHEMA_VERSION
+
+
+@app.command(epilog=examples("templates my-training"))
+def templates(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write them into.", show_default=False)],
+    *,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write what you may edit: the training script with its configurations, and the templates of cards."""
+    from patcher.documents.templating import copy_templates
+
+    console = Console(as_json=as_json, quiet=quiet).listen()
+    written = copy_templates(folder)
+    lines = [
+        f"Wrote {len(written)} files into {folder}.",
+        f"Train: python {folder / 'train_splade.py'} {folder / 'training_config.yaml'}",
+    ]
+    result = {"schema_version": SCHEMA_VERSION, "path": str(folder), "files": written}
+    console.result(result, str(folder), lambda: lines)

@@ -1,0 +1,42 @@
+"""Seconds of `SparseEncoder.encode` with and without a threshold on the activations, in turns in one process.
+
+    python threshold.py CAPPED PAIRS [TEXTS]
+
+Embeddings stay dense: those without a threshold have no zeros. Prints [[with, without], ...] as JSON. Run by path.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from sentence_transformers import SparseEncoder
+
+from patcher.threshold.sparse_threshold import SparseThreshold
+
+TEXT = "Fjorden ligg stille om morgonen, og båtane kviler ved kaia. " * 4
+
+
+def main(folder: str, pairs: str, texts: str = "32") -> None:
+    plain = SparseEncoder(folder, trust_remote_code=True, device="cpu")
+    models = [SparseEncoder(modules=[*plain, SparseThreshold(0.05)], device="cpu"), plain]
+    some = [TEXT] * int(texts)
+    found = []
+    for model in models:
+        seconds(model, some)
+    for number in range(int(pairs)):
+        order = (0, 1) if number % 2 == 0 else (1, 0)
+        pair = {which: seconds(models[which], some) for which in order}
+        found.append([pair[0], pair[1]])
+    print(json.dumps(found))
+
+
+def seconds(model: SparseEncoder, texts: list[str]) -> float:
+    start = time.perf_counter()
+    model.encode_document(texts, convert_to_sparse_tensor=False, show_progress_bar=False)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
