@@ -119,7 +119,7 @@ def test_a_check_that_failed_on_the_second_device_alone_is_named_and_counts(mode
 
 def test_the_card_says_what_changed_what_did_not_and_what_to_mind(model: PatchedModel) -> None:
     text = rendered(model, report())
-    assert "```diff\n--- a/modeling_gptbert.py" in text
+    assert "```diff\n--- a/config.json" in text and "\n--- a/modeling_gptbert.py" in text
     assert model.weights[0].after in text and "the same as in the source" in text
     for word in ("bos token", "masked-LM loss", "causal head", "ONNX", COMMIT):
         assert word in text
@@ -222,4 +222,4 @@ def test_a_description_says_what_was_removed_or_why_it_is_repaired(model: Patche
     assert f"`ltg/norbert4-base@{COMMIT}`" in said and "Removed: `" in said and "Not verified" in said
     said = card.describe_commit(replace(model, soft_cap=None), report(), repairs_only=True)
     assert "silently loads incorrectly on transformers 5" in said and f"as of commit `{COMMIT}`" in said
-    assert "`cap_removed_exactly` | yes" in said and "Changed: `modeling_gptbert.py`" in said
+    assert "`cap_removed_exactly` | yes" in said and "Changed: `config.json`, `modeling_gptbert.py`" in said

@@ -44,10 +44,10 @@ def test_a_calibrated_patch_passes_its_gate_and_says_what_it_subtracts(tmp_path:
     assert code.count("subword_prediction = subword_prediction - SPLADE_LOGIT_SHIFT\n") == 1
     assert json.loads((out / "config.json").read_text())["splade_logit_shift"] == shift
     assert model.options.shift == shift and str(shift) in (out / "README.md").read_text("utf-8")
-    # Nothing else of the configuration changed, and the record can make the base again.
+    # Of the configuration the repair changed one key more, and the record can make the base again.
     assert model.originals["config.json"] == (MINI / "config.json").read_bytes()
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (MINI, out))
-    assert after == {**before, "splade_logit_shift": shift}
+    assert after == {**before, "is_decoder": False, "splade_logit_shift": shift}
 
 
 def test_a_model_that_passes_is_not_shifted(patched: Path) -> None:

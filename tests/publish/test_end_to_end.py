@@ -31,7 +31,7 @@ def test_the_miniature_travels_from_the_hub_to_the_hub(
     # On the way a small file is base64; the tokenizer and what is drawn from the report are the largest of them.
     assert hub.counters.uploaded < 4 / 3 * (200_000 + drawn + (MINI / "tokenizer.json").stat().st_size)
     assert hub.counters.xet_stored == hub.counters.lfs_uploaded == 0
-    changed = {"modeling_gptbert.py", "README.md", "patch.json", "report.json"}
+    changed = {"config.json", "modeling_gptbert.py", "README.md", "patch.json", "report.json"}
     assert sum(one["size"] for one in sent if one["path"] in changed) < 200_000
     assert "model.onnx" not in hub.files(repo_id)
     checked = patcher("check", repo_id, "--json")
