@@ -121,8 +121,8 @@ Codemods = Annotated[
     typer.Option(
         "--codemod",
         metavar="NAME",
-        help="Apply only this one, or more if repeated: soft_cap, rotary_tables, tied_weights, is_decoder, "
-        "checkpointing; `repairs` means rotary_tables, tied_weights and is_decoder.",
+        help="Apply only this one, or more if repeated: soft_cap, computed_buffers, tied_weights, is_decoder, "
+        "checkpointing; `repairs` means computed_buffers, tied_weights and is_decoder.",
         rich_help_panel=CODE,
     ),
 ]
