@@ -57,5 +57,5 @@ def where(source: Source | Path | str, path: str) -> str:
 
     if isinstance(source, Source) and source.repo_id is not None:
         return hub_page(source.repo_id, source.revision, f"blob/{path}")
-    folder = source.path if isinstance(source, Source) else source
+    folder = (source.folder or source.path) if isinstance(source, Source) else source
     return "" if isinstance(source, str) or folder is None else str(Path(folder, path))

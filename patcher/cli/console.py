@@ -323,7 +323,7 @@ def _new_bar(stream: TextIO) -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = ("{task.description}", BarColumn(20), TextColumn("{task.fields[shown]}"), TimeRemainingColumn())
-    console = _rich(stream, wraps=False)
+    console = _rich(stream)
     return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
@@ -336,8 +336,8 @@ def _wrapped(text: str, stream: TextIO) -> list[str]:
     return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
 
 
-def _rich(stream: TextIO, width: int | None = None, *, wraps: bool = True) -> Rich:
-    """A console of rich that never reads text as markup; `wraps` leaves long lines to the terminal."""
+def _rich(stream: TextIO, width: int | None = None) -> Rich:
+    """A console of rich that never reads text as markup."""
     from rich.console import Console as Rich
 
-    return Rich(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=wraps)
+    return Rich(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -25,7 +25,7 @@ Target = Literal["parquet", "qdrant", "rank_features", "sparse_vector", "milvus"
 @app.command(
     epilog=examples(
         "encode me/norbert4-splade documents.jsonl --to qdrant",
-        "encode me/splade hf://datasets/me/texts/all.parquet --id-column _id --to lucene",
+        "encode me/splade hf://datasets/me/texts/all.parquet --to lucene",
         "encode me/norbert4-splade questions.jsonl --queries --to parquet",
     )
 )

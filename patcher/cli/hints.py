@@ -29,8 +29,8 @@ def after_plan(plan: Plan, source: str, options: Sequence[str]) -> Iterator[str]
     elif repairs := _pending(plan):
         yield f"Its code still needs {', '.join(repairs)} to load on transformers 5."
         yield command("patch", source, "--codemod", "repairs", "--trust-remote-code")
-    elif plan.already_patched and plan.source.path is not None and Path(plan.source.path, RECORD).is_file():
-        yield command("verify", plan.source.path)
+    elif plan.already_patched and plan.source.folder and (plan.source.folder / RECORD).is_file():
+        yield command("verify", plan.source.folder)
     elif plan.already_patched and plan.source.repo_id is not None:
         yield command("check", plan.source)
 
@@ -64,8 +64,10 @@ def after_check(found: Checked) -> Iterator[str]:
     """Where to read the model that was checked."""
     if found.passed:
         yield f"page: {hub_page(found.repo_id, found.commit, 'tree')}"
+    elif found.outcome == "failed":
+        yield f"{command('publish', 'DIR', found.repo_id, '--dry-run')}  (shows what would restore it)"
     else:
-        yield command("publish", "DIR", found.repo_id, "--dry-run") + "  (shows what would restore it)"
+        yield f"{command('check', found.repo_id)}  (again, once the Hub answers)"
 
 
 def _pending(plan: Plan) -> list[str]:

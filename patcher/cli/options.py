@@ -121,8 +121,9 @@ Codemods = Annotated[
     typer.Option(
         "--codemod",
         metavar="NAME",
-        help="Apply only this one, or more if repeated: soft_cap, rotary_tables, tied_weights, is_decoder, "
-        "checkpointing; `repairs` means rotary_tables, tied_weights and is_decoder.",
+        help="Apply only this one, or more if repeated: soft_cap, removed_methods, tied_weights, config_defaults, "
+        "computed_buffers, checkpointing; `repairs` means removed_methods, tied_weights, config_defaults and "
+        "computed_buffers.",
         rich_help_panel=CODE,
     ),
 ]

@@ -47,7 +47,8 @@ def publish(
         bool, typer.Option("--from-gated", help="Publish for everybody what is made from a gated source.")
     ] = False,
     read_back: Annotated[
-        Literal["hashes", "full"], typer.Option("--read-back", help="full downloads the small files again.")
+        Literal["hashes", "full"],
+        typer.Option("--read-back", metavar="[hashes|full]", help="full downloads the small files again."),
     ] = "hashes",
     rehash: opt.Rehash = False,
     timeout: opt.HubTimeout = HUB_TIMEOUT,

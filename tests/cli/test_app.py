@@ -9,6 +9,8 @@ import pytest
 from patcher import cli as commands
 from patcher.cli import main
 from patcher.cli.app import ORDER
+from patcher.codemods import REPAIRS
+from patcher.planning.rewriting import NAMES
 from tests.conftest import MINI
 
 
@@ -41,3 +43,11 @@ def test_the_help_of_each_command_ends_with_examples_whose_options_exist(
     options, _, shown = capsys.readouterr().out.partition("Examples:")
     assert f"$ patcher {command} " in shown
     assert all(word in options for word in shown.split() if word.startswith("--"))
+
+
+def test_the_codemods_are_named_where_one_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("plan", "patch"):
+        assert main([command, "--help"]) == 0
+        listed = capsys.readouterr().out.partition("--codemod NAME")[2].partition("options:")[0]
+        named, _, meant = " ".join(listed.split()).partition("`repairs` means")
+        assert all(name in named for name in NAMES) and all(name in meant for name in REPAIRS)

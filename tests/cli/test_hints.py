@@ -80,7 +80,7 @@ def test_a_raw_model_whose_code_loads_wrong_is_told_of_the_repairs(
     exit_code, _, err = said(capsys, "plan", mini)
     assert exit_code == 3 and "--codemod repairs" in err and "train on it as it is" not in err
     exit_code, out, _ = said(capsys, "plan", mini, "--codemod", "repairs")
-    assert exit_code == 0 and "rotary_tables  applied" in out
+    assert exit_code == 0 and "computed_buffers  applied" in out
 
 
 @pytest.mark.parametrize("command", [["check"], ["check", "--json"]])

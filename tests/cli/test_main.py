@@ -44,6 +44,7 @@ WORDS: dict[str, list[str]] = {
     **{command: ["./nowhere"] for command in ORDER},
     "publish": ["./nowhere", "ola/model"],
     "check": ["ola/model"],
+    "templates": [str(ROOT / "README.md" / "nowhere")],
     "encode": ["./nowhere", "texts.jsonl", "--to", "pgvector"],
     "search": ["./nowhere", "texts.jsonl", "Hva?"],
 }

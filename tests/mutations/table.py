@@ -538,7 +538,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("terminal", "libraries draw their bars", "cli/console.py",
      'if line.strip() and "\\r" not in line:', "if line.strip():",
      "cli/test_console.py::test_libraries_may_say_whole_lines_and_draw_no_bars[False]"),
-    ("terminal", "a bar gets a new line at each step", "cli/console.py", "_rich(stream, wraps=False)", "_rich(stream)",
+    ("terminal", "a bar stays on the screen", "cli/console.py", "transient=True", "transient=False",
      "cli/test_transcript.py::test_a_bar_stays_on_one_line_and_is_gone_before_anything_else_is_printed"),
     ("terminal", "a no runs the code", "cli/consent.py", "if not agreed:", "if False:",
      "cli/test_consent.py::test_a_local_file_is_named_by_its_path_and_no_is_answered"),
