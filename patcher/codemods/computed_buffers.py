@@ -27,15 +27,17 @@ class {_CONTEXT}:
     """While a model is built: parameters take no memory, and every other tensor is computed as usual."""
 
     def __enter__(self):
-        self.new = new = torch.nn.Parameter.__new__
+        thread = threading.get_ident()
 
-        def on_meta(cls, data=None, requires_grad=True):
-            return new(cls, data if data is None else data.to("meta"), requires_grad)
+        def on_meta(module, name, parameter):
+            if parameter is not None and not parameter.is_meta and threading.get_ident() == thread:
+                empty = torch.nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+                torch.utils.swap_tensors(parameter, empty)  # the same object, so that tied parameters stay tied
 
-        torch.nn.Parameter.__new__ = staticmethod(on_meta)
+        self.hook = torch.nn.modules.module.register_module_parameter_registration_hook(on_meta)
 
     def __exit__(self, *error):
-        torch.nn.Parameter.__new__ = staticmethod(self.new)
+        self.hook.remove()
 
 
 # transformers 5 builds a model on the meta device, where nothing has a value, and later gives the buffers that no
@@ -134,7 +136,8 @@ def _insert_above(code: Code, node: cst.CSTNode, replacements: dict[cst.CSTNode,
     """Plan the mixin below the statement above a class, so that comments above the class stay with it."""
     blank = cst.EmptyLine(indent=False)
     texts = [text.replace(" " * 4, code.indent) for text in _BLOCK.split("\n\n\n")]
-    texts = texts if code.imports.get("torch") == "torch" else ["import torch\n", *texts]
+    needed = [name for name in ("threading", "torch") if code.imports.get(name) != name]
+    texts = [*(f"import {name}\n" for name in needed), *texts]
     statements = [code.statement(text) for text in texts]
     added = [one.with_changes(leading_lines=[blank, blank, *one.leading_lines]) for one in statements]
     index = code.chunks.index(code.locate(node)[0])

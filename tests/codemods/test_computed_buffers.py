@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from patcher.codemods import Applied, NotNeeded, Refused, computed_buffers
 from patcher.verify.measure.models import nan_filled_memory
@@ -55,6 +57,24 @@ def test_models_at_random_load_as_they_are_built(table: Table, dtype: str) -> No
     assert loading.main({"it": (code, applied("computed_buffers", code), dtype)}) == {}
 
 
+def test_models_that_are_built_in_other_threads_meanwhile_keep_their_parameters() -> None:
+    (table,) = [one for one in TABLES if one.name == "a saved buffer beside it"]
+    tiny = loading.module("tiny_threads", applied("computed_buffers", table.code()))
+    first, second = tiny.ParametersOnMeta(), tiny.ParametersOnMeta()
+    shared = nn.Linear(2, 2)
+    with ThreadPoolExecutor(1) as other:
+        first.__enter__()
+        other.submit(second.__enter__).result()
+        built, tied = nn.Linear(2, 2), nn.Linear(2, 2)
+        tied.weight = built.weight
+        first.__exit__()
+        here, there = nn.Linear(2, 2), other.submit(nn.Linear, 2, 2).result()
+        other.submit(second.__exit__).result()
+        after = other.submit(nn.Linear, 2, 2).result()
+    assert built.weight.is_meta and tied.weight is built.weight and not shared.weight.is_meta
+    assert not here.weight.is_meta and there.weight.is_meta and not after.weight.is_meta
+
+
 def test_without_the_repair_hardly_any_of_them_loads_right() -> None:
     tables = REPAIRED[::5]
     wrong = loading.main({table.name: (table.code(), table.code(), "bfloat16") for table in tables})
@@ -89,7 +109,7 @@ def test_a_tensor_made_from_a_parameter_is_refused_with_its_line(table: Table) -
 
 def test_the_mixin_is_inserted_above_the_comments_of_the_class() -> None:
     after = applied("computed_buffers", IMPORTS + ROTARY)
-    above, mixin, below = after.partition("\n\n\nclass ParametersOnMeta:\n")
+    above, mixin, below = after.partition("\n\n\nimport threading\n\n\nclass ParametersOnMeta:\n")
     assert above == (IMPORTS + ROTARY).partition("\n\n\n# the models")[0]
     assert mixin and below.endswith("\n\n\n# the models\n" + MIXED + "\n\nclass Model(Base):\n    pass\n")
     assert after.count("import torch\n") == 1
@@ -99,7 +119,7 @@ def test_torch_is_imported_where_the_file_has_it_under_another_name() -> None:
     after = applied(
         "computed_buffers", "import torch as t\nfrom torch import nn\n\n\n" + ROTARY.replace("torch.", "t.")
     )
-    assert "\n\n\nimport torch\n\n\nclass ParametersOnMeta:\n" in after
+    assert "\n\n\nimport threading\n\n\nimport torch\n\n\nclass ParametersOnMeta:\n" in after
 
 
 def test_new_lines_follow_the_line_ends_and_tabs_of_the_file() -> None:
