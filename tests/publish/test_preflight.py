@@ -126,8 +126,8 @@ def test_a_token_that_can_not_write_is_refused(
 @pytest.mark.parametrize(
     ("target", "code", "message"),
     [
-        (SOURCE, 1, f"{SOURCE} is the source of this model"),
-        (SOURCE.upper(), 1, "is the source of this model"),
+        (SOURCE, 3, f"{SOURCE} is the source of this model"),
+        (SOURCE.upper(), 3, "is the source of this model"),
         ("kari/model", 3, "kari is neither the account ola nor an organisation"),
         ("model", 2, "can't be the id of a repository"),
         ("ola/a/b", 2, "can't be the id of a repository"),
