@@ -68,13 +68,15 @@ class Options:
     """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
     `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are the only ones to run.
-    Raises UsageError for one that does not exist.
+    `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for a
+    codemod that does not exist.
     """
 
     also_causal_lm: bool = False
     checkpointing: bool = False
     codemods: tuple[str, ...] = ()
     shift: float = 0.0
+    trained_without_cap: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
@@ -84,10 +86,18 @@ class Options:
             raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
 
     @classmethod
-    def choose(cls, codemods: Iterable[str], *, also_causal_lm: bool = False, checkpointing: bool = False) -> Options:
+    def choose(
+        cls,
+        codemods: Iterable[str],
+        *,
+        also_causal_lm: bool = False,
+        checkpointing: bool = False,
+        trained_without_cap: bool = False,
+    ) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
-        return cls(also_causal_lm, checkpointing, tuple(dict.fromkeys(names)))
+        chosen = tuple(dict.fromkeys(names))
+        return cls(also_causal_lm, checkpointing, chosen, trained_without_cap=trained_without_cap)
 
     @property
     def names(self) -> tuple[str, ...]:
