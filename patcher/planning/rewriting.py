@@ -32,6 +32,7 @@ from patcher.codemods.proof import Hunk, defect, hunks, prove
 from patcher.constants import CONFIG
 from patcher.errors import UsageError
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
+from patcher.planning.marked import mark_configuration
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
@@ -177,9 +178,11 @@ def rewrite_code(
     keeps_cap = not removes_cap and auto_class in VOCABULARY_HEADS
     kept = find_cap(model.package, model.targets[0]) if keeps_cap else None
     removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
+    after, before = ({path: file.code.content for path, file in one.items()} for one in (files, base))
+    target = model.targets[0].path
     return Rewritten(
-        contents={**changed({CONFIG: written}), **{path: file.code.content for path, file in files.items()}},
-        base={**changed({CONFIG: repaired_config}), **{path: file.code.content for path, file in base.items()}},
+        contents={**changed({CONFIG: written}), **after, **mark_configuration(after, modules, config, target)},
+        base={**changed({CONFIG: repaired_config}), **before, **mark_configuration(before, modules, config, target)},
         results=tuple(results),
         soft_cap=next((cap for cap in removed if cap is not None), None),
         kept_cap=kept.soft_cap if isinstance(kept, FoundCap) else None,

@@ -30,7 +30,7 @@ from tests.conftest import MINI, ON_CPU, Run
 from tests.sandbox.stand_in import run_child
 from tests.verify.running import repaired, wanted
 
-CODE = "modeling_gptbert.py"
+CODE, CONFIGURATION = "modeling_gptbert.py", "configuration_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
 
 
@@ -77,6 +77,19 @@ def test_a_user_who_knows_takes_the_cap_off_a_trained_model_and_the_record_and_c
     assert request.sparse_encoder and [Path(one.folder) for one in request.encoders] == [out]
 
 
+def test_two_models_of_one_name_in_one_process_run_their_own_code(
+    loading: Path, patched_once: Path, tmp_path: Path
+) -> None:
+    from sentence_transformers import SparseEncoder
+
+    zeros = []
+    for kind, folder in (("capped", loading), ("patched", patched_once)):
+        final = shutil.copytree(folder, tmp_path / kind / "final")
+        model = SparseEncoder(str(final), trust_remote_code=True, device="cpu")
+        zeros.append(int((model.encode_document(["Oslo."], convert_to_sparse_tensor=False) == 0).sum()))
+    assert zeros[0] == 0 and zeros[1] > 7000
+
+
 def test_a_trained_model_with_routes_is_not_patched_unverified(trained: Path) -> None:
     sub = trained / "0_MLMTransformer"
     sub.mkdir()
@@ -100,7 +113,7 @@ def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: P
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     after = {path.relative_to(out).as_posix(): sha256_of(path) for path in out.rglob("*") if path.is_file()}
     changed = {path for path in before if before[path] != after.get(path)}
-    assert changed - {"README.md"} == {CODE, "config.json"}, "modules.json, the pooling and the weights are all there"
+    assert changed - {"README.md"} == {CODE, CONFIGURATION, "config.json"}, "pooling, weights and the rest are all there"
     assert set(after) - set(before) == {"patch.json"} and "1_SpladePooling/config.json" in after
     code = (out / CODE).read_bytes()
     assert CAP in code and b"_tied_weights_keys = None" in code
@@ -174,8 +187,9 @@ def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked
     modules[0]["path"] = sub.name
     (trained / "modules.json").write_text(json.dumps(modules))
     plan = plan_of(trained, "repairs")
-    assert plan.encoders == (sub.name,) and plan.files.changed == (f"{sub.name}/config.json", f"{sub.name}/{CODE}")
-    assert set(plan.files.added) == {CODE, "configuration_gptbert.py"}
+    changed = tuple(f"{sub.name}/{name}" for name in ("config.json", CONFIGURATION, CODE))
+    assert plan.encoders == (sub.name,) and plan.files.changed == changed
+    assert set(plan.files.added) == {CODE, CONFIGURATION}
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     assert (out / CODE).read_bytes() == (out / sub.name / CODE).read_bytes() != (MINI / CODE).read_bytes()
     report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
