@@ -57,7 +57,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the vectors of a task cost, means over its texts. See `retrieval.costs`."""
+    """What the vectors of a task cost, means over its texts. See `verify.costs`."""
 
     query_active_dims: float
     document_active_dims: float
