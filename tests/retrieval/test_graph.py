@@ -32,6 +32,7 @@ def test_other_batches_and_lengths_give_the_vectors_of_the_model(patched: Path, 
 
 
 def test_a_model_that_prunes_each_side_in_its_own_way_is_not_one_graph() -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     from patcher.retrieval.graph import _differs_by_side
     from patcher.threshold.sparse_threshold import SparseThreshold
 
