@@ -18,3 +18,4 @@ MIN_LOGIT_SPARSITY = 0.98
 VERIFY_TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
 HUB_TIMEOUT = 60.0  # seconds to wait for each answer of the Hub
 THRESHOLD = 0.05  # activations below it become zero
+MAX_LOSS = 0.01  # of a ranking metric, as a share of what it was without a threshold

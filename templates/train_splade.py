@@ -38,7 +38,7 @@ from patcher.constants import CARD, RECORD
 from patcher.documents.templating import templates
 from patcher.errors import CodeError, PatcherError, SourceError, TrustRequired, UsageError
 from patcher.planning.files import check_loadable
-from patcher.planning.layout import loaded_weights
+from patcher.planning.layout import find_layout, loaded_weights
 from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import REPAIRS, Options
 from patcher.source.hub_errors import explained
@@ -74,13 +74,20 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     except CodeError as error:
         hint = f"Train on the output of `patcher patch`. The patcher said: {error.message}"
         raise SourceError(f"{base} was not written by `patcher patch`.", hint) from error
+    except SourceError as error:
+        if allow_capped or find_layout(snapshot) is None:
+            raise
+        hint = f"{error.hint} --allow-capped goes on training it with its cap."
+        raise SourceError(error.message, hint) from error
     missing = {result.name for result in plan.codemods if result.status == "applied"}
     patch = f"Run `patcher patch {base} --out DIR` and set model.base_model to DIR."
     if "soft_cap" in missing:
         cap = plan.soft_cap.expression
         raise SourceError(f"{base} still has its cap (`{cap}`): no dimension can become zero.", patch)
     if missing - {"checkpointing"}:
-        raise SourceError(f"{base} loads wrong on transformers 5.", patch)
+        # `patcher patch` takes the cap off, and refuses where a model was trained already.
+        repair = patch.replace("patcher patch", "patcher repair") if allow_capped or find_layout(snapshot) else patch
+        raise SourceError(f"{base} loads wrong on transformers 5.", repair)
     wanted = config.training.get("gradient_checkpointing") or config.training.get("activation_checkpointing")
     if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
@@ -107,7 +114,11 @@ def make_model(folder: Path, config: Config) -> SparseEncoder:
     if (folder / "modules.json").is_file():
         model = SparseEncoder(str(folder), trust_remote_code=True, model_kwargs={"dtype": torch.float32})
         is_router = any(isinstance(module, SparseStaticEmbedding) for module in model.modules())
-        [pooling] = {module.pooling_strategy for module in model.modules() if isinstance(module, SpladePooling)}
+        strategies = {module.pooling_strategy for module in model.modules() if isinstance(module, SpladePooling)}
+        if len(strategies) != 1:
+            why = f"{wanted.base_model} pools with {', '.join(sorted(strategies)) or 'no SpladePooling'}."
+            raise UsageError(why, "Start from the base that it was trained on.")
+        [pooling] = strategies
         for key, value in (("use_router", is_router), ("pooling_strategy", pooling)):
             if getattr(wanted, key) != value:
                 hint = f"Set model.{key} to {value}, or start from the base that it was trained on."

@@ -15,7 +15,16 @@ import pytest
 
 from tests.hub.fixtures import hub, hub_env  # noqa: F401 - fixtures for every folder
 from tests.retrieval.fixtures import encoded  # noqa: F401
-from tests.threshold.fixtures import capped, capped_once, hand_made_once, handmade, loading, trained  # noqa: F401
+from tests.threshold.fixtures import (  # noqa: F401
+    capped,
+    capped_once,
+    hand_made_once,
+    handmade,
+    loading,
+    trained,
+    trained_capped_once,
+    trained_uncapped_once,
+)
 
 ROOT = Path(__file__).parents[1]
 MINI = ROOT / "tests" / "snapshots" / "norbert4-mini"

@@ -53,9 +53,11 @@ def after_dry_run(plan: PublishPlan, words: Sequence[str]) -> Iterator[str]:
 
 
 def after_threshold(report: ThresholdReport, words: Sequence[str], saved: Path | None) -> Iterator[str]:
-    """Use what was saved, save what passed, and sweep where the threshold did not pass."""
+    """Use what was saved, save what passed, take a cap off that does not fit, or sweep."""
     if saved is not None:
         yield command("export", saved, "--trust-remote-code")
+    elif report.fit == "without_cap":
+        yield command("patch", str(report.source), "--out", "DIR", "--trained-without-cap")
     elif report.capped and (report.passed or not report.swept):
         yield command(*words, *(["--save", "DIR"] if report.passed else ["--sweep"]))
 

@@ -153,6 +153,14 @@ Rehash = Annotated[
         "--rehash", help="Hash every file again, also those known from earlier runs.", rich_help_panel=STORAGE
     ),
 ]
+TrainedWithoutCap = Annotated[
+    bool,
+    typer.Option(
+        "--trained-without-cap",
+        help="Take the cap off a trained model too: its weights never passed that cap.",
+        rich_help_panel=CODE,
+    ),
+]
 Reference = Annotated[
     Path | None,
     typer.Option(

@@ -71,6 +71,7 @@ def patch(
     reference: opt.Reference = None,
     also_causal_lm: opt.AlsoCausal = False,
     checkpointing: opt.Checkpointing = False,
+    trained_without_cap: opt.TrainedWithoutCap = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
@@ -116,7 +117,12 @@ def patch(
     storage = opt.storage_of(link=link, copy=copy, code_only=code_only)
     if rehash:
         forget()
-    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
+    options = Options.choose(
+        codemod,
+        also_causal_lm=also_causal_lm,
+        checkpointing=checkpointing,
+        trained_without_cap=trained_without_cap,
+    )
     wanted = None if no_verify else verification
     if wanted is not None:
         check_machine(wanted.devices, SPARSE_ENCODER if sparse_encoder else {})

@@ -15,6 +15,7 @@ def plan(
     revision: opt.Revision = None,
     also_causal_lm: opt.AlsoCausal = False,
     checkpointing: opt.Checkpointing = False,
+    trained_without_cap: opt.TrainedWithoutCap = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -25,7 +26,12 @@ def plan(
     from patcher.source.snapshot import resolve
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    options = Options.choose(codemod, also_causal_lm=also_causal_lm, checkpointing=checkpointing)
+    options = Options.choose(
+        codemod,
+        also_causal_lm=also_causal_lm,
+        checkpointing=checkpointing,
+        trained_without_cap=trained_without_cap,
+    )
     made = make_plan(resolve(source, revision), options)
     console.result(made, str(made.source), lambda: tables.plan(made))
     if made.nothing_to_do:

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patcher.cli.console import Diff, Failure, Table
-from patcher.documents.formatting import decimal, decimal4, number, percent, size
+from patcher.constants import THRESHOLD
+from patcher.documents.formatting import decimal, decimal4, number, percent, rounded, size
 
 if TYPE_CHECKING:  # each serves one command, and the others do not import it
     from patcher.pipeline.api import Patched
     from patcher.pipeline.family import Outcome, Outcomes
     from patcher.planning.plan import Plan
     from patcher.publish import Checked, Finding, Publication, PublishPlan
+    from patcher.threshold.messages import Row
     from patcher.threshold.report import ThresholdReport
-    from patcher.threshold.sweep import Row
     from patcher.verify.report import Check, Report
 
 _COMMIT = re.compile(r"@([0-9a-f]{7})[0-9a-f]{33}\b")
+SATURATED = 0.99  # nDCG@10
 _VERDICTS = {True: "passed", False: "FAILED", None: "open"}
 
 
@@ -191,17 +193,19 @@ def _findings(findings: Sequence[Finding]) -> Table:
     return Table(("", "check", "what was found"), rows)
 
 
-def threshold(report: ThresholdReport, model: str, save: Path | None) -> Iterator[Table | str]:
+def threshold(report: ThresholdReport, model: str, save: Path | None, *, saved: bool) -> Iterator[Table | str]:
     """The checks, the figures without and with the threshold, the sweep where there was one, and the verdict."""
     from patcher.threshold.plot import curve
 
     yield _checks(report.checks)
     if report.row is not None:
         yield from ("", _threshold_figures(report, report.row))
+    if report.capped and report.evaluation.expected and report.row is not None:
+        yield from ("", _expectations(report))
     if report.row is not None and report.swept:
-        yield from ("", _sweep(report), "")
-        yield from curve(report.rows[1:])
-    yield from ("", *_threshold_lines(report, model, save))
+        yield from ("", _sweep(report.rows), "", _sweep(_beside(report)), "")
+        yield from curve(report.rows)
+    yield from ("", *_threshold_lines(report, model, save, saved=saved))
 
 
 def _checks(checks: Sequence[Check]) -> Table:
@@ -211,66 +215,150 @@ def _checks(checks: Sequence[Check]) -> Table:
 
 
 def _threshold_figures(report: ThresholdReport, row: Row) -> Table:
-    """The figures of a threshold; only those without it where none is needed."""
+    """The figures of a point, beside those of the unpruned model with its cap and without it, where these were run."""
     figures: dict[str, Callable[[Row], str]] = {
         "query embedding sparsity, mean": lambda row: percent(row.query_sparsity),
         "query active dims, mean": lambda row: decimal(row.query_active_dims),
         "document embedding sparsity, mean": lambda row: percent(row.document_sparsity),
         "document active dims, mean": lambda row: decimal(row.document_active_dims),
+        "FLOPS, mean": lambda row: decimal(row.flops),
+        "postings read per query, mean": lambda row: decimal(row.postings_per_query),
+        "index": lambda row: size(row.index_bytes),
         "nDCG@10": lambda row: decimal4(row.ndcg),
+        "95 % interval": _interval,
         "MRR@10": lambda row: decimal4(row.mrr),
-    }
-    shown = {"raw metric, no threshold": report.rows[0]}
-    if report.capped:
-        shown[f"threshold {report.threshold:g}"] = row
-    rows = [(name, *map(show, shown.values())) for name, show in figures.items()]
-    return Table(("figure", *shown), rows, right=(1, 2))
-
-
-def _sweep(report: ThresholdReport) -> Table:
-    """One row for each threshold of a sweep."""
-    columns: dict[str, Callable[[Row], str]] = {
-        "threshold": lambda row: f"{row.threshold:g}",
-        "query embedding sparsity": lambda row: percent(row.query_sparsity),
-        "document embedding sparsity": lambda row: percent(row.document_sparsity),
-        "right first": lambda row: number(row.right_first),
+        "recall@10": lambda row: decimal4(row.recall),
         "same top 10": lambda row: percent(row.exact),
-        "Kendall's tau": lambda row: f"{row.tau:.3f}",
-        "nDCG@10": lambda row: decimal4(row.ndcg),
-        "MRR@10": lambda row: decimal4(row.mrr),
+        "Kendall's tau, mean over top 10": lambda row: decimal4(row.tau.mean),
     }
-    rows = [[cell(row) for cell in columns.values()] for row in report.rows]
-    return Table(tuple(columns), rows, right=range(len(columns)))
+    shown = {"no threshold": report.rows[0]}
+    if report.capped:
+        shown[f"threshold {report.point}"] = row
+    if report.without_cap is not None:
+        shown["cap taken off, no threshold"] = report.without_cap
+    rows = [(name, *map(show, shown.values())) for name, show in figures.items()]
+    return Table(("figure", *shown), rows, right=range(1, 4))
 
 
-def _threshold_lines(report: ThresholdReport, model: str, save: Path | None) -> Iterator[str]:
-    """The verdict on a threshold: what the sweep recommends, whether the checks passed, and what to do next."""
+def _expectations(report: ThresholdReport) -> Table:
+    """Three questions and two figures at the usual threshold, beside what a long training gave; not judged."""
+    usual = next(row for row in report.rows if row.threshold == THRESHOLD)
+    rows = [
+        (f"rank of the right document: {report.evaluation.queries[query]}", *(number(one) for one in ranks), "1, 1")
+        for query, ranks in ((query, (report.rows[0].ranks[query], rank)) for query, rank in usual.ranks.items())
+    ]
+    figures: dict[str, tuple[Callable[[Row], str], str]] = {
+        "query embedding sparsity": (lambda row: percent(row.query_sparsity), ">= 99.1 %"),
+        "document embedding sparsity": (lambda row: percent(row.document_sparsity), ">= 99.7 %"),
+        "same top 10": (lambda row: percent(row.exact), "rankings kept"),
+    }
+    rows += [(name, show(report.rows[0]), show(usual), expected) for name, (show, expected) in figures.items()]
+    return Table(
+        ("for comparison", "no threshold", f"threshold {THRESHOLD:g}", "after a long training"), rows, right=(1, 2)
+    )
+
+
+def _beside(report: ThresholdReport) -> list[Row]:
+    """The points that vary one side about the checked one, those with a top k, and the recommended one."""
+    from patcher.threshold.sweep import SIDE
+
+    query, document = (
+        min(SIDE, key=lambda one: abs(one - side)) for side in (report.point.query, report.point.document)
+    )
+    return [
+        row
+        for row in report.more_rows
+        if row.point.query == query
+        or row.point.document == document
+        or row.point in (report.point, report.best)
+        or row.point.query_top_k
+        or row.point.document_top_k
+    ]
+
+
+def _sweep(rows: Sequence[Row]) -> Table:
+    """One row for each point of a sweep."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "threshold": lambda row: row.point.short,
+        "query sparsity": lambda row: percent(row.query_sparsity),
+        "dims": lambda row: rounded(row.query_active_dims),
+        "document sparsity": lambda row: percent(row.document_sparsity),
+        "dims ": lambda row: rounded(row.document_active_dims),
+        "FLOPS": lambda row: decimal(row.flops),
+        "postings": lambda row: rounded(row.postings_per_query),
+        "index": lambda row: size(row.index_bytes),
+        "nDCG@10": lambda row: decimal4(row.ndcg),
+        "95 % interval": _interval,
+        "same top 10": lambda row: percent(row.exact),
+        "tau": lambda row: f"{row.tau.mean:.3f}",
+    }
+    return Table(tuple(columns), [[cell(row) for cell in columns.values()] for row in rows], right=range(1, 12))
+
+
+def _interval(row: Row) -> str:
+    found = row.ndcg_interval
+    return f"{found.low:.4f} to {found.high:.4f}" if found else "-"
+
+
+def _threshold_lines(report: ThresholdReport, model: str, save: Path | None, *, saved: bool) -> Iterator[str]:
+    """The verdict: which code the weights fit, what the sweep recommends, what failed, and what to do next."""
     row = report.row
     failed = ", ".join(check.name for check in report.checks if not check.passed)
     if not report.capped and row is not None and not failed:
-        yield f"{model} needs no threshold: its cap was removed before (`{report.soft_cap.expression}`)."
+        yield f"The code of {model} has no cap (`{report.soft_cap.expression}` was removed), so it needs no threshold."
         yield (
-            f"Its embeddings have true zeros: {percent(row.query_sparsity)} of each query, "
-            f"{percent(row.document_sparsity)} of each document, by SparseEncoder.sparsity()."
+            f"Zeros by SparseEncoder.sparsity(): {percent(row.query_sparsity)} of each query, "
+            f"{percent(row.document_sparsity)} of each document."
         )
         return
-    best = next((found for found in report.rows if found.threshold == report.recommended), None)
+    yield from _fit_lines(report, model)
+    best = report.row_at(report.best)
     if best is not None:
         yield (
-            f"Recommended: {best.threshold:g}, the largest threshold up to which the rankings are kept; embedding "
-            f"sparsity {percent(best.query_sparsity)} for queries, {percent(best.document_sparsity)} for documents."
+            f"Recommended: {best.point}, the cheapest of {len(report.rows) + len(report.more_rows) - 1} points that "
+            f"loses at most {report.tolerance:.1%} of each metric and reaches the sparsity limits; FLOPS "
+            f"{decimal(best.flops)}, embedding sparsity {percent(best.query_sparsity)} for queries, "
+            f"{percent(best.document_sparsity)} for documents."
         )
+        if (report.rows[0].ndcg or 0) > SATURATED:
+            yield "These questions are answered so well without a threshold that they show little of what one loses."
     elif report.swept:
-        yield "Recommended: none; even the smallest threshold changes the rankings."
+        why = "no point keeps the metrics and reaches the sparsity limits" if report.evaluation.judged else _UNJUDGED
+        yield f"Recommended: none; {why}."
     if not failed:
-        yield f"Passed all {len(report.checks)} checks: use {model} with a threshold of {report.threshold:g}."
-        yield f"Saved: {save}" if save else "`--save DIR` writes a copy with the threshold built in."
+        unjudged = "" if report.evaluation.judged else f" (retrieval was not judged: {_UNJUDGED})"
+        yield f"Passed all {len(report.checks)} checks{unjudged}: use {model} with a threshold of {report.point}."
+        yield f"Saved: {save}" if saved else "`--save DIR` writes a copy with the threshold built in."
         return
-    yield f"FAILED: at a threshold of {report.threshold:g} {model} did not pass {failed}."
-    if not report.swept and report.capped:
+    yield f"FAILED: at a threshold of {report.point} {model} did not pass {failed}."
+    if not report.swept and report.capped and report.fit != "without_cap":
         yield "`--sweep` shows what other thresholds do."
     if save:
-        yield f"{save} was not written."
+        yield f"Saved all the same: {save}" if saved else f"{save} was not written; --force writes it all the same."
+
+
+_UNJUDGED = "there are no relevance judgements, --qrels gives them"
+
+
+def _fit_lines(report: ThresholdReport, model: str) -> Iterator[str]:
+    """Which code the weights fit, with the figures that say so, and the remedy where that is not the code they have."""
+    capped, other = (report.rows[0] if report.rows else None), report.without_cap
+    if capped is None or other is None or report.fit is None:
+        if report.capped:
+            yield f"Whether the weights fit their cap is not known: {_UNJUDGED}."
+        return
+    figures = (
+        f"nDCG@10 {decimal4(capped.ndcg)} with it, {decimal4(other.ndcg)} without it "
+        f"(embedding sparsity {percent(other.query_sparsity)} and {percent(other.document_sparsity)} then)"
+    )
+    if report.fit == "with_cap":
+        yield f"Its weights fit the cap in its code: {figures}. A threshold is the remedy."
+    elif report.fit == "without_cap":
+        yield f"Its weights do NOT fit the cap in its code: {figures}. The remedy is to take that cap off:"
+        yield f"  patcher patch {model} --out DIR --trained-without-cap"
+    else:
+        yield f"These questions do not tell whether its weights fit the cap: {figures}."
+        yield "With more of them (--queries, --documents, --qrels) they may; until then it is measured as its code is."
 
 
 def _short(origin: str) -> str:

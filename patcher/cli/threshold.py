@@ -12,7 +12,7 @@ from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.consent import require_trust
 from patcher.cli.console import Console
-from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
+from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
 
 
 @app.command(
@@ -29,9 +29,29 @@ def threshold(
     *,
     revision: opt.Revision = None,
     chosen: Annotated[
-        float, typer.Option("--threshold", metavar="NUMBER", help="Activations below it become 0.")
-    ] = THRESHOLD,
-    sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds and recommend one.")] = False,
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="NUMBER",
+            help=f"Activations below it become 0.  [default: {THRESHOLD}, or the sweep's]",
+        ),
+    ] = None,
+    query_threshold: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Another threshold for queries.")
+    ] = None,
+    document_threshold: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Another threshold for documents.")
+    ] = None,
+    query_top_k: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Keep this many activations of a query.")
+    ] = None,
+    document_top_k: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Keep this many activations of a document.")
+    ] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds, check the cheapest good one.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Share of nDCG@10, MRR@10 or recall@10 that may be lost.", metavar="SHARE")
+    ] = MAX_LOSS,
     queries: Annotated[
         Path | None, typer.Option(metavar="FILE", help='Your own queries: .jsonl with "id" and "text".')
     ] = None,
@@ -50,23 +70,34 @@ def threshold(
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Save it although a check failed.")] = False,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Check a trained, capped SPLADE model with a threshold, find the best one, and build it in."""
+    """Measure whether a trained SPLADE model fits its cap, check it with a threshold, and build that in."""
     from patcher.codec import document
     from patcher.source.snapshot import resolve
     from patcher.threshold import save as saving
     from patcher.threshold.evaluation import load_evaluation
     from patcher.threshold.measure import Request, measure
+    from patcher.threshold.messages import Point
     from patcher.threshold.plot import check_plot, draw
     from patcher.threshold.repaired import repair
     from patcher.verify.preconditions import check_machine, check_snapshot
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    request = Request(chosen, sweep or plot is not None, device, timeout, sandbox)
+    both = chosen if chosen is not None else THRESHOLD
+    point = Point(
+        both if query_threshold is None else query_threshold,
+        both if document_threshold is None else document_threshold,
+        query_top_k,
+        document_top_k,
+    )
+    given = (chosen, query_threshold, document_threshold, query_top_k, document_top_k)
+    asked = point if any(value is not None for value in given) else None
+    request = Request(asked, sweep or plot is not None, tolerance, device, timeout, sandbox)
     evaluation = load_evaluation(queries, documents, qrels)
     if plot is not None:
         check_plot(plot)
@@ -81,8 +112,10 @@ def threshold(
     report = measure(trained, evaluation, request)
     if plot is not None and report.swept:
         draw(report, plot)
-    saved = saving.save(trained, report, save) if save is not None and report.passed else None
+    writes = save is not None and report.capped and (report.passed or force)
+    saved = saving.save(trained, report, save, force=force) if save is not None and writes else None
     data = {**document(report), "saved": str(saved) if saved else None}
-    console.result(data, "passed" if report.passed else "failed", lambda: tables.threshold(report, model, save))
+    verdict = "passed" if report.passed else "failed"
+    console.result(data, verdict, lambda: tables.threshold(report, model, save, saved=saved is not None))
     console.hint(hints.after_threshold(report, console.words, saved))
     raise typer.Exit(0 if report.passed else 1)

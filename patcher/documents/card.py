@@ -49,6 +49,7 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         metadata=_metadata(model),
         model=model,
         model_id=model_id,
+        trained=bool(model.encoders),
         name=model_id.rpartition("/")[2],
         revision=revision,
         report=report,

@@ -152,9 +152,11 @@ def check_loadable(snapshot: Snapshot, weights: Iterable[Weights], *, pickled: b
             why = f"{snapshot.source} has no weights: neither safetensors nor pytorch_model.bin."
             raise snapshot.lacks(why, "Put them there, for instance with `hf download REPO_ID --local-dir DIR`.")
         if not one.files or (one.pickled and not pickled):
+            # A trained model keeps its cap, so `patch` would send its owner back.
+            command = "repair" if "modules.json" in snapshot.paths else "patch"
             raise snapshot.lacks(
                 f"{snapshot.source} has no safetensors weights.",
-                "A repository with pytorch_model.bin is converted: `patcher patch SOURCE --out DIR`, then give DIR.",
+                f"pytorch_model.bin is converted by `patcher {command} {snapshot.source} --out DIR`; then give DIR.",
             )
         if missing := [path for path in one.files if path not in snapshot.paths]:
             why = f"{snapshot.source} lacks {', '.join(missing[:3])}, which {one.index} names."

@@ -143,8 +143,9 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         raise snapshot.lacks(error.message, error.hint) from error
     if any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
         if layout:
-            raise _trained_through(rewritten.soft_cap, snapshot.source)
-        check_pooling(snapshot, config)
+            _check_trained(rewritten.soft_cap, layout.encoders, snapshot.source, options)
+        else:
+            check_pooling(snapshot, config)
     before = {**modules, **{configs[folder]: content for folder, content in read.items()}}
     after = rewritten.contents
     changed = tuple(path for path in sorted(before) if after.get(path, before[path]) != before[path])
@@ -241,14 +242,25 @@ def _code_on_top(
     return added
 
 
-def _trained_through(cap: SoftCap | None, source: Source) -> SourceError:
+def _check_trained(cap: SoftCap | None, encoders: tuple[str, ...], source: Source, options: Options) -> None:
+    """Refuse to take the cap off a trained model unless its user says that the weights never passed it.
+
+    A training script can remove the cap in memory and push code that still has it, and no file tells.
+    """
     assert cap is not None
-    return SourceError(
-        f"{source} is a trained SPLADE model: its weights were trained through the cap "
-        f"(`{cap.expression}`, line {cap.line} of {cap.file}), and without it they mean something else.",
-        f"`patcher threshold {source}` gives it true zeros; "
-        f"`patcher repair {source} --out DIR` makes it load on transformers 5, with its cap.",
-    )
+    if not options.trained_without_cap:
+        raise SourceError(
+            f"{source} is a trained SPLADE model with a cap in its code (`{cap.expression}`, line {cap.line} of "
+            f"{cap.file}); no file says whether its weights were trained with that cap or without it.",
+            f"`patcher threshold {source}` measures both and names the remedy; --trained-without-cap takes the cap off "
+            f"unmeasured, `patcher repair {source} --out DIR` keeps it and makes the model load on transformers 5.",
+        )
+    if encoders != ("",):
+        raise SourceError(
+            f"The transformers of {source} are in folders of their own ({', '.join(encoders)}), and --trained-without-"
+            "cap can't verify such a model.",
+            "Take the cap off the base model that it was trained on, and train again from there.",
+        )
 
 
 def _without_head(auto_class: str, source: Source) -> SourceError:

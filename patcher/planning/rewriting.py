@@ -32,6 +32,7 @@ from patcher.codemods.proof import Hunk, defect, hunks, prove
 from patcher.constants import CONFIG
 from patcher.errors import UsageError
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
+from patcher.planning.marked import mark_configuration
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
@@ -68,13 +69,15 @@ class Options:
     """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
     `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are the only ones to run.
-    Raises UsageError for one that does not exist.
+    `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for a
+    codemod that does not exist.
     """
 
     also_causal_lm: bool = False
     checkpointing: bool = False
     codemods: tuple[str, ...] = ()
     shift: float = 0.0
+    trained_without_cap: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
@@ -84,10 +87,18 @@ class Options:
             raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
 
     @classmethod
-    def choose(cls, codemods: Iterable[str], *, also_causal_lm: bool = False, checkpointing: bool = False) -> Options:
+    def choose(
+        cls,
+        codemods: Iterable[str],
+        *,
+        also_causal_lm: bool = False,
+        checkpointing: bool = False,
+        trained_without_cap: bool = False,
+    ) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
-        return cls(also_causal_lm, checkpointing, tuple(dict.fromkeys(names)))
+        chosen = tuple(dict.fromkeys(names))
+        return cls(also_causal_lm, checkpointing, chosen, trained_without_cap=trained_without_cap)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -167,9 +178,11 @@ def rewrite_code(
     keeps_cap = not removes_cap and auto_class in VOCABULARY_HEADS
     kept = find_cap(model.package, model.targets[0]) if keeps_cap else None
     removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
+    after, before = ({path: file.code.content for path, file in one.items()} for one in (files, base))
+    target = model.targets[0].path
     return Rewritten(
-        contents={**changed({CONFIG: written}), **{path: file.code.content for path, file in files.items()}},
-        base={**changed({CONFIG: repaired_config}), **{path: file.code.content for path, file in base.items()}},
+        contents={**changed({CONFIG: written}), **after, **mark_configuration(after, modules, config, target)},
+        base={**changed({CONFIG: repaired_config}), **before, **mark_configuration(before, modules, config, target)},
         results=tuple(results),
         soft_cap=next((cap for cap in removed if cap is not None), None),
         kept_cap=kept.soft_cap if isinstance(kept, FoundCap) else None,

@@ -21,10 +21,10 @@ from patcher.codec import json_text, read_json
 from patcher.errors import MissingRequirement, PatcherError, SourceError, UsageError
 from patcher.patching.staging import write_atomically
 from patcher.planning.files import fingerprint
-from patcher.retrieval.costs import Costs, Counts, costs, count
 from patcher.retrieval.encoder import Settings, encode
 from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors, joined
+from patcher.verify.costs import Costs, Counts, costs, count
 from patcher.verify.texts import load_questions
 from patcher.verify.texts.beir import Retrieval, read_beir
 
@@ -57,7 +57,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the vectors of a task cost, means over its texts. See `retrieval.costs`."""
+    """What the vectors of a task cost, means over its texts. See `verify.costs`."""
 
     query_active_dims: float
     document_active_dims: float

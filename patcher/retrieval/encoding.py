@@ -24,7 +24,6 @@ from patcher.errors import OutputError, UsageError, from_os
 from patcher.hashing import sha256_of
 from patcher.patching.staging import write_atomically
 from patcher.planning.files import fingerprint
-from patcher.retrieval.costs import Costs, costs, count
 from patcher.retrieval.encoder import WINDOW, Settings, encode
 from patcher.retrieval.formats import MAX_HNSW, SCALE, Naming, Written, dimension_names, find_format, write
 from patcher.retrieval.messages import chunk_name, dimension_terms
@@ -32,6 +31,7 @@ from patcher.retrieval.model import Runnable
 from patcher.retrieval.texts import Columns, count_texts, read_texts
 from patcher.retrieval.vectors import Vectors
 from patcher.source.snapshot import Source
+from patcher.verify.costs import Costs, costs, count
 from patcher.verify.texts import load_questions
 
 logger = logging.getLogger(__name__)

@@ -51,6 +51,8 @@ def _steps(request: ExportRequest, found: Exported, _: str) -> Iterator[Exported
     model = load_model(request.model).eval()
     if any(type(part).__name__ == "Router" for part in model.modules()):
         raise ValueError("a model with one route for queries and one for documents is not one graph")
+    if any(_differs_by_side(part) for part in model.modules()):
+        raise ValueError("a model that prunes queries and documents differently is not one graph")
     graph = Graph(model)
     first = _tokens(model, request.texts[:BATCH])
     dynamic = {name: {0: "batch", 1: "length"} for name in INPUTS}
@@ -86,6 +88,13 @@ def _steps(request: ExportRequest, found: Exported, _: str) -> Iterator[Exported
         roundings=precision.roundings,
         max_tokens=model.max_seq_length,
     )
+
+
+def _differs_by_side(part: Any) -> bool:
+    """Whether a module is a SparseThreshold whose settings for queries are not those for documents."""
+    tops = (getattr(part, "query_top_k", None), getattr(part, "document_top_k", None))
+    own = getattr(part, "query_threshold", None)
+    return tops[0] != tops[1] or (own is not None and own != getattr(part, "threshold", own))
 
 
 def _tokens(model: Any, texts: Any) -> list[torch.Tensor]:

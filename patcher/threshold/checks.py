@@ -1,37 +1,26 @@
-"""Judges a trained model with its threshold. Pure arithmetic; a value that is not finite fails every check."""
+"""Judges a trained model at one point. Pure arithmetic; a value that is not finite fails every check."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 
-from patcher.threshold.messages import ThresholdMeasured
-from patcher.threshold.sweep import MIN_EXACT, MIN_TAU, Row, preserved
+from patcher.threshold.messages import Point, Row, ThresholdMeasured
+from patcher.threshold.sweep import MIN_EMBEDDING_SPARSITY, fit, is_no_worse, is_within, relative_losses
 from patcher.verify.checks import Judge, shortened
 from patcher.verify.report import Check
 
-MIN_EMBEDDING_SPARSITY = 0.99
 
-
-def judge(
-    measured: ThresholdMeasured,
-    rows: Sequence[Row],
-    chosen: float,
-    capped: Sequence[str],
-    judged: int,
-    *,
-    bundled: bool,
-) -> tuple[Check, ...]:
+def judge(measured: ThresholdMeasured, point: Point, capped: Collection[str], tolerance: float) -> tuple[Check, ...]:
     """The six checks, in the order in which a failure of one explains a failure of the next.
 
-    `rows` are those of the sweep, threshold 0 first; `capped` the kinds of text that pass the capped head, in an
-    inference-free model only documents; `judged` counts the queries with judgements. Where nothing is capped (an
-    earlier patch) only the first two checks are made.
+    `capped` are the kinds of text that pass the capped head, in an inference-free model only documents. Where nothing
+    is capped only the first two checks are made; those of rankings need judgements.
     """
     invalid = f"{measured.not_finite} values of the embeddings are not finite" if measured.not_finite else None
     by = Judge(measured.failure, invalid, explain=True)
     unloaded = [*measured.buffers_wrong, *measured.tensors_changed]
-    detail = f"{measured.buffers} buffers held against fresh ones, {measured.tensors} tensors against the checkpoint"
+    detail = f"{measured.buffers} buffers compared with fresh ones, {measured.tensors} tensors with the checkpoint"
     if measured.tensors_unused:
         detail += f"; only in the checkpoint: {shortened(measured.tensors_unused)}"
     checks = [
@@ -46,39 +35,46 @@ def judge(
     ]
     if not capped:
         return tuple(checks)
-    highest = max((measured.raw[kind].sparsity_ratio for kind in capped if kind in measured.raw), default=math.nan)
-    reference = rows[0] if rows else None
-    row = next((row for row in rows if row.threshold == chosen), None)
+    reference = measured.rows[0] if measured.rows else None
+    row = next((row for row in measured.rows if row.point == point), None)
+    unjudged = reference is not None and not reference.losses
+    checks += [] if unjudged else [_fits(measured, reference, by)]
     checks += [
-        by.check(
-            "raw_metric_is_zero",
-            highest,
-            0,
-            "SparseEncoder.sparsity() without a threshold: the cap leaves no zeros, whatever the model learned",
-            passed=highest == 0,
-        ),
-        _sparsity("query_sparsity", row.query_sparsity if row else math.nan, chosen, by),
-        _sparsity("document_sparsity", row.document_sparsity if row else math.nan, chosen, by),
-        _rankings(row, reference, judged, by, bundled=bundled),
+        _sparsity("query_sparsity", row.query_sparsity if row else math.nan, point, by),
+        _sparsity("document_sparsity", row.document_sparsity if row else math.nan, point, by),
     ]
-    return tuple(checks)
+    return (*checks, *([] if unjudged else [_retrieval(row, reference, tolerance, by)]))
 
 
-def _sparsity(name: str, value: float, chosen: float, by: Judge) -> Check:
-    detail = f"mean embedding sparsity at threshold {chosen:g}; has to be at least the limit"
+def _fits(measured: ThresholdMeasured, reference: Row | None, by: Judge) -> Check:
+    """Whether the weights do not rank better without the cap, which its code then should not have."""
+    other = measured.without_cap
+    if reference is None or other is None or reference.ndcg is None or other.ndcg is None:
+        return by.check("weights_fit_cap", None, 0, "nDCG@10 with and without the cap was not measured", passed=False)
+    change = other.losses["ndcg@10"]
+    detail = (
+        f"nDCG@10 with the cap, unpruned; the limit is that without the cap. Change by taking it off: "
+        f"{-change.mean:+.4f}, 95 % interval {-change.high:+.4f} to {-change.low:+.4f}"
+    )
+    passed = fit(reference, other) != "without_cap"
+    return by.check("weights_fit_cap", reference.ndcg, other.ndcg, detail, passed=passed)
+
+
+def _sparsity(name: str, value: float, point: Point, by: Judge) -> Check:
+    detail = f"mean embedding sparsity at threshold {point}; has to be at least the limit"
     return by.check(name, value, MIN_EMBEDDING_SPARSITY, detail, passed=value >= MIN_EMBEDDING_SPARSITY)
 
 
-def _rankings(row: Row | None, reference: Row | None, judged: int, by: Judge, *, bundled: bool) -> Check:
-    """Whether the top ten stay, and right documents stay first (on the bundled questions all of them have to be)."""
+def _retrieval(row: Row | None, reference: Row | None, tolerance: float, by: Judge) -> Check:
+    """Whether no metric falls beyond the tolerance and beyond what the questions can't tell from chance."""
+    name = "retrieval_preserved"
     if row is None or reference is None:
-        return by.check("rankings_preserved", None, MIN_TAU, "no ranking was measured", passed=False)
-    parts = [
-        f"Kendall's tau, mean over top 10 (least {row.tau_min:.3g})",
-        f"same top 10 for {row.exact:.1%} (at least {MIN_EXACT:.0%})",
-    ]
-    right = True
-    if row.right_first is not None and row.lost is not None:
-        right = row.lost == 0 and (not bundled or row.right_first == judged)
-        parts.append(f"right document first for {row.right_first} of {judged}, {reference.right_first} before")
-    return by.check("rankings_preserved", row.tau, MIN_TAU, "; ".join(parts), passed=right and preserved(row))
+        return by.check(name, None, tolerance, "no ranking was measured", passed=False)
+    losses = relative_losses(row, reference)
+    parts = [f"{key} {one.mean:.2%} ({one.low:.2%} to {one.high:.2%})" for key, one in losses.items()]
+    worst = max((one.mean for one in losses.values()), default=math.nan)
+    undecided = [key for key, one in losses.items() if not is_within(one, tolerance) and is_no_worse(one, tolerance)]
+    note = f"; too few questions to tell the loss of {', '.join(undecided)} from chance" if undecided else ""
+    detail = f"largest relative loss of {', '.join(parts)}, 95 % intervals of paired differences{note}"
+    passed = all(is_no_worse(one, tolerance) for one in losses.values())
+    return by.check(name, worst, tolerance, detail, passed=passed)

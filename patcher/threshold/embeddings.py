@@ -1,35 +1,41 @@
-"""In the child: loads the trained model, encodes the texts, and measures every threshold."""
+"""In the child: loads the trained model, encodes the texts, and measures every point; without the cap too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sentence_transformers
 import torch
 from sentence_transformers import SparseEncoder
-from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 from transformers import PreTrainedModel
 
 from patcher.sandbox.child import Service
-from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures, ThresholdMeasured, ThresholdRequest
-from patcher.threshold.sweep import TOP
+from patcher.threshold.messages import Point, Row, Sparsity, ThresholdMeasured, ThresholdRequest
+from patcher.threshold.metrics import best_of
+from patcher.threshold.rows import Measurement, Questions
+from patcher.threshold.sparse_threshold import prune
+from patcher.verify.costs import Counts
 from patcher.verify.measure.encoding import encode, in_order
 from patcher.verify.measure.hardware import confine_on_device
 from patcher.verify.measure.models import fresh_model, nan_filled_memory, unmatched_tensors, wrong_buffers
 from patcher.verify.measure.serving import measured
 
+Embeddings = Mapping[str, torch.Tensor]  # by kind of text, query and document: [texts, dimensions]
+
 
 def measure(request: ThresholdRequest) -> ThresholdMeasured:
-    """Load the model, encode queries and documents, and measure every threshold."""
+    """Load the model, encode queries and documents, and measure every point."""
+    folders = {request.model: "model"} | ({request.without_cap: "model without cap"} if request.without_cap else {})
     return measured(
         request.device,
         ThresholdMeasured,
         partial(_steps, request),
-        {request.model: "model"},
+        folders,
         sentence_transformers=sentence_transformers.__version__,
         width=0,
         vocab_size=0,
@@ -39,15 +45,10 @@ def measure(request: ThresholdRequest) -> ThresholdMeasured:
 
 
 def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> Iterator[ThresholdMeasured]:
-    with nan_filled_memory():
-        model = SparseEncoder(request.model, trust_remote_code=True, device="cpu", local_files_only=True)
+    model = _load(request.model)
     found = _compare_loaded(model, request, found)
     yield found
-    model.to(device)
-    raw = {
-        kind: in_order(encode(model, list(texts.values()), f"encode_{kind}"), len(texts))
-        for kind, texts in (("query", request.queries), ("document", request.documents))
-    }
+    raw = _encode(model.to(device), request)
     found = replace(
         found,
         raw={kind: _sparsity(model, embeddings) for kind, embeddings in raw.items()},
@@ -57,27 +58,54 @@ def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> 
     yield found
     if found.not_finite:
         return
-    ids = list(request.documents)
-    reference: list[list[int]] | None = None
-    for threshold in request.thresholds:
-        kept = {
-            kind: embeddings if kind in request.uncapped_tasks else torch.where(embeddings < threshold, 0, embeddings)
-            for kind, embeddings in raw.items()
-        }
-        scores = model.similarity(kept["query"], kept["document"])
-        best = _ranked(scores, ids)
-        reference = reference or best
-        ndcg, mrr = _retrieval(model, kept, request) if request.relevant else (None, None)
-        row = ThresholdFigures(
-            threshold=threshold,
-            query=_sparsity(model, kept["query"]),
-            document=_sparsity(model, kept["document"]),
-            rankings=tuple(_rankings(scores, best, reference, ids)),
-            ndcg=ndcg,
-            mrr=mrr,
-        )
-        found = replace(found, rows=(*found.rows, row))
+    questions = Questions.of(list(request.queries), list(request.documents), request.relevant, request.expected)
+    unpruned = _score(model, raw, request.points[0], questions)
+    for point in request.points:
+        kept = {kind: _prune(embeddings, kind, point, request) for kind, embeddings in raw.items()}
+        found = replace(found, rows=(*found.rows, _row(model, kept, point, questions, unpruned)))
         yield found
+    if request.without_cap is not None:
+        del raw
+        model = _load(request.without_cap).to(device)
+        found = replace(found, without_cap=_row(model, _encode(model, request), request.points[0], questions, unpruned))
+        yield found
+
+
+def _load(folder: str) -> Any:
+    with nan_filled_memory():
+        return SparseEncoder(folder, trust_remote_code=True, device="cpu", local_files_only=True)
+
+
+def _encode(model: Any, request: ThresholdRequest) -> dict[str, torch.Tensor]:
+    return {
+        kind: in_order(encode(model, list(texts.values()), f"encode_{kind}"), len(texts))
+        for kind, texts in (("query", request.queries), ("document", request.documents))
+    }
+
+
+def _prune(embeddings: torch.Tensor, kind: str, point: Point, request: ThresholdRequest) -> torch.Tensor:
+    return embeddings if kind in request.uncapped_tasks else prune(embeddings.clone(), *point.side(kind))
+
+
+def _score(model: Any, kept: Embeddings, point: Point, questions: Questions) -> Measurement:
+    scores = model.similarity(kept["query"], kept["document"]).double().numpy()
+    return Measurement(scores, best_of(scores, questions.documents))
+
+
+def _row(model: Any, kept: Embeddings, point: Point, questions: Questions, unpruned: Measurement) -> Row:
+    return questions.row(
+        point,
+        {kind: _sparsity(model, embeddings) for kind, embeddings in kept.items()},
+        {kind: _count(embeddings) for kind, embeddings in kept.items()},
+        _score(model, kept, point, questions),
+        unpruned,
+    )
+
+
+def _count(embeddings: torch.Tensor) -> Counts:
+    active = embeddings > 0
+    lengths = active.sum(1)
+    return Counts(active.sum(0).numpy().astype(np.int64), len(active), int((lengths == 0).sum()), int(lengths.max()))
 
 
 def _compare_loaded(model: Any, request: ThresholdRequest, found: ThresholdMeasured) -> ThresholdMeasured:
@@ -105,50 +133,6 @@ def _compare_loaded(model: Any, request: ThresholdRequest, found: ThresholdMeasu
 def _sparsity(model: Any, embeddings: torch.Tensor) -> Sparsity:
     figures = model.sparsity(embeddings)
     return Sparsity(float(figures["active_dims"]), float(figures["sparsity_ratio"]))
-
-
-def _ranked(scores: torch.Tensor, ids: Sequence[str]) -> list[list[int]]:
-    """For each query the columns of its best documents: by score, equal scores by id, as the library's evaluators."""
-    by_id = sorted(range(len(ids)), key=ids.__getitem__)
-    order = torch.sort(scores[:, by_id], dim=1, descending=True, stable=True).indices[:, :TOP]
-    return [[by_id[column] for column in row] for row in order.tolist()]
-
-
-def _rankings(
-    scores: torch.Tensor, best: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], ids: Sequence[str]
-) -> list[Ranking]:
-    """The ranking of each query; `best` and `reference` are columns with and without the threshold."""
-    found = []
-    for row, columns, old in zip(scores, best, reference, strict=True):
-        top = tuple(ids[column] for column in columns if row[column] > 0)
-        leaders = tuple(ids[int(column)] for column in (row == row.max()).nonzero().flatten()) if top else ()
-        found.append(Ranking(top, leaders, tuple(row[list(old)].tolist())))
-    return found
-
-
-def _retrieval(model: Any, kept: Mapping[str, torch.Tensor], request: ThresholdRequest) -> tuple[float, float]:
-    """nDCG@10 and MRR@10 by sentence-transformers' own evaluator, which gets the embeddings at hand."""
-
-    class Precomputed(SparseInformationRetrievalEvaluator):  # type: ignore[misc]
-        def embed_inputs(self, model: Any, sentences: Any, encode_fn_name: str | None = None, **_: Any) -> Any:
-            if encode_fn_name == "query":
-                judged = set(self.queries_ids)
-                rows = [row for row, key in enumerate(request.queries) if key in judged]
-                embeddings = kept["query"][rows]
-            else:
-                embeddings = kept["document"]
-            self._record_sparsity_stats(model, embeddings, "query" if encode_fn_name == "query" else "corpus")
-            return embeddings
-
-    evaluator = Precomputed(
-        queries=dict(request.queries),
-        corpus=dict(request.documents),
-        relevant_docs={query: set(documents) for query, documents in request.relevant.items()},
-        write_csv=False,
-    )
-    metrics = evaluator(model)
-    name = model.similarity_fn_name
-    return float(metrics[f"{name}_ndcg@{TOP}"]), float(metrics[f"{name}_mrr@{TOP}"])
 
 
 SERVICE = Service(ThresholdRequest, lambda request, scratch: confine_on_device(request.device, scratch), measure)

@@ -29,6 +29,11 @@ class Evaluation:
     bundled: bool = json_field()
 
     @property
+    def expected(self) -> tuple[str, ...]:
+        """The ids of the three questions whose right documents have to rank first by the brief, that is the first."""
+        return tuple(self.queries)[:3] if self.bundled else ()
+
+    @property
     def judged(self) -> bool:
         """Whether there are relevance judgements."""
         return bool(self.relevant)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from secrets import token_hex
 
 from patcher.codec import to_json
-from patcher.constants import THRESHOLD, VERIFY_TIMEOUT
+from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import ask, started
 from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation
-from patcher.threshold.messages import ThresholdMeasured, ThresholdRequest
+from patcher.threshold.messages import Point, ThresholdMeasured, ThresholdRequest
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
-from patcher.threshold.sweep import grid, recommend, rows
+from patcher.threshold.sweep import UNPRUNED, fit, is_common, points, recommend
 from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
@@ -26,66 +26,88 @@ CHILD = "patcher.threshold.embeddings"
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure: the chosen threshold, with `sweep` others too, and on which device. `timeout` is in seconds."""
+    """What to measure: with `sweep` many points, and on which device. `timeout` is in seconds.
 
-    threshold: float = THRESHOLD
+    `point` is the one to check; without it a sweep checks the one that it recommends. `tolerance` is the share of a
+    ranking metric that may be lost.
+    """
+
+    point: Point | None = None
     sweep: bool = False
+    tolerance: float = MAX_LOSS
     device: str = "auto"
     timeout: float = VERIFY_TIMEOUT
     sandbox: str = "auto"
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < math.inf:
-            raise UsageError(f"{self.threshold:g} is not a threshold for activations.", "Give a number above 0.")
+        for value in (self.point.query, self.point.document) if self.point else ():
+            if not 0 < value < math.inf:
+                raise UsageError(f"{value:g} is not a threshold for activations.", "Give a number above 0.")
+        for top in (self.point.query_top_k, self.point.document_top_k) if self.point else ():
+            if top is not None and top < 1:
+                raise UsageError(f"{top} is not a number of activations to keep.", "Give a whole number above 0.")
+        if not 0 <= self.tolerance < 1:
+            raise UsageError(f"{self.tolerance:g} is not a share that may be lost.", "Give a number from 0 to 1.")
 
 
 def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Request()) -> ThresholdReport:
     """Load a repaired copy of the model in a sandboxed child process, encode the texts and judge the result.
 
-    Executes the model's code. A model whose cap was removed is measured without a threshold. Raises
-    MissingRequirement if sentence-transformers or the device is missing, SourceError if safetensors are,
+    Executes the model's code. A model whose code has no cap is measured unpruned; one with a cap runs without it too.
+    Raises MissingRequirement if sentence-transformers or the device is missing, SourceError if safetensors are,
     VerificationError if the child fails.
     """
     check_sentence_transformers("A trained SPLADE model runs with")
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
-    chosen = request.threshold if model.capped else 0.0
     swept = request.sweep and model.capped
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, request.device, roots, request.sandbox) as child:
         # transformers keeps remote code by the folder's name.
-        folder = lay_out(model.contents(), child.scratch / f"model-{token_hex(4)}")
+        folders = {
+            name: str(lay_out(contents, child.scratch / f"{name}-{token_hex(4)}"))
+            for name, contents in (("model", model.contents()), ("without-cap", model.contents(capped=False)))
+            if name == "model" or (model.capped and evaluation.judged)
+        }
         asked = ThresholdRequest(
             device=request.device,
-            model=str(folder),
+            model=folders["model"],
+            without_cap=folders.get("without-cap"),
             encoders=tuple(model.layout.encoders),
             queries=evaluation.queries,
             documents=evaluation.documents,
             relevant=evaluation.relevant,
-            thresholds=grid(chosen, sweep=swept),
+            points=points(request.point, sweep=swept) if model.capped else (UNPRUNED,),
             uncapped_tasks=tuple(model.layout.uncapped_tasks),
+            expected=evaluation.expected,
         )
         measured = ask(child, asked, ThresholdMeasured, request.timeout)
         denied = {"denied": list(child.denied)} if child.denied else {}
     check_available(measured, request.device)
-    found = rows(measured.rows, list(evaluation.queries), evaluation.relevant)
-    kinds = [kind for kind in ("query", "document") if model.capped and kind not in model.layout.uncapped_tasks]
+    kinds = tuple(kind for kind in ("query", "document") if model.capped and kind not in model.layout.uncapped_tasks)
+    best = recommend(measured.rows, kinds, request.tolerance) if swept and measured.rows else None
+    point = request.point or (best.point if best else Point(THRESHOLD, THRESHOLD))
+    point = point if model.capped else UNPRUNED
     return ThresholdReport(
         source=model.snapshot.source,
         code_source=model.code_source,
         soft_cap=model.soft_cap,
         capped=model.capped,
-        threshold=chosen,
+        point=point,
+        tolerance=request.tolerance,
         environment={
             **to_json(measured.environment),
             "sentence_transformers": measured.sentence_transformers,
             "sandbox": choose_level(request.sandbox),
             **denied,
         },
-        checks=judge(measured, found, chosen, kinds, len(evaluation.relevant), bundled=evaluation.bundled),
+        checks=judge(measured, point, kinds, request.tolerance),
         raw=measured.raw,
-        rows=found,
+        rows=tuple(row for row in measured.rows if is_common(row.point)),
+        more_rows=tuple(row for row in measured.rows if not is_common(row.point)),
+        without_cap=measured.without_cap,
+        fit=fit(measured.rows[0], measured.without_cap) if measured.rows else None,
         evaluation=evaluation,
         swept=swept,
-        recommended=recommend(found) if swept and found else None,
+        best=best.point if best else None,
     )

@@ -1,16 +1,17 @@
-"""Draws the sweep: embedding sparsity and retrieval quality against the threshold, as an image or as text."""
+"""Draws the sweep: active dims and retrieval quality against the threshold, as an image or as text."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from patcher.errors import MissingRequirement, UsageError
 from patcher.patching.staging import write_atomically
+from patcher.threshold.messages import Row
 from patcher.threshold.report import ThresholdReport
-from patcher.threshold.sweep import Row
 
 FORMATS = (".png", ".svg", ".pdf")
 WIDTH = 51
@@ -29,7 +30,7 @@ def check_plot(path: Path) -> None:
 
 
 def draw(report: ThresholdReport, path: Path) -> None:
-    """Write the curves of a sweep as an image, atomically."""
+    """Write the curves of a sweep as an image, atomically: active dims (on a log scale) and nDCG@10 by threshold."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -37,21 +38,29 @@ def draw(report: ThresholdReport, path: Path) -> None:
 
     rows = report.rows[1:]
     thresholds = [row.threshold for row in rows]
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    axes.plot(thresholds, [row.document_sparsity for row in rows], marker="o", label="document embedding sparsity")
-    axes.plot(thresholds, [row.query_sparsity for row in rows], marker="s", label="query embedding sparsity")
-    if all(row.ndcg is not None for row in rows):
-        axes.plot(thresholds, [row.ndcg for row in rows], marker="^", label="nDCG@10")
-        axes.axhline(report.rows[0].ndcg, linestyle=":", color="C2", linewidth=1, label="nDCG@10 without threshold")
-    axes.plot(thresholds, [row.tau for row in rows], marker="x", color="0.6", label="Kendall's tau, top 10")
-    axes.axvline(report.threshold, linestyle="-", color="0.8", zorder=0, label=f"chosen: {report.threshold:g}")
-    if report.recommended is not None:
-        axes.axvline(report.recommended, linestyle="--", color="C3", label=f"recommended: {report.recommended:g}")
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
+    axes.plot(thresholds, [row.document_active_dims for row in rows], marker="o", label="document active dims")
+    axes.plot(thresholds, [row.query_active_dims for row in rows], marker="s", label="query active dims")
+    if report.row is not None:
+        point, dims = report.point, (report.row.query_active_dims, report.row.document_active_dims)
+        axes.plot((point.query, point.document), dims, "*", color="C3", markersize=13, label=f"checked: {point}")
     axes.set_xscale("log")
-    axes.set_xlabel("threshold on the activations")
-    axes.set_ylim(min(0.0, *(row.tau for row in rows)) - 0.02, 1.02)
+    axes.set_yscale("log")
+    axes.set_xlabel("threshold on the activations, the same for queries and documents")
+    axes.set_ylabel("active dims, mean over texts")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    handles, labels = axes.get_legend_handles_labels()
+    intervals = [row.ndcg_interval for row in rows if row.ndcg_interval is not None]
+    if intervals:
+        ndcg = axes.twinx()
+        ndcg.fill_between(thresholds, [one.low for one in intervals], [one.high for one in intervals], alpha=0.15)
+        ndcg.plot(thresholds, [one.mean for one in intervals], color="C2", label="nDCG@10, 95 % interval")
+        ndcg.axhline(report.rows[0].ndcg, linestyle=":", color="C2", linewidth=1, label="nDCG@10 without threshold")
+        ndcg.set_ylim(0, 1.02)
+        ndcg.set_ylabel("nDCG@10")
+        more = ndcg.get_legend_handles_labels()
+        handles, labels = handles + more[0], labels + more[1]
+    figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=3)
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:].lower(), dpi=150)
     pyplot.close(figure)
@@ -59,14 +68,16 @@ def draw(report: ThresholdReport, path: Path) -> None:
 
 
 def curve(rows: Sequence[Row]) -> list[str]:
-    """The same curves for a terminal: one line per threshold, 0 % on the left, 100 % on the right."""
-    lines = [f"{'threshold':>9}  0 %{'100 %':>{WIDTH - 3}}"]
-    for row in rows:
+    """The same curves for a terminal, from the unpruned row on: active dims on a log scale, nDCG@10 from 0 to 1."""
+    most = max(rows[0].query_active_dims, rows[0].document_active_dims, 2.0)
+    lines = [f"{'threshold':>9}  1{f'{most:,.0f} active dims':>{WIDTH - 1}}"]
+    for row in rows[1:]:
         columns = [" "] * WIDTH
-        for mark, value in (("q", row.query_sparsity), ("d", row.document_sparsity), ("n", row.ndcg)):
-            if value is not None:
-                at = round(max(0.0, min(1.0, value)) * (WIDTH - 1))
-                columns[at] = mark if columns[at] == " " else "*"
+        dims = {"q": row.query_active_dims, "d": row.document_active_dims}
+        shares = {mark: math.log(max(value, 1.0)) / math.log(most) for mark, value in dims.items()}
+        for mark, share in {**shares, **({"n": row.ndcg} if row.ndcg is not None else {})}.items():
+            at = round(max(0.0, min(1.0, share)) * (WIDTH - 1))
+            columns[at] = mark if columns[at] == " " else "*"
         lines.append(f"{row.threshold:>9g} |{''.join(columns)}|")
-    judged = ", n nDCG@10" if any(row.ndcg is not None for row in rows) else ""
-    return [*lines, f"{'':>9}  q query, d document embedding sparsity{judged}, * several"]
+    judged = ", n nDCG@10 from 0 to 1" if rows[0].ndcg is not None else ""
+    return [*lines, f"{'':>9}  q query, d document active dims on a log scale{judged}, * several"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from patcher.codemods import SoftCap
 from patcher.constants import CARD, CONFIG
-from patcher.errors import SourceError, UsageError
+from patcher.errors import CodeError, SourceError, UsageError
 from patcher.planning.files import check_loadable, join
 from patcher.planning.layout import Layout, loaded_weights, read_json, read_layout
 from patcher.planning.rewriting import rewrite_code
@@ -24,14 +24,16 @@ _Code = tuple[dict[str, bytes], dict[str, Any], Source, bool]
 class RepairedModel:
     """A SparseEncoder model, and what has to be changed to load it correctly.
 
-    `code` are the repaired Python files of the masked LM, `originals` the same as published. `configs` are the
-    config.json files that change: whose auto_map named another repository, or that lack an attribute. `code_source` is
-    the origin of the code, `soft_cap` the cap of the head; `capped` is False where an earlier patch removed it.
+    `code` are the repaired Python files of the masked LM, `uncapped` the same without the cap, `originals` the same as
+    published. `configs` are the config.json files that change: whose auto_map named another repository, or that lack an
+    attribute. `code_source` is the origin of the code, `soft_cap` the cap of the head; `capped` is False where an
+    earlier patch removed it.
     """
 
     snapshot: Snapshot
     layout: Layout
     code: Mapping[str, bytes]
+    uncapped: Mapping[str, bytes]
     originals: Mapping[str, bytes]
     configs: Mapping[str, bytes]
     code_source: Source
@@ -60,13 +62,16 @@ class RepairedModel:
         snapshot = fetch(self.snapshot, paths)
         return {**{path: snapshot.read(path) for path in paths}, **self.originals}
 
-    def contents(self) -> dict[str, bytes | Path]:
+    def contents(self, *, capped: bool = True) -> dict[str, bytes | Path]:
         """The files of the model, without its card: what is in those that change, and where the others are.
+
+        `capped=False` takes the cap off, if there is one.
 
         transformers looks for remote code in the model's own folder even where the transformer has a sub-folder.
         """
         folders = {"", *self.layout.encoders}
-        code = {join(folder, path): content for folder in folders for path, content in self.code.items()}
+        python = self.code if capped else self.uncapped
+        code = {join(folder, path): content for folder in folders for path, content in python.items()}
         changed = {**self.configs, **code}
         unchanged = {*self.layout.files} - {*changed, CARD}
         return {**changed, **{path: self.snapshot.local(path) for path in unchanged}}
@@ -91,7 +96,13 @@ def repair(snapshot: Snapshot) -> RepairedModel:
             f"The transformers of {snapshot.source} ({', '.join(layout.encoders)}) bring different code.",
             "Only models whose routes share one code can be loaded; transformers looks for it in one folder.",
         )
-    rewritten = rewrite_code(modules, config)
+    try:
+        rewritten = rewrite_code(modules, config)
+    except CodeError as error:
+        if "[no-cap]" not in error.message:
+            raise
+        hint = f"A model without a cap needs no threshold; `patcher repair {snapshot.source} --out DIR` lets it load."
+        raise CodeError(error.message, hint) from error
     configs = dict(_configs(snapshot, layout.encoders, found))
     code = {path: content for path, content in rewritten.base.items() if path != CONFIG}
     if rewritten.soft_cap is None:
@@ -103,6 +114,7 @@ def repair(snapshot: Snapshot) -> RepairedModel:
         snapshot=snapshot,
         layout=layout,
         code=code,
+        uncapped={path: content for path, content in rewritten.contents.items() if path != CONFIG},
         originals={path: modules[path] for path in code},
         configs=configs,
         code_source=source,

@@ -10,33 +10,39 @@ from patcher.codec import json_field
 from patcher.codemods import SoftCap
 from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
-from patcher.threshold.messages import Sparsity
-from patcher.threshold.sweep import Row
+from patcher.threshold.messages import Point, Row, Sparsity
+from patcher.threshold.sweep import Fit
 from patcher.verify.report import Check
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdReport:
-    """The checks and figures of one model at one threshold, and those of a sweep if one was asked for.
+    """The checks and figures of one model at one point, and those of a sweep if one was asked for.
 
-    `raw` are the figures of `SparseEncoder.sparsity()` without a threshold, for queries and for documents. `rows` begin
-    with threshold 0; only a sweep sets `recommended`. `capped` is False for a model that needs no threshold.
+    `point` is what was checked, and what is saved; `best` what a sweep recommends. `raw` are the figures of
+    `SparseEncoder.sparsity()` without pruning, for queries and for documents. `rows` are those of one threshold for
+    both sides and begin with 0, `more_rows` those of other points. `without_cap` is the model run without its cap, and
+    `fit` which of both its weights fit. `capped` is False for a model whose code has no cap.
     """
 
-    json_properties = ("passed",)
+    json_properties = ("threshold", "recommended", "passed")
 
     source: Source
     code_source: Source
     soft_cap: SoftCap
     capped: bool
-    threshold: float
+    point: Point
+    tolerance: float
     environment: Mapping[str, Any]
     checks: tuple[Check, ...]
     raw: Mapping[str, Sparsity] = json_field(key="raw_metric")
     rows: tuple[Row, ...]
+    more_rows: tuple[Row, ...]
+    without_cap: Row | None
+    fit: Fit | None
     evaluation: Evaluation
     swept: bool = json_field(omit=True)
-    recommended: float | None
+    best: Point | None = json_field(key="recommended_point")
 
     @property
     def passed(self) -> bool:
@@ -44,6 +50,20 @@ class ThresholdReport:
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     @property
+    def threshold(self) -> float:
+        """The threshold of documents that was checked."""
+        return self.point.document
+
+    @property
+    def recommended(self) -> float | None:
+        """The threshold of documents that is recommended."""
+        return self.best.document if self.best else None
+
+    @property
     def row(self) -> Row | None:
-        """The figures at the chosen threshold."""
-        return next((row for row in self.rows if row.threshold == self.threshold), None)
+        """The figures at the point that was checked."""
+        return self.row_at(self.point)
+
+    def row_at(self, point: Point | None) -> Row | None:
+        """The figures at a point; None where that was not measured."""
+        return next((row for row in (*self.rows, *self.more_rows) if row.point == point), None)

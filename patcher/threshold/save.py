@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from patcher import __version__
 from patcher.codec import document, json_text
@@ -19,6 +20,7 @@ from patcher.patching.staging import atomic_directory, check_output, hashes
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.source.metadata import split_card
 from patcher.source.snapshot import fetch
+from patcher.threshold.messages import Point
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.verify.requests import lay_out
@@ -43,15 +45,16 @@ def check_save(model: RepairedModel, out: Path) -> None:
     check_output(out, RECORD)
 
 
-def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
-    """Write the model with the report's threshold into `out` and return that path.
+def save(model: RepairedModel, report: ThresholdReport, out: Path, *, force: bool = False) -> Path:
+    """Write the model with the report's point into `out` and return that path.
 
-    The folder contains the repaired code, which loads correctly on transformers 5, with its cap: the weights were
-    trained with it. An `out` of an earlier `--save` is replaced. Raises OutputError where a check failed or `out` was
-    not written by this tool.
+    The folder contains the repaired code, which loads correctly on transformers 5, with its cap. An `out` of an earlier
+    `--save` is replaced. Raises OutputError where a check failed, unless `force` is set, or `out` was not written by
+    this tool.
     """
-    if not report.passed:
-        raise OutputError(f"{out} was not written: a check failed.", "Choose a threshold that passes; --sweep helps.")
+    if not (report.passed or force):
+        hint = "Choose a threshold that passes, which --sweep helps to find, or add --force."
+        raise OutputError(f"{out} was not written: a check failed.", hint)
     check_save(model, out)
     model = model.fetched()
     with atomic_directory(out, RECORD) as stage:
@@ -61,13 +64,23 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path) -> Path:
         entry = {"idx": position, "name": str(position), "path": folder, "type": f"{MODULE_NAME}.{CLASS_NAME}"}
         (stage / MODULES).write_text(json_text([*model.layout.modules, entry]), "utf-8")
         (stage / folder).mkdir()
-        settings = {"threshold": report.threshold, "uncapped_tasks": list(model.layout.uncapped_tasks)}
-        (stage / folder / "config.json").write_text(json_text(settings), "utf-8")
+        (stage / folder / "config.json").write_text(json_text(_settings(model, report.point)), "utf-8")
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
         record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}, **hashes(stage)}
         (stage / RECORD).write_text(json_text({**record, "report": document(report)}), "utf-8")
     return out
+
+
+def _settings(model: RepairedModel, point: Point) -> dict[str, Any]:
+    """The configuration of the module; a query without a threshold of its own has that of documents."""
+    return {
+        "threshold": point.document,
+        "query_threshold": point.query if point.query != point.document else None,
+        "query_top_k": point.query_top_k,
+        "document_top_k": point.document_top_k,
+        "uncapped_tasks": list(model.layout.uncapped_tasks),
+    }
 
 
 def _card(model: RepairedModel, report: ThresholdReport, name: str) -> str:

@@ -4,8 +4,11 @@ A masked-LM head whose logits are capped by a sigmoid gives no zeros: after log(
 vector is active, most of them barely. This module removes those, so that `encode_query` and `encode_document` return
 truly sparse vectors. Its settings are in the config.json of this module's folder:
 
-    threshold        activations below it become 0
-    uncapped_tasks   tasks that are left unchanged: their route has no capped head (inference-free queries)
+    threshold          activations below it become 0
+    query_threshold    another threshold for queries (null: the same)
+    query_top_k        of what is left of a query, keep this many largest activations (null: all)
+    document_top_k     the same of a document
+    uncapped_tasks     tasks that are left unchanged: their route has no capped head (inference-free queries)
 
 sentence-transformers loads this file with trust_remote_code=True. Written by splade-patcher; Apache-2.0.
 """
@@ -17,30 +20,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 try:
     from sentence_transformers.base.modules import Module
 except ImportError:  # sentence-transformers before 5.4
     from sentence_transformers.models import Module
 
 
+def prune(embeddings: torch.Tensor, threshold: float, top_k: int | None) -> torch.Tensor:
+    """Zero what is below the threshold, then all but the `top_k` largest of each row; [texts, dimensions].
+
+    In place where no gradient needs the values: a dense batch may be the largest tensor after the logits.
+    """
+    change = embeddings.masked_fill if embeddings.requires_grad else embeddings.masked_fill_
+    kept = change(embeddings < threshold, 0)
+    if top_k is None or top_k >= kept.shape[-1]:
+        return kept
+    values, columns = kept.topk(top_k, dim=-1)
+    return torch.zeros_like(kept).scatter(-1, columns, values)
+
+
 class SparseThreshold(Module):  # type: ignore[misc]
-    """Zeroes what is below `threshold` in "sentence_embedding" ([texts, dimensions], any dtype and device)."""
+    """Prunes "sentence_embedding" ([texts, dimensions], any dtype and device); what is no query is a document."""
 
-    config_keys = ["threshold", "uncapped_tasks"]  # noqa: RUF012 - the name and the kind that the library asks for
+    config_keys = ["threshold", "query_threshold", "query_top_k", "document_top_k", "uncapped_tasks"]  # noqa: RUF012 - the library's
 
-    def __init__(self, threshold: float, uncapped_tasks: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        uncapped_tasks: Sequence[str] = (),
+        query_threshold: float | None = None,
+        query_top_k: int | None = None,
+        document_top_k: int | None = None,
+    ) -> None:
         super().__init__()
         self.threshold = float(threshold)
         self.uncapped_tasks = list(uncapped_tasks)
+        self.query_threshold = query_threshold
+        self.query_top_k = query_top_k
+        self.document_top_k = document_top_k
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Zero the embeddings, unless the task is an uncapped one."""
-        if features.get("task") not in self.uncapped_tasks:
-            embeddings = features["sentence_embedding"]
-            below = embeddings < self.threshold
-            # In place where no gradient needs the values: a dense batch may be the largest tensor after the logits.
-            change = embeddings.masked_fill if embeddings.requires_grad else embeddings.masked_fill_
-            features["sentence_embedding"] = change(below, 0)
+        """Prune the embeddings, unless the task is an uncapped one."""
+        task = features.get("task")
+        if task not in self.uncapped_tasks:
+            threshold, top_k = self.threshold, self.document_top_k
+            if task == "query":
+                threshold = threshold if self.query_threshold is None else self.query_threshold
+                top_k = self.query_top_k
+            features["sentence_embedding"] = prune(features["sentence_embedding"], threshold, top_k)
         return features
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:

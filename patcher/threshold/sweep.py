@@ -1,132 +1,96 @@
-"""The arithmetic of rankings under a threshold: what is preserved, and which threshold to recommend. Without torch."""
+"""The arithmetic of a sweep: which points to measure, what they lose, and which to recommend. Without torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations, takewhile
+from collections.abc import Collection, Sequence
+from itertools import product
+from typing import Literal
 
-from patcher.codec import json_field
-from patcher.threshold.messages import Ranking, ThresholdFigures
+from patcher.constants import THRESHOLD
+from patcher.threshold.messages import Interval, Point, Row
 
-TOP = 10
-# Rankings count as preserved from here on: half of the top 10 lists are identical, and on average at most one pair of
-# neighbours is swapped (tau 0.956 over ten documents).
-MIN_EXACT = 0.5
-MIN_TAU = 0.95
-# nDCG@10 and MRR@10 may fall by the rounding with which they are usually reported.
-MAX_LOSS = 0.001
+MIN_EMBEDDING_SPARSITY = 0.99
+NDCG = "ndcg@10"
 # Up to 3: under a cap of 30 no activation exceeds log(31) = 3.43.
 GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 2.5, 3.0)
+SIDE = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of one side while the other has another one
+QUERY_TOP_K, DOCUMENT_TOP_K = (8, 16, 32, 64), (32, 64, 128, 256, 512)
+UNPRUNED = Point(0.0, 0.0)
+
+Fit = Literal["with_cap", "without_cap", "undecided"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One threshold: embedding sparsity (means over texts) and its effect on the rankings.
+def points(chosen: Point | None, *, sweep: bool) -> tuple[Point, ...]:
+    """The points to measure: nothing pruned first, then one threshold for both sides, ascending, then the others.
 
-    `right_first` counts judged queries for which only relevant documents share the best score, `lost` those that were
-    right without a threshold and are not now; None without judgements. `exact` is the share of queries whose top 10 is
-    the same list, `tau` Kendall's tau-b between the scores of the old top 10 before and after (mean and least).
-    `ndcg` and `mrr` are nDCG@10 and MRR@10 of the library's own evaluator.
+    The chosen point, or the usual threshold, is among them; a sweep adds one threshold for both sides, one for each
+    side, and a top k for each side.
     """
-
-    json_properties = ("kendall_tau",)
-
-    threshold: float
-    query_sparsity: float = json_field(key="query_embedding_sparsity")
-    query_active_dims: float = json_field()
-    document_sparsity: float = json_field(key="document_embedding_sparsity")
-    document_active_dims: float = json_field()
-    right_first: int | None = json_field()
-    lost: int | None = json_field()
-    exact: float = json_field(key="exact_top_10")
-    tau: float = json_field(omit=True)
-    tau_min: float = json_field(omit=True)
-    ndcg: float | None = json_field(key="ndcg@10")
-    mrr: float | None = json_field(key="mrr@10")
-
-    @property
-    def kendall_tau(self) -> dict[str, float]:
-        """Mean and minimum of tau, as in JSON."""
-        return {"mean": self.tau, "min": self.tau_min}
+    wanted = [Point(THRESHOLD, THRESHOLD), *([chosen] if chosen else [])]
+    if sweep:
+        wanted += [Point(value, value) for value in GRID]
+        wanted += [Point(query, document) for query, document in product(SIDE, SIDE)]
+        wanted += [Point(GRID[0], GRID[0], query_top_k=k) for k in QUERY_TOP_K]
+        wanted += [Point(GRID[0], GRID[0], document_top_k=k) for k in DOCUMENT_TOP_K]
+    found = dict.fromkeys([UNPRUNED, *wanted])
+    both = sorted(filter(is_common, found), key=lambda point: point.document)
+    return (*both, *(point for point in found if not is_common(point)))
 
 
-def grid(threshold: float, *, sweep: bool) -> tuple[float, ...]:
-    """The thresholds to measure, ascending: 0 as the reference, the chosen one, and with `sweep` those of GRID."""
-    return tuple(sorted({0.0, threshold, *(GRID if sweep else ())}))
+def is_common(point: Point) -> bool:
+    """Whether a point is one threshold for both sides and no top k."""
+    return point == Point(point.document, point.document)
 
 
-def rows(
-    measured: Sequence[ThresholdFigures], queries: Sequence[str], relevant: Mapping[str, Sequence[str]]
-) -> tuple[Row, ...]:
-    """The rows of what the child measured; the first one is threshold 0, the reference."""
+def relative_losses(row: Row, reference: Row) -> dict[str, Interval]:
+    """The losses of a point as shares of each metric without pruning; NaN where that is 0."""
+    before = {NDCG: reference.ndcg, "mrr@10": reference.mrr, "recall@10": reference.recall}
 
-    def right(rankings: Sequence[Ranking]) -> list[bool]:
-        return [
-            query in relevant and bool(one.leaders) and set(one.leaders) <= set(relevant[query])
-            for query, one in zip(queries, rankings, strict=True)
-        ]
+    def share(loss: Interval, whole: float | None) -> Interval:
+        return Interval(*((part / whole if whole else math.nan) for part in (loss.mean, loss.low, loss.high)))
 
-    found = []
-    for figures in measured:
-        pairs = list(zip(measured[0].rankings, figures.rankings, strict=True))
-        taus = [kendall_tau(old.scores, new.scores) for old, new in pairs]
-        was_right, now_right = right(measured[0].rankings), right(figures.rankings)
-        row = Row(
-            threshold=figures.threshold,
-            query_sparsity=figures.query.sparsity_ratio,
-            query_active_dims=figures.query.active_dims,
-            document_sparsity=figures.document.sparsity_ratio,
-            document_active_dims=figures.document.active_dims,
-            right_first=sum(now_right) if relevant else None,
-            lost=sum(was > now for was, now in zip(was_right, now_right, strict=True)) if relevant else None,
-            exact=sum(old.top == new.top for old, new in pairs) / len(queries),
-            tau=sum(taus) / len(taus),
-            tau_min=math.nan if any(math.isnan(tau) for tau in taus) else min(taus),
-            ndcg=figures.ndcg,
-            mrr=figures.mrr,
-        )
-        found.append(row)
-    return tuple(found)
+    return {name: share(loss, before[name]) for name, loss in row.losses.items()}
 
 
-def kept(row: Row, reference: Row) -> bool:
-    """Whether a threshold keeps the rankings.
+def is_within(loss: Interval, tolerance: float) -> bool:
+    """Whether a loss is small enough to be recommended."""
+    return loss.mean <= tolerance
 
-    No right document lost its first place, mean tau and the share of equal top tens reach MIN_TAU and MIN_EXACT, and
-    neither nDCG@10 nor MRR@10 fell by more than MAX_LOSS.
+
+def is_no_worse(loss: Interval, tolerance: float) -> bool:
+    """Whether a loss passes: it is within the tolerance, or the questions can't tell it from none."""
+    return is_within(loss, tolerance) or loss.low <= 0
+
+
+def is_sparse(row: Row, kinds: Collection[str]) -> bool:
+    """Whether the embeddings of these kinds of text (query, document) reach the limit."""
+    sparsity = {"query": row.query_sparsity, "document": row.document_sparsity}
+    return all(sparsity[kind] >= MIN_EMBEDDING_SPARSITY for kind in kinds)
+
+
+def recommend(found: Sequence[Row], kinds: Collection[str], tolerance: float) -> Row | None:
+    """The cheapest point that reaches the sparsity limits and loses no metric beyond the tolerance.
+
+    Cheapest is what multiplies least (FLOPS), then the smaller index, then the smaller thresholds. None where no point
+    does, or where nothing was judged.
     """
-    metrics = ((reference.ndcg, row.ndcg), (reference.mrr, row.mrr))
-    falls = (before - after for before, after in metrics if before is not None and after is not None)
-    return not row.lost and preserved(row) and all(fall <= MAX_LOSS for fall in falls)
+    good = [
+        row
+        for row in found[1:]
+        if row.losses
+        and is_sparse(row, kinds)
+        and all(is_within(loss, tolerance) for loss in relative_losses(row, found[0]).values())
+    ]
+    return min(good, key=lambda row: (row.flops, row.index_bytes, row.point.query + row.point.document), default=None)
 
 
-def preserved(row: Row) -> bool:
-    """Whether the top ten kept their documents and their order."""
-    return row.tau >= MIN_TAU and row.exact >= MIN_EXACT
+def fit(with_cap: Row, without_cap: Row | None) -> Fit | None:
+    """Which code the weights fit, by nDCG@10 on the same questions; None where that was not measured or not judged.
 
-
-def recommend(found: Sequence[Row]) -> float | None:
-    """The largest threshold that keeps the rankings and below which every measured threshold keeps them too.
-
-    None where even the smallest one changes them.
+    Undecided where the interval of the paired difference contains 0.
     """
-    good = list(takewhile(lambda row: kept(row, found[0]), found[1:]))
-    return good[-1].threshold if good else None
-
-
-def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
-    """Kendall's tau-b of two lists of scores of the same documents.
-
-    Pairs that tie in only one list lower it (Kendall 1945). It is 0 where one list has no order at all, 1 for fewer
-    than two documents, and NaN where a score is NaN.
-    """
-    if any(math.isnan(score) for score in (*before, *after)):
-        return math.nan
-    if len(before) < 2:
-        return 1.0
-    pairs = combinations(zip(before, after, strict=True), 2)
-    signs = [[(a > b) - (a < b) for a, b in zip(one, other, strict=True)] for one, other in pairs]
-    weight = math.sqrt(sum(old != 0 for old, _ in signs) * sum(new != 0 for _, new in signs))
-    return sum(old * new for old, new in signs) / weight if weight else 0.0
+    if without_cap is None or not without_cap.losses:
+        return None
+    loss = without_cap.losses[NDCG]
+    return "with_cap" if loss.low > 0 else "without_cap" if loss.high < 0 else "undecided"

@@ -44,7 +44,10 @@ def test_a_dense_model_keeps_everything_but_its_code(dense: Path, tmp_path: Path
     assert {check["name"] for check in result["report"]["checks"]} >= NAMES
     assert result["plan"]["auto_class"] == "AutoModel" and result["report"]["passed"] is True
     before, after = hashes(dense), hashes(out)
-    assert {name for name in before if after.get(name) != before[name]} - {"README.md", "model.onnx"} == {CODE}
+    assert {name for name in before if after.get(name) != before[name]} - {"README.md", "model.onnx"} == {
+        CODE,
+        "configuration_gptbert.py",
+    }
     assert {*DENSE, "model.safetensors"} <= set(after)
     card, page = (out / "README.md").read_text("utf-8"), (out / "report.html").read_text("utf-8")
     assert "pipeline_tag: sentence-similarity" in card and "SentenceTransformer(" in card and "splade" not in card[:300]

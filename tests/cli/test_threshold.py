@@ -15,6 +15,7 @@ import torch
 from patcher.cli import main
 from patcher.verify import preconditions
 from tests.conftest import Run
+from tests.threshold.measuring import few_questions
 from tests.threshold.models import CODE
 
 
@@ -38,10 +39,10 @@ def test_a_sweep_passes_the_six_checks_recommends_draws_and_saves(handmade: Path
     assert [one["name"] for one in found["checks"]] == [
         "loads_right",
         "embeddings_finite",
-        "raw_metric_is_zero",
+        "weights_fit_cap",
         "query_sparsity",
         "document_sparsity",
-        "rankings_preserved",
+        "retrieval_preserved",
     ]
     assert all(one["passed"] and one["value"] is not None for one in found["checks"])
     assert found["raw_metric"]["query"] == found["raw_metric"]["document"]
@@ -49,9 +50,19 @@ def test_a_sweep_passes_the_six_checks_recommends_draws_and_saves(handmade: Path
     assert found["evaluation"]["bundled"] and found["evaluation"]["queries"] >= 40
     thresholds = [row["threshold"] for row in found["rows"]]
     assert thresholds == sorted(thresholds) and thresholds[0] == 0
-    assert 0.05 <= found["recommended"] < 1
+    assert found["point"] == found["recommended_point"], "what is recommended is what was checked"
+    rows = [*found["rows"][1:], *found["more_rows"]]
+    good = [row for row in rows if row["ndcg@10"] >= 0.99 and row["mrr@10"] >= 0.99 and row["recall@10"] >= 0.99]
+    dense = ("query_embedding_sparsity", "document_embedding_sparsity")
+    cheapest = min((row for row in good if all(row[key] >= 0.99 for key in dense)), key=lambda row: row["flops"])
+    checked = next(row for row in rows if row["point"] == found["point"])
+    assert checked["flops"] == cheapest["flops"]
     assert found["rows"][0]["ndcg@10"] == 1.0 > found["rows"][-1]["ndcg@10"]
+    assert found["fit"] == "with_cap" and set(checked["ranks"].values()) == {1} and len(checked["ranks"]) == 3
     assert found["saved"] == str(out) and (out / "sparse_threshold.py").is_file()
+    written = json.loads((out / "2_SparseThreshold" / "config.json").read_text())
+    assert written["threshold"] == found["point"]["document_threshold"]
+    assert written["query_threshold"] in (None, found["point"]["query_threshold"])
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert {path: path.stat().st_mtime_ns for path in handmade.rglob("*")} == before
 
@@ -65,7 +76,7 @@ def texts(tmp_path: Path) -> tuple[str | Path, ...]:
     return "--queries", queries, "--documents", documents
 
 
-def test_a_model_that_misses_the_limits_fails_with_exit_code_1_and_is_not_saved(
+def test_a_model_that_misses_the_limits_fails_with_exit_code_1_and_is_saved_by_force_alone(
     capped: Path, texts: tuple[str | Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = run(
@@ -76,8 +87,15 @@ def test_a_model_that_misses_the_limits_fails_with_exit_code_1_and_is_not_saved(
     assert code == 1, err
     assert "FAILED" in out and "query_sparsity" in out and "document_sparsity" in out
     assert "`--sweep` shows" in out
-    assert "was not written" in out
+    assert "was not written; --force" in out
+    assert "Whether the weights fit their cap is not known" in out, "there are no judgements"
     assert not (tmp_path / "saved").exists()
+    options = ("--query-threshold", "1.5", "--document-top-k", "9", "--save", tmp_path / "saved", "--force")
+    code, out, err = run(capsys, "threshold", capped, *texts, "--trust-remote-code", "--device", "cpu", *options)
+    assert code == 1, err
+    assert f"Saved all the same: {tmp_path / 'saved'}" in out and "did not pass query_sparsity" in out
+    written = json.loads((tmp_path / "saved" / "2_SparseThreshold" / "config.json").read_text())
+    assert [written[key] for key in ("threshold", "query_threshold", "document_top_k")] == [0.05, 1.5, 9]
 
 
 def test_a_model_trained_on_a_patched_base_needs_no_threshold(
@@ -86,9 +104,30 @@ def test_a_model_trained_on_a_patched_base_needs_no_threshold(
     shutil.copyfile(patched_once / CODE, capped / CODE)
     code, out, err = run(capsys, "threshold", capped, *texts, "--trust-remote-code", "--device", "cpu")
     assert code == 0, err
-    assert "needs no threshold: its cap was removed before" in out
+    assert "so it needs no threshold" in out
     assert "SparseEncoder.sparsity()" in out
-    assert "rankings_preserved" not in out
+    assert "retrieval_preserved" not in out
+
+
+def test_a_model_that_was_trained_without_its_cap_is_told_so_and_the_command_that_is_named_works(
+    trained_uncapped_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = few_questions(16, among=16)
+    files = [tmp_path / name for name in ("queries.jsonl", "documents.jsonl", "qrels.txt")]
+    for path, texts in zip(files, (chosen.queries, chosen.documents), strict=False):
+        path.write_text("".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in texts.items()))
+    files[2].write_text("".join(f"{query} 0 {right} 1\n" for query, (right,) in chosen.relevant.items()))
+    options = ("--queries", files[0], "--documents", files[1], "--qrels", files[2], "--trust-remote-code")
+    code, out, err = run(capsys, "threshold", trained_uncapped_once, *options, "--device", "cpu")
+    assert code == 1, err
+    assert "do NOT fit the cap" in out and "weights_fit_cap" in out
+    command = next(line.split() for line in out.splitlines() if line.strip().startswith("patcher patch"))
+    patched = tmp_path / f"patched-{tmp_path.name}"
+    words = [str(patched) if word == "DIR" else word for word in command[1:]]
+    assert run(capsys, *words, "--no-verify")[0] == 0
+    code, out, err = run(capsys, "threshold", patched, *options, "--device", "cpu")
+    assert code == 0, err
+    assert "so it needs no threshold" in out and "do NOT fit" not in out
 
 
 def test_nothing_runs_without_a_yes(capped: Path, capsys: pytest.CaptureFixture[str]) -> None:

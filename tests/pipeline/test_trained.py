@@ -16,6 +16,7 @@ from patcher.documents import card
 from patcher.errors import SourceError
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
+from patcher.pipeline.api import patch_model
 from patcher.planning.plan import Plan, make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
@@ -29,7 +30,7 @@ from tests.conftest import MINI, ON_CPU, Run
 from tests.sandbox.stand_in import run_child
 from tests.verify.running import repaired, wanted
 
-CODE = "modeling_gptbert.py"
+CODE, CONFIGURATION = "modeling_gptbert.py", "configuration_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
 
 
@@ -45,17 +46,60 @@ def report_on(folder: Path, scratch: Path, sparse_encoder: bool = False) -> Repo
     return evaluate(model, [answer], files, asked)
 
 
-def test_taking_the_cap_off_is_refused_with_the_reason_and_both_ways_out(
+def test_taking_the_cap_off_is_refused_as_long_as_nobody_knows_how_it_was_trained(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in (["plan", str(trained)], ["patch", str(trained), "--out", str(tmp_path / "out"), "--no-verify"]):
         assert main(command) == 3
         error, hint = capsys.readouterr().err.splitlines()[-2:]
-        assert "trained through the cap" in error and CAP.decode() in error
+        assert "with that cap or without it" in error and CAP.decode() in error
+        assert "were trained through" not in error, "nothing was measured"
         assert f"patcher threshold {trained}" in hint and f"patcher repair {trained} --out DIR" in hint
+        assert "--trained-without-cap" in hint
     assert not (tmp_path / "out").exists()
     with pytest.raises(SourceError):
         plan_of(trained, "soft_cap", "config_defaults")
+
+
+def test_a_user_who_knows_takes_the_cap_off_a_trained_model_and_the_record_and_card_say_so(
+    trained: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(trained, trained_without_cap=True)
+    assert CAP in plan.base[CODE] and f"logits = {CAP.decode()}" not in plan.contents[CODE].decode()
+    out = patch_model(plan, resolve(str(trained)), tmp_path / f"out-{tmp_path.name}", None).folder
+    model = load(out)
+    assert model.options.trained_without_cap and model.loaded_by == "SparseEncoder" and model.soft_cap is not None
+    assert plan_of(out).already_patched
+    text = card.render(model, None, "me/model")
+    assert "How to train with it" not in text and "not trained for retrieval yet" not in text
+    request = prepare(model, tmp_path / "scratch", wanted(sparse_encoder=True), "cpu")
+    assert request.base is not None and CAP in (Path(request.base.folder) / CODE).read_bytes()
+    assert request.sparse_encoder and [Path(one.folder) for one in request.encoders] == [out]
+
+
+def test_two_models_of_one_name_in_one_process_run_their_own_code(
+    loading: Path, patched_once: Path, tmp_path: Path
+) -> None:
+    from sentence_transformers import SparseEncoder
+
+    zeros = []
+    for kind, folder in (("capped", loading), ("patched", patched_once)):
+        final = shutil.copytree(folder, tmp_path / kind / "final")
+        model = SparseEncoder(str(final), trust_remote_code=True, device="cpu")
+        zeros.append(int((model.encode_document(["Oslo."], convert_to_sparse_tensor=False) == 0).sum()))
+    assert zeros[0] == 0 and zeros[1] > 7000
+
+
+def test_a_trained_model_with_routes_is_not_patched_unverified(trained: Path) -> None:
+    sub = trained / "0_MLMTransformer"
+    sub.mkdir()
+    for name in ("config.json", CODE, "configuration_gptbert.py", "model.safetensors"):
+        (trained / name).rename(sub / name)
+    modules = json.loads((trained / "modules.json").read_text())
+    modules[0]["path"] = sub.name
+    (trained / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(SourceError, match="in folders of their own"):
+        plan_of(trained, trained_without_cap=True)
 
 
 def test_a_trained_model_whose_base_had_no_cap_needs_nothing(trained: Path, patched_once: Path) -> None:
@@ -69,7 +113,7 @@ def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: P
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     after = {path.relative_to(out).as_posix(): sha256_of(path) for path in out.rglob("*") if path.is_file()}
     changed = {path for path in before if before[path] != after.get(path)}
-    assert changed - {"README.md"} == {CODE, "config.json"}, "modules.json, the pooling and the weights are all there"
+    assert changed - {"README.md"} == {CODE, CONFIGURATION, "config.json"}, "the pooling and the weights are there"
     assert set(after) - set(before) == {"patch.json"} and "1_SpladePooling/config.json" in after
     code = (out / CODE).read_bytes()
     assert CAP in code and b"_tied_weights_keys = None" in code
@@ -143,8 +187,9 @@ def test_code_in_a_sub_folder_is_repaired_there_and_copied_to_where_it_is_looked
     modules[0]["path"] = sub.name
     (trained / "modules.json").write_text(json.dumps(modules))
     plan = plan_of(trained, "repairs")
-    assert plan.encoders == (sub.name,) and plan.files.changed == (f"{sub.name}/config.json", f"{sub.name}/{CODE}")
-    assert set(plan.files.added) == {CODE, "configuration_gptbert.py"}
+    changed = tuple(f"{sub.name}/{name}" for name in ("config.json", CONFIGURATION, CODE))
+    assert plan.encoders == (sub.name,) and plan.files.changed == changed
+    assert set(plan.files.added) == {CODE, CONFIGURATION}
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     assert (out / CODE).read_bytes() == (out / sub.name / CODE).read_bytes() != (MINI / CODE).read_bytes()
     report = report_on(out, tmp_path / "scratch", sparse_encoder=True)

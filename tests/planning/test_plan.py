@@ -33,8 +33,8 @@ def test_the_plan_of_the_miniature() -> None:
     plan = plan_of(MINI)
     assert plan.contents["modeling_gptbert.py"].decode().count(CAP) == 1, "the causal head was not asked for"
     assert b"use_reentrant=True" in plan.contents["modeling_gptbert.py"], "nor was checkpointing"
-    assert plan.files.changed == ("config.json", "modeling_gptbert.py")
-    assert set(plan.files.copied) >= {"configuration_gptbert.py", "model.safetensors", "tokenizer.json"}
+    assert plan.files.changed == ("config.json", "configuration_gptbert.py", "modeling_gptbert.py")
+    assert set(plan.files.copied) >= {"model.safetensors", "tokenizer.json"}
     assert set(plan.files.dropped) == {"README.md", "model.onnx"}
     assert (plan.soft_cap.scale, plan.soft_cap.temperature) == (30.0, 7.5)
     applied = {result.name for result in plan.codemods if result.status == "applied"}

@@ -53,7 +53,8 @@ def test_a_cap_that_is_not_to_be_removed_is_told_and_is_in_the_base_and_in_the_r
 
 
 def test_the_plan_holds_the_files_of_the_base_that_are_not_those_of_the_source() -> None:
-    assert make_plan(resolve(str(MINI))).base == {name: rewritten().base[name] for name in (CODE, "config.json")}
+    names = (CODE, "configuration_gptbert.py", "config.json")
+    assert make_plan(resolve(str(MINI))).base == {name: rewritten().base[name] for name in names}
 
 
 def test_options_become_json_and_back_and_those_of_version_0_1_0_are_read() -> None:

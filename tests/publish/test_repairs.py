@@ -11,7 +11,7 @@ from tests.hub import LocalHub
 from tests.publish.conftest import NUMBERS
 from tests.publish.tools import MODELING, Outcome, Patcher, hub_files, passing_report, source_files, writes
 
-CODE = "modeling_gptbert.py"
+CODE, CONFIGURATION = "modeling_gptbert.py", "configuration_gptbert.py"
 WORDS = ("--create-pr", "--repairs-only")
 
 
@@ -52,7 +52,8 @@ def test_a_pull_request_to_the_source_changes_the_repaired_code_and_nothing_else
     assert hub.head(source) == head and hub_files(hub, source) == before
     assert hub.counters.uploaded < 20_000 and hub.counters.xet_stored == 0
     after = hub_files(hub, source, "refs/pr/1")
-    assert after.pop(CODE) == (repaired / CODE).read_bytes() != before.pop(CODE)
+    for path in (CODE, CONFIGURATION):
+        assert after.pop(path) == (repaired / path).read_bytes() != before.pop(path)
     assert after == before and b"sigmoid" in hub.read(source, CODE, "refs/pr/1")
     findings = {one["name"]: one["passed"] for one in done.data["findings"]}
     assert findings["small_files_equal"] and findings["kept_files_untouched"] and "card_understood" not in findings
@@ -104,7 +105,7 @@ def test_a_second_run_opens_no_second_pull_request(
 def test_where_the_repairs_were_merged_there_is_nothing_to_do(
     hub: LocalHub, patcher: Patcher, source: str, repaired: Path
 ) -> None:
-    merged = hub.commit(source, {CODE: (repaired / CODE).read_bytes()}, user="ltg")
+    merged = hub.commit(source, {path: (repaired / path).read_bytes() for path in (CODE, CONFIGURATION)}, user="ltg")
     done = send(patcher, repaired, source)
     assert done.code == 0 and done.data["case"] == "nothing to do" and done.data["commit"] == merged, done.err
 

@@ -29,3 +29,13 @@ def test_other_batches_and_lengths_give_the_vectors_of_the_model(patched: Path, 
         model.max_seq_length = 600
         theirs = model.encode_document(list(texts), convert_to_sparse_tensor=False).numpy()
         assert np.abs(ours - theirs).max() < 1e-4 and theirs.max() > 1
+
+
+def test_a_model_that_prunes_each_side_in_its_own_way_is_not_one_graph() -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from patcher.retrieval.graph import _differs_by_side
+    from patcher.threshold.sparse_threshold import SparseThreshold
+
+    same = (SparseThreshold(0.05), SparseThreshold(0.05, query_threshold=0.05, query_top_k=9, document_top_k=9))
+    others = (SparseThreshold(0.05, query_threshold=0.02), SparseThreshold(0.05, document_top_k=9))
+    assert [_differs_by_side(module) for module in (*same, *others)] == [False, False, True, True]

@@ -32,6 +32,27 @@ def hand_made_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return write_hand_made(loading, tmp_path_factory.mktemp("hand") / "hand-made")
 
 
+@pytest.fixture(scope="session")
+def trained_capped_once(loading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A retriever that was trained through its cap, with the code as published. Not to be written to."""
+    return _trained(loading, tmp_path_factory.mktemp("through-cap") / "trained-capped", rescaled=True)
+
+
+@pytest.fixture(scope="session")
+def trained_uncapped_once(patched_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A retriever that was trained without the cap, beside published code that still has it: as a script leaves it
+    that removes the cap in memory only. Not to be written to.
+    """
+    return _trained(patched_once, tmp_path_factory.mktemp("without-cap") / "trained-uncapped", rescaled=False)
+
+
+def _trained(base: Path, target: Path, *, rescaled: bool) -> Path:
+    from tests.threshold.briefly_trained import train
+    from tests.threshold.models import as_published
+
+    return as_published(train(base, target, rescaled=rescaled))
+
+
 @pytest.fixture
 def capped(capped_once: Path, tmp_path: Path) -> Path:
     """A capped model that a test may damage, in a folder with a name of its own."""

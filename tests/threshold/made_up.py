@@ -9,29 +9,70 @@ from typing import Any
 from patcher.codemods import SoftCap
 from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
+from patcher.threshold.messages import Interval, Point, Row, Tau
+from patcher.threshold.metrics import METRICS
 from patcher.threshold.report import ThresholdReport
-from patcher.threshold.sweep import Row
 from patcher.verify.report import Check
 
-ROW = Row(0.0, 0.0, 100, 0.0, 100, 10, 0, 1.0, 1.0, 1.0, 0.9, 0.8)
+NO_LOSS = dict.fromkeys(METRICS, Interval(0.0, 0.0, 0.0))
+ROW = Row(
+    point=Point(0.0, 0.0),
+    query_sparsity=0.0,
+    query_active_dims=100.0,
+    document_sparsity=0.0,
+    document_active_dims=100.0,
+    flops=100.0,
+    postings_per_query=1000.0,
+    index_bytes=8000,
+    right_first=10,
+    lost=0,
+    exact=1.0,
+    tau=Tau(1.0, 1.0),
+    ndcg=0.9,
+    ndcg_interval=Interval(0.9, 0.8, 1.0),
+    mrr=0.8,
+    recall=1.0,
+    losses=NO_LOSS,
+    ranks={},
+)
+
+
+def row(threshold: float, sparsity: float = 0.995, **changes: Any) -> Row:
+    """A row at one threshold for both sides whose embeddings are so sparse, with no loss."""
+    dims = {name: 100 * (1 - sparsity) for name in ("query_active_dims", "document_active_dims")}
+    point = Point(threshold, threshold)
+    given = {"point": point, "query_sparsity": sparsity, "document_sparsity": sparsity, "flops": 1.0, **dims, **changes}
+    return replace(ROW, **given)
+
+
+def losing(share: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """The losses of a row that loses this share of ROW's nDCG@10, with the bounds of its interval (shares too)."""
+    bounds = Interval(*(0.9 * (share if one is None else one) for one in (share, low, high)))
+    return {"losses": {**NO_LOSS, "ndcg@10": bounds}, "ndcg": 0.9 * (1 - share)}
+
+
 ROWS = (
     ROW,
-    replace(ROW, threshold=0.05, query_sparsity=0.5, document_sparsity=0.25),
-    replace(ROW, threshold=1.0, query_sparsity=1.0, document_sparsity=0.99, ndcg=0.4, tau=-0.3),
+    row(0.05, 0.5, document_sparsity=0.25, document_active_dims=75.0),
+    row(1.0, 1.0, document_sparsity=0.99, query_active_dims=0.0, ndcg=0.4, tau=Tau(-0.3, -0.5)),
 )
 REPORT = ThresholdReport(
     source=Source(None, None, "model"),
     code_source=Source(None, None, "model"),
     soft_cap=SoftCap("Head", "forward", "modeling.py", 1, "30 * sigmoid(x / 7.5)", 30, 7.5),
     capped=True,
-    threshold=0.05,
+    point=Point(0.05, 0.05),
+    tolerance=0.01,
     environment={},
     checks=(),
     raw={},
     rows=ROWS,
+    more_rows=(),
+    without_cap=None,
+    fit=None,
     evaluation=Evaluation({}, {}, {}, True),
     swept=True,
-    recommended=0.05,
+    best=Point(0.05, 0.05),
 )
 
 QUERIES = ["Hva er hovedstaden i Norge?", "Hvem skrev romanen Sult?"]

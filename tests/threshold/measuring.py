@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from patcher.constants import MAX_LOSS
 from patcher.source.snapshot import resolve
 from patcher.threshold import embeddings
 from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation, bundled_questions
-from patcher.threshold.messages import ThresholdRequest
+from patcher.threshold.messages import Point, ThresholdMeasured, ThresholdRequest
 from patcher.threshold.repaired import RepairedModel, repair
-from patcher.threshold.sweep import grid, rows
+from patcher.threshold.sweep import points
 from patcher.verify import requests
 from patcher.verify.report import Check
+
+USUAL = Point(0.05, 0.05)
 
 
 def few_questions(count: int = 8, among: int = 16) -> Evaluation:
@@ -26,14 +29,18 @@ def few_questions(count: int = 8, among: int = 16) -> Evaluation:
     )
 
 
-def request(folder: Path, model: RepairedModel, texts: Evaluation, threshold: float) -> ThresholdRequest:
+def request(
+    folder: Path, model: RepairedModel, texts: Evaluation, point: Point, without_cap: Path | None = None
+) -> ThresholdRequest:
     return ThresholdRequest(
         model=str(folder),
+        without_cap=str(without_cap) if without_cap else None,
         encoders=tuple(model.layout.encoders),
         queries=texts.queries,
         documents=texts.documents,
         relevant=texts.relevant,
-        thresholds=grid(threshold, sweep=False),
+        points=points(point, sweep=False),
+        expected=texts.expected,
         uncapped_tasks=tuple(model.layout.uncapped_tasks),
         device="cpu",
     )
@@ -44,16 +51,30 @@ def lay_out(source: Path, target: Path) -> RepairedModel:
     model = repair(resolve(str(source)))
     target.mkdir()
     requests.lay_out(model.contents(), target, link=False)
+    requests.lay_out(model.contents(capped=False), without_cap_of(target))
     return model
 
 
+def without_cap_of(folder: Path) -> Path:
+    """Where the same model without its cap lies, for a copy of `lay_out`."""
+    return folder.with_name(f"{folder.name}-without-cap")
+
+
+def measured(
+    folder: Path, model: RepairedModel, texts: Evaluation, point: Point = USUAL, without_cap: Path | None = None
+) -> ThresholdMeasured:
+    """What the child finds of the copy in `folder`."""
+    return embeddings.measure(request(folder, model, texts, point, without_cap))
+
+
 def check(
-    folder: Path, model: RepairedModel, texts: Evaluation | None = None, threshold: float = 0.05
+    folder: Path,
+    model: RepairedModel,
+    texts: Evaluation | None = None,
+    point: Point = USUAL,
+    without_cap: Path | None = None,
 ) -> dict[str, Check]:
     """The checks of the copy in `folder` by name."""
-    texts = texts or few_questions()
-    measured = embeddings.measure(request(folder, model, texts, threshold))
-    found = rows(measured.rows, list(texts.queries), texts.relevant)
+    found = measured(folder, model, texts or few_questions(), point, without_cap)
     kinds = [kind for kind in ("query", "document") if kind not in model.layout.uncapped_tasks]
-    judged = judge(measured, found, threshold, kinds, len(texts.relevant), bundled=texts.bundled)
-    return {one.name: one for one in judged}
+    return {one.name: one for one in judge(found, point, kinds, MAX_LOSS)}

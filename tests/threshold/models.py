@@ -37,13 +37,13 @@ def write_loading(place: Path) -> Path:
 
 def write_hand_made(loading: Path, target: Path) -> Path:
     """The hand-made model, with the code as published."""
-    hand_made.build(loading, target)
-    return as_published(target)
+    return as_published(hand_made.build(loading, target))
 
 
 def as_published(target: Path) -> Path:
     """The folder with the code as published, and without what a repair wrote into config.json."""
-    shutil.copyfile(MINI / CODE, target / CODE)
+    for path in MINI.glob("*.py"):
+        shutil.copyfile(path, target / path.name)
     config = json.loads((target / "config.json").read_text("utf-8"))
     (target / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "is_decoder"}), "utf-8")
     return target

@@ -1,4 +1,4 @@
-"""Each of the six checks is broken once by a real fault; all pass on the hand-made model."""
+"""Each of the six checks is broken once by a real fault; all pass on a model that was trained through its cap."""
 
 from __future__ import annotations
 
@@ -9,42 +9,48 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from patcher.threshold.checks import judge
-from patcher.threshold.messages import Sparsity, ThresholdMeasured
-from patcher.threshold.sweep import Row
+from patcher.threshold.messages import Interval, Point, Sparsity, Tau, ThresholdMeasured
+from patcher.threshold.metrics import interval
+from patcher.threshold.sweep import fit
 from patcher.verify.messages import Environment
 from tests.conftest import MINI
-from tests.threshold.measuring import check, few_questions, lay_out
+from tests.threshold.made_up import NO_LOSS, ROW, losing, row
+from tests.threshold.measuring import USUAL, check, few_questions, lay_out, measured, without_cap_of
 from tests.threshold.models import CODE
 
 NAMES = [
     "loads_right",
     "embeddings_finite",
-    "raw_metric_is_zero",
+    "weights_fit_cap",
     "query_sparsity",
     "document_sparsity",
-    "rankings_preserved",
+    "retrieval_preserved",
 ]
 
 
 @pytest.fixture(scope="module")
-def copied_once(hand_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def copied_once(trained_capped_once: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("repaired") / "copy"
-    return folder, lay_out(hand_made_once, folder)
+    return folder, lay_out(trained_capped_once, folder)
 
 
 @pytest.fixture
 def copy(copied_once: tuple[Path, Any], tmp_path: Path) -> tuple[Path, Any]:
-    """The repaired copy of the hand-made model, to be damaged, in a folder with a name of its own."""
+    """The repaired copy of the trained model, to be damaged, in a folder with a name of its own."""
     folder, model = copied_once
+    shutil.copytree(without_cap_of(folder), tmp_path / f"copy-{tmp_path.name}-without-cap")
     return shutil.copytree(folder, tmp_path / f"copy-{tmp_path.name}"), model
 
 
+BOTH = ("query", "document")
 TINY = few_questions(2, among=2)
+FEW = few_questions(20, among=20)
 
 
 def failed(checks: dict[str, Any]) -> list[str]:
@@ -57,13 +63,33 @@ def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], obj
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_all_six_pass_on_the_hand_made_model(copy: tuple[Path, Any]) -> None:
-    checks = check(*copy)
+def test_all_six_pass_on_a_model_that_was_trained_through_its_cap(copy: tuple[Path, Any]) -> None:
+    folder, model = copy
+    found = measured(folder, model, FEW, without_cap=without_cap_of(folder))
+    checks = {one.name: one for one in judge(found, USUAL, BOTH, 0.01)}
     assert list(checks) == NAMES
-    assert failed(checks) == []
-    assert checks["raw_metric_is_zero"].value == 0
+    assert failed(checks) == [], checks
     assert checks["embeddings_finite"].value == 8192
     assert all(one.limit is not None and one.detail for one in checks.values())
+    fitting = checks["weights_fit_cap"]
+    assert fitting.value is not None and fitting.limit is not None and fitting.value > fitting.limit + 0.1
+    assert found.raw["query"].sparsity_ratio == 0, "reported, and not judged"
+    broken = {one.name: one for one in judge(replace(found, without_cap=None), USUAL, BOTH, 0.01)}
+    assert failed(broken) == ["weights_fit_cap"], "what was not measured does not pass"
+
+
+def test_weights_that_were_trained_without_the_cap_fail_weights_fit_cap(
+    trained_uncapped_once: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / f"copy-{tmp_path.name}"
+    model = lay_out(trained_uncapped_once, folder)
+    found = measured(folder, model, FEW, without_cap=without_cap_of(folder))
+    checks = {one.name: one for one in judge(found, USUAL, BOTH, 0.01)}
+    assert {"weights_fit_cap", "query_sparsity", "document_sparsity"} == set(failed(checks))
+    assert fit(found.rows[0], found.without_cap) == "without_cap"
+    assert found.without_cap is not None and found.without_cap.query_sparsity > 0.98
+    assert found.without_cap.ndcg is not None and found.rows[0].ndcg is not None
+    assert found.without_cap.ndcg > found.rows[0].ndcg + 0.3
 
 
 def test_code_as_published_fails_loads_right(copy: tuple[Path, Any]) -> None:
@@ -95,47 +121,26 @@ def test_one_weight_that_is_not_a_number_fails_embeddings_finite_and_every_other
     assert "not finite" in checks["embeddings_finite"].detail
 
 
-def test_a_head_without_its_cap_fails_raw_metric_is_zero(copy: tuple[Path, Any], patched_once: Path) -> None:
-    folder, model = copy
-    shutil.copyfile(patched_once / CODE, folder / CODE)
-    checks = check(folder, model, TINY)
-    assert checks["raw_metric_is_zero"].value > 0.9
-    assert not checks["raw_metric_is_zero"].passed
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_side_whose_threshold_is_too_small_fails_its_sparsity_alone(copy: tuple[Path, Any], kind: str) -> None:
+    small = {"query": 0.05, "document": 0.05, kind: 1e-6}
+    checks = check(*copy, replace(TINY, relevant={}, bundled=False), Point(**small))
+    assert failed(checks) == [f"{kind}_sparsity"]
+    assert checks[f"{kind}_sparsity"].value < checks[f"{kind}_sparsity"].limit
 
 
-def test_queries_that_unite_too_many_words_fail_query_sparsity_alone(copy: tuple[Path, Any]) -> None:
-    texts = few_questions(3, among=3)
-    everything = " ".join(texts.documents.values())
-    long = {query: f"{text} {everything}" for query, text in texts.queries.items()}
-    checks = check(*copy, replace(texts, queries=long, relevant={}, bundled=False))
-    assert failed(checks) == ["query_sparsity"]
-    assert checks["query_sparsity"].value < checks["query_sparsity"].limit
-
-
-def test_documents_that_unite_too_many_words_fail_document_sparsity_alone(copy: tuple[Path, Any]) -> None:
-    texts = few_questions(3, among=3)
-    everything = " ".join(texts.documents.values())
-    documents = {str(i): f"{everything} {text}" for i, text in enumerate(list(texts.documents.values())[:3])}
-    checks = check(*copy, replace(texts, documents=documents, relevant={}, bundled=False))
-    assert "document_sparsity" in failed(checks)
-    assert "query_sparsity" not in failed(checks)
-
-
-def test_a_threshold_that_is_too_large_fails_rankings_preserved_alone(copy: tuple[Path, Any]) -> None:
-    assert failed(check(*copy, threshold=2.5)) == ["rankings_preserved"]
-
-
-def test_a_trained_model_that_was_not_trained_long_enough_fails_both_sparsities(
-    capped_once: Path, tmp_path: Path
-) -> None:
+def test_a_model_that_was_not_trained_fails_both_sparsities(capped_once: Path, tmp_path: Path) -> None:
     folder = tmp_path / f"copy-{tmp_path.name}"
-    checks = check(folder, lay_out(capped_once, folder), TINY)
-    assert checks["raw_metric_is_zero"].passed
-    assert {"query_sparsity", "document_sparsity"} <= set(failed(checks))
+    assert {"query_sparsity", "document_sparsity"} <= set(failed(check(folder, lay_out(capped_once, folder), TINY)))
 
 
-ROW = Row(0.05, 0.995, 40, 0.995, 40, 9, 0, 0.9, 0.99, 0.95, 1.0, 1.0)
-REFERENCE = replace(ROW, threshold=0.0, query_sparsity=0.0, document_sparsity=0.0, exact=1.0, tau=1.0)
+def test_a_threshold_that_is_too_large_fails_retrieval_preserved_alone(copy: tuple[Path, Any]) -> None:
+    folder, model = copy
+    checks = check(folder, model, FEW, Point(3.2, 3.2), without_cap_of(folder))
+    assert failed(checks) == ["retrieval_preserved"]
+    assert "ndcg@10" in checks["retrieval_preserved"].detail
+
+
 MEASURED = ThresholdMeasured(
     tensors=79,
     tensors_changed=(),
@@ -145,46 +150,60 @@ MEASURED = ThresholdMeasured(
     width=8192,
     vocab_size=8192,
     raw={"query": Sparsity(8192, 0.0), "document": Sparsity(8192, 0.0)},
-    rows=(),
+    rows=(ROW, row(0.05)),
+    without_cap=replace(ROW, ndcg=0.5, losses={**NO_LOSS, "ndcg@10": Interval(0.4, 0.3, 0.5)}),
     sentence_transformers="6",
     environment=Environment("3", "2", "5", "cpu", "float32", "not installed"),
 )
 
 
-def verdicts(
-    measured: ThresholdMeasured = MEASURED, row: Row = ROW, bundled: bool = False, **kwargs: Any
-) -> dict[str, bool]:
-    kinds = kwargs.get("kinds", ("query", "document"))
-    return {one.name: one.passed for one in judge(measured, [REFERENCE, row], 0.05, kinds, 10, bundled=bundled)}
+def verdicts(found: ThresholdMeasured = MEASURED, kinds: tuple[str, ...] = BOTH) -> dict[str, bool]:
+    return {one.name: one.passed for one in judge(found, USUAL, kinds, 0.01)}
+
+
+def at(**changes: Any) -> dict[str, bool]:
+    """The verdicts where the row of the point differs."""
+    return verdicts(replace(MEASURED, rows=(ROW, row(0.05, **changes))))
 
 
 def test_embeddings_of_another_width_fail() -> None:
+    assert all(verdicts().values())
     assert not verdicts(replace(MEASURED, width=1024))["embeddings_finite"]
 
 
-def test_a_user_s_model_may_be_wrong_where_it_was_wrong_before_but_not_on_the_bundled_questions() -> None:
-    assert verdicts()["rankings_preserved"]
-    assert not verdicts(bundled=True)["rankings_preserved"]
-    assert verdicts(row=replace(ROW, right_first=10), bundled=True)["rankings_preserved"]
+def test_true_zeros_without_a_threshold_are_no_fault() -> None:
+    """Half precision underflows to zeros, and `max_active_dims` makes them."""
+    sparse = {kind: Sparsity(82, 0.99) for kind in BOTH}
+    assert all(verdicts(replace(MEASURED, raw=sparse)).values())
 
 
-def test_one_right_document_that_lost_its_place_fails() -> None:
-    assert not verdicts(row=replace(ROW, lost=1))["rankings_preserved"]
+def test_swapped_documents_of_no_relevance_are_reported_and_not_judged() -> None:
+    assert all(at(tau=Tau(-0.3, -1.0), exact=0.0, lost=3).values())
 
 
-def test_different_top_tens_fail_although_their_order_is_kept() -> None:
-    assert not verdicts(row=replace(ROW, exact=0.4))["rankings_preserved"]
+def test_only_a_loss_beyond_the_tolerance_that_is_not_chance_fails() -> None:
+    assert at(**losing(0.009, 0.005, 0.01))["retrieval_preserved"]
+    assert at(**losing(0.05, -0.01, 0.11))["retrieval_preserved"]
+    assert not at(**losing(0.05, 0.01, 0.09))["retrieval_preserved"]
+    found = judge(replace(MEASURED, rows=(ROW, row(0.05, **losing(0.05, -0.01, 0.11)))), USUAL, BOTH, 0.01)
+    assert "too few questions to tell the loss of ndcg@10 from chance" in found[-1].detail
+
+
+def test_one_flipped_query_of_250_is_no_veto() -> None:
+    flipped = interval(np.array([1 - 1 / np.log2(3)] + [0.0] * 249))
+    assert at(losses={**NO_LOSS, "ndcg@10": flipped})["retrieval_preserved"]
 
 
 def test_sparsity_exactly_at_the_limit_passes_and_just_below_does_not() -> None:
-    assert verdicts(row=replace(ROW, query_sparsity=0.99))["query_sparsity"]
-    assert not verdicts(row=replace(ROW, query_sparsity=0.98999))["query_sparsity"]
+    assert at(query_sparsity=0.99)["query_sparsity"]
+    assert not at(query_sparsity=0.98999)["query_sparsity"]
 
 
-def test_queries_that_pass_no_capped_head_do_not_count_for_the_raw_metric() -> None:
-    sparse = replace(MEASURED, raw={"query": Sparsity(82, 0.99), "document": Sparsity(8192, 0.0)})
-    assert verdicts(sparse, kinds=("document",))["raw_metric_is_zero"]
-    assert not verdicts(sparse)["raw_metric_is_zero"]
+def test_without_judgements_what_needs_them_is_left_out() -> None:
+    rows = tuple(replace(one, ndcg=None, losses={}) for one in MEASURED.rows)
+    found = verdicts(replace(MEASURED, rows=rows, without_cap=None))
+    assert list(found) == [name for name in NAMES if name not in ("weights_fit_cap", "retrieval_preserved")]
+    assert all(found.values())
 
 
 def test_a_model_without_a_cap_is_only_asked_whether_it_loads() -> None:
@@ -192,6 +211,7 @@ def test_a_model_without_a_cap_is_only_asked_whether_it_loads() -> None:
 
 
 def test_a_model_that_did_not_run_fails_everything_and_says_why() -> None:
-    checks = judge(replace(MEASURED, failure="KeyError: x", raw={}), [], 0.05, ("query", "document"), 10, bundled=True)
+    broken = replace(MEASURED, failure="KeyError: x", raw={}, rows=(), without_cap=None)
+    checks = judge(broken, USUAL, BOTH, 0.01)
     assert [one.name for one in checks] == NAMES
     assert all(not one.passed and "KeyError: x" in one.detail and one.value is None for one in checks)

@@ -29,6 +29,7 @@ def test_every_bundled_question_meets_the_passages_of_all_questions() -> None:
     assert len(found.documents) >= 4 * len(found.queries)
     assert found.queries[next(iter(found.queries))] == "Hva er hovedstaden i Norge?"
     assert all(found.documents[right] for (right,) in found.relevant.values())
+    assert len(found.expected) == 3 and found.expected[0] == next(iter(found.queries))
 
 
 def test_a_right_document_sorts_behind_its_near_misses_so_that_no_tie_helps_it() -> None:

@@ -23,10 +23,10 @@ def test_the_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, name: str
 
 
 def test_a_sweep_without_judgements_is_drawn_without_ndcg(tmp_path: Path) -> None:
-    draw(replace(REPORT, rows=tuple(replace(row, ndcg=None) for row in ROWS), recommended=None), tmp_path / "a.svg")
+    draw(replace(REPORT, rows=tuple(replace(row, ndcg_interval=None) for row in ROWS), best=None), tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
     assert "nDCG" not in text
-    assert "embedding sparsity" in text
+    assert "active dims" in text
 
 
 @pytest.mark.parametrize(("name", "message"), [("a.txt", "not an image format"), ("none/a.png", "no folder")])
@@ -44,9 +44,8 @@ def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_text_has_a_line_for_each_threshold_with_its_marks_in_place() -> None:
-    head, half, full, legend = curve(ROWS[1:])
-    assert half.index("q") < half.index("n")
-    assert half.index("d") < half.index("q")
-    assert full.endswith("*|")  # both kinds of sparsity at the right end
+    head, half, full, legend = curve(ROWS)
+    assert half.index("q") < half.index("n") < half.index("d"), "50 of 100 dims, nDCG 0.9, 75 of 100 dims"
+    assert full.index("*") < full.index("n"), "both sides at the left end"
     assert len(half) == len(full) == len(head) + 1
-    assert "embedding sparsity" in legend
+    assert "log scale" in legend

@@ -162,8 +162,9 @@ def test_a_model_without_remote_code_is_refused(capped: Path) -> None:
 def test_a_head_without_a_cap_that_nobody_marked_is_refused(capped: Path) -> None:
     code = (capped / CODE).read_text().replace("30 * torch.sigmoid(subword_prediction / 7.5)", "subword_prediction")
     (capped / CODE).write_text(code)
-    with pytest.raises(CodeError, match="has no soft cap"):
+    with pytest.raises(CodeError, match="has no soft cap") as caught:
         of(capped)
+    assert f"`patcher repair {capped} --out DIR`" in caught.value.hint and "needs no threshold" in caught.value.hint
 
 
 @pytest.mark.parametrize(("name", "content"), [("modules.json", "{"), ("modules.json", "{}"), ("config.json", "[")])
@@ -177,8 +178,9 @@ def test_a_model_with_pickled_weights_only_is_refused(capped: Path) -> None:
     (capped / "checkpoint-500").mkdir()
     shutil.copyfile(capped / "model.safetensors", capped / "checkpoint-500" / "model.safetensors")
     (capped / "model.safetensors").rename(capped / "pytorch_model.bin")
-    with pytest.raises(SourceError, match="no safetensors"):
+    with pytest.raises(SourceError, match="no safetensors") as caught:
         of(capped).fetched()
+    assert f"`patcher repair {capped} --out DIR`" in caught.value.hint, "patch would send the owner back here"
 
 
 def test_a_threshold_is_not_built_in_twice(capped: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from patcher.errors import OutputError, SourceError, UsageError
 from patcher.source.snapshot import resolve
+from patcher.threshold.messages import Point
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.threshold.save import check_save, save
 from patcher.verify.report import Check
@@ -51,10 +52,18 @@ def test_the_record_holds_the_report(saved: Path) -> None:
 def test_an_earlier_copy_is_replaced_and_nothing_else_stays(model: RepairedModel, tmp_path: Path) -> None:
     out = save(model, PASSED, tmp_path / "saved")
     (out / "old.txt").write_text("old")
-    rows = (PASSED.rows[0], replace(PASSED.rows[1], threshold=0.1))
-    save(model, replace(PASSED, threshold=0.1, rows=rows), out)
+    point = Point(0.02, 0.1, document_top_k=64)
+    save(model, replace(PASSED, point=point, more_rows=(replace(PASSED.rows[1], point=point),)), out)
     assert not (out / "old.txt").exists()
-    assert json.loads((out / "2_SparseThreshold" / "config.json").read_text())["threshold"] == 0.1
+    config = json.loads((out / "2_SparseThreshold" / "config.json").read_text())
+    assert config == {
+        "threshold": 0.1,
+        "query_threshold": 0.02,
+        "query_top_k": None,
+        "document_top_k": 64,
+        "uncapped_tasks": [],
+    }
+    assert "**0.02 for queries, 0.1 and top 64 for documents**" in (out / "README.md").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
 
@@ -76,6 +85,8 @@ def test_a_failed_check_saves_nothing(model: RepairedModel, tmp_path: Path) -> N
     with pytest.raises(OutputError, match="a check failed"):
         save(model, failed, tmp_path / "saved")
     assert not list(tmp_path.iterdir())
+    card = (save(model, failed, tmp_path / "saved", force=True) / "README.md").read_text()
+    assert "**Failed:** `query_sparsity`: low" in card
 
 
 def test_an_error_in_the_middle_leaves_the_earlier_copy_whole(hand_made_once: Path, tmp_path: Path) -> None:

@@ -43,13 +43,22 @@ def test_saving_and_loading_again_twice_keeps_every_embedding(saved: Path, tmp_p
 
 def embed(threshold: SparseThreshold, task: str | None = None) -> torch.Tensor:
     """What the module makes of one embedding."""
-    given = {"sentence_embedding": torch.tensor([[0.5, 0.05, 0.04, 0.0]]), "task": task}
+    given = {"sentence_embedding": torch.tensor([[0.05, 0.5, 0.04, 0.0]]), "task": task}
     found: torch.Tensor = threshold(given)["sentence_embedding"]
     return found
 
 
 def test_what_is_below_the_threshold_becomes_0_and_the_threshold_itself_stays() -> None:
-    assert torch.equal(embed(SparseThreshold(0.05)), torch.tensor([[0.5, 0.05, 0.0, 0.0]]))
+    assert torch.equal(embed(SparseThreshold(0.05)), torch.tensor([[0.05, 0.5, 0.0, 0.0]]))
+
+
+def test_each_side_has_its_threshold_and_its_top_k_and_what_is_no_query_is_a_document() -> None:
+    module = SparseThreshold(0.05, query_threshold=0.01, query_top_k=2, document_top_k=1)
+    assert torch.equal(embed(module, "query"), torch.tensor([[0.05, 0.5, 0.0, 0.0]]))
+    assert torch.equal(embed(module, "document"), embed(module))
+    assert torch.equal(embed(module), torch.tensor([[0.0, 0.5, 0.0, 0.0]]))
+    assert int(embed(SparseThreshold(0.05, query_threshold=0.01), "query").count_nonzero()) == 3
+    assert torch.equal(embed(SparseThreshold(0.05, document_top_k=9)), embed(SparseThreshold(0.05)))
 
 
 def test_no_dense_copy_of_the_batch_is_made_where_no_gradient_needs_it() -> None:
@@ -71,5 +80,6 @@ def test_saving_leaves_the_configuration_in_its_folder_and_the_code_above_it(tmp
     (tmp_path / "2_SparseThreshold").mkdir()
     SparseThreshold(0.05, ["query"]).save(str(tmp_path / "2_SparseThreshold"))
     config = json.loads((tmp_path / "2_SparseThreshold" / "config.json").read_text())
-    assert config == {"threshold": 0.05, "uncapped_tasks": ["query"]}
+    rest = dict.fromkeys(("query_threshold", "query_top_k", "document_top_k"))
+    assert config == {"threshold": 0.05, "uncapped_tasks": ["query"], **rest}
     assert (tmp_path / "sparse_threshold.py").is_file()

@@ -1,122 +1,100 @@
-"""The arithmetic of rankings: ties, documents that score nothing, and which threshold is recommended."""
+"""Which points a sweep measures, which one it recommends, and which code the weights fit."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import kendalltau
 
-from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures
-from patcher.threshold.sweep import GRID, MAX_LOSS, MIN_EXACT, MIN_TAU, Row, grid, kendall_tau, kept, recommend, rows
+from patcher.threshold.messages import Interval, Point, Row
+from patcher.threshold.sweep import GRID, fit, is_common, is_no_worse, points, recommend, relative_losses
+from tests.threshold.made_up import NO_LOSS, ROW, losing, row
 
-REFERENCE = Row(0.0, 0.0, 100, 0.0, 100, 10, 0, 1.0, 1.0, 1.0, 0.9, 0.8)
-KEPT = replace(REFERENCE, threshold=0.05, query_sparsity=0.99, document_sparsity=0.99)
+BOTH = ("query", "document")
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=10))
-def test_kendalls_tau_is_that_of_scipy_ties_included(pairs: list[tuple[int, int]]) -> None:
-    before, after = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
-    theirs = float(kendalltau(before, after).statistic)
-    assert kendall_tau(before, after) == pytest.approx(0.0 if math.isnan(theirs) else theirs)
+def test_the_points_begin_with_the_unpruned_one_and_hold_the_chosen_and_the_usual_one_once() -> None:
+    chosen = Point(0.02, 0.3, document_top_k=64)
+    assert points(None, sweep=False) == (Point(0, 0), Point(0.05, 0.05))
+    assert points(Point(0.05, 0.05), sweep=False) == (Point(0, 0), Point(0.05, 0.05))
+    assert points(chosen, sweep=False) == (Point(0, 0), Point(0.05, 0.05), chosen)
 
 
-def test_a_threshold_that_makes_all_documents_equal_keeps_no_order() -> None:
-    assert kendall_tau([3.0, 2.0, 1.0], [0.5, 0.5, 0.5]) == 0.0
+def test_a_sweep_varies_both_sides_each_side_and_each_top_k() -> None:
+    found = points(None, sweep=True)
+    assert [point.document for point in found if is_common(point)] == [0.0, *GRID]
+    assert len(set(found)) == len(found)
+    one_side = [point for point in found if point.query == 0.05 and not is_common(point)]
+    assert len({point.document for point in one_side}) == 5
+    assert {point.query_top_k for point in found} > {8, 64} and {point.document_top_k for point in found} > {32, 512}
 
 
-def test_a_tie_made_by_the_threshold_costs_something() -> None:
-    assert 0 < kendall_tau([3.0, 2.0, 1.0], [3.0, 1.0, 1.0]) < 1
+def recommended(*rows: Row, kinds: tuple[str, ...] = BOTH) -> float | None:
+    found = recommend([ROW, *rows], kinds, 0.01)
+    return found.threshold if found else None
 
 
-def test_one_swap_of_neighbours_among_ten_is_within_the_limit_and_two_are_not() -> None:
-    order = [10.0, 9, 8, 7, 6, 5, 4, 3, 2, 1]
-    assert kendall_tau(order, [9.0, 10, *order[2:]]) >= MIN_TAU
-    assert kendall_tau(order, [9.0, 10, 7, 8, *order[4:]]) < MIN_TAU
+def test_the_cheapest_good_point_is_recommended_and_not_the_largest() -> None:
+    assert recommended(row(0.05, flops=3.0), row(0.1, flops=1.0), row(0.2, flops=2.0)) == 0.1
 
 
-def test_a_score_that_is_not_a_number_is_no_order() -> None:
-    assert math.isnan(kendall_tau([2.0, 1.0], [math.nan, 1.0]))
-
-
-def test_a_single_document_has_no_order_to_lose() -> None:
-    assert kendall_tau([1.0], [2.0]) == 1.0
-
-
-def test_the_grid_holds_the_reference_and_the_chosen_threshold_once_and_in_order() -> None:
-    assert grid(0.05, sweep=False) == (0.0, 0.05)
-    assert grid(0.05, sweep=True) == (0.0, *GRID)
-    assert grid(0.06, sweep=True) == tuple(sorted((0.0, 0.06, *GRID)))
+def test_where_the_costs_are_equal_the_smaller_index_and_then_the_smaller_threshold_decide() -> None:
+    assert recommended(row(0.05, index_bytes=9), row(0.1, index_bytes=8), row(0.2, index_bytes=8)) == 0.1
 
 
 @pytest.mark.parametrize(
-    ("change", "keeps"),
+    "change",
+    [losing(0.02), {"query_sparsity": 0.98999}, {"document_sparsity": 0.5}, {"losses": {}}],
+    ids=["loss beyond the tolerance", "queries not sparse", "documents not sparse", "not judged"],
+)
+def test_a_point_that_misses_one_condition_is_not_recommended_however_cheap(change: dict[str, Any]) -> None:
+    cheap = row(0.3, flops=0.1)
+    assert recommended(row(0.05), cheap) == 0.3
+    assert recommended(row(0.05), replace(cheap, **change)) == 0.05
+    assert recommended(replace(cheap, **change)) is None
+
+
+def test_queries_that_pass_no_capped_head_need_not_be_sparse() -> None:
+    assert recommended(row(0.05, query_sparsity=0.5), kinds=("document",)) == 0.05
+
+
+def test_any_of_the_three_metrics_can_rule_a_point_out() -> None:
+    for name in NO_LOSS:
+        assert recommended(row(0.05, losses={**NO_LOSS, name: Interval(0.5, 0.4, 0.6)})) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
     [
-        ({}, True),
-        ({"lost": 1}, False),
-        ({"tau": MIN_TAU - 1e-6}, False),
-        ({"tau": math.nan}, False),
-        ({"exact": MIN_EXACT - 1e-6}, False),
-        ({"ndcg": 0.9 - MAX_LOSS / 2}, True),
-        ({"ndcg": 0.9 - 2 * MAX_LOSS}, False),
-        ({"mrr": 0.8 - 2 * MAX_LOSS}, False),
-        ({"ndcg": 0.95, "mrr": 0.95}, True),
+        (losing(0.0), True),
+        (losing(-0.05, -0.08, -0.02), True),
+        (losing(0.009, 0.001, 0.02), True),  # real, and within the tolerance
+        (losing(0.03, -0.01, 0.07), True),  # beyond it, and not told from chance
+        (losing(0.03, 0.005, 0.06), False),
     ],
 )
-def test_each_condition_decides_whether_rankings_are_kept(change: dict[str, Any], keeps: bool) -> None:
-    assert kept(replace(KEPT, **change), REFERENCE) is keeps
+def test_a_model_that_ranks_no_worse_passes(change: dict[str, Any], passes: bool) -> None:
+    loss = relative_losses(row(0.05, **change), ROW)["ndcg@10"]
+    assert is_no_worse(loss, 0.01) is passes
 
 
-def test_rankings_without_judgements_are_kept_by_their_order_alone() -> None:
-    unjudged = {"right_first": None, "lost": None, "ndcg": None, "mrr": None}
-    assert kept(replace(KEPT, **unjudged), replace(REFERENCE, **unjudged))
+def test_a_loss_of_a_model_that_ranked_nothing_right_is_no_number() -> None:
+    nothing = replace(ROW, ndcg=0.0)
+    assert not is_no_worse(relative_losses(row(0.05), nothing)["ndcg@10"], 0.01)
 
 
-def test_the_recommendation_stops_at_the_first_threshold_that_changes_the_rankings() -> None:
-    bad, late = replace(KEPT, threshold=0.2, lost=1), replace(KEPT, threshold=0.3)
-    assert recommend([REFERENCE, KEPT, replace(KEPT, threshold=0.1), bad, late]) == 0.1
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.1, 0.3, "with_cap"), (-0.8, -0.6, "without_cap"), (-0.1, 0.1, "undecided")],
+)
+def test_the_weights_fit_the_code_with_which_they_rank_better_if_the_questions_tell(
+    low: float, high: float, expected: str
+) -> None:
+    other = replace(ROW, losses={**NO_LOSS, "ndcg@10": Interval((low + high) / 2, low, high)})
+    assert fit(ROW, other) == expected
 
 
-def test_nothing_is_recommended_where_the_smallest_threshold_changes_the_rankings() -> None:
-    assert recommend([REFERENCE, replace(KEPT, tau=0.5)]) is None
-
-
-def measured(threshold: float, *rankings: tuple[list[str], list[str], list[float]]) -> ThresholdFigures:
-    figures = Sparsity(80.0, 0.99)
-    found = tuple(Ranking(*(tuple(part) for part in one)) for one in rankings)
-    return ThresholdFigures(threshold, figures, figures, found, ndcg=1.0, mrr=1.0)
-
-
-def test_a_tie_for_the_first_place_loses_the_right_document() -> None:
-    found = rows(
-        [measured(0.0, (["a", "b"], ["a"], [2.0, 1.0])), measured(0.5, (["a", "b"], ["a", "b"], [1.0, 1.0]))],
-        ["q"],
-        {"q": ("a",)},
-    )
-    assert (found[0].right_first, found[0].lost) == (1, 0)
-    assert (found[1].right_first, found[1].lost) == (0, 1)
-    assert found[1].exact == 1.0  # the same list, by id
-    assert found[1].tau == 0.0  # and yet no order
-
-
-def test_a_query_that_was_wrong_before_is_not_lost() -> None:
-    found = rows([measured(0.0, (["b"], ["b"], [2.0])), measured(0.5, (["b"], ["b"], [1.0]))], ["q"], {"q": ("a",)})
-    assert (found[1].right_first, found[1].lost) == (0, 0)
-
-
-def test_queries_without_a_judgement_are_ranked_and_not_counted() -> None:
-    ranking = (["a"], ["a"], [2.0])
-    found = rows([measured(0.0, ranking, ranking)], ["q", "other"], {"q": ("a",)})
-    assert found[0].right_first == 1
-    assert found[0].exact == 1.0
-
-
-def test_a_list_that_lost_its_last_document_is_not_the_same() -> None:
-    found = rows([measured(0.0, (["a", "b"], ["a"], [2.0, 0.1])), measured(0.5, (["a"], ["a"], [2.0, 0.0]))], ["q"], {})
-    assert found[1].exact == 0.0
-    assert found[1].right_first is None
+def test_what_was_not_measured_or_not_judged_is_not_known() -> None:
+    assert fit(ROW, None) is None
+    assert fit(ROW, replace(ROW, losses={})) is None

@@ -41,7 +41,22 @@ def test_a_base_as_published_is_refused_even_where_caps_are_allowed(
     code, said = run(capsys, configure(model__base_model=str(mini)), "--allow-capped")
     assert code == 3
     assert said[0] == f"Error: {mini} loads wrong on transformers 5."
-    assert "patcher patch" in said[1]
+    assert f"patcher repair {mini} --out DIR" in said[1]
+
+
+def test_the_owner_of_a_trained_capped_model_can_go_on_training_it(
+    configure: Configure, trained: Path, loading: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each hint names a command that gets further: refused, loading wrong, admitted."""
+    from train_splade import find_base
+    from training_config import read_config
+
+    code, said = run(capsys, configure(model__base_model=str(trained)))
+    assert code == 1 and "--allow-capped" in said[1] and f"patcher threshold {trained}" in said[1]
+    code, said = run(capsys, configure(model__base_model=str(trained)), "--allow-capped")
+    assert code == 1 and f"patcher repair {trained} --out DIR" in said[1]
+    config = read_config(configure(model__base_model=str(loading)), [])
+    assert find_base(config, allow_capped=True).root == loading
 
 
 def test_a_base_that_was_stripped_by_hand_is_refused(

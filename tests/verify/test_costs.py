@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patcher.retrieval.costs import OFFSET, POSTING, costs, count
+from patcher.verify.costs import OFFSET, POSTING, costs, count
 from tests.retrieval.made_up import WIDTH, dense, random_vectors, vectors_of
 
 

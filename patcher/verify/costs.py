@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from patcher.retrieval.vectors import Vectors
 
 POSTING, OFFSET = 8, 8  # bytes: a 32-bit number and a 32-bit weight; where the postings of a dimension begin
 
@@ -47,11 +46,27 @@ class Costs:
     postings_per_query: float | None
 
 
+class Vectors(Protocol):
+    """Sparse vectors of `width` dimensions: the active dims of all of them in one array, and how many each has."""
+
+    @property
+    def width(self) -> int:
+        """The dimensions of a vector."""
+
+    @property
+    def counts(self) -> NDArray[np.int32]:
+        """The active dims of each text [texts]."""
+
+    @property
+    def indices(self) -> NDArray[np.int32]:
+        """Those dims, text by text [sum of counts]."""
+
+
 def count(vectors: Vectors) -> Counts:
     """The counts of some vectors."""
     active = np.bincount(vectors.indices, minlength=vectors.width).astype(np.int64)
     longest = int(vectors.counts.max(initial=0))
-    return Counts(active, len(vectors), int(np.count_nonzero(vectors.counts == 0)), longest)
+    return Counts(active, len(vectors.counts), int(np.count_nonzero(vectors.counts == 0)), longest)
 
 
 def costs(documents: Counts, queries: Counts | None = None) -> Costs:
