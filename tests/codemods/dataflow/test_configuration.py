@@ -129,10 +129,3 @@ def test_an_attribute_that_both_versions_of_transformers_read_otherwise_is_not_r
     for code, expected in ((late, Known(20, ("top_k",))), (early, UNKNOWN), (written(SUPER), UNKNOWN)):
         package = package_of({HOME: code}, {"auto_map": AUTO_MAP})
         assert configured(package, "top_k", (), package.config, Frame) == expected
-
-
-def test_a_constant_of_a_file_is_read_in_its_own_scope() -> None:
-    package = package_of({HOME: "A = 3\nclass Box:\n    A = 5\n    B = A\nC = A\n"})
-    frame = Frame.of_file(package, package.codes[HOME])
-    values = [package.top_level(frame.code, name) for name in ("A", "C")]
-    assert [frame.known_value(value) for value in values] == [Known(3), Known(3)]  # type: ignore[arg-type]
