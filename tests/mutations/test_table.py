@@ -42,6 +42,7 @@ def test_every_check_has_a_mutation() -> None:
     single = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
     names = {check.name for check in (*everything.all_checks, *single)}
     others = {
+        "code of its own",
         "evaluate",
         "hashes remembered",
         "listed bytes",
@@ -50,10 +51,13 @@ def test_every_check_has_a_mutation() -> None:
         "numbers",
         "paths",
         "publishing",
+        "recommendation",
+        "retrieval_preserved",
         "sandbox",
         "terminal",
         "three outcomes",
         "weights shared",
+        "weights_fit_cap",
         "work",
     }
     assert {one.check for one in MUTATIONS} == names | others
