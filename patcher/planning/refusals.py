@@ -14,7 +14,7 @@ _RAW = (
     "If its logits are raw already, add `--codemod repairs`, without which its code may load wrong on transformers 5. "
     "If they are capped, please report it."
 )
-# Each name has its test, and a row in the README that says when it happens.
+# Each name has its test, and a heading in docs/recognised.md that says when it happens.
 REFUSALS: Mapping[str, str] = {
     "no-cap": _RAW,
     "no-forward": _REPORT,

@@ -1,4 +1,4 @@
-"""Every shape that the README's table names: heads with a cap, heads without one, and heads that are refused.
+"""Every shape that docs/recognised.md names: heads with a cap, heads without one, and heads that are refused.
 
 A head is written for the numbers `$A` (scale), `$T` (temperature), `$K` = 1 / T, `$H` = A / 2 and `$D` = 2 * T, so that
 the same table serves with fixed numbers (soft_cap/test_recognition.py) and with random ones (test_meaning.py). In each
@@ -48,7 +48,7 @@ class Head({base}):
 
 @dataclass(frozen=True)
 class Shape:
-    """A head. `row` names it in the README's table. An `expression` may stand in other places than `body` puts it."""
+    """A head. `row` names it in the page's table. An `expression` may stand in other places than `body` puts it."""
 
     name: str
     row: str

@@ -1,4 +1,4 @@
-"""Every shape of the README's table: a cap is recognised with its formula, what only looks like one is not."""
+"""Every shape of docs/recognised.md: a cap is recognised with its formula, what only looks like one is not."""
 
 from __future__ import annotations
 
