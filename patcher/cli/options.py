@@ -122,7 +122,7 @@ Codemods = Annotated[
         "--codemod",
         metavar="NAME",
         help="Apply only this one, or more if repeated: soft_cap, removed_methods, tied_weights, config_defaults, "
-        "computed_buffers, checkpointing; `repairs` means removed_methods, tied_weights, config_defaults and "
+        "computed_buffers, checkpointing, drop_bos; `repairs` means removed_methods, tied_weights, config_defaults and "
         "computed_buffers.",
         rich_help_panel=CODE,
     ),
@@ -132,6 +132,14 @@ AlsoCausal = Annotated[
 ]
 Checkpointing = Annotated[
     bool, typer.Option("--checkpointing", help="Also set use_reentrant=False (for DDP).", rich_help_panel=CODE)
+]
+DropBos = Annotated[
+    bool,
+    typer.Option(
+        "--drop-bos",
+        help="Also make the synthetic first row of the logits zero, by which the bos token is active in every vector.",
+        rich_help_panel=CODE,
+    ),
 ]
 NoVerify = Annotated[
     bool, typer.Option("--no-verify", help="Write the folder without running it.", rich_help_panel=RUNNING)

@@ -72,6 +72,7 @@ def patch(
     also_causal_lm: opt.AlsoCausal = False,
     checkpointing: opt.Checkpointing = False,
     trained_without_cap: opt.TrainedWithoutCap = False,
+    drop_bos: opt.DropBos = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
@@ -122,6 +123,7 @@ def patch(
         also_causal_lm=also_causal_lm,
         checkpointing=checkpointing,
         trained_without_cap=trained_without_cap,
+        drop_bos=drop_bos,
     )
     wanted = None if no_verify else verification
     if wanted is not None:

@@ -16,6 +16,7 @@ def plan(
     also_causal_lm: opt.AlsoCausal = False,
     checkpointing: opt.Checkpointing = False,
     trained_without_cap: opt.TrainedWithoutCap = False,
+    drop_bos: opt.DropBos = False,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -31,6 +32,7 @@ def plan(
         also_causal_lm=also_causal_lm,
         checkpointing=checkpointing,
         trained_without_cap=trained_without_cap,
+        drop_bos=drop_bos,
     )
     made = make_plan(resolve(source, revision), options)
     console.result(made, str(made.source), lambda: tables.plan(made))

@@ -33,6 +33,11 @@ def plan(plan: Plan) -> Iterator[Table | str]:
         where = result.reason or ", ".join(f"line {edit.line}" for edit in result.edits)
         codemods.append((result.name, result.status.replace("_", " "), result.file, where))
     yield Table(("codemod", "status", "file", "where"), codemods)
+    if any(one.name == "drop_bos" and one.status == "applied" for one in plan.codemods):
+        yield (
+            "drop_bos: the bos token is active in every vector. Without its row, an index holds one posting less for "
+            "each document, a query no longer matches every document, and rankings stay the same."
+        )
     yield ""
     found = plan.files
     files = [

@@ -10,6 +10,7 @@ from patcher.codemods.code import Code, Codemod
 from patcher.codemods.computed_buffers import computed_buffers
 from patcher.codemods.config_defaults import config_defaults
 from patcher.codemods.dataflow.package import Class, Package
+from patcher.codemods.drop_bos import drop_bos
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.removed_methods import removed_methods
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
@@ -38,6 +39,7 @@ __all__ = [
     "Target",
     "computed_buffers",
     "config_defaults",
+    "drop_bos",
     "find_cap",
     "remove_cap",
     "removed_methods",

@@ -189,6 +189,8 @@ def _applied(model: PatchedModel) -> list[dict[str, str]]:
         "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
         "transformers 5 leaves uninitialised memory there otherwise",  # the name in earlier records
         "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
+        "drop_bos": "the synthetic first row of the logits is zero, so the bos token is not active in every vector; "
+        "every other row is the same",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }
     names = [result.name for result in model.codemods if result.status == "applied"]

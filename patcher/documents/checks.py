@@ -32,6 +32,7 @@ _COUNTED = {
     "sparse_encoder_agrees": "texts where SparseEncoder disagrees on active dims",
     "devices_agree": "largest difference of a logit between devices",
     "modes_agree": "modes of use in which the model is wrong",
+    "bos_row_dropped": "texts whose first row is not zero, or that differ elsewhere",
     "rankings_kept": "positions whose best tokens rank differently",
 }
 

@@ -107,7 +107,8 @@ def _command(model: PatchedModel) -> str:
     """The command that makes this folder again."""
     causal = ["--also-causal-lm"] if model.options.also_causal_lm else []
     checkpointing = ["--checkpointing"] if model.options.checkpointing else []
-    return advice.patch_command(model.source, *causal, *checkpointing, "--out", "DIR")
+    drop_bos = ["--drop-bos"] if model.drops_bos else []
+    return advice.patch_command(model.source, *causal, *checkpointing, *drop_bos, "--out", "DIR")
 
 
 def _kind(line: str) -> str:

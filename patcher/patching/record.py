@@ -135,6 +135,11 @@ class PatchedModel:
         return "SentenceTransformer" if self.auto_class == MODEL and self.file(MODULES) else self.auto_class
 
     @property
+    def drops_bos(self) -> bool:
+        """Whether the synthetic first row of the logits was made zero."""
+        return any(one.name == "drop_bos" and one.status == "applied" for one in self.codemods)
+
+    @property
     def what_runs(self) -> str:
         """What a verification of this folder runs, in words."""
         return "the base and the patched model" if self.soft_cap else "the repaired model"

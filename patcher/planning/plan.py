@@ -96,14 +96,15 @@ class Plan:
     def already_patched(self) -> bool:
         """Whether an earlier run removed the cap, or did all that was chosen instead."""
         found = [result.status for result in self.codemods if result.name == "soft_cap"]
-        return {*found} == {"not_needed"} if found else not self._writes
+        drops = any(result.name == "drop_bos" and result.status == "applied" for result in self.codemods)
+        return {*found} == {"not_needed"} and not drops if found else not self._writes
 
     @property
     def nothing_to_do(self) -> str | None:
         """Why there is nothing to write; None where there is."""
         if self._writes and not self.already_patched:
             return None
-        reasons = (result.reason for result in self.codemods if result.name == "soft_cap")
+        reasons = (result.reason for result in self.codemods if result.name in ("soft_cap", "drop_bos"))
         return next(reasons, f"it needs none of {', '.join(self.options.names)}")
 
     @property

@@ -31,6 +31,8 @@ REFUSALS: Mapping[str, str] = {
     "config-attribute": "Set it below `super().__init__` of the configuration class, in a copy of the repository.",
     "tied-head": "Write `_tied_weights_keys = {head: embedding}` with their names there, in a copy of the repository.",
     "removed-method": "Copy that method of transformers 4.57 into the class, in a copy of the repository.",
+    "no-bos-row": "There is nothing to drop: leave out --drop-bos.",
+    "bos-row": "Leave out --drop-bos, or write zeros there in a copy of the repository, then patch that.",
     "shared": "If that other class is the causal head, --also-causal-lm removes it from both; else please report it.",
     "rotary-no-home": _CLASS,
     "table-from-parameter": "Compute it from the configuration alone, in a copy of the repository, then patch that.",

@@ -22,6 +22,7 @@ from patcher.codemods import (
     SoftCap,
     computed_buffers,
     config_defaults,
+    drop_bos,
     find_cap,
     remove_cap,
     removed_methods,
@@ -36,7 +37,7 @@ from patcher.planning.marked import mark_configuration
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
-NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS)
+NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS, "drop_bos")
 # The names in commands and records of earlier versions.
 _RENAMED = {"rotary_tables": "computed_buffers", "is_decoder": "config_defaults"}
 
@@ -68,7 +69,8 @@ class CodemodResult:
 class Options:
     """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
-    `shift` is a constant to subtract from the raw logits, found by a calibration. `codemods` are the only ones to run.
+    `shift` is a constant to subtract from the raw logits, found by a calibration. `drop_bos` makes the synthetic first
+    row of the logits zero. `codemods` are the only ones to run.
     `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for a
     codemod that does not exist.
     """
@@ -78,6 +80,7 @@ class Options:
     codemods: tuple[str, ...] = ()
     shift: float = 0.0
     trained_without_cap: bool = False
+    drop_bos: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
@@ -94,16 +97,18 @@ class Options:
         also_causal_lm: bool = False,
         checkpointing: bool = False,
         trained_without_cap: bool = False,
+        drop_bos: bool = False,
     ) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
         chosen = tuple(dict.fromkeys(names))
-        return cls(also_causal_lm, checkpointing, chosen, trained_without_cap=trained_without_cap)
+        return cls(also_causal_lm, checkpointing, chosen, trained_without_cap=trained_without_cap, drop_bos=drop_bos)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The codemods to run, in their order: those that were chosen, or else the cap and the repairs."""
-        wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *(["checkpointing"] if self.checkpointing else [])}
+        chosen = [name for name in ("checkpointing", "drop_bos") if getattr(self, name)]
+        wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *chosen}
         return tuple(name for name in NAMES if name in wanted)
 
 
@@ -112,8 +117,9 @@ class Rewritten:
     """The code of a model after the codemods, files by their path.
 
     `contents` are the files that the class needs, with all codemods applied, and config.json where it changes.
-    `base` are the same files with the repairs and with the cap, which a verification compares with. `soft_cap` is the
-    cap that was removed, now or by an earlier run; `kept_cap` is one that stays because its removal was not chosen.
+    `base` are the same files with the repairs, with the cap and with the first row, which a verification compares with.
+    `soft_cap` is the cap that was removed, now or by an earlier run that left nothing to do; `kept_cap` is one that
+    stays because its removal was not chosen.
     """
 
     contents: Mapping[str, bytes]
@@ -169,6 +175,9 @@ def rewrite_code(
             _repair(base[path], repairs, model.package)
         results += _repair(file, repairs, model.package)
     results += first
+    before = {path: file.code.content for path, file in base.items()}
+    if "drop_bos" in options.names:
+        results += _drop_bos(model, files)
     config_change = outcomes.get(CONFIG)
     written = config_change.code if isinstance(config_change, Applied) else repaired_config
 
@@ -177,8 +186,11 @@ def rewrite_code(
 
     keeps_cap = not removes_cap and auto_class in VOCABULARY_HEADS
     kept = find_cap(model.package, model.targets[0]) if keeps_cap else None
-    removed = (one.soft_cap for one in outcomes.values() if isinstance(one, (Applied, NotNeeded)))
-    after, before = ({path: file.code.content for path, file in one.items()} for one in (files, base))
+    # Where an earlier run removed the cap and this one drops the row, the base model has no cap either.
+    drops = any(one.name == "drop_bos" and one.status == "applied" for one in results)
+    kinds = (Applied,) if drops else (Applied, NotNeeded)
+    removed = (one.soft_cap for one in outcomes.values() if isinstance(one, kinds))
+    after = {path: file.code.content for path, file in files.items()}
     target = model.targets[0].path
     return Rewritten(
         contents={**changed({CONFIG: written}), **after, **mark_configuration(after, modules, config, target)},
@@ -291,6 +303,26 @@ def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:
         file.origin[start:end] = [file.origin[start]] * (last - first)  # an inserted line has that of the next one
     file.code = after
     return CodemodResult(name, "applied", before.path, edits)
+
+
+def _drop_bos(model: ModelCode, files: Mapping[str, _File]) -> list[CodemodResult]:
+    """Make the synthetic first row zero, which the base model keeps. Raises CodeError."""
+
+    def outcomes() -> Mapping[str, Outcome]:
+        package = replace(model.package, codes={path: file.code for path, file in files.items()})
+        return drop_bos(package, model.targets[0], (*model.targets[1:], *model.others))
+
+    results: list[CodemodResult] = []
+    for path, outcome in outcomes().items():
+        if isinstance(outcome, Refused):
+            raise refusal(path, outcome)
+        if isinstance(outcome, Applied):
+            results.append(_apply(files[path], "drop_bos", outcome))
+        else:
+            results.append(CodemodResult("drop_bos", "not_needed", path, reason=outcome.reason))
+    if not all(isinstance(one, NotNeeded) for one in outcomes().values()):
+        raise defect("drop_bos would change the model a second time")
+    return results
 
 
 def _assert_removed(model: ModelCode, files: Mapping[str, _File]) -> None:

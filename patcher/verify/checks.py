@@ -64,6 +64,17 @@ class Judge:
             self.none_of("buffers_rebuilt", measured.buffers_wrong, buffers),
         )
 
+    def bos_row_dropped(self, measured: LogitsMeasured, *, drops_bos: bool) -> tuple[Check, ...]:
+        """Whether the first row, the bos token's alone in the base model, is zero now; no check if it was not dropped.
+
+        A model without a base has to be equal, bit by bit, at every other position.
+        """
+        wrong = measured.bos_rows_wrong
+        detail = "texts whose first row was not the bos token's alone, or is not zero now"
+        if isinstance(measured, SingleMeasured):
+            detail += ", or whose other rows are not the same bit by bit"
+        return (self.check("bos_row_dropped", wrong, 0, detail, passed=wrong == 0),) if drops_bos else ()
+
     def modes_agree(self, modes: Sequence[ModeReport]) -> Check:
         """Whether the model is right in every mode of use that was run. It fails if none was."""
         run = [mode for mode in modes if mode.passed is not None]
@@ -82,11 +93,13 @@ def judge(
     cap_tolerance: float = 0.0,
     *,
     shifted: bool = False,
+    drops_bos: bool = False,
 ) -> tuple[Check, ...]:
     """The checks, in the order in which a failure of one explains a failure of the next.
 
     `files_changed` are weight files whose SHA-256 is not that of the source; `cap_tolerance` is that of
-    `tolerances.cap_tolerance`; `modes` are those of `tolerances.judge_mode`; `shifted` logits have to keep their order.
+    `tolerances.cap_tolerance`; `modes` are those of `tolerances.judge_mode`; `shifted` logits have to keep their order;
+    with `drops_bos` the synthetic first row has to be zero.
     """
     invalid = f"{measured.not_finite} logits are not finite" if measured.not_finite else None
     by = _judge_of(measured, invalid)
@@ -116,6 +129,7 @@ def judge(
             passed=sparsity > min_logit_sparsity,
         ),
         by.modes_agree(modes),
+        *by.bos_row_dropped(measured, drops_bos=drops_bos),
     ]
     if shifted:
         detail = f"of {measured.positions} positions rank their best tokens otherwise"
@@ -132,6 +146,8 @@ def judge_single(
     files_changed: Sequence[str] = (),
     modes: Sequence[ModeReport] = (),
     auto_class: str = MASKED,
+    *,
+    drops_bos: bool = False,
 ) -> tuple[Check, ...]:
     """The checks of a model of any Auto class that has no base, because its cap stays or it has none.
 
@@ -144,6 +160,7 @@ def judge_single(
         *by.loaded(measured, files_changed),
         by.none_of(name, measured.not_finite, positions),
         by.modes_agree(modes),
+        *by.bos_row_dropped(measured, drops_bos=drops_bos),
     ]
     theirs = measured.sparse_encoder
     if theirs and auto_class not in VOCABULARY_HEADS:

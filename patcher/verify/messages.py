@@ -46,6 +46,8 @@ class Request:
     done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
     theirs with that file, their `reference`. `original` is the folder of the outputs of the published code, if that ran
     on another transformers (see `measure.original`). `min_logit_sparsity` is the limit that `shift_to_gate` is for.
+    If `drops_bos`, the synthetic first row is zero now; the base model has it, or else the model in `undropped`, which
+    differs in nothing else from the first of the `encoders`.
     """
 
     patched: str
@@ -67,6 +69,8 @@ class Request:
     original: str
     sparse_encoder: bool
     min_logit_sparsity: float
+    drops_bos: bool = False
+    undropped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,8 @@ class LogitsMeasured(Measured):
     """What running a masked LM measures besides; positions are neither padding nor the synthetic first row.
 
     `patched` are the figures of the patched model, or of the first one whose cap stays; None where no position was
-    measured. `head_dtype`, `coarsest_dtype` and `roundings` are those of `measure.hardware.Precision`.
+    measured. `head_dtype`, `coarsest_dtype` and `roundings` are those of `measure.hardware.Precision`. `bos_rows_wrong`
+    counts texts whose logits differ in more than a first row that is zero now; None where no row was dropped.
     """
 
     positions: int
@@ -247,6 +252,7 @@ class LogitsMeasured(Measured):
     agreement: Agreement | None = None
     modes: tuple[ModeResult, ...] = ()
     original: OriginalAgreement | None = None
+    bos_rows_wrong: int | None = None
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,14 @@ def prepare(
         for one in settings.texts:
             file.write(json.dumps({"id": one.id, "language": one.language, "text": one.text}) + "\n")
     base: Base | None = None
+    undropped: Path | None = None
     if cap := model.soft_cap:
         code = base_code(model)
         files = {file.path: code.get(file.path, model.folder / file.path) for file in model.files}
         folder = lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
         base = Base(str(folder), CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift))
+    elif model.drops_bos:
+        undropped = lay_out(_undropped(model), scratch / f"undropped-{token_hex(4)}")
     found = _config(model).get("vocab_size")
     vocabulary = found if isinstance(found, int) else 0
     return Request(
@@ -69,6 +72,8 @@ def prepare(
         original=str(scratch / "original"),
         sparse_encoder=settings.sparse_encoder and is_encoder(model),
         min_logit_sparsity=settings.min_logit_sparsity,
+        drops_bos=model.drops_bos,
+        undropped=str(undropped) if undropped is not None else None,
     )
 
 
@@ -108,6 +113,13 @@ def base_code(model: PatchedModel) -> dict[str, bytes]:
     paths = {CONFIG, *model.base, *(file.path for file in model.files if file.path.endswith(".py"))}
     files = {path: model.originals.get(path) or _content(model, path) for path in paths}
     return {**files, **{path: apply_changes(files[path], changes) for path, changes in model.base.items()}}
+
+
+def _undropped(model: PatchedModel) -> dict[str, bytes | Path]:
+    """The files of the first encoder with the code that still has the synthetic first row."""
+    code = base_code(model)
+    found = encoder_files(model, (model.encoders or ("",))[0])
+    return {name: code.get(file.source_path, model.folder / file.path) for name, file in found.items()}
 
 
 def _config(model: PatchedModel) -> dict[str, Any]:

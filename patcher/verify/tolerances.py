@@ -56,8 +56,8 @@ def judge_mode(mode: ModeResult, measured: LogitsMeasured, cap: SoftCap | None) 
     if mode.not_run is not None:
         return ModeReport(mode.name, None, None, mode.not_run)
     wrong = [mode.wrong] if mode.wrong else []
-    if cap is not None and not (mode.error or 0.0) <= cap_tolerance(cap.scale, mode.dtype, cap.shift):
-        wrong.append(f"base and cap(patched) differ by {mode.error:.3g}")
+    if not (mode.error or 0.0) <= (cap_tolerance(cap.scale, mode.dtype, cap.shift) if cap is not None else 0.0):
+        wrong.append(f"base and {'cap(patched)' if cap is not None else 'this model'} differ by {mode.error:.3g}")
     if not (mode.drift or 0.0) <= device_tolerance(mode.largest, measured.coarsest_dtype, measured.roundings):
         wrong.append(f"the logits differ by {mode.drift:.3g} from those in evaluation")
     return ModeReport(mode.name, not wrong, error, "; ".join(wrong))

@@ -131,7 +131,7 @@ def _judge_device(
     cap = model.soft_cap
     modes = tuple(judge_mode(mode, measured, cap) for mode in measured.modes)
     if isinstance(measured, SingleMeasured):
-        checks = judge_single(measured, changed, modes, model.auto_class)
+        checks = judge_single(measured, changed, modes, model.auto_class, drops_bos=model.drops_bos)
         figures = patched if model.auto_class in VOCABULARY_HEADS else {}  # they are figures of logits
         return DeviceReport(environment, checks, base={}, patched=figures, modes=modes)
     assert isinstance(measured, PairMeasured) and cap is not None
@@ -144,6 +144,7 @@ def _judge_device(
             settings.min_logit_sparsity,
             cap_tolerance(cap.scale, measured.head_dtype, cap.shift),
             shifted=bool(cap.shift),
+            drops_bos=model.drops_bos,
         ),
         base=to_json(measured.base) or {},
         patched=patched,

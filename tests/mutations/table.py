@@ -39,6 +39,9 @@ FIGURES = "verify/measure/test_figures.py::test_figures_leave_out_padding_and_th
 LACKS = "codemods/test_computed_buffers.py::test_a_saved_buffer_that_the_checkpoint_lacks_keeps_its_initial_value"
 TABLES = "codemods/test_computed_buffers.py::test_a_loaded_model_holds_what_a_fresh_one_computes"
 VERIFIED = "verify/test_verification.py::test_"
+UNCLEAR_ROW = "codemods/test_drop_bos.py::test_what_is_not_understood_is_refused_with_its_lines[{}]"
+DROPPED_ROW = COMPARED + "a_dropped_first_row_was_the_bos_tokens_alone_and_is_zero[base{0}-patched{0}-1]"
+DROPPED = VERIFIED + "the_row_of_the_bos_token_is_dropped_and_every_other_row_is_the_same[{}]"
 KEPT = "verify/test_checks.py::test_shifted_logits_have_to_keep_their_rankings[1-fails1]"
 THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails[found{}]"
 EDITED = VERIFIED + "a_folder_that_is_no_longer_what_patch_wrote_fails[{}]"
@@ -569,5 +572,25 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("loading repairs", "a method that is gone is not refused", "codemods/removed_methods.py",
      'if name in removed()["model"] and not _defines(package, name):', "if False:",
      "codemods/test_removed_methods.py::test_a_method_that_is_gone_is_refused_with_its_line[self-get_head_mask]"),
+    ("bos_row_dropped", "always passes", "verify/checks.py",
+     "wrong = measured.bos_rows_wrong", "wrong = 0",
+     "verify/test_checks.py::test_a_first_row_that_was_to_be_dropped_has_to_be_zero[1-fails1]"),
+    ("bos_row_dropped", "any first row counts as that of the bos token", "verify/measure/comparison.py",
+     "int(torch.count_nonzero(base)) == 1 and", "bool(base.any()) and", DROPPED_ROW.format(4)),
+    ("bos_row_dropped", "a row that stays counts as dropped", "verify/measure/comparison.py",
+     "return not bool(patched.any()) and", "return", DROPPED_ROW.format(1)),
+    ("bos_row_dropped", "what an earlier batch found is lost", "verify/measure/comparison.py",
+     "self.bos_rows_wrong += other.bos_rows_wrong", "self.bos_rows_wrong = 0", DROPPED_ROW.format(1)),
+    ("bos_row_dropped", "other rows may differ in a model without a base", "verify/measure/logits.py",
+     "is_dropped(base[0], text[0]) and torch.equal(base[1:], text[1:])", "is_dropped(base[0], text[0])",
+     DROPPED.format("alone")),
+    ("bos_row_dropped", "is judged by a base model without a cap as if it had one", "planning/rewriting.py",
+     "kinds = (Applied,) if drops else", "kinds = (Applied, NotNeeded) if drops else", DROPPED.format("alone")),
+    ("drop_bos", "a row is taken for zeros that something else writes into", "codemods/drop_bos.py",
+     "unclear += [use for path in paths", "[use for path in paths", UNCLEAR_ROW.format(5)),
+    ("drop_bos", "a constant written behind the join is overlooked", "codemods/drop_bos.py",
+     "for one in _written_later(flow)]", "for one in []]", UNCLEAR_ROW.format(8)),
+    ("drop_bos", "columns of the vocabulary are taken for a row", "codemods/drop_bos.py",
+     "_POSITIONS = {1, -2}", "_POSITIONS = {1, -2, -1}", UNCLEAR_ROW.format(0)),
 ))
 # fmt: on

@@ -232,6 +232,16 @@ def test_checkpointing_is_asked_for_in_two_ways_and_never_comes_by_itself(mini: 
     assert {result.name for result in both.codemods} == {"config_defaults", "checkpointing"}
 
 
+def test_the_row_of_the_bos_token_is_dropped_where_that_is_asked_for(mini: Path, patched_once: Path) -> None:
+    assert "drop_bos" not in {result.name for result in plan_of(mini).codemods}
+    by_flag, by_name = plan_of(mini, drop_bos=True), plan_of(mini, "drop_bos")
+    assert b"bos_token_id] = 0.0" in by_flag.contents[CODE] and by_flag.soft_cap is not None
+    assert b"bos_token_id] = 1.0" in by_flag.base[CODE] and CAP in by_flag.base[CODE]
+    assert b"bos_token_id] = 0.0" in by_name.contents[CODE] and CAP in by_name.contents[CODE]
+    again = plan_of(patched_once, drop_bos=True)
+    assert again.nothing_to_do is None and again.soft_cap is None and again.base.keys() <= {CODE}
+
+
 def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
     mini: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

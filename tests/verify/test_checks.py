@@ -87,6 +87,15 @@ def test_shifted_logits_have_to_keep_their_rankings(changed: int, fails: list[st
     assert failing(measured) == [], "nothing but a shift could disturb them"
 
 
+@pytest.mark.parametrize(("wrong", "fails"), [(0, []), (1, ["bos_row_dropped"]), (None, ["bos_row_dropped"])])
+def test_a_first_row_that_was_to_be_dropped_has_to_be_zero(wrong: int | None, fails: list[str]) -> None:
+    measured = replace(GOOD, bos_rows_wrong=wrong)
+    assert failing(measured, drops_bos=True) == fails
+    assert failing(measured) == [], "nobody asked for it"
+    single = replace(KEPT_CAP, bos_rows_wrong=wrong)
+    assert [one.name for one in judge_single(single, modes=modes_of(single), drops_bos=True) if not one.passed] == fails
+
+
 def test_the_limit_of_logit_sparsity_can_be_set() -> None:
     assert failing(GOOD, min_logit_sparsity=0.995) == ["relu_sparsity"]
 

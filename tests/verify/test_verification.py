@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from patcher.codec import document
+from patcher.documents.card import render
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
@@ -47,6 +48,27 @@ def test_the_patched_miniature_passes_every_check(patched: Path, tmp_path: Path)
     assert report.base["min"] > 0 and report.base["max"] < 30
     assert report.patched["logit_sparsity"] > 0.98
     assert report.patched["max"] > 0, "a head without any positive logit would be sparse and useless"
+
+
+@pytest.mark.parametrize("capless", [False, True], ids=["with_the_cap", "alone"])
+def test_the_row_of_the_bos_token_is_dropped_and_every_other_row_is_the_same(
+    patched: Path, tmp_path: Path, capless: bool
+) -> None:
+    """From the source the cap goes too; from a model without a cap, such as a trained one, the row alone does."""
+    snapshot = resolve(str(patched if capless else MINI))
+    out = tmp_path / f"dropped-{tmp_path.name}"
+    patch_model(make_plan(snapshot, Options(drop_bos=True)), snapshot, out, None)
+    report = report_on(out, tmp_path / "scratch")
+    assert report.passed and "bos_row_dropped" in {check.name for check in report.checks}
+    card = render(load(out), report, "dropped")
+    assert "bos_row_dropped" in card and "log(2)" not in card
+    # A row that is there in training alone; other rows that differ everywhere.
+    late = "        subword_prediction = torch.cat([first_row"
+    change = (late, f"        subword_prediction = subword_prediction * 1.001\n{late}")
+    folder = shutil.copytree(out, tmp_path / f"wrong-{tmp_path.name}")
+    edit(folder, *(change if capless else ("_id] = 0.0", "_id] = 1.0 if self.training else 0.0")))
+    wrong = failed(report_on(folder, tmp_path / "scratch-wrong"))
+    assert wrong == ({"bos_row_dropped", "modes_agree"} if capless else {"modes_agree"})
 
 
 def test_the_code_as_published_fails_on_transformers_5(patched: Path, tmp_path: Path) -> None:

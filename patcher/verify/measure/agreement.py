@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from patcher.verify.measure.batches import Encoded
-from patcher.verify.measure.comparison import capped, larger
+from patcher.verify.measure.comparison import capped, is_dropped, larger
 from patcher.verify.measure.terms import PROBE_TEXTS
 from patcher.verify.messages import Agreement, CapFunction, OriginalAgreement
 
@@ -70,16 +70,19 @@ class Original:
     ) -> None:
         """Add the output [rows, values] for one text.
 
-        With `cap` it is that of a model whose cap was removed, and `base` tells which of its rows were capped.
+        With `cap` it is that of a model whose cap was removed, and `base` tells which of its rows were capped. Where
+        the first row was dropped, `base` still has the published one.
         """
         path = self._folder / f"{text.index}.safetensors"
         if not path.is_file():
             return
         theirs = load_file(path)
         mine = mine.float()
-        if cap is not None and base is not None:
-            synthetic = int(torch.equal(base[0], mine[0]))  # a first row that no head computed
-            mine = torch.cat([mine[:synthetic], capped(cap, mine[synthetic:])])
+        if base is not None:
+            # A first row that no head computed.
+            synthetic = int(torch.equal(base[0].float(), mine[0]) or is_dropped(base[0], mine[0]))
+            rest = mine[synthetic:] if cap is None else capped(cap, mine[synthetic:])
+            mine = torch.cat([base[:synthetic].float(), rest])
         output, same = theirs["output"], theirs["ids"].tolist() == list(text.ids)
         difference = (mine - output).abs().amax() if same and mine.shape == output.shape else torch.inf
         self._largest = larger(self._largest, float(difference))

@@ -34,6 +34,11 @@ def apply_cap(cap: CapFunction, logits: torch.Tensor) -> torch.Tensor:
     return function((logits.float() + cap.shift) / cap.temperature) * cap.scale
 
 
+def is_dropped(base: torch.Tensor, patched: torch.Tensor) -> bool:
+    """Whether a first row [vocabulary] that had one positive value, that of the bos token, is zero now."""
+    return not bool(patched.any()) and int(torch.count_nonzero(base)) == 1 and float(base.amax()) > 0
+
+
 @dataclass(frozen=True)
 class Vectors:
     """The largest logit of each dimension [vocabulary] over one text, for both models.
@@ -55,15 +60,18 @@ class Comparison:
     """Everything that is counted over texts: the figures of both models and how they agree.
 
     `cap_error` is the largest difference from the capped patched logits. `predictions_changed` counts positions; so
-    does `rankings_changed`, for the order of the best tokens, which only a shift could change.
+    does `rankings_changed`, for the order of the best tokens, which only a shift could change. If `drops_bos`, the
+    first row has to be zero in the patched model alone; `bos_rows_wrong` counts texts where it is not.
     """
 
     cap: CapFunction
+    drops_bos: bool = False
     base: Figures = field(default_factory=Figures)
     patched: Figures = field(default_factory=Figures)
     cap_error: float = 0.0
     predictions_changed: int = 0
     rankings_changed: int = 0
+    bos_rows_wrong: int = 0
 
     def add(self, texts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[Vectors]:
         """Add the logits [tokens, vocabulary] of the base and the patched model for some texts, without padding.
@@ -98,8 +106,9 @@ class Comparison:
 
     def _vectors(self, base: torch.Tensor, patched: torch.Tensor) -> Vectors:
         first_base, first = base[0].float(), patched[0].float()
-        # A synthetic first row is the same under both heads; any other is capped as the rest.
-        synthetic = torch.equal(first_base, first)
+        # A synthetic first row is the same under both heads or dropped; any other is capped as the rest.
+        synthetic = is_dropped(first_base, first) if self.drops_bos else torch.equal(first_base, first)
+        self.bos_rows_wrong += self.drops_bos and not synthetic
         if not synthetic:
             difference = float((first_base - first).abs().amax())
             error = float(cap_error(self.cap, first_base, first))
@@ -120,6 +129,7 @@ class Comparison:
         self.cap_error = larger(self.cap_error, other.cap_error)
         self.predictions_changed += other.predictions_changed
         self.rankings_changed += other.rankings_changed
+        self.bos_rows_wrong += other.bos_rows_wrong
 
 
 def _chunks(texts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

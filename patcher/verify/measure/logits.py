@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from patcher.sandbox.child import Service
 from patcher.verify.measure.agreement import Agreements, Original
 from patcher.verify.measure.batches import Encoded, read_texts
 from patcher.verify.measure.calls import LONGER, Outcome, long_outcome
-from patcher.verify.measure.comparison import Comparison, Vectors, apply_cap
+from patcher.verify.measure.comparison import Comparison, Vectors, apply_cap, is_dropped
 from patcher.verify.measure.figures import Figures
 from patcher.verify.measure.hardware import confine_on_device, tune_malloc
 from patcher.verify.measure.models import (
@@ -76,7 +76,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
     base.to(device)
 
     runner: Runner[tuple[Comparison, list[Vectors]]] = Runner(request, request.patched, device)
-    total, terms = Comparison(capped_base.cap), Terms(runner.tokenizer)
+    total, terms = Comparison(capped_base.cap, request.drops_bos), Terms(runner.tokenizer)
     agreements, original = Agreements(request.digest, request.reference), Original(request.original)
     active = array("i", [0]) * (request.count if request.sparse_encoder else 0)
     known: dict[str, tuple[Outcome, Outcome]] = {}
@@ -85,7 +85,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
         # The base first: its cap needs the most memory, while nothing else of the batch is held.
         capped, *_ = runner.outputs(base, inputs)
         raw: torch.Tensor = patched(**inputs).logits
-        part = Comparison(capped_base.cap)
+        part = Comparison(capped_base.cap, request.drops_bos)
         pairs = [(capped[row, : len(one.ids)], raw[row, : len(one.ids)]) for row, one in enumerate(batch)]
         for one, (base_rows, patched_rows) in zip(batch, pairs, strict=True):
             if len(one.ids) > USUAL_TOKENS and LONGER not in known:
@@ -102,7 +102,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
                 active[one.index] = vectors.active[1]
 
     runner.run(forward, add)
-    reference = Reference(base, partial(apply_cap, capped_base.cap))
+    reference = Reference(base, partial(apply_cap, capped_base.cap), drops_bos=request.drops_bos)
     modes = _run_modes(request, request.patched, patched, runner.tokenizer, reference, known)
     # Both models hold the same tensors: a forward pass that writes into them is visible only now.
     changed |= set(changed_tensors(patched, weights)) - {*found.tensors_unused, *found.tensors_initial}
@@ -114,6 +114,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
         cap_error=total.cap_error,
         predictions_changed=total.predictions_changed,
         rankings_changed=total.rankings_changed,
+        bos_rows_wrong=total.bos_rows_wrong if request.drops_bos else None,
         base=total.base.result(),
         patched=total.patched.patched_result(request.min_logit_sparsity),
         batch_size=runner.size,
@@ -144,33 +145,45 @@ def _run_all(request: Request, found: SingleMeasured, device: str) -> Iterator[S
 
 def _run(encoder: Encoder, request: Request, found: SingleMeasured, device: str) -> Iterator[SingleMeasured]:
     """Add what one model shows; the figures, the precision and the comparisons are those of the first."""
-    model, fresh, changed, found = _load(request, encoder.folder, encoder.folder, encoder.weights, found)
-    del fresh
-    yield found
-    model.to(device)
     first = found.patched is None
+    undropped_folder = request.undropped if first else None
+    fresh_folder = undropped_folder or encoder.folder
+    model, fresh, changed, found = _load(request, encoder.folder, fresh_folder, encoder.weights, found)
+    yield found
+    undropped = share_weights(fresh, model, encoder.weights).to(device) if undropped_folder else None
+    del fresh
+    model.to(device)
     figures, agreements, original = Figures(), Agreements(request.digest, request.reference), Original(request.original)
-    runner: Runner[tuple[Figures, list[torch.Tensor]]] = Runner(request, encoder.folder, device)
+    runner: Runner[tuple[Figures, list[torch.Tensor], list[torch.Tensor]]] = Runner(request, encoder.folder, device)
     synthetic = int(has_vocabulary_head(request.auto_class))  # the first row
+    rows_wrong = 0
 
-    def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Figures, list[torch.Tensor]]:
-        part = Figures()
-        texts = rows(runner.outputs(model, inputs), request.auto_class, [len(one.ids) for one in batch])
+    def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Figures, list[torch.Tensor], list[torch.Tensor]]:
+        part, lengths = Figures(), [len(one.ids) for one in batch]
+        texts = rows(runner.outputs(model, inputs), request.auto_class, lengths)
+        bases = rows(runner.outputs(undropped, inputs), request.auto_class, lengths) if undropped is not None else []
         for text, encoded in zip(texts, batch, strict=True):
             if part.add_extremes(text[synthetic:]):
                 part.logits.add(text[synthetic:].float())
             part.add_vector(text.amax(0), len(encoded.ids))
-        return part, texts
+        return part, texts, bases
 
-    def add(batch: list[Encoded], results: tuple[Figures, list[torch.Tensor]]) -> None:
+    def add(batch: list[Encoded], results: tuple[Figures, list[torch.Tensor], list[torch.Tensor]]) -> None:
+        nonlocal rows_wrong
         figures.merge(results[0])
-        for one, text in zip(batch, results[1], strict=True) if first else ():
-            original.add(one, text)
+        for one, text, base in zip_longest(batch, results[1], results[2]) if first else ():
+            original.add(one, text, base)
+            if base is not None:
+                rows_wrong += not (is_dropped(base[0], text[0]) and torch.equal(base[1:], text[1:]))
             if len(text) > synthetic:
                 agreements.add(one.index, text[synthetic:].amax(0))
 
     runner.run(forward, add)
-    modes = _run_modes(request, encoder.folder, model, runner.tokenizer)
+    reference = None
+    if undropped is not None:
+        name = "the model with its first row"
+        reference = Reference(undropped, torch.Tensor.float, name, uncapped=False, drops_bos=True)
+    modes = _run_modes(request, encoder.folder, model, runner.tokenizer, reference)
     # After the run: a forward pass that writes into its weights is visible only now.
     changed |= set(changed_tensors(model, encoder.weights)) - {*found.tensors_unused}
     found = replace(
@@ -187,6 +200,7 @@ def _run(encoder: Encoder, request: Request, found: SingleMeasured, device: str)
             patched=figures.result(),
             agreement=agreements.result(),
             original=original.result(),
+            bos_rows_wrong=rows_wrong if undropped is not None else None,
             **precision,
         )
     yield found

@@ -35,6 +35,7 @@ from patcher.verify.measure.calls import (
     call,
     device_of,
 )
+from patcher.verify.measure.comparison import is_dropped
 from patcher.verify.measure.hardware import computed_dtype, is_out_of_memory
 from patcher.verify.measure.models import LoadSpec, load_as_users_do
 from patcher.verify.messages import ModeResult
@@ -54,13 +55,15 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 class Reference:
     """A model to compare with: what it computes equals `transform` of what the other one computes.
 
-    `name` is for messages. If `uncapped`, the other one's results are logits that have to be negative in part.
+    `name` is for messages. If `uncapped`, the other one's results are logits that have to be negative in part. If
+    `drops_bos`, its first row is zero and the reference's is not.
     """
 
     model: nn.Module
     transform: Transform
     name: str = "the base model"
     uncapped: bool = True
+    drops_bos: bool = False
 
 
 class Modes:
@@ -162,7 +165,8 @@ class Modes:
             return ModeResult(mode.name, wrong=why)
         error = drift = None
         if expected is not None and self._reference:
-            error = _error(expected.rows, found.rows, self._reference.transform)
+            reference = self._reference
+            error = _error(expected.rows, found.rows, reference.transform, drops_bos=reference.drops_bos)
         if (earlier := self._seen.get(mode.equal or "")) is not None and self._has_to_repeat(mode, found):
             if why := _other_shape(found, earlier):
                 return ModeResult(mode.name, wrong=why)
@@ -220,11 +224,14 @@ def _other_shape(found: Outcome, right: Outcome) -> str | None:
     return None
 
 
-def _error(expected: Rows, found: Rows, transform: Transform = torch.Tensor.float) -> float:
-    """The largest |expected - transform(found)|. First rows that are equal may be synthetic and are left out."""
+def _error(expected: Rows, found: Rows, transform: Transform = torch.Tensor.float, *, drops_bos: bool = False) -> float:
+    """The largest |expected - transform(found)|. First rows that are synthetic are left out: equal ones may be."""
+    is_synthetic = is_dropped if drops_bos else torch.equal
     largest = []
     for text, row in found.items():
-        start = 1 if len(row) > 1 and torch.equal(expected[text][0], row[0]) else 0
+        start = 1 if len(row) > 1 and is_synthetic(expected[text][0], row[0]) else 0
+        if drops_bos and torch.equal(expected[text][0], row[0]) and int(torch.count_nonzero(row[0])) == 1:
+            return math.inf  # the row of the bos token is still there
         largest.append((expected[text][start:].float() - transform(row[start:])).abs().amax())
     return float(torch.stack(largest).amax())
 

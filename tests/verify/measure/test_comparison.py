@@ -36,6 +36,37 @@ def test_logits_that_obey_the_cap_differ_in_nothing(cap: CapFunction) -> None:
     assert found.predictions_changed == found.rankings_changed == 0
 
 
+def one_hot(value: float = 1.0) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(3), 8) * value
+
+
+@pytest.mark.parametrize(
+    ("base", "patched", "wrong"),
+    [
+        (one_hot(), torch.zeros(8), 0),
+        (one_hot(), one_hot(), 1),
+        (one_hot(), one_hot(math.nan), 1),
+        (one_hot(), one_hot(-1.0), 1),
+        (torch.ones(8), torch.zeros(8), 1),
+        (torch.zeros(8), torch.zeros(8), 1),
+        (one_hot(-1.0), torch.zeros(8), 1),
+    ],
+)
+def test_a_dropped_first_row_was_the_bos_tokens_alone_and_is_zero(
+    base: torch.Tensor, patched: torch.Tensor, wrong: int
+) -> None:
+    texts = [text(4), text(4)]
+    texts[1][0][0], texts[1][1][0] = base, patched
+    texts[0][0][0], texts[0][1][0] = one_hot(), torch.zeros(8)
+    found = Comparison(CAP, drops_bos=True)
+    vectors = found.add(texts)
+    total = Comparison(CAP, drops_bos=True)
+    total.merge(found)
+    assert total.bos_rows_wrong == wrong
+    assert wrong or found.cap_error <= 1e-5
+    assert torch.equal(vectors[0].patched, torch.maximum(vectors[0].raw, torch.zeros(8)))
+
+
 @pytest.mark.parametrize("off", [0.25, -0.25])
 @pytest.mark.parametrize(("row", "dimension"), [(1, 0), (4, 7), (0, 3)])
 def test_one_logit_off_the_cap_shows_above_and_below_it(off: float, row: int, dimension: int) -> None:
