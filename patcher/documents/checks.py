@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from patcher.documents.formatting import decimal, number, percent
+from patcher.documents.formatting import decimal, number, percent, size
 from patcher.verify.report import Check, DeviceReport, Report
 
 # The checks whose value is a share: the figure's name, and its key in the report.
@@ -45,6 +45,11 @@ _FIGURES: tuple[tuple[str, Callable[[Any], str], tuple[str, ...]], ...] = (
     ("embedding sparsity, least", percent, ("embedding_sparsity", "min")),
     ("active dims, mean", decimal, ("active_dims", "mean")),
     ("active dims, most", decimal, ("active_dims", "max")),
+    ("FLOPS, mean", decimal, ("costs", "flops")),
+    ("postings read per query, mean", decimal, ("costs", "postings_per_query")),
+    ("inverted index", lambda count: "-" if count is None else size(count), ("costs", "index_bytes")),
+    ("dims active in more than half of the texts", decimal, ("costs", "frequent")),
+    ("texts without an active dim", decimal, ("costs", "empty")),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from patcher.codec import json_field
@@ -196,6 +196,20 @@ class ShiftPoint:
 
 
 @dataclass(frozen=True)
+class IndexCosts:
+    """What an index of the texts costs that is searched with the same texts as queries; see `verify.costs`.
+
+    `frequent` counts the dims that are active in more than half of the texts, `empty` the texts without an active dim.
+    """
+
+    flops: float
+    postings_per_query: float
+    index_bytes: int
+    frequent: int
+    empty: int
+
+
+@dataclass(frozen=True)
 class LogitFigures:
     """The figures of one model as the report holds them; see `measure.figures.Figures`."""
 
@@ -207,6 +221,7 @@ class LogitFigures:
     active_dims: MeanAndMax
     histogram: Bins | None
     by_length: tuple[LengthBin, ...]
+    costs: IndexCosts | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

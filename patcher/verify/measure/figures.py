@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from patcher.verify.costs import Counts, costs
 from patcher.verify.measure.histogram import Histogram, curve, shift_beyond
-from patcher.verify.messages import LengthBin, LogitFigures, MeanAndMax, MeanAndMin, PatchedFigures
+from patcher.verify.messages import IndexCosts, LengthBin, LogitFigures, MeanAndMax, MeanAndMin, PatchedFigures
 
 _PERCENTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 _SHORTEST = 16  # tokens; bins of length double from here
@@ -18,13 +19,14 @@ class Figures:
     nor the synthetic first row, which would inflate them. `embedding_sparsity`, `active_dims` and `by_length` are taken
     over SPLADE vectors, max over the text's tokens of log(1 + ReLU(logit)) (Formal et al. 2021,
     https://arxiv.org/abs/2109.10086), in which the first row counts as it does for a user: its one positive entry makes
-    the bos token active.
+    the bos token active. So are the costs of an index, for which texts are counted by active dimension.
     """
 
     def __init__(self) -> None:
         self.positions = self.not_finite = self.dims = 0
         self.low, self.high = float("inf"), float("-inf")
         self.logits, self.pooled = Histogram(), Histogram()
+        self._texts_by_dim: torch.Tensor | None = None  # [vocabulary]: the texts in which each dimension is active
         self._active: dict[int, torch.Tensor] = {}  # by longest length of the bin: texts with 0, 1, 2 ... active dims
 
     def add_extremes(self, real: torch.Tensor) -> bool:
@@ -46,7 +48,10 @@ class Figures:
     def add_vector(self, pooled: torch.Tensor, tokens: int) -> int:
         """Add one text's largest logit per dimension [vocabulary]; return the active dims of its SPLADE vector."""
         self.dims = pooled.shape[-1]
-        active = int(torch.count_nonzero(pooled > 0))
+        is_active = pooled > 0
+        active = int(torch.count_nonzero(is_active))
+        counts = is_active.long()
+        self._texts_by_dim = counts if self._texts_by_dim is None else self._texts_by_dim + counts
         longest = _SHORTEST
         while longest < tokens:
             longest *= 2
@@ -63,6 +68,9 @@ class Figures:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.logits.merge(other.logits)
         self.pooled.merge(other.pooled)
+        if other._texts_by_dim is not None:
+            mine = self._texts_by_dim
+            self._texts_by_dim = other._texts_by_dim if mine is None else mine + other._texts_by_dim
         for longest, counts in other._active.items():
             self._active[longest] = self._active[longest] + counts if longest in self._active else counts
 
@@ -89,7 +97,19 @@ class Figures:
                 )
                 for longest in sorted(self._active)
             ),
+            costs=self._costs(active),
         )
+
+    def _costs(self, active: torch.Tensor) -> IndexCosts | None:
+        """What an index of the texts costs; `active` are texts with 0, 1, 2 ... active dims."""
+        if self._texts_by_dim is None:
+            return None
+        counts = Counts(
+            self._texts_by_dim.cpu().numpy(), int(active.sum()), int(active[0]), int(active.nonzero().max())
+        )
+        found = costs(counts, counts)
+        assert found.flops is not None and found.postings_per_query is not None
+        return IndexCosts(found.flops, found.postings_per_query, found.index_bytes, len(found.frequent), found.empty)
 
     def patched_result(self, min_logit_sparsity: float) -> PatchedFigures | None:
         """The same, and what a shift of the logits would change, up to a logit sparsity above the limit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from patcher.codec import to_json
@@ -47,6 +48,20 @@ def test_figures_leave_out_padding_and_the_synthetic_row() -> None:
         "logit_sparsity": 10 / 12,
         "embedding_sparsity": {"mean": (1 - 2 / 4 + 1 - 1 / 4) / 2, "min": 1 - 2 / 4},
         "active_dims": {"mean": 1.5, "max": 2},
+    }
+
+
+def test_the_costs_are_those_of_an_index_of_the_texts_searched_with_themselves() -> None:
+    """Dimension 0 is active in one text, dimension 1 in both, another text in none."""
+    empty = torch.full((1, 3, 4), -1.0), torch.ones(1, 3)
+    figures = compared(*hand_made()).patched
+    figures.merge(compared(*empty).patched)
+    assert to_json(figures.result())["costs"] == {
+        "flops": pytest.approx((1 / 3) ** 2 + (2 / 3) ** 2),
+        "postings_per_query": pytest.approx((1 * 1 + 2 * 2) / 3),
+        "index_bytes": 3 * 8 + 4 * 8,
+        "frequent": 1,
+        "empty": 1,
     }
 
 
