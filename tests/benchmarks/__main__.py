@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks import against_encode, each_byte, head, many_texts, planning, publish, threshold, verify, xlarge
+from tests.benchmarks import (
+    against_encode,
+    bos,
+    each_byte,
+    head,
+    many_texts,
+    planning,
+    publish,
+    threshold,
+    verify,
+    xlarge,
+)
 from tests.benchmarks.table import Comparison, machine, render
 from tests.benchmarks.workshop import Workshop
 
@@ -31,6 +42,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sweep": planning.sweep,
     "publish": publish.against_upload_folder,
     "bytes": each_byte.of_base,
+    "bos": bos.without_against_with,
 }
 # More than five minutes, or gigabytes on the disk.
 LARGE: Mapping[str, Benchmark] = {

@@ -90,7 +90,8 @@ def _quantity(value: float, unit: str) -> str:
     if unit == "B":
         scale, name = next((s, n) for s, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")) if value >= s or s == 1)
         return f"{value / scale:.2f} GB" if name == "GB" else f"{value / scale:.0f} {name}"
-    return f"{value:,.0f} {unit}"
+    digits = 2 if 0 < value < 10 and value % 1 else 0
+    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def _ratio(value: float) -> str:

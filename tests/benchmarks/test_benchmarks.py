@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.benchmarks import against_encode, head, many_texts, planning, threshold, verify, xlarge
+from patcher.retrieval.vectors import Vectors
+from tests.benchmarks import against_encode, bos, head, many_texts, planning, threshold, verify, xlarge
 from tests.benchmarks.processes import python, run
 from tests.benchmarks.shapes import BASE, SMALLEST, XLARGE, parameters
 from tests.benchmarks.table import COLUMNS, Comparison, machine, render
@@ -108,6 +110,29 @@ def test_the_forward_pass_is_held_against_the_base_models(workshop: Workshop) ->
 def test_an_encode_with_a_threshold_is_held_against_one_without(workshop: Workshop) -> None:
     (row,) = threshold.with_against_without(workshop, workshop.model(SMALLEST), pairs=2, texts=2)
     assert len(row.ratios) == 2 and row.limit == 1.02
+
+
+def test_an_index_without_the_bos_token_is_held_against_one_with_it() -> None:
+    """Three documents of which the query matches two, repeated to six; dimension 0 stands for the bos token."""
+    query, documents = [{2: 1.0, 3: 0.5}], [{2: 2.0}, {1: 1.0}, {2: 1.0, 3: 1.0}]
+    ours, floor = (
+        tuple(sparse([{**bos, **one} for one in some]) for some in (query, documents)) for bos in ({}, {0: 0.6931})
+    )
+    flops, postings, size, frequent, seconds, same = bos.compared(ours, floor, documents=6, pairs=2)
+    assert flops.ours == [pytest.approx(2 / 3 + 1 / 3)] and flops.floor == [pytest.approx(2)]
+    assert postings.ours == [6] and postings.floor == [12]
+    assert size.floor[0] - size.ours[0] == 6 * 8 and (frequent.ours, frequent.floor) == ([1], [2])
+    assert len(seconds.ratios) == 2 and min(seconds.ours) > 0 and same.ours == same.floor == [1]
+    other = sparse([{**one, 0: 4.0 * number + 1} for number, one in enumerate(documents)])
+    assert list(bos.compared(ours, (floor[0], other), documents=3, pairs=1))[-1].met is False
+
+
+def sparse(rows: list[dict[int, float]]) -> Vectors:
+    """Vectors of four dimensions."""
+    pairs = [pair for row in rows for pair in sorted(row.items())]
+    indices, values = (np.array(column) for column in zip(*pairs, strict=True))
+    counts = np.array([len(row) for row in rows], dtype=np.int32)
+    return Vectors(4, counts, indices.astype(np.int32), values.astype(np.float32))
 
 
 def test_planning_is_held_against_parsing(workshop: Workshop) -> None:
