@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from patcher.codemods.code import Code
 
 _CONFIG = re.compile(r"(?<!generation_)(conf|cfg)", re.IGNORECASE)
 _ANNOTATED = re.compile(r"Config\b")
-_COPIES = ("vars", "dict", "copy", "deepcopy", "asdict", "cast", "getattr", "SimpleNamespace")
+_COPIES = ("vars", "dict", "copy", "deepcopy", "asdict", "cast", "getattr", "get", "pop", "SimpleNamespace")
 _READERS = ("getattr", "hasattr", "attrgetter")
+# Where code makes a mapping of a configuration or reads it by these, each string and parameter may name an attribute.
+_MAPPINGS = {
+    "vars",
+    "__dict__",
+    "__getattribute__",
+    "to_dict",
+    "to_diff_dict",
+    "to_json_string",
+    "asdict",
+    "getmembers",
+}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -37,8 +48,10 @@ def read_attributes(codes: Iterable[Code], wanted: Collection[str]) -> dict[str,
     trees = {code.path: ast.Module([item for chunk in code.chunks for item in chunk.statements], []) for code in codes}
     names = _Names.of(list(trees.values()))
     found: dict[str, Read] = {}
+    by_name = any(_is_by_name(node, names) for tree in trees.values() for node in ast.walk(tree))
     for code in here:
-        for name, line in _reads(trees[code.path], names, wanted):
+        named = _named(trees[code.path], wanted) if by_name else ()
+        for name, line in [*_reads(trees[code.path], names, wanted), *named]:
             found.setdefault(name, Read(code.path, line))
         for chunk in code.chunks:  # whose trees are LibCST's alone
             for name in chunk.words.intersection(wanted) if chunk.newer_syntax else ():
@@ -59,7 +72,7 @@ class _Names:
         for node in nodes:
             if isinstance(node, _Function):
                 functions.setdefault(node.name, []).append([*node.args.posonlyargs, *node.args.args])
-            if isinstance(node, ast.ClassDef):
+            elif isinstance(node, ast.ClassDef):
                 inits = [one for one in node.body if isinstance(one, _Function) and one.name == "__init__"]
                 functions.setdefault(node.name, []).extend([*one.args.posonlyargs, *one.args.args] for one in inits)
         names = cls(_arguments_of_models(nodes))
@@ -69,7 +82,7 @@ class _Names:
             for node in nodes:
                 names.aliases.update(names.assigned(node))
                 if isinstance(node, ast.Call):
-                    names.aliases.update(names.passed(node, functions.get(_last(node.func) or "", [])))
+                    names.aliases.update(names.passed(node, functions))
         return names
 
     def named(self, name: str) -> bool:
@@ -84,34 +97,51 @@ class _Names:
         if isinstance(node, ast.Call):
             copies = _last(node.func) in _COPIES
             values = [*node.args, *(one.value for one in node.keywords)] if copies else []
-            named = any(isinstance(one, ast.Constant) and self.named(str(one.value)) for one in node.args[1:2])
-            owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-            return self.is_config(owner) or (copies and named) or any(self.is_config(one) for one in values[:1])
-        if isinstance(node, (ast.IfExp, ast.BoolOp)):
-            return any(map(self.is_config, node.values if isinstance(node, ast.BoolOp) else [node.body, node.orelse]))
-        if isinstance(node, ast.Dict):
-            return any(key is None and self.is_config(value) for key, value in zip(node.keys, node.values, strict=True))
-        return isinstance(node, ast.NamedExpr) and self.is_config(node.value)
+            named = any(isinstance(one, ast.Constant) and self.named(str(one.value)) for one in node.args[:2])
+            owner = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+            values += [one for one in node.args if isinstance(one, ast.Call)]  # `Namespace(config.to_dict())`
+            return (copies and named) or any(map(self.is_config, [node.func, owner, *values[:1]]))
+        return any(self.is_config(one) for one in _parts(node))
 
     def assigned(self, node: ast.AST) -> Iterator[str]:
-        """The names that a statement gives the configuration."""
+        """The names that a statement gives the configuration, and that of a function which returns it."""
+        if isinstance(node, _Function):
+            returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+            yield from [node.name] if any(map(self.is_config, returned)) else []
         targets = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
+        if isinstance(node, (ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension)):
             targets = [node.target]
-        value = getattr(node, "value", None) if targets else None
+        value = getattr(node, "value", getattr(node, "iter", None)) if targets else None
         for target in targets:
             pairs = [(target, value)]
             if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
                 pairs = list(zip(target.elts, value.elts, strict=False))
             yield from (name for one, other in pairs if self.is_config(other) and (name := _last(one)))
 
-    def passed(self, call: ast.Call, signatures: Iterable[list[ast.arg]]) -> Iterator[str]:
-        """The parameters that a call gives the configuration."""
+    def passed(self, call: ast.Call, functions: Mapping[str, list[list[ast.arg]]]) -> Iterator[str]:
+        """The parameters that a call gives the configuration, also one of `partial` or `map`."""
         yield from (one.arg for one in call.keywords if one.arg and self.is_config(one.value))
-        given = [index for index, one in enumerate(call.args) if self.is_config(one)]
-        for parameters in signatures if given else ():
+        function, values = call.func, call.args
+        if values and _last(function) not in functions and _last(values[0]) in functions:
+            function, values = values[0], values[1:]
+        given = [index for index, one in enumerate(values) if self.is_config(one)]
+        for parameters in functions.get(_last(function) or "", []) if given else ():
             skipped = bool(parameters) and parameters[0].arg in ("self", "cls")
             yield from (parameters[index + skipped].arg for index in given if index + skipped < len(parameters))
+
+
+def _parts(node: ast.expr | None) -> Iterator[ast.expr]:
+    """The expressions of which another one may be, or hold, the value."""
+    if isinstance(node, ast.Dict):
+        yield from (value for key, value in zip(node.keys, node.values, strict=True) if key is None)
+    elif isinstance(node, ast.IfExp):
+        yield from (node.body, node.orelse)
+    elif isinstance(node, ast.DictComp):
+        yield from (one.iter for one in node.generators)
+    elif isinstance(node, (ast.NamedExpr, ast.Starred, ast.Subscript)):
+        yield node.value
+    elif isinstance(node, (ast.BoolOp, ast.BinOp, ast.List, ast.Tuple)):
+        yield from (one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr))
 
 
 def _arguments_of_models(nodes: Iterable[ast.AST]) -> set[str]:
@@ -131,7 +161,8 @@ def _reads(tree: ast.Module, names: _Names, wanted: Collection[str]) -> Iterator
     own = {id(node) for cls in ast.walk(tree) if _is_configuration(cls) for node in ast.walk(cls)}
 
     def is_config(node: ast.expr) -> bool:
-        return names.is_config(node) or (id(node) in own and isinstance(node, ast.Name) and node.id == "self")
+        is_self = id(node) in own and ast.unparse(node) in ("self", "super()", "self.__dict__")
+        return is_self or names.is_config(node)
 
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
@@ -156,8 +187,30 @@ def _reads(tree: ast.Module, names: _Names, wanted: Collection[str]) -> Iterator
         yield from ((name, line) for name in found if name in wanted)
 
 
+def _is_by_name(node: ast.AST, names: _Names) -> bool:
+    """Whether code reads a configuration by names that stand anywhere: from a mapping, by `getattr` as a value."""
+    if isinstance(node, ast.Match):
+        return names.is_config(node.subject)
+    if isinstance(node, ast.Call):
+        is_mapping = _last(node.func) in _MAPPINGS and any(map(names.is_config, node.args))
+        return is_mapping or any(_last(one) == "getattr" for one in node.args)
+    if isinstance(node, ast.Attribute):
+        return node.attr in _MAPPINGS and names.is_config(node.value)
+    return isinstance(node, ast.Assign) and _last(node.value) == "getattr"
+
+
+def _named(tree: ast.Module, wanted: Collection[str]) -> Iterator[tuple[str, int]]:
+    """The strings, parameters and keywords of a file that are names of attributes, with their lines."""
+    for node in ast.walk(tree):
+        found = [*_texts([node]), getattr(node, "arg", None), *getattr(node, "kwd_attrs", ())]
+        yield from ((name, getattr(node, "lineno", 0)) for name in found if name in wanted)
+
+
 def _is_configuration(node: ast.AST) -> bool:
-    return isinstance(node, ast.ClassDef) and any((_last(base) or "").endswith("Config") for base in node.bases)
+    if not isinstance(node, ast.ClassDef):
+        return False
+    sets = any(isinstance(one, ast.Assign) and _last(one.targets[0]) == "model_type" for one in node.body)
+    return sets or any((_last(one) or "").endswith("Config") for one in node.bases)
 
 
 def _texts(nodes: Iterable[ast.AST]) -> list[str]:

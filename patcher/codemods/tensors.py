@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
@@ -14,8 +15,10 @@ from patcher.codemods.chunks import bindings_of
 from patcher.codemods.code import Code
 
 _DEF, _IMPORT = re.compile(r"\bdef\s"), re.compile(r"\bimport\b")
-# Python and transformers call these; whatever else runs while a model is built is named by them, or by what they name.
-_ENTRIES = ("__init__", "__post_init__", "__new__", "__setattr__", "_init_weights", "post_init", "init_weights")
+# transformers calls these, and Python each `__method__`; what else runs while a model is built is named by them, or by
+# what they name.
+_ENTRIES = ("_init_weights", "post_init", "init_weights")
+_SPECIAL = re.compile(r"__\w+__")
 # What their arguments become is a parameter, or the new value of one.
 _PARAMETERS = ("Parameter", "ParameterList", "ParameterDict", "register_parameter")
 _BUFFERS = ("register_buffer", "Buffer")
@@ -26,7 +29,10 @@ _NO_TENSOR = re.compile(
     r"torch\.(nn|jit|cuda|backends|distributed|autograd|utils|compile|device|dtype|Size|Generator|manual_seed|finfo|iinfo"
     r"|no_grad|(is|get|set)_\w+)(\..*)?"
 )
+_MAKER = re.compile(r"torch\.(arange|as_tensor|empty|eye|from_numpy|full|linspace|logspace|ones|rand\w*|tensor|zeros)")
 _OUTSIDE = re.compile(r"[A-Z]\w*")
+_KNOWN_PACKAGES = {"torch", "numpy", "transformers", *sys.stdlib_module_names}
+_OF_TRANSFORMERS = re.compile(r"transformers\.(.*\.)?[A-Z]\w*(?<!Config)(?<!Mixin)(?<!Output)(?<!PreTrainedModel)")
 _POSITIONS = re.compile(r"rotary|rope|position|sinus|alibi", re.IGNORECASE)
 
 
@@ -37,7 +43,8 @@ def computes_tensors(codes: Sequence[Code]) -> bool:
     if any(_imports_positions(code) for code in codes):
         return True
     imports = {code.path: _imports(code) for code in codes}
-    functions = _reachable(codes, _ENTRIES, lambda node: node)
+    special = {name for code in codes for name, _ in _definitions(code) if _SPECIAL.fullmatch(name)}
+    functions = _reachable(codes, {*_ENTRIES, *special}, lambda node: node)
     return any(_makes_tensor(node, imports[code.path]) for code, function in functions for node in _walk(function))
 
 
@@ -48,6 +55,8 @@ def from_parameter(codes: Sequence[Code]) -> tuple[Code, ast.expr] | None:
     """
     parameters = _parameters(codes)
     for code, function in _reachable(codes, ("__init__",), lambda node: node.func if _calls(node) else None):
+        if not isinstance(function, ast.FunctionDef):
+            continue
         local: dict[str, ast.expr] = {}
         for node in ast.walk(function):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -97,12 +106,12 @@ def _calls(node: ast.AST, names: Collection[str] | None = None) -> TypeGuard[ast
 
 def _reachable(
     codes: Sequence[Code], entries: Iterable[str], refers: Callable[[ast.AST], ast.AST | None]
-) -> Iterator[tuple[Code, ast.FunctionDef]]:
-    """The functions of these names, and those whose names their nodes refer to, with their files."""
-    functions: dict[str | None, list[tuple[Code, ast.FunctionDef]]] = {}
+) -> Iterator[tuple[Code, ast.FunctionDef | ast.expr]]:
+    """The functions and values of these names, and those whose names their nodes refer to, with their files."""
+    functions: dict[str | None, list[tuple[Code, ast.FunctionDef | ast.expr]]] = {}
     for code in codes:
-        for function in code.python_nodes(ast.FunctionDef, _DEF):
-            functions.setdefault(function.name, []).append((code, function))
+        for defined, node in _definitions(code):
+            functions.setdefault(defined, []).append((code, node))
     waiting, seen = list[str | None](entries), set[str | None]()
     while waiting:
         name = waiting.pop()
@@ -113,9 +122,26 @@ def _reachable(
         seen.add(name)
 
 
-def _walk(function: ast.FunctionDef) -> Iterator[ast.AST]:
+def _definitions(code: Code) -> Iterator[tuple[str, ast.FunctionDef | ast.expr]]:
+    """The functions of a file, the values that are assigned outside of functions, and the bases of classes, by name."""
+    yield from ((function.name, function) for function in code.python_nodes(ast.FunctionDef, _DEF))
+    waiting: list[ast.AST] = [item for chunk in code.chunks for item in chunk.statements]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {_name(part) for one in targets for part in ast.walk(one)}
+            yield from ((name, node.value) for name in names if name is not None)
+        elif isinstance(node, ast.ClassDef):
+            yield from ((node.name, ast.Call(base, [], [])) for base in node.bases)
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+
+
+def _walk(function: ast.FunctionDef | ast.expr) -> Iterator[ast.AST]:
     """The nodes of a function, without arguments of parameters and of buffers that a checkpoint holds."""
-    waiting: list[ast.AST] = [*function.body, *function.decorator_list, function.args]
+    waiting: list[ast.AST] = [ast.Expr(function)] if isinstance(function, ast.expr) else [*function.body, function.args]
+    waiting += [] if isinstance(function, ast.expr) else function.decorator_list
     while waiting:
         node = waiting.pop()
         yield node
@@ -139,12 +165,19 @@ def _is_saved(node: ast.Call) -> bool:
 def _makes_tensor(node: ast.AST, imports: Mapping[str, str]) -> bool:
     if _name(node) in _BUFFERS:
         return True
-    if not isinstance(node, ast.Call):
+    parts = [] if isinstance(node, ast.Attribute) else ast.iter_child_nodes(node)
+    if any(isinstance(one, ast.Name) and imports.get(one.id) == "torch" for one in parts):
+        return True  # under another name, or by `getattr`
+    if not isinstance(node, (ast.Name, ast.Attribute, ast.Call)):
         return False
-    first, dot, rest = ast.unparse(node.func).partition(".")
+    first, dot, rest = ast.unparse(node.func if isinstance(node, ast.Call) else node).partition(".")
     full = imports.get(first, first) + dot + rest
-    if (_name(node.func) or "").startswith("new_"):
+    if not isinstance(node, ast.Call):
+        return _MAKER.fullmatch(full) is not None
+    if (_name(node.func) or "").startswith("new_") or _OF_TRANSFORMERS.fullmatch(full):
         return True
+    if first in imports and not full.startswith(".") and full.partition(".")[0] not in _KNOWN_PACKAGES:
+        return True  # of another package
     return full.startswith("torch.") and _NO_TENSOR.fullmatch(full) is None
 
 

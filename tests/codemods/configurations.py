@@ -81,6 +81,11 @@ CONFIGURATIONS = [
         "a name in a variable", 'self.causal = [getattr(config, n, 1) for n in ("is_decoder", "hidden_size")]'
     ),
     Configuration("a conditional", "self.causal = (config if config else None).is_decoder"),
+    Configuration("keywords", "self.causal = (lambda is_decoder=True, **more: is_decoder)(**config.to_dict())"),
+    Configuration(
+        "getattr as a value", "import functools; self.causal = functools.reduce(getattr, ['is_decoder'], config)"
+    ),
+    Configuration("a list", "self.all = [config]; self.causal = self.all[0].is_decoder"),
     Configuration("a copy", "import copy; c = copy.deepcopy(config); self.causal = c.is_decoder"),
     # whatever is read
     Configuration("tied embeddings", 'getattr(config, "tie_word_embeddings", False)', keys=("tie_word_embeddings",)),

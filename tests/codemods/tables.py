@@ -94,6 +94,7 @@ def cached(dim, n, base):
 """
 TABLE = 'self.register_buffer("table", table, persistent=False)'
 EMPTY = 'self.register_buffer("table", torch.empty(n, dim), persistent=False)'
+ADD = "return x + self.table"
 PLUS = "return x + self.table[: x.size(-2)]"
 
 
@@ -369,6 +370,50 @@ _ATTRIBUTES = [
         "self.helper = Helper(dim, n, base)",
         top="class Helper:\n    def __init__(self, dim, n, base):\n        self.cos = angles(dim, n, base).cos()",
         forward="return x * self.helper.cos[: x.size(-2)]",
+    ),
+    Table(
+        "made by a special method",
+        "with Angles()[dim, n] as angle:\n    self.cos, self.sin = angle.cos(), angle.sin()",
+        top="""
+        class Angles:
+            def __getitem__(self, sizes):
+                self.sizes = sizes
+                return self
+
+            def __enter__(self):
+                return angles(*self.sizes)
+
+            def __exit__(self, *error):
+                pass
+        """,
+    ),
+    Table(
+        "made by a descriptor",
+        "self.table = dim, n",
+        top="""
+        class Described:
+            def __set__(self, module, sizes):
+                module.register_buffer("made", angles(*sizes), persistent=False)
+
+            def __get__(self, module, kind=None):
+                return module.made
+        """,
+        methods="table = Described()\n",
+        forward=PLUS,
+    ),
+    Table(
+        "made by a lambda that a dictionary holds",
+        "self.cos, self.sin = MAKERS['both'](angles(dim, n, base))",
+        top="MAKERS = {'both': lambda angle: (angle.cos(), angle.sin())}",
+    ),
+    Table("torch by another name", "self.table = library.arange(dim) / 7", top="library = torch", forward=ADD),
+    Table("a function by its name", "self.table = getattr(torch, 'arange')(dim) / 7", forward=ADD),
+    Table(
+        "embeddings of the library",
+        "pass",
+        top="from transformers import BertConfig\nfrom transformers.models.bert.modeling_bert import BertEmbeddings",
+        build="self.rot = BertEmbeddings(BertConfig(vocab_size=11, hidden_size=8, hidden_dropout_prob=0))",
+        run="x = x + self.rot(input_ids)",
     ),
     Table("an attribute and a buffer", ANGLE + "self.cos = angle.cos()\n" + BUFFERS.splitlines()[1]),
     Table("an alias of a buffer", ANGLE + BUFFERS + "self.pair = (self.cos, self.sin)"),

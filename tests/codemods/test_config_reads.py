@@ -30,6 +30,29 @@ READ = [
     "class XConfig(PretrainedConfig):\n    def f(self):\n        return self.prefix",
     'for name in ("prefix", "suffix"):\n    getattr(config, name)',
     "(config or other).prefix",
+    'def f(**more):\n    return more.get("prefix")\nf(**config.to_dict())',
+    "class A:\n    def __init__(self, prefix=True, **more):\n        pass\nA(**vars(config))",
+    'read = getattr\nread(config, "prefix", 1)',
+    'functools.partial(getattr, config)("prefix", 1)',
+    'functools.reduce(getattr, ["prefix"], config)',
+    'type(config).__getattribute__(config, "prefix")',
+    "match config:\n    case XConfig(prefix=p):\n        pass",
+    'd = {key: value for key, value in config.to_dict().items()}\nd["prefix"]',
+    'for key, value in config.__dict__.items():\n    if key == "prefix":\n        pass',
+    '(config.to_dict() | {"a": 1})["prefix"]',
+    'json.loads(config.to_json_string())["prefix"]',
+    'operator.itemgetter("prefix")(config.to_dict())',
+    "Namespace(config.to_dict()).prefix",
+    "for c in (config,):\n    c.prefix",
+    "c = [config]\nc[0].prefix",
+    "def f(self):\n    return self.config\nself.f().prefix",
+    "class A:\n    @property\n    def hp(self):\n        return self._config\nself.hp.prefix",
+    'h = more.pop("config")\nh.prefix',
+    "def f(hp):\n    return hp.prefix\nfunctools.partial(f, config)",
+    "def f(hp):\n    return hp.prefix\nf(*[config])",
+    "class XConfig(PretrainedConfig):\n    def f(self):\n        return super().prefix",
+    'class XConfig(PretrainedConfig):\n    def f(self):\n        return self.__dict__["prefix"]',
+    "class X(Base):\n    model_type = 'x'\n    def f(self):\n        return self.prefix",
     'getattr(self, "config").prefix',
 ]
 NOT_READ = [
@@ -37,6 +60,9 @@ NOT_READ = [
     "tokenizer.prefix",
     "generation_config.prefix",
     "config.prefix = 1",
+    'x.to_dict()["prefix"]',
+    'vars(self)["prefix"]',
+    'getattr(self, "prefix")',
     "del config.prefix",
     "config.hidden_size",
     'x = {"prefix": 1}["prefix"]',
@@ -49,9 +75,7 @@ NOT_READ = [
 @pytest.mark.parametrize("text", READ)
 def test_a_read_of_the_configuration_is_found_with_its_line(text: str) -> None:
     found = read_attributes([Code("a.py", b"x = 1\n", {}), Code("b.py", text.encode(), {})], {"prefix"})
-    (line,) = [index for index, one in enumerate(text.split("\n"), 1) if "prefix" in one and "for name" not in one] or [
-        2
-    ]
+    (line,) = [at for at, one in enumerate(text.split("\n"), 1) if "prefix" in one and "for name" not in one] or [2]
     assert found == {"prefix": Read("b.py", line)}
 
 
