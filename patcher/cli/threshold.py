@@ -109,7 +109,8 @@ def threshold(
     require_trust(console, trained.executed(), trained.snapshot.source, trusted=trust_remote_code)
     texts = f"{len(evaluation.queries)} queries and {len(evaluation.documents)} documents"
     console.talk(f"Encoding {texts} with {model} ...")
-    report = measure(trained, evaluation, request)
+    with console.progress("texts") as progress:
+        report = measure(trained, evaluation, request, progress)
     if plot is not None and report.swept:
         draw(report, plot)
     writes = save is not None and report.capped and (report.passed or force)

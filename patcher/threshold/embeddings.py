@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import sentence_transformers
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 from transformers import PreTrainedModel
 
 from patcher.sandbox.child import Service
-from patcher.threshold.messages import Point, Row, Sparsity, ThresholdMeasured, ThresholdRequest
-from patcher.threshold.metrics import best_of
-from patcher.threshold.rows import Measurement, Questions
-from patcher.threshold.sparse_threshold import prune
+from patcher.threshold.messages import Point, Sparsity, ThresholdMeasured, ThresholdRequest
+from patcher.threshold.rows import Questions
+from patcher.threshold.scoring import Scorer, Vectors, dot
 from patcher.verify.costs import Counts
 from patcher.verify.measure.encoding import encode, in_order
 from patcher.verify.measure.hardware import confine_on_device
 from patcher.verify.measure.models import fresh_model, nan_filled_memory, unmatched_tensors, wrong_buffers
 from patcher.verify.measure.serving import measured
 
-Embeddings = Mapping[str, torch.Tensor]  # by kind of text, query and document: [texts, dimensions]
+CHUNK = 256  # texts; their vectors take 52 MB at NorBERT4's vocabulary
 
 
 def measure(request: ThresholdRequest) -> ThresholdMeasured:
@@ -48,64 +48,77 @@ def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> 
     model = _load(request.model)
     found = _compare_loaded(model, request, found)
     yield found
-    raw = _encode(model.to(device), request)
-    found = replace(
-        found,
-        raw={kind: _sparsity(model, embeddings) for kind, embeddings in raw.items()},
-        width=raw["document"].shape[1],
-        not_finite=sum(int((~torch.isfinite(embeddings)).sum()) for embeddings in raw.values()),
-    )
+    documents = dict(sorted(request.documents.items()))  # by id, which is what decides between equal scores
+    questions = Questions.of(list(request.queries), list(documents), request.relevant, request.expected)
+    texts = _Texts(list(request.queries.values()), list(documents.values()), Path(request.progress))
+    scorer, width, not_finite = texts.score(model.to(device), request.points, request.uncapped_tasks)
+    found = replace(found, width=width, not_finite=not_finite)
     yield found
-    if found.not_finite:
+    if not_finite:
         return
-    questions = Questions.of(list(request.queries), list(request.documents), request.relevant, request.expected)
-    unpruned = _score(model, raw, request.points[0], questions)
-    for point in request.points:
-        kept = {kind: _prune(embeddings, kind, point, request) for kind, embeddings in raw.items()}
-        found = replace(found, rows=(*found.rows, _row(model, kept, point, questions, unpruned)))
-        yield found
+    found = replace(found, raw=_sparsity(scorer.counts(0)))
+    unpruned = scorer.measurement(0)
+    for number, point in enumerate(request.points):
+        counts = scorer.counts(number)
+        row = questions.row(point, _sparsity(counts), counts, scorer.measurement(number), unpruned)
+        found = replace(found, rows=(*found.rows, row))
+    yield found
     if request.without_cap is not None:
-        del raw
+        del scorer
+        point = request.points[0]
         model = _load(request.without_cap).to(device)
-        found = replace(found, without_cap=_row(model, _encode(model, request), request.points[0], questions, unpruned))
-        yield found
+        scorer, _, _ = texts.score(model, [point], request.uncapped_tasks, unpruned.best.columns)
+        counts = scorer.counts(0)
+        row = questions.row(point, _sparsity(counts), counts, scorer.measurement(0), unpruned)
+        yield replace(found, without_cap=row)
+
+
+@dataclass
+class _Texts:
+    """The texts to encode, and the file in which those that are done are counted."""
+
+    queries: Sequence[str]
+    documents: Sequence[str]
+    progress: Path
+    done: int = 0
+
+    def score(
+        self,
+        model: Any,
+        points: Sequence[Point],
+        uncapped: Sequence[str],
+        follow: NDArray[np.int64] | None = None,
+    ) -> tuple[Scorer, int, int]:
+        """The scores at every point, the dimensions, and how many values are not finite, of which none are scored."""
+        queries = np.concatenate(list(self._encoded(model, "query", self.queries)))
+        scorer = Scorer(queries, points, uncapped, partial(_similarity, model), follow)
+        width, not_finite = queries.shape[1], int((~np.isfinite(queries)).sum())
+        for chunk in self._encoded(model, "document", self.documents):
+            width, not_finite = chunk.shape[1], not_finite + int((~np.isfinite(chunk)).sum())
+            if not not_finite:
+                scorer.add(chunk)
+        return scorer, width, not_finite
+
+    def _encoded(self, model: Any, kind: str, texts: Sequence[str]) -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(texts), CHUNK):
+            chunk = list(texts[start : start + CHUNK])
+            yield in_order(encode(model, chunk, f"encode_{kind}"), len(chunk)).float().numpy()
+            self.done += len(chunk)
+            self.progress.write_text(str(self.done), "utf-8")
+
+
+def _similarity(model: Any, queries: Vectors, documents: Vectors) -> NDArray[np.float32]:
+    """The model's own similarity [queries, documents]."""
+    if model.similarity_fn_name == "dot":
+        return dot(queries, documents)
+    dense = (one if isinstance(one, np.ndarray) else one.toarray() for one in (queries, documents))
+    found: NDArray[np.float32] = model.similarity(*map(torch.from_numpy, dense)).numpy()
+    return found
 
 
 def _load(folder: str) -> Any:
     with nan_filled_memory():
         return SparseEncoder(folder, trust_remote_code=True, device="cpu", local_files_only=True)
-
-
-def _encode(model: Any, request: ThresholdRequest) -> dict[str, torch.Tensor]:
-    return {
-        kind: in_order(encode(model, list(texts.values()), f"encode_{kind}"), len(texts))
-        for kind, texts in (("query", request.queries), ("document", request.documents))
-    }
-
-
-def _prune(embeddings: torch.Tensor, kind: str, point: Point, request: ThresholdRequest) -> torch.Tensor:
-    return embeddings if kind in request.uncapped_tasks else prune(embeddings.clone(), *point.side(kind))
-
-
-def _score(model: Any, kept: Embeddings, point: Point, questions: Questions) -> Measurement:
-    scores = model.similarity(kept["query"], kept["document"]).double().numpy()
-    return Measurement(scores, best_of(scores, questions.documents))
-
-
-def _row(model: Any, kept: Embeddings, point: Point, questions: Questions, unpruned: Measurement) -> Row:
-    return questions.row(
-        point,
-        {kind: _sparsity(model, embeddings) for kind, embeddings in kept.items()},
-        {kind: _count(embeddings) for kind, embeddings in kept.items()},
-        _score(model, kept, point, questions),
-        unpruned,
-    )
-
-
-def _count(embeddings: torch.Tensor) -> Counts:
-    active = embeddings > 0
-    lengths = active.sum(1)
-    return Counts(active.sum(0).numpy().astype(np.int64), len(active), int((lengths == 0).sum()), int(lengths.max()))
 
 
 def _compare_loaded(model: Any, request: ThresholdRequest, found: ThresholdMeasured) -> ThresholdMeasured:
@@ -130,9 +143,10 @@ def _compare_loaded(model: Any, request: ThresholdRequest, found: ThresholdMeasu
     return found
 
 
-def _sparsity(model: Any, embeddings: torch.Tensor) -> Sparsity:
-    figures = model.sparsity(embeddings)
-    return Sparsity(float(figures["active_dims"]), float(figures["sparsity_ratio"]))
+def _sparsity(counts: Mapping[str, Counts]) -> dict[str, Sparsity]:
+    """What `SparseEncoder.sparsity()` gives for the texts of each kind."""
+    active = {kind: float(one.active.sum()) / one.texts for kind, one in counts.items()}
+    return {kind: Sparsity(dims, 1 - dims / len(counts[kind].active)) for kind, dims in active.items()}
 
 
 SERVICE = Service(ThresholdRequest, lambda request, scratch: confine_on_device(request.device, scratch), measure)

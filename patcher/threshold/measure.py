@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from secrets import token_hex
 
 from patcher.codec import to_json
 from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 from patcher.sandbox.bubblewrap import choose_level
-from patcher.sandbox.guard import ask, started
+from patcher.sandbox.guard import ask, left_behind, started
 from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import Point, ThresholdMeasured, ThresholdRequest
@@ -19,7 +22,7 @@ from patcher.threshold.report import ThresholdReport
 from patcher.threshold.sweep import UNPRUNED, fit, is_common, points, recommend
 from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
-from patcher.verify.settings import check_available, check_sentence_transformers
+from patcher.verify.settings import Progress, check_available, check_sentence_transformers
 
 CHILD = "patcher.threshold.embeddings"
 
@@ -50,10 +53,16 @@ class Request:
             raise UsageError(f"{self.tolerance:g} is not a share that may be lost.", "Give a number from 0 to 1.")
 
 
-def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Request()) -> ThresholdReport:
+def measure(
+    model: RepairedModel,
+    evaluation: Evaluation,
+    request: Request = Request(),
+    progress: Progress = lambda *_: None,
+) -> ThresholdReport:
     """Load a repaired copy of the model in a sandboxed child process, encode the texts and judge the result.
 
     Executes the model's code. A model whose code has no cap is measured unpruned; one with a cap runs without it too.
+    `progress` gets "model", the number of texts that are done and that of all, several times a second.
     Raises MissingRequirement if sentence-transformers or the device is missing, SourceError if safetensors are,
     VerificationError if the child fails.
     """
@@ -80,8 +89,11 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
             points=points(request.point, sweep=swept) if model.capped else (UNPRUNED,),
             uncapped_tasks=tuple(model.layout.uncapped_tasks),
             expected=evaluation.expected,
+            progress=str(child.scratch / "progress"),
         )
-        measured = ask(child, asked, ThresholdMeasured, request.timeout)
+        texts = len(folders) * (len(evaluation.queries) + len(evaluation.documents))
+        watch = partial(_watch, Path(asked.progress), texts, progress)
+        measured = ask(child, asked, ThresholdMeasured, request.timeout, watch)
         denied = {"denied": list(child.denied)} if child.denied else {}
     check_available(measured, request.device)
     kinds = tuple(kind for kind in ("query", "document") if model.capped and kind not in model.layout.uncapped_tasks)
@@ -111,3 +123,8 @@ def measure(model: RepairedModel, evaluation: Evaluation, request: Request = Req
         swept=swept,
         best=best.point if best else None,
     )
+
+
+def _watch(path: Path, texts: int, progress: Progress) -> None:
+    with suppress(ValueError):  # partially written, or missing while libraries and weights are loaded
+        progress("model", min(int(left_behind(path, 20)), texts), texts)

@@ -47,7 +47,8 @@ class ThresholdRequest:
     `model` is its folder, `without_cap` a folder of the same model whose code has no cap, to measure both (None where
     there is nothing to compare); `encoders` are the sub-folders with a masked LM. `queries` and `documents` are texts
     by id, `relevant` are ids of documents by id of the query. The first point prunes nothing; `uncapped_tasks` keep
-    everything. `expected` are ids of queries whose ranks are reported.
+    everything. `expected` are ids of queries whose ranks are reported. `progress` is a file in which the child counts
+    the texts that are done.
     """
 
     device: str
@@ -60,6 +61,7 @@ class ThresholdRequest:
     points: tuple[Point, ...]
     uncapped_tasks: tuple[str, ...]
     expected: tuple[str, ...]
+    progress: str
 
 
 @dataclass(frozen=True)

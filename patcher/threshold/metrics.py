@@ -5,7 +5,7 @@ It knows nothing of models, thresholds or files: whatever scored the documents h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,14 +35,6 @@ class Best:
         """The columns that share the best score of one query; none where nothing scores."""
         scores = self.scores[query]
         return set(self.columns[query][(scores == scores[0]) & (scores > 0)].tolist())
-
-
-def best_of(scores: Floats, ids: Sequence[str]) -> Best:
-    """The best documents by score [queries, documents], equal scores by id, as the library's evaluators rank them."""
-    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__))
-    order = np.argsort(-scores[:, by_id], axis=1, kind="stable")[:, :TOP]
-    columns = by_id[order]
-    return Best(columns, np.take_along_axis(scores, columns, axis=1))
 
 
 def ranking_metrics(best: Best, relevant: Mapping[int, Collection[int]]) -> dict[str, Floats]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from patcher.threshold.messages import Point, Row, Sparsity, Tau
 from patcher.threshold.metrics import METRICS, Best, Floats, first_rank, interval, kendall_tau, ranking_metrics
 from patcher.verify.costs import Counts, flops, index_bytes, postings_per_query
@@ -14,10 +12,10 @@ from patcher.verify.costs import Counts, flops, index_bytes, postings_per_query
 
 @dataclass(frozen=True)
 class Measurement:
-    """The scores of all documents [queries, documents], and the best ones of each query."""
+    """The best documents of each query, and the scores [queries, up to TOP] of those that are the best unpruned."""
 
-    scores: Floats
     best: Best
+    followed: Floats
 
 
 @dataclass(frozen=True)
@@ -92,5 +90,5 @@ class Questions:
 
 def _tau(before: Measurement, after: Measurement) -> Tau:
     """Kendall's tau-b between the scores of the unpruned top ten, before and after."""
-    taus = kendall_tau(before.best.scores, np.take_along_axis(after.scores, before.best.columns, axis=1))
+    taus = kendall_tau(before.best.scores, after.followed)
     return Tau(float(taus.mean()), float(taus.min()))

@@ -44,6 +44,7 @@ def prune(embeddings: torch.Tensor, threshold: float, top_k: int | None) -> torc
 class SparseThreshold(Module):  # type: ignore[misc]
     """Prunes "sentence_embedding" ([texts, dimensions], any dtype and device); what is no query is a document."""
 
+    forward_kwargs = {"task"}  # noqa: RUF012 - the library passes on only what a module names here
     config_keys = ["threshold", "query_threshold", "query_top_k", "document_top_k", "uncapped_tasks"]  # noqa: RUF012 - the library's
 
     def __init__(
@@ -61,9 +62,9 @@ class SparseThreshold(Module):  # type: ignore[misc]
         self.query_top_k = query_top_k
         self.document_top_k = document_top_k
 
-    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Prune the embeddings, unless the task is an uncapped one."""
-        task = features.get("task")
+    def forward(self, features: dict[str, Any], task: str | None = None, **_: Any) -> dict[str, Any]:
+        """Prune the embeddings, unless the task is an uncapped one. A router leaves it in the features."""
+        task = task or features.get("task")
         if task not in self.uncapped_tasks:
             threshold, top_k = self.threshold, self.document_top_k
             if task == "query":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from patcher.codemods import SoftCap
 from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import Interval, Point, Row, Tau
-from patcher.threshold.metrics import METRICS
+from patcher.threshold.metrics import METRICS, TOP, Best, Floats
 from patcher.threshold.report import ThresholdReport
 from patcher.verify.report import Check
 
@@ -83,6 +86,14 @@ PASSED = replace(
     environment={"device": "cpu", "sentence_transformers": "6", "transformers": "5"},
 )
 CARD = "---\nlanguage:\n- 'no'\nlicense: apache-2.0\n---\n\n# My model\n\nTrained on something.\n"
+
+
+def best_of(scores: Floats, ids: Sequence[str]) -> Best:
+    """The best documents by score [queries, documents], equal scores by id, as the library's evaluators rank them."""
+    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__))
+    order = np.argsort(-scores[:, by_id], axis=1, kind="stable")[:, :TOP]
+    columns = by_id[order]
+    return Best(columns, np.take_along_axis(scores, columns, axis=1))
 
 
 def load(folder: Path) -> Any:

@@ -43,6 +43,7 @@ def request(
         expected=texts.expected,
         uncapped_tasks=tuple(model.layout.uncapped_tasks),
         device="cpu",
+        progress=str(folder.parent / "progress"),
     )
 
 

@@ -15,12 +15,12 @@ from scipy.stats import kendalltau
 from patcher.threshold.metrics import (
     METRICS,
     Best,
-    best_of,
     first_rank,
     interval,
     kendall_tau,
     ranking_metrics,
 )
+from tests.threshold.made_up import best_of
 
 IDS = ["c", "a", "b", "d"]
 

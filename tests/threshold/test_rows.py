@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from patcher.threshold.messages import Point, Row, Sparsity
-from patcher.threshold.metrics import best_of
 from patcher.threshold.rows import Measurement, Questions
 from patcher.verify.costs import Counts
+from tests.threshold.made_up import best_of
 
 SPARSE = {"query": Sparsity(2.0, 0.5), "document": Sparsity(3.0, 0.25)}
 COUNTS = {"query": Counts(np.array([1, 0]), 1, 0, 1), "document": Counts(np.array([2, 1]), 2, 0, 2)}
@@ -23,10 +23,11 @@ def row(
     documents = [chr(ord("a") + column) for column in range(len(before[0]))]
     questions = Questions.of(queries or ("q",), documents, relevant, tuple(relevant))
 
-    def scored(scores: list[list[float]]) -> Measurement:
-        return Measurement(np.array(scores), best_of(np.array(scores), documents))
-
-    return questions.row(Point(0.1, 0.2), SPARSE, COUNTS, scored(after), scored(before))
+    unpruned, now = (best_of(np.array(scores), documents) for scores in (before, after))
+    followed = np.take_along_axis(np.array(after), unpruned.columns, axis=1)
+    return questions.row(
+        Point(0.1, 0.2), SPARSE, COUNTS, Measurement(now, followed), Measurement(unpruned, unpruned.scores)
+    )
 
 
 def test_a_tie_for_the_first_place_loses_the_right_document() -> None:
