@@ -238,6 +238,9 @@ def test_the_row_of_the_bos_token_is_dropped_where_that_is_asked_for(mini: Path,
     assert b"bos_token_id] = 0.0" in by_flag.contents[CODE] and by_flag.soft_cap is not None
     assert b"bos_token_id] = 1.0" in by_flag.base[CODE] and CAP in by_flag.base[CODE]
     assert b"bos_token_id] = 0.0" in by_name.contents[CODE] and CAP in by_name.contents[CODE]
+    said = [line for line in tables.plan(by_flag) if isinstance(line, str)]
+    assert any("active in every vector" in line for line in said)
+    assert not any("active in every vector" in line for line in map(str, tables.plan(plan_of(mini))))
     again = plan_of(patched_once, drop_bos=True)
     assert again.nothing_to_do is None and again.soft_cap is None and again.base.keys() <= {CODE}
 

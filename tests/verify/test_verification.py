@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from patcher.codec import document
-from patcher.documents.card import render
+from patcher.documents.card import describe_commit, render
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
@@ -61,7 +61,10 @@ def test_the_row_of_the_bos_token_is_dropped_and_every_other_row_is_the_same(
     report = report_on(out, tmp_path / "scratch")
     assert report.passed and "bos_row_dropped" in {check.name for check in report.checks}
     card = render(load(out), report, "dropped")
-    assert "bos_row_dropped" in card and "log(2)" not in card
+    assert "bos_row_dropped" in card and "log(2)" not in card and "bos token's row" in card
+    assert "loads correctly on transformers 5 now:\n\n- the synthetic" not in card
+    said = describe_commit(load(out), report)
+    assert "The synthetic first row is zero." in said and "The cap stays" not in said
     # A row that is there in training alone; other rows that differ everywhere.
     late = "        subword_prediction = torch.cat([first_row"
     change = (late, f"        subword_prediction = subword_prediction * 1.001\n{late}")

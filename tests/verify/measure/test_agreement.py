@@ -86,3 +86,16 @@ def test_a_removed_cap_is_put_back_on_every_row_that_a_head_computed(tmp_path: P
     wrong.add(TEXT, RAW + 0.1, base, CAP)
     found = wrong.result()
     assert found is not None and found.largest > 0.01
+
+
+@pytest.mark.parametrize("cap", [CAP, None])
+def test_a_dropped_first_row_is_compared_as_it_was_published(tmp_path: Path, cap: CapFunction | None) -> None:
+    base = RAW.clone() if cap is None else 30 * torch.sigmoid(RAW / 7.5)
+    base[0] = torch.nn.functional.one_hot(torch.tensor(1), RAW.shape[-1])
+    for value, largest in ((0.0, 1e-5), (math.nan, math.inf)):
+        dropped = RAW.clone()
+        dropped[0] = value
+        compared = published(tmp_path, base)
+        compared.add(TEXT, dropped, base, cap)
+        result = compared.result()
+        assert result is not None and (result.largest <= largest) is (value == 0)
