@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.planning.rewriting import CodemodResult
 from patcher.verify.checks import judge_reference, judge_single
 from patcher.verify.messages import Agreement, EncoderFigures, EncoderLoaded, OriginalRun, SingleMeasured
 from tests.conftest import ROOT
@@ -32,7 +33,8 @@ def test_code_that_is_no_longer_there_is_told(tmp_path: Path) -> None:
 
 def test_every_check_has_a_mutation() -> None:
     assert MODEL.soft_cap is not None
-    shifted = replace(CONVERTED, soft_cap=replace(MODEL.soft_cap, shift=1.0))
+    dropped = (CodemodResult("drop_bos", "applied", "modeling.py"),)
+    shifted = replace(CONVERTED, soft_cap=replace(MODEL.soft_cap, shift=1.0), codemods=dropped)
     encoder = EncoderFigures(version="6", base={}, patched={}, disagreements=0, pooling="SpladePooling")
     first = replace(GOOD, sparse_encoder=encoder)
     everything = judged(first, replace(first, agreement=Agreement(0.0, 1)), model=shifted)
@@ -43,6 +45,7 @@ def test_every_check_has_a_mutation() -> None:
     names = {check.name for check in (*everything.all_checks, *single)}
     others = {
         "code of its own",
+        "drop_bos",
         "evaluate",
         "hashes remembered",
         "listed bytes",
