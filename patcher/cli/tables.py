@@ -35,8 +35,12 @@ def plan(plan: Plan) -> Iterator[Table | str]:
     yield Table(("codemod", "status", "file", "where"), codemods)
     if any(one.name == "drop_bos" and one.status == "applied" for one in plan.codemods):
         yield (
-            "drop_bos: the bos token is active in every vector. Without its row, an index holds one posting less for "
-            "each document, a query no longer matches every document, and rankings stay the same."
+            "drop_bos: the cap stays, under which every token is active in every vector; this saves nothing before a "
+            "threshold makes zeros."
+            if plan.kept_cap
+            else "drop_bos: the bos token is active in every vector. Without its row, an index holds one posting less "
+            "for each document, a query no longer matches every document, and rankings stay the same unless another "
+            "position activates that token."
         )
     yield ""
     found = plan.files

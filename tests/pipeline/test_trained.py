@@ -241,6 +241,7 @@ def test_the_row_of_the_bos_token_is_dropped_where_that_is_asked_for(mini: Path,
     said = [line for line in tables.plan(by_flag) if isinstance(line, str)]
     assert any("active in every vector" in line for line in said)
     assert not any("active in every vector" in line for line in map(str, tables.plan(plan_of(mini))))
+    assert any("this saves nothing before" in line for line in map(str, tables.plan(by_name)))
     again = plan_of(patched_once, drop_bos=True)
     assert again.nothing_to_do is None and again.soft_cap is None and again.base.keys() <= {CODE}
 
