@@ -308,9 +308,14 @@ def is_trained(config: Config) -> bool:
 
 def rehearse(trainer: Any, config: Config, base: Base, record: Mapping[str, Any]) -> None:
     """Write the record and the card once before the first step: what they need is missed now, not hours later."""
-    if is_first():
+    if not is_first():
+        return
+    try:
         with tempfile.TemporaryDirectory() as folder:
             write_record(trainer.model, Path(folder), config, base, record)
+    except Exception as error:
+        hint = "Nothing was trained. HF_DEBUG=1 shows where it failed."
+        raise PatcherError(f"The record and the card can't be written: {in_one_line(error)}", hint) from error
 
 
 def train_or_load(trainer: Any, config: Config, checkpoint: str | None, *, trained: bool) -> None:
