@@ -112,6 +112,17 @@ def _origin(data: DataSet) -> dict[str, Any]:
     }
 
 
+def _origin_of(source: Mapping[str, Any] | None) -> tuple[str, str | None, bool] | None:
+    """Id or folder, revision, and whether that is an id on the Hub; a folder may say which repository it is from."""
+    if source is None:
+        return None
+    if source.get("repo_id"):
+        return source["repo_id"], source.get("revision"), True
+    if source.get("base_model"):
+        return source["base_model"], source.get("base_revision"), True
+    return str(source.get("path")), None, False
+
+
 def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: Mapping[str, Any]) -> str:
     vector = model.encode_query(QUERY, convert_to_sparse_tensor=False)
     weights, ids = vector.topk(min(SHOWN_TERMS, int((vector > 0).sum())))
@@ -120,13 +131,14 @@ def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: M
         for number, weight in zip(ids.tolist(), weights.tolist(), strict=True)
     ]
     hub_sets = [one["source"] for one in record["sets"] if one["on_hub"]]
-    patched_from = record["base"]["patched_from"]
+    trained_from, patched_from = _origin_of(record["base"]), _origin_of(record["base"]["patched_from"])
+    hub_bases = [model for model, _, on_hub in filter(None, (trained_from, patched_from)) if on_hub]
     metadata = {
         "language": base.metadata.get("language"),
         "license": base.metadata.get("license"),
         "library_name": "sentence-transformers",
         "pipeline_tag": "feature-extraction",
-        "base_model": base.source.repo_id or (patched_from or {}).get("repo_id"),
+        "base_model": next(iter(hub_bases), None),
         "base_model_relation": "finetune",
         "datasets": list(dict.fromkeys(hub_sets)),
         "tags": ["sentence-transformers", "sparse-encoder", "sparse", "splade", "custom_code"],
@@ -134,7 +146,8 @@ def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: M
     configuration = yaml.safe_dump(record["configuration"], sort_keys=False, allow_unicode=True).rstrip()
     values = {
         **record,
-        **{"name": name, "query": QUERY, "document": DOCUMENT, "terms": terms, "patched_from": patched_from},
+        **{"name": name, "query": QUERY, "document": DOCUMENT, "terms": terms},
+        **{"trained_from": trained_from, "patched_from": patched_from},
         "metadata": yaml.safe_dump(
             {k: v for k, v in metadata.items() if v}, sort_keys=False, allow_unicode=True
         ).rstrip(),

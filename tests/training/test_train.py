@@ -151,6 +151,27 @@ def test_the_trained_model_has_a_record_and_a_card_that_is_true(
     assert f"The last line prints `{capsys.readouterr().out.splitlines()[-1]}`." in card
 
 
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [
+        (None, None),
+        ({"repo_id": "me/base", "revision": "a" * 40, "path": None}, ("me/base", "a" * 40, True)),
+        ({"repo_id": None, "path": "base", "base_model": "me/base"}, ("me/base", None, True)),
+        (
+            {"repo_id": None, "path": "base", "base_model": "me/base", "base_revision": "b" * 40},
+            ("me/base", "b" * 40, True),
+        ),
+        ({"repo_id": None, "revision": None, "path": "base"}, ("base", None, False)),
+    ],
+)
+def test_the_card_names_the_repository_and_the_revision_where_they_are_known(
+    source: dict[str, str] | None, origin: tuple[str, str | None, bool] | None
+) -> None:
+    from training_record import _origin_of
+
+    assert _origin_of(source) == origin
+
+
 def test_sets_with_losses_of_their_own_train_in_turn(configure: Configure, tmp_path: Path, eval_file: Path) -> None:
     """Round-robin over three sets; two learn from a teacher's scores, one through the cached loss."""
     scored = tmp_path / "scored.jsonl"
