@@ -18,9 +18,13 @@ import argparse
 import inspect
 import json
 import os
+import shlex
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +40,7 @@ import yaml
 
 from patcher.constants import CARD, RECORD
 from patcher.documents.templating import templates
-from patcher.errors import CodeError, PatcherError, SourceError, TrustRequired, UsageError
+from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError
 from patcher.planning.files import check_loadable
 from patcher.planning.layout import find_layout, loaded_weights
 from patcher.planning.plan import make_plan
@@ -50,13 +54,14 @@ from training_aliases import QUERY_WEIGHTS
 from training_config import Config, Loss, known, read_config, whole_checkpoints
 from training_data import QUERY, SCORE, Rows, read_sets, say_counts
 from training_evaluation import FIGURES, figures, make_evaluator, texts_of, try_evaluator
-from training_record import Base, write_record
+from training_record import Base, gather_facts, write_record
 
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
 QUERY_RATE = 1e-3  # one weight for each token learns nothing at the rate of a transformer
 SETTINGS, EVALUATION = "training_config.yaml", "evaluation.json"
+STATE = "trainer_state.json"  # in the output folder itself: the training is over, and its weights are saved
 
 
 def find_base(config: Config, *, allow_capped: bool = False) -> Base:
@@ -242,7 +247,13 @@ def complete_arguments(arguments: Any, config: Config, rows: Rows, model: Sparse
     if config.model.use_router and not arguments.router_mapping:
         columns = dict.fromkeys(name for one in rows.train.values() for name in one.column_names if name != SCORE)
         arguments.router_mapping = {name: "query" if name == QUERY else "document" for name in columns}
-    arguments.metric_for_best_model = try_evaluator(model, evaluator, config.training.get("metric_for_best_model"))
+    try:
+        arguments.metric_for_best_model = try_evaluator(model, evaluator, config.training.get("metric_for_best_model"))
+    except PatcherError:
+        raise
+    except Exception as error:  # such as flash attention, or memory, that a GPU does not have
+        hint = "Change the settings or the machine: nothing was trained. HF_DEBUG=1 shows where."
+        raise PatcherError(f"The model can't be run on ten rows: {in_one_line(error)}", hint) from error
     arguments.greater_is_better = config.training.get("greater_is_better", True)
 
 
@@ -252,6 +263,7 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
         hint = "Read it with `patcher plan`, then set model.trust_remote_code to true."
         raise TrustRequired(f"Training runs the own code of {config.model.base_model}.", hint)
     base, checkpoint = find_base(config, allow_capped=allow_capped), last_checkpoint(config)
+    trained = is_trained(config)
     arguments = make_arguments(config)
     check_target(arguments)
     from training_trainer import check_space
@@ -266,15 +278,100 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
     if is_first():
         say_counts(rows.counts)
         out.mkdir(parents=True, exist_ok=True)
+        if not trained:
+            (out / STATE).unlink(missing_ok=True)
         (out / SETTINGS).write_text(yaml.safe_dump(config.written, sort_keys=False, allow_unicode=True), "utf-8")
     before = evaluate(trainer)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    after = evaluate(trainer)
-    if not is_first():
-        return {}
-    found = {**summary(trainer, before, after), "rows": rows.counts}
-    save(trainer, config, base, found)
+    facts = gather_facts(config, base, rows.counts) if is_first() else {}
+    rehearse(trainer, config, base, {**facts, **summary(trainer, before, before)})
+    with explain_stop(config):
+        train_or_load(trainer, config, checkpoint, trained=trained)
+    with explain_incomplete(config):
+        after = evaluate(trainer)
+        if not is_first():
+            return {}
+        found = {**summary(trainer, before, after), "rows": rows.counts, "model": config.final.name}
+        write_record(trainer.model, config.final, config, base, {**facts, **found})
+        (out / EVALUATION).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    push(trainer, config, found["collapse"])
     return found
+
+
+def is_trained(config: Config) -> bool:
+    """Whether a run with these very settings trained to its end already, and only the rest is missing."""
+    out = config.output_dir
+    if not all(path.is_file() for path in (out / STATE, out / SETTINGS, config.final / "modules.json")):
+        return False
+    wanted = str(config.training.get("resume_from_checkpoint", "true")).lower()
+    return wanted == "true" and yaml.safe_load((out / SETTINGS).read_text("utf-8")) == config.written
+
+
+def rehearse(trainer: Any, config: Config, base: Base, record: Mapping[str, Any]) -> None:
+    """Write the record and the card once before the first step: what they need is missed now, not hours later."""
+    if not is_first():
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            write_record(trainer.model, Path(folder), config, base, record)
+    except Exception as error:
+        hint = "Nothing was trained. HF_DEBUG=1 shows where it failed."
+        raise PatcherError(f"The record and the card can't be written: {in_one_line(error)}", hint) from error
+
+
+def train_or_load(trainer: Any, config: Config, checkpoint: str | None, *, trained: bool) -> None:
+    """Train and save the weights before all else; where that was done, only load them."""
+    state = config.output_dir / STATE
+    if trained:
+        trainer.state = type(trainer.state).load_from_json(str(state))
+        trainer._load_from_checkpoint(str(config.final))
+        return
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if is_first():
+        save_weights(trainer.model, config.final)
+        trainer.state.save_to_json(str(state))
+
+
+def save_weights(model: SparseEncoder, final: Path) -> None:
+    """Save the model beside its place and rename it in: an earlier one is replaced by a whole one or not at all."""
+    from training_trainer import check_weights
+
+    check_weights(model, "Start again from a checkpoint.")
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(str(partial), create_model_card=False)
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+@contextmanager
+def explain_stop(config: Config) -> Iterator[None]:
+    """Raise what stopped the training as an error that names the checkpoint to go on from."""
+    try:
+        yield
+    except PatcherError:
+        raise
+    except Exception as error:
+        whole = whole_checkpoints(config.output_dir)
+        kept = f"The same command goes on from {whole[-1]}." if whole else "No checkpoint had been saved."
+        raise PatcherError(f"The training stopped: {in_one_line(error)}", kept) from error
+
+
+@contextmanager
+def explain_incomplete(config: Config) -> Iterator[None]:
+    """Raise what failed after the training as an error that says where the weights are and how to complete them."""
+    try:
+        yield
+    except Exception as error:
+        why = f"The trained weights are saved in {config.final}, but what follows failed: {in_one_line(error)}"
+        raise PatcherError(why, "The same command completes it, without training again.") from error
+
+
+def in_one_line(error: Exception) -> str:
+    if isinstance(error, PatcherError):
+        return error.message
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text or 'no reason given'}"
 
 
 def summary(trainer: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,24 +392,24 @@ def summary(trainer: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -
     }
 
 
-def save(trainer: Any, config: Config, base: Base, found: dict[str, Any]) -> None:
-    """Save the trained model with its record and card, and push it unless it has collapsed, which raises Collapsed."""
-    from training_trainer import Collapsed, check_weights
+def push(trainer: Any, config: Config, collapse: str | None) -> None:
+    """Push the complete model where that was asked for, unless it has collapsed, which raises Collapsed."""
+    from training_trainer import Collapsed
 
-    model, arguments, out = trainer.model, trainer.args, config.output_dir
-    final = out / f"{out.absolute().name}-final"  # transformers keeps remote code by the folder's name
-    found["model"] = final.name
-    check_weights(model, "Start again from a checkpoint.")
-    model.save_pretrained(str(final))
-    write_record(model, final, config, base, found)
-    (out / EVALUATION).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    if found["collapse"]:
+    arguments, final = trainer.args, config.final
+    if collapse:
         hint = "Lower loss.document_regularizer_weight or training.learning_rate."
-        raise Collapsed(f"The model in {final} has collapsed: {found['collapse']}. It was not pushed.", hint)
-    if arguments.push_to_hub:
-        options = {"private": arguments.hub_private_repo, "local_model_path": str(final), "exist_ok": True}
-        with explained(arguments.hub_model_id):
-            model.push_to_hub(arguments.hub_model_id, **options)
+        raise Collapsed(f"The model in {final} has collapsed: {collapse}. It was not pushed.", hint)
+    if not arguments.push_to_hub:
+        return
+    repo_id, private = arguments.hub_model_id, arguments.hub_private_repo
+    try:
+        with explained(repo_id):
+            trainer.model.push_to_hub(repo_id, private=private, local_model_path=str(final), exist_ok=True)
+    except PatcherError as error:
+        command = shlex.join(["patcher", "publish", str(final), repo_id, *(["--private"] if private else [])])
+        why = f"{error.message} The model in {final} is complete, but was not pushed."
+        raise PublishError(why, f"{error.hint} Then `{command}` pushes it.") from error
 
 
 def evaluate(trainer: Any) -> Mapping[str, Any]:
@@ -342,6 +439,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"Note: {note}.", file=sys.stderr)
             found = train(config, allow_capped=options.allow_capped)
     except PatcherError as error:
+        if os.environ.get("HF_DEBUG"):
+            traceback.print_exc()
         print(f"Error: {error.message}\nHint: {error.hint}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

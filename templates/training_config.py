@@ -100,6 +100,11 @@ class Config:
         return Path(self.training["output_dir"])
 
     @property
+    def final(self) -> Path:
+        """The folder of the trained model: transformers keeps remote code by its name, so it has one of its own."""
+        return self.output_dir / f"{self.output_dir.absolute().name}-final"
+
+    @property
     def written(self) -> dict[str, Any]:
         """The configuration as it is written beside the checkpoints; it can be read again."""
         written: dict[str, Any] = json.loads(json.dumps(asdict(self)))

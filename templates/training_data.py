@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
 QUERY, POSITIVE, NEGATIVE, SCORE = "query", "positive", "negative_{}", "score"
 FIRST_ROWS = 10
+FILTERED_ROWS = 1000  # the first rows, where a filter or a language chooses among them
+# What is read at once of a file for its first rows; the library's own is 10 MB, and as much as a row group of Parquet.
+SMALL = {"json": {"chunksize": 1 << 16}, "csv": {"chunksize": 100}, "parquet": {"batch_size": 100}}
 BATCH = 1000  # rows that are looked at together
 SHOWN_VALUES = 10
 
@@ -56,7 +59,7 @@ def check_first_rows(data: DataSet) -> None:
     """Refuse a set whose first rows lack a column, or hold no text where one is needed, before anything is loaded."""
     stream = _open(data, streaming=True)
     try:
-        rows = list(islice(stream, FIRST_ROWS))
+        rows = list(islice(stream, FILTERED_ROWS if data.filter or data.language else FIRST_ROWS))
     except Exception as error:  # a file of another format, or a connection that broke
         raise _unreadable(data, error) from error
     if not rows:
@@ -67,6 +70,22 @@ def check_first_rows(data: DataSet) -> None:
         values = [row[name] for row in rows if row[name] is not None]
         if not all(isinstance(value, str) for value in values):
             raise _refusal(data, f"holds {values[0]!r:.60} in {name}, which is not a text", "Choose another column.")
+    for name, wanted in _filters(data, list(rows[0])).items():
+        _check_first_matches(data, name, wanted, [row[name] for row in rows])
+
+
+def _check_first_matches(data: DataSet, name: str, wanted: Any, values: list[Any]) -> None:
+    """Refuse a filter that can match no row, and say so where none of the first rows matches: that may be the order."""
+    allowed, found = _listed(wanted), [value for value in values if value is not None]
+    if any(value in allowed for value in found):
+        return
+    if found and not {isinstance(value, str) for value in allowed} & {isinstance(value, str) for value in found}:
+        why = f"holds {found[0]!r:.60} in {name}, which never is {allowed[0]!r}"
+        raise _refusal(data, why, "Write the value as the rows have it, with quotes or without.")
+    if len(values) < FILTERED_ROWS:
+        raise _no_match(data, name, allowed, found)
+    what = f"{name} {' or '.join(map(str, allowed))}"
+    print(f"Note: datasets.{data.name}: none of its first {len(values)} rows has {what}.", file=sys.stderr)
 
 
 def read_set(data: DataSet, config: Config) -> tuple[Dataset | None, Dataset | None, dict[str, int]]:
@@ -74,7 +93,7 @@ def read_set(data: DataSet, config: Config) -> tuple[Dataset | None, Dataset | N
     rows = _open(data)
     columns, total = data.columns, len(rows)
     _check_columns(data, rows.column_names)
-    for name, wanted in _filters(data, rows).items():
+    for name, wanted in _filters(data, rows.column_names).items():
         rows = _filtered(data, rows, name, wanted)
     matching = len(rows)
     rows = _keep(rows, [columns.query, columns.positive], _have_texts)
@@ -114,7 +133,8 @@ def _open(data: DataSet, *, streaming: bool = False) -> Any:
         )
     try:
         if kind:
-            options = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
+            options: dict[str, Any] = {"delimiter": "\t"} if path.suffix == ".tsv" else {}
+            options |= SMALL[kind] if streaming else {}
             return load_dataset(kind, data_files=str(path), split="train", streaming=streaming, **options)
         return load_dataset(data.source, data.configuration, split=data.split, streaming=streaming)
     except Exception as error:  # a data set fails in as many ways as there are formats
@@ -130,21 +150,29 @@ def _check_columns(data: DataSet, found: list[str]) -> None:
             raise _refusal(data, f"has no column {name}", hint)
 
 
-def _filters(data: DataSet, rows: Dataset) -> dict[str, Any]:
+def _filters(data: DataSet, columns: Sequence[str]) -> dict[str, Any]:
     """The filter, and the languages where the rows say theirs."""
-    named = data.language and "language" in rows.column_names
+    named = data.language and "language" in columns
     return {**({"language": data.language} if named else {}), **data.filter}
 
 
 def _filtered(data: DataSet, rows: Dataset, name: str, wanted: Any) -> Dataset:
-    allowed = wanted if isinstance(wanted, list) else [wanted]
+    allowed = _listed(wanted)
     kept = _keep(rows, [name], lambda column: [value in allowed for value in column.to_pylist()])
     if not len(kept):
-        values = sorted(map(str, rows.unique(name)))
-        more = ", …" if len(values) > SHOWN_VALUES else ""
-        hint = f"{name} is one of {', '.join(values[:SHOWN_VALUES])}{more}."
-        raise _refusal(data, f"has no row with {name} {' or '.join(map(str, allowed))}", hint)
+        raise _no_match(data, name, allowed, rows.unique(name))
     return kept
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _no_match(data: DataSet, name: str, allowed: list[Any], values: list[Any]) -> SourceError:
+    shown = sorted(set(map(str, values)))
+    more = ", …" if len(shown) > SHOWN_VALUES else ""
+    hint = f"{name} is one of {', '.join(shown[:SHOWN_VALUES])}{more}."
+    return _refusal(data, f"has no row with {name} {' or '.join(map(str, allowed))}", hint)
 
 
 def _keep(rows: Dataset, names: list[str], wanted: Callable[..., Iterable[bool]]) -> Dataset:

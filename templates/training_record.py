@@ -8,7 +8,8 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from patcher.codec import json_text, to_json
 from patcher.constants import CARD, RECORD, SCHEMA_VERSION, TOOL
 from patcher.documents.templating import fence, template
 from patcher.hashing import sha256_of
+from patcher.patching.staging import write_atomically
 from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import Source
 
@@ -40,36 +42,43 @@ class Base:
     root: Path
     source: Source
 
-    @property
+    @cached_property
     def record(self) -> Mapping[str, Any]:
         """What `patcher patch` wrote of it; empty for a model that was trained already."""
         path = self.root / RECORD
         return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
-    @property
+    @cached_property
     def metadata(self) -> Mapping[str, Any]:
         """Licence and languages, from the card of the model that it was patched from, or from its own."""
         path = self.root / CARD
         return self.record.get("base_card") or (read_metadata(path.read_text("utf-8")) if path.is_file() else {})
 
 
-def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base, found: Mapping[str, Any]) -> None:
-    """Write the card and training.json into the folder of the saved model. `found` is what evaluation.json holds."""
-    record = {
+def gather_facts(config: Config, base: Base, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """What the record says of a run before its first step: files may be edited or gone when it ends."""
+    facts = {
         "schema_version": SCHEMA_VERSION,
         "command": shlex.join(map(_without_folders, [sys.executable, *sys.argv])),
         "base": {**to_json(base.source), "patched_from": base.record.get("source")},
-        "sets": [{**_origin(one), "rows": found["rows"][one.name]} for one in config.datasets],
+        "sets": [{**_origin(one), "rows": counts[one.name]} for one in config.datasets],
         "configuration": config.written,
         "seed": config.training["seed"],
         "versions": _versions(),
-        **found,
     }
+    return {key: _without_folders(value) for key, value in facts.items()}
+
+
+def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base, record: Mapping[str, Any]) -> None:
+    """Write the card and training.json into the folder of the saved model.
+
+    `record` joins what `gather_facts` found and what evaluation.json holds.
+    """
     record = _without_folders(record)
     (folder / CARD).write_text(_card(model, folder.name, config, base, record), "utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINING)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    (folder / TRAINING).write_text(json_text({**record, "files": hashes}), "utf-8")
+    write_atomically(folder / TRAINING, json_text({**record, "files": hashes}))
 
 
 def _without_folders(value: Any) -> Any:
@@ -85,8 +94,9 @@ def _without_folders(value: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    """By package. This one's from its code: it need not be installed, which is no reason to lose a record."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}, TOOL: __version__}
+    """By package, as its code says: what is imported from a folder has no metadata."""
+    found = {name: str(import_module(name.replace("-", "_")).__version__) for name in PACKAGES}
+    return {"python": platform.python_version(), **found, TOOL: __version__}
 
 
 def _origin(data: DataSet) -> dict[str, Any]:
@@ -102,6 +112,17 @@ def _origin(data: DataSet) -> dict[str, Any]:
     }
 
 
+def _origin_of(source: Mapping[str, Any] | None) -> tuple[str, str | None, bool] | None:
+    """Id or folder, revision, and whether that is an id on the Hub; a folder may say which repository it is from."""
+    if source is None:
+        return None
+    if source.get("repo_id"):
+        return source["repo_id"], source.get("revision"), True
+    if source.get("base_model"):
+        return source["base_model"], source.get("base_revision"), True
+    return str(source.get("path")), None, False
+
+
 def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: Mapping[str, Any]) -> str:
     vector = model.encode_query(QUERY, convert_to_sparse_tensor=False)
     weights, ids = vector.topk(min(SHOWN_TERMS, int((vector > 0).sum())))
@@ -110,13 +131,14 @@ def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: M
         for number, weight in zip(ids.tolist(), weights.tolist(), strict=True)
     ]
     hub_sets = [one["source"] for one in record["sets"] if one["on_hub"]]
-    patched_from = record["base"]["patched_from"]
+    trained_from, patched_from = _origin_of(record["base"]), _origin_of(record["base"]["patched_from"])
+    hub_bases = [model for model, _, on_hub in filter(None, (trained_from, patched_from)) if on_hub]
     metadata = {
         "language": base.metadata.get("language"),
         "license": base.metadata.get("license"),
         "library_name": "sentence-transformers",
         "pipeline_tag": "feature-extraction",
-        "base_model": base.source.repo_id or (patched_from or {}).get("repo_id"),
+        "base_model": next(iter(hub_bases), None),
         "base_model_relation": "finetune",
         "datasets": list(dict.fromkeys(hub_sets)),
         "tags": ["sentence-transformers", "sparse-encoder", "sparse", "splade", "custom_code"],
@@ -124,7 +146,8 @@ def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: M
     configuration = yaml.safe_dump(record["configuration"], sort_keys=False, allow_unicode=True).rstrip()
     values = {
         **record,
-        **{"name": name, "query": QUERY, "document": DOCUMENT, "terms": terms, "patched_from": patched_from},
+        **{"name": name, "query": QUERY, "document": DOCUMENT, "terms": terms},
+        **{"trained_from": trained_from, "patched_from": patched_from},
         "metadata": yaml.safe_dump(
             {k: v for k, v in metadata.items() if v}, sort_keys=False, allow_unicode=True
         ).rstrip(),

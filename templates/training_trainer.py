@@ -140,12 +140,15 @@ def gather_arguments(values: Mapping[str, Any]) -> Any:
     given, mode = dict(values), values.get("precision")
     given.pop("precision", None)
     gpu = torch.cuda.is_available()
+    computes_bf16 = gpu and torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slower than fp32
     if mode == "auto":
-        mode = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp32"
+        mode = "bf16" if computes_bf16 else "fp32"
     if mode:
         given |= {"bf16": mode == "bf16", "fp16": mode == "fp16"}
     if (given.get("fp16") or given.get("bf16")) and not gpu:
         raise ValueError("bf16 and fp16 need a GPU")
+    if given.get("bf16") and not computes_bf16:
+        raise ValueError(f"{torch.cuda.get_device_name()} does not compute in bf16")
     return SparseEncoderTrainingArguments(
         **{"dataloader_pin_memory": gpu, "disable_tqdm": not sys.stderr.isatty(), **given}
     )

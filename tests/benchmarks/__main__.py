@@ -22,6 +22,7 @@ from tests.benchmarks import (
     planning,
     publish,
     threshold,
+    training,
     verify,
     xlarge,
 )
@@ -38,6 +39,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "encode-base": against_encode.base,
     "forward": head.forward,
     "threshold": threshold.encode,
+    "training": training.cpu,
+    "training-rows": training.memory,
     "plan": planning.command,
     "sweep": planning.sweep,
     "publish": publish.against_upload_folder,

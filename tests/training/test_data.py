@@ -183,7 +183,7 @@ def test_rows_that_would_not_do_are_refused(
 
 
 def test_every_set_is_looked_at_before_any_is_loaded(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import training_data
     from training_config import read_config
@@ -193,3 +193,19 @@ def test_every_set_is_looked_at_before_any_is_loaded(
     monkeypatch.setattr(training_data, "read_set", lambda *_: pytest.fail("a set was loaded"))
     with pytest.raises(SourceError, match=r"datasets\.bad: .* has no column p"):
         training_data.read_sets(read_config(configure(datasets=sets)))
+
+    labelled = write(tmp_path / "labelled.csv", rows(3, label=1, language="nb"))
+    for wrong, message in (
+        ({"language": "norwegian"}, "has no row with language norwegian."),
+        ({"filter": {"label": 2}}, "has no row with label 2."),
+        ({"filter": {"label": "1"}}, "holds 1 in label, which never is '1'."),
+    ):
+        one = {"source": str(labelled), "columns": ROLES, **wrong}
+        with pytest.raises(SourceError) as caught:
+            training_data.read_sets(read_config(configure(datasets=[{"source": str(good), "columns": ROLES}, one])))
+        assert message in caught.value.message
+    monkeypatch.undo()
+    monkeypatch.setattr(training_data, "FILTERED_ROWS", 2)
+    sorted_by_language = write(tmp_path / "sorted.jsonl", [*rows(3, language="nb"), *rows(1, language="nn")])
+    assert len(read(configure, sorted_by_language, language="nn").train["set"]) == 1
+    assert "Note: datasets.set: none of its first 2 rows has language nn." in capsys.readouterr().err

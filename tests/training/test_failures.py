@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import Configure
-from tests.training.test_train import TEXTS
+from tests.training.test_train import TEXTS, figures, interrupted_at, log, same, weights
 
 EACH_STEP = {"training__eval_steps": 1, "training__save_steps": 1}
 
@@ -100,6 +102,85 @@ def test_a_collapse_is_named_and_the_model_is_not_pushed(
     assert code == 1
     assert error == f"Error: The model in {tmp_path / 'out' / 'out-final'} has collapsed: {said}. It was not pushed."
     assert "loss.document_regularizer_weight" in hint
+
+
+def test_what_fails_in_the_training_or_after_it_costs_no_step_that_was_saved(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command, run until it succeeds: no card, out of memory at step 3, a full disk at the end."""
+    import train_splade
+    from training_trainer import SpladeTrainer
+
+    path, out, write_record = configure(), tmp_path / "out", train_splade.write_record
+    missing = ModuleNotFoundError("No module named 'datasets'")
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def failing(error: Exception, allowed: int) -> Any:
+        """write_record, which fails after so many calls. The first call is the rehearsal."""
+        calls: list[Path] = []
+
+        def write(model: Any, folder: Path, *rest: Any) -> None:
+            calls.append(folder)
+            if len(calls) > allowed:
+                raise error
+            write_record(model, folder, *rest)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_splade, "write_record", failing(missing, 0))
+        patch.setattr(SpladeTrainer, "train", lambda *_, **__: pytest.fail("it trained"))
+        code, (error, _) = run(path, capsys)
+        assert code == 3
+        assert error == f"Error: The record and the card can't be written: ModuleNotFoundError: {missing}"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpladeTrainer, "training_step", interrupted_at(3, torch.OutOfMemoryError("CUDA out of memory.")))
+        code, (error, hint) = run(path, capsys)
+        assert code == 3
+        assert error == "Error: The training stopped: OutOfMemoryError: CUDA out of memory."
+        assert hint == f"Hint: The same command goes on from {out / 'checkpoint-2'}."
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_splade, "write_record", failing(full, 1))
+        code, (error, hint) = run(path, capsys)
+        final = out / "out-final"
+        assert code == 3
+        assert error == f"Error: The trained weights are saved in {final}, but what follows failed: OSError: {full}"
+        assert hint == "Hint: The same command completes it, without training again."
+        assert (final / "modules.json").is_file() and not (final / "training.json").exists()
+        saved = weights(final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpladeTrainer, "train", lambda *_, **__: pytest.fail("it trained again"))
+        assert train_splade.main([str(path)]) == 0
+    found = figures(out)
+    assert same(weights(final), saved) and same(saved, weights(out / f"checkpoint-{found['best_step']}"))
+    assert (found["steps"], [one["step"] for one in found["during"]]) == (4, [2, 4])
+    assert {"step": found["best_step"], **found["after"]} in found["during"]
+    assert (final / "training.json").is_file()
+
+    assert train_splade.main([str(configure(training__max_steps=6))]) == 0, "more steps are trained"
+    assert [entry["step"] for entry in log(out / "checkpoint-6") if "loss" in entry] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_push_that_is_refused_leaves_the_model_and_names_the_command_that_pushes_it(configure: Configure) -> None:
+    from train_splade import push
+    from training_config import read_config
+
+    from patcher.errors import PatcherError
+
+    def push_to_hub(*_: Any, **__: Any) -> None:
+        raise ConnectionError("refused")
+
+    config = read_config(configure())
+    arguments = SimpleNamespace(push_to_hub=True, hub_model_id="ola/trained", hub_private_repo=True)
+    trainer = SimpleNamespace(model=SimpleNamespace(push_to_hub=push_to_hub), args=arguments)
+    with pytest.raises(PatcherError) as caught:
+        push(trainer, config, None)
+    assert caught.value.exit_code == 3
+    assert caught.value.message.endswith(f"The model in {config.final} is complete, but was not pushed.")
+    assert caught.value.hint.endswith(f"Then `patcher publish {config.final} ola/trained --private` pushes it.")
 
 
 def test_embeddings_that_differ_are_no_collapse(bases: dict[str, Path]) -> None:

@@ -52,9 +52,9 @@ def test_the_owner_of_a_trained_capped_model_can_go_on_training_it(
     from training_config import read_config
 
     code, said = run(capsys, configure(model__base_model=str(trained)))
-    assert code == 1 and "--allow-capped" in said[1] and f"patcher threshold {trained}" in said[1]
+    assert code == 3 and "--allow-capped" in said[1] and f"patcher threshold {trained}" in said[1]
     code, said = run(capsys, configure(model__base_model=str(trained)), "--allow-capped")
-    assert code == 1 and f"patcher repair {trained} --out DIR" in said[1]
+    assert code == 3 and f"patcher repair {trained} --out DIR" in said[1]
     config = read_config(configure(model__base_model=str(loading)), [])
     assert find_base(config, allow_capped=True).root == loading
 
@@ -123,6 +123,37 @@ def test_what_this_machine_can_not_do_is_refused_before_any_data_is_read(
         assert code == 2
         assert said[0].startswith("Error: training: ")
         assert "GPU" in said[0] or "tf32" in said[0]
+
+
+def test_a_gpu_that_only_emulates_bf16_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from training_trainer import gather_arguments
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    for wanted in ({"bf16": True}, {"precision": "bf16"}):
+        with pytest.raises(ValueError, match="Tesla T4 does not compute in bf16"):
+            gather_arguments({"output_dir": "out", **wanted})
+    assert not gather_arguments({"output_dir": "out", "precision": "auto", "use_cpu": True}).bf16
+
+
+def test_a_model_that_this_machine_can_not_run_is_refused_before_the_first_step(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as flash attention on a GPU that is too old for it."""
+    from sentence_transformers import SparseEncoder
+
+    def encode(*_: object, **__: object) -> None:
+        raise RuntimeError("FlashAttention only supports\nAmpere GPUs or newer.")
+
+    monkeypatch.setattr(SparseEncoder, "encode_query", encode)
+    code, said = run(capsys, configure())
+    assert code == 3
+    assert said[-2] == (
+        "Error: The model can't be run on ten rows: RuntimeError: FlashAttention only supports Ampere GPUs or newer."
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_arguments_that_do_not_fit_each_other_are_refused(

@@ -114,3 +114,18 @@ def test_it_trains_on_seven_sets_stops_early_keeps_the_best_and_pushes_it(
     best = weights(out / f"checkpoint-{found['best_step']}")
     assert all(torch.equal(tensor, best[f"model.safetensors/{name}"]) for name, tensor in pushed.items())
     assert {"modeling_gptbert.py", "modules.json", "README.md"} <= set(hub.files("ola/scandinavian"))
+    revision = json.loads(hub.read("ola/scandinavian", "training.json"))["base"]["revision"]
+    card = hub.read("ola/scandinavian", "README.md").decode()
+    assert "\nbase_model: thivy/norbert4-base-splade\n" in card
+    assert f"# It brings its own code, that of thivy/norbert4-base-splade at {revision}; read it" in card
+
+    for words in (["publish", str(out / "run-final"), "ola/again", "--yes"], ["check", "ola/again"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "patcher", *words],
+            env=env | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert load(hub.read("ola/again", "model.safetensors")).keys() == pushed.keys()

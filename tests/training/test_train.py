@@ -151,6 +151,27 @@ def test_the_trained_model_has_a_record_and_a_card_that_is_true(
     assert f"The last line prints `{capsys.readouterr().out.splitlines()[-1]}`." in card
 
 
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [
+        (None, None),
+        ({"repo_id": "me/base", "revision": "a" * 40, "path": None}, ("me/base", "a" * 40, True)),
+        ({"repo_id": None, "path": "base", "base_model": "me/base"}, ("me/base", None, True)),
+        (
+            {"repo_id": None, "path": "base", "base_model": "me/base", "base_revision": "b" * 40},
+            ("me/base", "b" * 40, True),
+        ),
+        ({"repo_id": None, "revision": None, "path": "base"}, ("base", None, False)),
+    ],
+)
+def test_the_card_names_the_repository_and_the_revision_where_they_are_known(
+    source: dict[str, str] | None, origin: tuple[str, str | None, bool] | None
+) -> None:
+    from training_record import _origin_of
+
+    assert _origin_of(source) == origin
+
+
 def test_sets_with_losses_of_their_own_train_in_turn(configure: Configure, tmp_path: Path, eval_file: Path) -> None:
     """Round-robin over three sets; two learn from a teacher's scores, one through the cached loss."""
     scored = tmp_path / "scored.jsonl"
@@ -269,15 +290,15 @@ def same_code(one: Path, other: Path) -> bool:
     return names[0] == names[1] and all((one / name).read_bytes() == (other / name).read_bytes() for name in names[0])
 
 
-def interrupted_at(step: int) -> Callable[..., torch.Tensor]:
-    """A training step that stops the run with Ctrl-C."""
+def interrupted_at(step: int, error: BaseException | None = None) -> Callable[..., torch.Tensor]:
+    """A training step that stops the run with an error, or with Ctrl-C."""
     from training_trainer import SpladeTrainer
 
     original = SpladeTrainer.training_step
 
     def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.state.global_step + 1 == step:
-            raise KeyboardInterrupt
+            raise error or KeyboardInterrupt
         return original(self, *args, **kwargs)
 
     return training_step
@@ -302,7 +323,8 @@ def test_two_processes_of_accelerate_launch_share_the_rows_and_push_one_model(
     plan = make_plan(snapshot, Options(checkpointing=True))
     base = patch_model(plan, snapshot, tmp_path / "base", None).folder
     push = {"training__push_to_hub": True, "training__hub_model_id": "ola/trained"}
-    path = configure(model__base_model=str(base), training__activation_checkpointing=True, **push)
+    epoch = {"training__max_steps": -1, "training__num_train_epochs": 1, "train__max_rows": 24}
+    path = configure(model__base_model=str(base), training__activation_checkpointing=True, **push, **epoch)
     env = client_env(hub.endpoint, tmp_path / "home", OLA) | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     more = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(free_port())]
@@ -316,10 +338,10 @@ def test_two_processes_of_accelerate_launch_share_the_rows_and_push_one_model(
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("dot_ndcg@10 ") == 1, "one process prints the result"
     out = tmp_path / "out"
-    assert figures(out)["steps"] == 4
-    state = json.loads((out / "checkpoint-4" / "trainer_state.json").read_text("utf-8"))
-    assert state["epoch"] == pytest.approx(4 / 12), "each step took a batch for each of the two processes"
+    assert figures(out)["steps"] == 3, "24 rows: each step took a batch of 4 for each of the two processes"
+    state = json.loads((out / "checkpoint-3" / "trainer_state.json").read_text("utf-8"))
+    assert state["epoch"] == 1
     assert (out / "out-final" / "model.safetensors").is_file()
     assert len(list(out.glob("*/README.md"))) == 3, "a card for each checkpoint and one for the model"
     assert len(hub.commits("ola/trained")) == 2, "the first commit made the repository, and one push followed"
-    assert done.stderr.count("train: 100 read, 100 trained on") == 1
+    assert done.stderr.count("train: 100 read, 24 trained on") == 1
