@@ -16,6 +16,7 @@ from patcher.codemods.code import MARK, Code
 from patcher.codemods.dataflow.flow import Flow
 from patcher.codemods.dataflow.frame import Frame
 from patcher.codemods.dataflow.package import Class, Package
+from patcher.codemods.dataflow.replaced import replaced_code
 from patcher.codemods.dataflow.steps import Obstacle, Step
 from patcher.codemods.nodes import walk
 from patcher.codemods.outcomes import LeftAlone, NotNeeded, Refused, SoftCap
@@ -121,6 +122,8 @@ def _without_cap(
         )
         listed = "; ".join(dict.fromkeys(similar[:_LISTED]))
         return Refused("not-understood", f"{name}: its logits {where}; what reads like a cap: {listed}")
+    if others := quote_obstacles(replaced_code(flow)):
+        return Refused("not-understood", f"{name}: its logits have no known cap; {others}")
     end = f"; its logits can't be followed beyond {quote_statements(flow.unknown[:1])}" if flow.unknown else ""
     return Refused("no-cap", f"{name} has no soft cap{quote_sigmoids(package.codes[target.path])}{end}")
 

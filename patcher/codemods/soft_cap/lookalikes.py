@@ -20,12 +20,17 @@ from patcher.codemods.nodes import definitions, last_name, walk
 _BOUNDED = re.compile(
     r"sigmoid|expit|tanh|softsign|soft_?cap|logistic|^(exp|exp_|erf|erf_|atan|arctan)$", re.IGNORECASE
 )
-_LIMITS = {"clamp", "clamp_", "clip", "clip_", "softmax", "minimum", "maximum"}  # where the walk stopped at them
+_LIMITS = {  # where the walk stopped at them
+    *("clamp", "clamp_", "clip", "clip_", "softmax", "minimum", "maximum", "rsqrt", "hypot", "normalize"),
+    *("logaddexp", "logsumexp", "cos", "sin", "where", "nan_to_num"),
+}
 _IN_DIVISORS = {"abs", "exp", "sqrt", "rsqrt", "pow", "cosh"}
 _FACTORS = {"mul", "mul_", "multiply", "div", "div_", "divide", "true_divide", "addcmul", "lerp", "einsum"}
 # A file without any of these has no line that reads like a cap, so no path of it has to be followed.
 HINT = re.compile(
-    rb"sigmoid|expit|tanh|softsign|soft_?cap|logistic|\bexp_?\b|\berf_?\b|\b(arc|a)tan\b|\babs\b|\bcl(am|i)p", re.I
+    rb"sigmoid|expit|tanh|softsign|soft_?cap|logistic|\bexp_?\b|\berf_?\b|\b(arc|a)tan\b|\babs\b|\bcl(am|i)p"
+    rb"|\b(min|max)imum\b|rsqrt|hypot|\bnormalize\b|logaddexp|_hook\b",
+    re.I,
 )
 
 
@@ -52,7 +57,8 @@ def _is_of_logits(node: cst.CSTNode) -> bool:
 
 
 def _is_limit(node: cst.CSTNode) -> bool:
-    return isinstance(node, cst.Call) and last_name(node.func) in _LIMITS
+    nodes = [node] if isinstance(node, cst.Call) else walk(node)
+    return any(isinstance(one, cst.Call) and last_name(one.func) in _LIMITS for one in nodes)
 
 
 def _is_bounded(node: cst.CSTNode) -> bool:

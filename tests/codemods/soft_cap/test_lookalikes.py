@@ -27,6 +27,8 @@ def refusal(body: str, **more: str) -> Refused:
         ("return cap(x)", {"top": "from . import gone\ncap = gone.soft_cap\n"}, "cap = gone.soft_cap"),
         ("return x.clamp(-30, 30)", {}, "return x.clamp(-30, 30)"),
         ("y = F.hardtanh(x / 30)\nreturn 30 * y", {}, "y = F.hardtanh(x / 30)"),
+        ("return x * torch.rsqrt(1 + (x / 30) ** 2)", {}, "return x * torch.rsqrt(1 + (x / 30) ** 2)"),
+        ("return 30 * F.normalize(x, dim=-1)", {}, "return 30 * F.normalize(x, dim=-1)"),
         ("return Cap.apply(x)", {"top": FUNCTION}, "30 * torch.tanh(x)"),
         (
             PARTIAL + "return [cap(y) for y in x.split(2)]",
@@ -40,6 +42,19 @@ def test_a_line_that_reads_like_a_cap_is_quoted(body: str, more: dict[str, str],
     found = refusal(body, **more)
     assert found.name == "not-understood" and "what reads like a cap" in found.reason
     assert quoted in found.reason.partition("what reads like a cap")[2]
+
+
+@pytest.mark.parametrize(
+    ("more", "quoted"),
+    [
+        ({"init": "self.decoder.register_forward_hook(bound)"}, "self.decoder.register_forward_hook(bound)"),
+        ({"members": "    def __call__(self, h):\n        return bound(self.forward(h))\n"}, "def __call__"),
+        ({"top": "def arm():\n    Head.forward = bound(Head.forward)\n"}, "Head.forward = bound(Head.forward)"),
+    ],
+)
+def test_code_that_may_bound_what_the_head_returns_is_quoted(more: dict[str, str], quoted: str) -> None:
+    found = refusal("return x", **more)
+    assert found.name == "not-understood" and quoted in found.reason, found
 
 
 @pytest.mark.parametrize(
