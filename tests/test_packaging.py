@@ -31,6 +31,8 @@ def test_the_wheel_holds_the_package_its_data_and_the_templates_and_nothing_else
         "patcher/templates/configs/norbert4-base.yaml",
         "patcher/verify/texts/probe.jsonl",
         "patcher/verify/texts/questions.jsonl",
+        "patcher/verify/texts/hard_questions.jsonl",
+        "patcher/verify/texts/bm25.json",
     ):
         assert wanted in names
     assert {name.split("/")[0] for name in names} == {

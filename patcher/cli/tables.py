@@ -246,6 +246,10 @@ def _threshold_figures(report: ThresholdReport, row: Row) -> Table:
     if report.without_cap is not None:
         shown["cap taken off, no threshold"] = report.without_cap
     rows = [(name, *map(show, shown.values())) for name, show in figures.items()]
+    if report.bm25 is not None:
+        given = {name.lower(): decimal4(value) for name, value in report.bm25.items()}
+        rows = [(*row, given.get(row[0].lower(), "")) for row in rows]
+        return Table(("figure", *shown, "BM25"), rows, right=range(1, 5))
     return Table(("figure", *shown), rows, right=range(1, 4))
 
 

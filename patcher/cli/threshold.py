@@ -19,6 +19,7 @@ from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
     epilog=examples(
         "threshold me/norbert4-splade --sweep --plot sweep.png",
         "threshold me/norbert4-splade --threshold 0.02 --save norbert4-sparse",
+        "threshold me/norbert4-splade --sweep --beir data/nfcorpus",
     )
 )
 def threshold(
@@ -53,14 +54,17 @@ def threshold(
         float, typer.Option(help="Share of nDCG@10, MRR@10 or recall@10 that may be lost.", metavar="SHARE")
     ] = MAX_LOSS,
     queries: Annotated[
-        Path | None, typer.Option(metavar="FILE", help='Your own queries: .jsonl with "id" and "text".')
+        str | None, typer.Option(metavar="FILE", help='Your queries: .jsonl or .parquet with "id" and "text".')
     ] = None,
     documents: Annotated[
-        Path | None, typer.Option(metavar="FILE", help='Your own documents: .jsonl with "id" and "text".')
+        str | None, typer.Option(metavar="FILE", help="Your documents, alike. Files may be hf://datasets/...")
     ] = None,
     qrels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help='Relevance judgements: TREC qrels, or .jsonl with "query" and "document".'),
+        str | None,
+        typer.Option(metavar="FILE", help='Relevance judgements: TREC qrels, or rows with "query" and "document".'),
+    ] = None,
+    beir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder with corpus.jsonl, queries.jsonl and qrels/.")
     ] = None,
     trust_remote_code: opt.Trust = False,
     device: opt.Device = "auto",
@@ -98,7 +102,7 @@ def threshold(
     given = (chosen, query_threshold, document_threshold, query_top_k, document_top_k)
     asked = point if any(value is not None for value in given) else None
     request = Request(asked, sweep or plot is not None, tolerance, device, timeout, sandbox)
-    evaluation = load_evaluation(queries, documents, qrels)
+    evaluation = load_evaluation(queries, documents, qrels, beir)
     if plot is not None:
         check_plot(plot)
     trained = repair(resolve(model, revision))
@@ -107,8 +111,10 @@ def threshold(
     if save is not None:
         saving.check_save(trained, save)
     require_trust(console, trained.executed(), trained.snapshot.source, trusted=trust_remote_code)
-    texts = f"{len(evaluation.queries)} queries and {len(evaluation.documents)} documents"
+    texts = f"{len(evaluation.queries):,} queries and {len(evaluation.documents):,} documents"
     console.talk(f"Encoding {texts} with {model} ...")
+    if evaluation.left_out:
+        console.talk(f"{evaluation.left_out:,} judgements of texts that are not there were left out.")
     with console.progress("texts") as progress:
         report = measure(trained, evaluation, request, progress)
     if plot is not None and report.swept:

@@ -1,32 +1,36 @@
-"""The queries and documents that rankings are measured on: the bundled ones, or the user's files."""
+"""The queries and documents that rankings are measured on: the bundled ones, the user's files, or a BEIR folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patcher.codec import json_field
 from patcher.errors import UsageError
-from patcher.verify.texts import load_questions
-from patcher.verify.texts.lines import Line, read_lines, read_objects, string
+from patcher.source.dataset_file import fetch_input
+from patcher.verify.texts import load_hard_questions, load_questions
+from patcher.verify.texts.beir import read_beir, read_judgements
+from patcher.verify.texts.lines import Line
+from patcher.verify.texts.rows import identifier, read_rows, read_texts
 
-# Every dimension of every text takes 4 bytes of memory: 4 GB at NorBERT4's vocabulary.
-MAX_TEXTS = 20_000
+# What judgements call their columns, here and in the data sets of BEIR and mteb.
+QUERY, DOCUMENT, GRADE = ("query", "query-id", "query_id"), ("document", "corpus-id", "doc_id"), ("relevance", "score")
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Queries and documents by id, and for each query the ids of the relevant documents (empty without judgements).
 
-    `bundled`: the project's own questions, for which every relevant document has to rank first.
+    `bundled`: the project's own questions. `left_out` counts judgements of texts that are not there.
     """
 
     queries: Mapping[str, str] = json_field(write=len)
     documents: Mapping[str, str] = json_field(write=len)
     relevant: Mapping[str, tuple[str, ...]] = json_field(key="judged_queries", write=len)
     bundled: bool = json_field()
+    left_out: int = 0
 
     @property
     def expected(self) -> tuple[str, ...]:
@@ -40,11 +44,11 @@ class Evaluation:
 
 
 def bundled_questions() -> Evaluation:
-    """Every bundled question against all passages of all questions, its own near misses among them.
+    """Every bundled question, the hard ones last, against all passages of all questions, near misses included.
 
     Ids are chosen so that a relevant document sorts behind its near misses: a tie between them never helps it.
     """
-    questions, documents = load_questions(), dict[str, str]()
+    questions, documents = (*load_questions(), *load_hard_questions()), dict[str, str]()
     for question in questions:
         documents |= {f"{question.id}/near-{i}": text for i, text in enumerate(question.negatives, 1)}
         documents[f"{question.id}/right"] = question.positive
@@ -52,84 +56,83 @@ def bundled_questions() -> Evaluation:
     return Evaluation(queries, documents, {key: (f"{key}/right",) for key in queries}, bundled=True)
 
 
-def load_evaluation(queries: Path | None, documents: Path | None, qrels: Path | None) -> Evaluation:
-    """The user's files where given, else the bundled questions.
+def load_evaluation(
+    queries: str | Path | None, documents: str | Path | None, qrels: str | Path | None, beir: Path | None = None
+) -> Evaluation:
+    """The user's files or BEIR folder where given, else the bundled questions.
 
-    Queries and documents are `.jsonl` files with an "id" and a "text" in each line. Relevance judgements are lines of
-    TREC qrels (`query iteration document relevance`) or, in a `.jsonl` file, objects with "query", "document" and,
-    optionally, "relevance"; a relevance above 0 makes a document relevant.
+    A file is local or `hf://datasets/namespace/name/path`. Queries and documents are .jsonl or .parquet with "id" (or
+    "_id") and "text", and perhaps "title". Judgements are TREC qrels (`query iteration document relevance`), three
+    columns as in BEIR, or .jsonl or .parquet with "query", "document" and, optionally, "relevance" (or "query-id",
+    "corpus-id" and "score"). A relevance above 0 makes a document relevant. Queries without a relevant document are
+    left out where others have one; judgements of texts that are not there are counted.
 
-    Raises UsageError, naming file and line, for files that can't be read or are empty and for unknown ids.
+    Raises UsageError, naming file and line, for what can't be read or is empty, and what `fetch_input` raises.
     """
     options = {"--queries": queries, "--documents": documents, "--qrels": qrels}
     given = [option for option, path in options.items() if path is not None]
+    if beir is not None:
+        if given:
+            raise UsageError(f"--beir brings its own texts; {given[0]} can't be added.", f"Leave out {given[0]}.")
+        found = read_beir(beir)
+        relevant = {query: _positive(grades) for query, grades in found.relevant.items()}
+        return _judged(found.queries, found.documents, relevant, found.left_out)
     if not given:
         return bundled_questions()
     if queries is None or documents is None:
         raise UsageError(
             f"{given[0]} alone can't be ranked.", "Give --queries and --documents together; --qrels may be added."
         )
-    found = Evaluation(_texts(queries), _texts(documents), {}, bundled=False)
-    count = len(found.queries) + len(found.documents)
-    if count > MAX_TEXTS:
-        raise UsageError(
-            f"{count:,} texts are too many: capped vectors have no zeros.",
-            f"Give a sample of at most {MAX_TEXTS:,} queries and documents together.",
-        )
-    return found if qrels is None else replace(found, relevant=_judgements(qrels, found))
+    advice = 'Give each line as {"id": "...", "text": "..."}.'
+    asked, texts = (read_texts(fetch_input(str(path)), advice) for path in (queries, documents))
+    if qrels is None:
+        return Evaluation(asked, texts, {}, bundled=False)
+    return _judged(asked, texts, *_judgements(fetch_input(str(qrels)), asked, texts))
 
 
-def _texts(path: Path) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for line, record in read_objects(path, 'Give each line as {"id": "...", "text": "..."}.', skip_empty=True):
-        key = _id(line, record, "id")
-        if key in texts:
-            raise UsageError(f"{line.place}: the id {key!r} stands twice in this file.", "Give each text its own id.")
-        texts[key] = string(line, record, "text")
-    return texts
+def _judged(
+    queries: Mapping[str, str], documents: Mapping[str, str], relevant: Mapping[str, tuple[str, ...]], left_out: int
+) -> Evaluation:
+    relevant = {query: found for query, found in relevant.items() if found}
+    asked = {query: text for query, text in queries.items() if query in relevant}
+    return Evaluation(asked, documents, relevant, bundled=False, left_out=left_out)
 
 
-def _judgements(path: Path, found: Evaluation) -> dict[str, tuple[str, ...]]:
-    relevant: dict[str, dict[str, None]] = {}
-    for line, query, document, grade in _read_judgements(path):
-        for kind, key, known in (("query", query, found.queries), ("document", document, found.documents)):
-            if key not in known:
-                raise UsageError(
-                    f"{line.place}: there is no {kind} with the id {key!r}.",
-                    "Use the ids of --queries and --documents; leave out judgements of other texts.",
-                )
+def _positive(grades: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(document for document, grade in grades.items() if grade > 0)
+
+
+def _judgements(
+    path: Path, queries: Mapping[str, str], documents: Mapping[str, str]
+) -> tuple[dict[str, tuple[str, ...]], int]:
+    """The relevant documents of each query, and how many judgements are of texts that are not there."""
+    grades: dict[str, dict[str, float]] = {}
+    left_out = 0
+    for line, query, document, written in _read_judgements(path):
         try:
-            is_relevant = float(grade) > 0
+            grade = float(written)
         except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"{line.place}: the relevance {grade!r} is not a number.", "Use 0, 1 or a grade."
-            ) from error
-        if is_relevant:
-            relevant.setdefault(query, {})[document] = None
-    if not relevant:
-        raise UsageError(f"{path} judges no document relevant.", "Give at least one line with a relevance above 0.")
-    return {query: tuple(documents) for query, documents in relevant.items()}
+            why = f"{line.place}: the relevance {written!r} is not a number."
+            raise UsageError(why, "Use 0, 1 or a grade.") from error
+        if query in queries and document in documents:
+            grades.setdefault(query, {})[document] = grade
+        else:
+            left_out += 1
+    relevant = {query: _positive(found) for query, found in grades.items()}
+    if not any(relevant.values()):
+        raise UsageError(
+            f"{path} judges no document relevant that is there; {left_out:,} of its judgements are of other texts.",
+            "Give at least one line with a relevance above 0, and the ids of --queries and --documents.",
+        )
+    return relevant, left_out
 
 
 def _read_judgements(path: Path) -> Iterator[tuple[Line, str, str, Any]]:
     """Each judgement with its line: the ids of query and document, and the grade as given."""
-    if path.suffix.lower() == ".jsonl":
-        advice = 'Give each line as {"query": "...", "document": "...", "relevance": 1}.'
-        for line, record in read_objects(path, advice, skip_empty=True):
-            yield line, _id(line, record, "query"), _id(line, record, "document"), record.get("relevance", 1)
+    if path.suffix.lower() not in {".jsonl", ".parquet"}:
+        yield from read_judgements(path)
         return
-    for line in read_lines(path, skip_empty=True):
-        fields = line.text.split()
-        if len(fields) != 4:
-            raise UsageError(
-                f"{line.place}: {len(fields)} fields instead of 4.",
-                "Give TREC qrels, `query 0 document relevance` in each line, or name the file .jsonl.",
-            )
-        yield line, fields[0], fields[2], fields[3]
-
-
-def _id(line: Line, record: Mapping[str, object], key: str) -> str:
-    value = record.get(key)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise UsageError(f'{line.place}: "{key}" is missing or is not an id.', "Give each line an id: text or number.")
-    return str(value)
+    advice = 'Give each line as {"query": "...", "document": "...", "relevance": 1}.'
+    for line, record in read_rows(path, advice):
+        query, document = (identifier(line, record, names) for names in (QUERY, DOCUMENT))
+        yield line, query, document, next((record[name] for name in GRADE if name in record), 1)

@@ -14,6 +14,7 @@ from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import ask, left_behind, started
+from patcher.threshold import bm25
 from patcher.threshold.checks import judge
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import Point, ThresholdMeasured, ThresholdRequest
@@ -122,6 +123,7 @@ def measure(
         evaluation=evaluation,
         swept=swept,
         best=best.point if best else None,
+        bm25=bm25.figures(evaluation),
     )
 
 

@@ -22,7 +22,8 @@ class ThresholdReport:
     `point` is what was checked, and what is saved; `best` what a sweep recommends. `raw` are the figures of
     `SparseEncoder.sparsity()` without pruning, for queries and for documents. `rows` are those of one threshold for
     both sides and begin with 0, `more_rows` those of other points. `without_cap` is the model run without its cap, and
-    `fit` which of both its weights fit. `capped` is False for a model whose code has no cap.
+    `fit` which of both its weights fit. `capped` is False for a model whose code has no cap. `bm25` are the metrics of
+    BM25 on the same questions, by name.
     """
 
     json_properties = ("threshold", "recommended", "passed")
@@ -43,6 +44,7 @@ class ThresholdReport:
     evaluation: Evaluation
     swept: bool = json_field(omit=True)
     best: Point | None = json_field(key="recommended_point")
+    bm25: Mapping[str, float] | None
 
     @property
     def passed(self) -> bool:

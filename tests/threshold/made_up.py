@@ -76,6 +76,7 @@ REPORT = ThresholdReport(
     evaluation=Evaluation({}, {}, {}, True),
     swept=True,
     best=Point(0.05, 0.05),
+    bm25=None,
 )
 
 QUERIES = ["Hva er hovedstaden i Norge?", "Hvem skrev romanen Sult?"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from patcher.errors import UsageError
 from patcher.threshold import evaluation
 from patcher.threshold.evaluation import bundled_questions, load_evaluation
+from tests.verify.texts.test_beir import FILES, written
 
 QUERIES = '{"id": "q1", "text": "Hvem?"}\n{"id": 2, "text": "Hva?"}\n'
 DOCUMENTS = '{"id": "d1", "text": "Kari."}\n\n{"id": "d2", "text": "Ei\u2028bok."}\r\n'
@@ -75,10 +75,9 @@ def test_queries_and_documents_go_together(files: tuple[Path, Path, Path], missi
         ("documents.jsonl", '{"id": "d1", "text": " "}\n', ':1: "text" is not a text, or is empty'),
         ("documents.jsonl", DOCUMENTS + '{"id": "d1", "text": "Igjen."}\n', "'d1' stands twice"),
         ("qrels.txt", "", "is empty"),
-        ("qrels.txt", "q1 d1 1\n", ":1: 3 fields instead of 4"),
+        ("qrels.txt", "q1 1\n", ":1: 2 fields instead of 3"),
         ("qrels.txt", "q1 0 d1 ja\n", "'ja' is not a number"),
-        ("qrels.txt", "q1 0 d9 1\n", "no document with the id 'd9'"),
-        ("qrels.txt", "q9 0 d1 1\n", "no query with the id 'q9'"),
+        ("qrels.txt", "q1 0 d9 1\nq9 0 d1 1\n", "judges no document relevant that is there; 2 of its judgements"),
         ("qrels.txt", "q1 0 d1 0\n", "judges no document relevant"),
     ],
 )
@@ -102,10 +101,43 @@ def test_a_file_that_is_missing_or_not_utf_8_is_named(files: tuple[Path, Path, P
         load_evaluation(*files)
 
 
-def test_more_texts_than_memory_holds_are_refused_before_the_model_runs(
+def test_judgements_of_texts_that_a_sample_lacks_are_counted_and_so_are_queries_left_out_that_have_none(
+    files: tuple[Path, Path, Path],
+) -> None:
+    files[2].write_text("q1 0 d9 1\nq9 0 d1 2\nq1 0 d1 1\n2 0 d1 0\n")
+    found = load_evaluation(*files)
+    assert (found.relevant, found.left_out, list(found.queries)) == ({"q1": ("d1",)}, 2, ["q1"])
+
+
+def test_a_beir_folder_is_read_as_it_is_and_takes_no_other_files(
+    tmp_path: Path, files: tuple[Path, Path, Path]
+) -> None:
+    found = load_evaluation(None, None, None, written(tmp_path / "set", FILES))
+    assert found.queries == {"q1": "Hva?"} and found.relevant == {"q1": ("d1",)}
+    assert found.documents["d1"] == "Oslo Hovedstaden." and found.left_out == 2
+    with pytest.raises(UsageError, match="--queries can't be added"):
+        load_evaluation(files[0], None, None, tmp_path / "set")
+
+
+def test_three_columns_and_the_names_of_mteb_in_parquet_are_judgements(files: tuple[Path, Path, Path]) -> None:
+    table = pytest.importorskip("pyarrow").table
+    from pyarrow.parquet import write_table
+
+    files[2].write_text("query-id\tcorpus-id\tscore\nq1\td2\t2\n")
+    assert load_evaluation(*files).relevant == {"q1": ("d2",)}
+    names = [path.with_suffix(".parquet") for path in files]
+    write_table(table({"_id": ["q1", "2"], "text": ["Hvem?", "Hva?"]}), names[0])
+    write_table(table({"_id": ["d1", "d2"], "title": ["Kari", ""], "text": ["", "Ei bok."]}), names[1])
+    write_table(table({"query-id": ["q1", "2"], "corpus-id": ["d1", "d2"], "score": [1, 0]}), names[2])
+    found = load_evaluation(*map(str, names))
+    assert (found.documents, found.relevant) == ({"d1": "Kari", "d2": "Ei bok."}, {"q1": ("d1",)})
+
+
+def test_a_file_of_a_data_set_on_the_hub_is_fetched(
     files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "MAX_TEXTS", 10)
-    files[1].write_text("".join(json.dumps({"id": i, "text": "x"}) + "\n" for i in range(9)))
-    with pytest.raises(UsageError, match="11 texts are too many"):
-        load_evaluation(files[0], files[1], None)
+    asked: list[str] = []
+    monkeypatch.setattr(evaluation, "fetch_input", lambda spec: asked.append(spec) or files[len(asked) - 1])
+    uris = [f"hf://datasets/me/set/{path.name}" for path in files]
+    assert load_evaluation(*uris).relevant == {"q1": ("d1",), "2": ("d2",)}
+    assert asked == uris

@@ -12,6 +12,7 @@ from patcher.verify.texts.lines import is_text, read_lines, read_objects, string
 
 _PROBE_TEXTS = Path(__file__).with_name("probe.jsonl")
 _QUESTIONS = Path(__file__).with_name("questions.jsonl")
+_HARD = Path(__file__).with_name("hard_questions.jsonl")  # whose near misses share more words than the answer does
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +96,8 @@ def load_questions(path: Path | None = None) -> tuple[Question, ...]:
         query, positive = string(line, record, "query"), string(line, record, "positive")
         found.append(Question(key, language, query, positive, tuple(negatives)))
     return tuple(found)
+
+
+def load_hard_questions() -> tuple[Question, ...]:
+    """Read the bundled questions that matching words does not answer, which `load_questions` leaves out."""
+    return load_questions(_HARD)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.errors import UsageError
-from patcher.verify.texts.lines import Line, read_lines, read_objects, string
+from patcher.verify.texts.lines import Line, read_lines
+from patcher.verify.texts.rows import read_texts
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 SPLITS = ("test", "dev", "validation", "train")  # the first that the folder has is read
@@ -45,11 +46,14 @@ def read_beir(folder: Path, split: str | None = None) -> Retrieval:
     not whole numbers, and for judgements of which none makes a document of the corpus relevant.
     """
     chosen = split or _split(folder)
-    documents, queries = _texts(folder / CORPUS), _texts(folder / QUERIES)
+    documents, queries = (
+        read_texts(folder / name, _ADVICE, ("_id", "id"), allow_empty=True)  # some corpora hold empty documents
+        for name in (CORPUS, QUERIES)
+    )
     path = folder / QRELS / f"{chosen}.tsv"
     relevant: dict[str, dict[str, int]] = {}
     left_out = 0
-    for line, query, document, grade in _judgements(path):
+    for line, query, document, grade in read_judgements(path):
         if query not in queries or document not in documents:
             left_out += 1
         else:
@@ -73,22 +77,11 @@ def _split(folder: Path) -> str:
     return next((name for name in SPLITS if name in names), names[0])
 
 
-def _texts(path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line, record in read_objects(path, _ADVICE, skip_empty=True, limited=False):
-        key = record.get("_id", record.get("id"))
-        if isinstance(key, bool) or not isinstance(key, (str, int)) or not str(key).strip():
-            raise UsageError(f'{line.place}: "_id" is missing or is not an id.', _ADVICE)
-        if str(key) in found:
-            raise UsageError(f"{line.place}: the id {key!r} stands twice in this file.", "Give each text its own id.")
-        filled = {name: value for name, value in record.items() if value != ""}  # some corpora hold empty documents
-        title, text = string(line, filled, "title", ""), string(line, filled, "text", "" if "text" in record else None)
-        found[str(key)] = f"{title} {text}".strip()
-    return found
+def read_judgements(path: Path) -> Iterator[tuple[Line, str, str, str]]:
+    """Each judgement of a file with three columns, or four as TREC has: ids of query and document, grade as written.
 
-
-def _judgements(path: Path) -> Iterator[tuple[Line, str, str, str]]:
-    """Each judgement with its line: the ids of query and document, and the grade as written."""
+    Each comes with its line. Raises UsageError, naming file and line.
+    """
     for line in read_lines(path, skip_empty=True, limited=False):
         fields = line.text.split("\t") if "\t" in line.text else line.text.split()
         if line.number == 1 and fields[0] == "query-id":

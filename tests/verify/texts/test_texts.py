@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from patcher.errors import UsageError
 from patcher.verify.settings import MAX_TOKENS
-from patcher.verify.texts import ProbeText, load_probe_texts, load_questions
+from patcher.verify.texts import ProbeText, load_hard_questions, load_probe_texts, load_questions
 from tests.conftest import MINI
 
 NORBERT4_LOCAL_WINDOW = 256  # tokens, in the published models
@@ -79,13 +79,14 @@ def test_the_first_question_asks_for_the_capital_of_norway() -> None:
 
 
 def test_every_question_has_near_misses_and_all_passages_are_different() -> None:
-    questions = load_questions()
-    assert len(questions) >= 48
+    questions = (*load_questions(), *load_hard_questions())
+    assert len(questions) >= 120
+    assert sum(question.language == "nn" for question in load_hard_questions()) >= 20
     assert sum(question.language == "nn" for question in questions) >= 10
     assert len({question.id for question in questions}) == len(questions)
     assert len({question.query for question in questions}) == len(questions)
     passages = [text for question in questions for text in (question.positive, *question.negatives)]
-    assert len(set(passages)) == len(passages)
+    assert len(set(passages)) == len(passages) >= 600
     for question in questions:
         assert question.language in {"nb", "nn"}
         assert 3 <= len(question.negatives) <= 5, question.id
@@ -106,10 +107,19 @@ def test_the_right_passage_shares_more_words_with_its_question_than_most_near_mi
 def test_a_near_miss_shares_a_word_with_its_question() -> None:
     shares = [
         bool(words(question.query) & words(negative))
-        for question in load_questions()
+        for question in (*load_questions(), *load_hard_questions())
         for negative in question.negatives
     ]
     assert sum(shares) / len(shares) > 0.9
+
+
+def test_a_near_miss_of_most_hard_questions_shares_more_words_than_the_right_passage() -> None:
+    misled = 0
+    for question in load_hard_questions():
+        asked = words(question.query)
+        right = len(asked & words(question.positive))
+        misled += any(right < len(asked & words(negative)) for negative in question.negatives)
+    assert misled / len(load_hard_questions()) > 0.8
 
 
 def own_texts(path: Path) -> tuple[ProbeText, ...]:
