@@ -42,6 +42,7 @@ def test_every_check_has_a_mutation() -> None:
     single = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
     names = {check.name for check in (*everything.all_checks, *single)}
     others = {
+        "card",
         "code of its own",
         "evaluate",
         "hashes remembered",
@@ -49,6 +50,7 @@ def test_every_check_has_a_mutation() -> None:
         "loading repairs",
         "not finite",
         "numbers",
+        "page",
         "paths",
         "publishing",
         "recommendation",
