@@ -3,11 +3,12 @@
 The defaults that the command line shows in its help stand here so that help costs no imports.
 """
 
-TOOL = "splade-patcher"
+TOOL, TOOL_URL = "splade-patcher", "https://pypi.org/project/splade-patcher/"
 SCHEMA_VERSION = 1  # of every JSON document that is written or printed
 
 # Files of a patched folder.
 CARD, CONFIG, RECORD, REPORT, PAGE = "README.md", "config.json", "patch.json", "report.json", "report.html"
+TOKENIZER = "tokenizer_config.json"
 PLOTS = tuple(
     f"plots/{name}.{kind}" for name in ("logits", "sparsity", "active_dims", "shift") for kind in ("png", "svg")
 )

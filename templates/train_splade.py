@@ -84,7 +84,7 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
             raise
         hint = f"{error.hint} --allow-capped goes on training it with its cap."
         raise SourceError(error.message, hint) from error
-    missing = {result.name for result in plan.codemods if result.status == "applied"}
+    missing = {result.name for result in plan.codemods if result.status == "applied"} - {"max_length"}
     patch = f"Run `patcher patch {base} --out DIR` and set model.base_model to DIR."
     if "soft_cap" in missing:
         cap = plan.soft_cap.expression

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from patcher.constants import TOOL_URL
 from tests.conftest import ROOT
 
 
@@ -40,6 +41,8 @@ def test_the_wheel_holds_the_package_its_data_and_the_templates_and_nothing_else
         next(n for n in names if ".dist-info" in n).split("/")[0],
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("METADATA"))).decode()
+    assert f"Project-URL: Homepage, {TOOL_URL}\n" in metadata
 
 
 def test_the_templates_are_found_in_a_bare_environment(wheel: Path, tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ Codemods = Annotated[
         "--codemod",
         metavar="NAME",
         help="Apply only this one, or more if repeated: soft_cap, removed_methods, tied_weights, config_defaults, "
-        "computed_buffers, checkpointing, drop_bos; `repairs` means removed_methods, tied_weights, config_defaults and "
-        "computed_buffers.",
+        "computed_buffers, max_length, checkpointing, drop_bos; `repairs` means removed_methods, tied_weights, "
+        "config_defaults, computed_buffers and max_length.",
         rich_help_panel=CODE,
     ),
 ]

@@ -11,6 +11,7 @@ from patcher.codemods.computed_buffers import computed_buffers
 from patcher.codemods.config_defaults import config_defaults
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.drop_bos import drop_bos
+from patcher.codemods.max_length import max_length
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
 from patcher.codemods.removed_methods import removed_methods
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
@@ -19,7 +20,7 @@ from patcher.codemods.tied_weights import tied_weights
 
 # Those that look at one file at a time. The others look at all files of a model.
 CODEMODS: Mapping[str, Codemod] = MappingProxyType({one.__name__: one for one in (computed_buffers, checkpointing)})
-REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "computed_buffers")
+REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "computed_buffers", "max_length")
 
 __all__ = [
     "CODEMODS",
@@ -41,6 +42,7 @@ __all__ = [
     "config_defaults",
     "drop_bos",
     "find_cap",
+    "max_length",
     "remove_cap",
     "removed_methods",
     "tied_weights",

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patcher import __version__
-from patcher.constants import CARD
+from patcher.codemods.max_length import context_length
+from patcher.constants import CARD, CONFIG, PAGE
 from patcher.documents import advice
-from patcher.documents.checks import check_rows, figures, modes_line
+from patcher.documents.checks import LANGUAGES, check_rows, figures, is_own, modes_line
 from patcher.documents.plots import pictures
 from patcher.documents.templating import literal, template
 from patcher.patching.record import PatchedModel
 from patcher.patching.staging import write_atomically
+from patcher.planning.files import join
+from patcher.printable import one_line
 from patcher.source.metadata import read_metadata, split_card
 from patcher.source.snapshot import Source
 from patcher.verify.report import Report
 
 TEMPLATE, REPAIRED, COMMIT = "model_card.md.jinja", "repaired_card.md.jinja", "commit_description.md.jinja"
 _LONGEST_DIFF = 30_000  # characters
+_TERMS = 8  # that the example prints
+_GRAPH = "exported graph"  # in the reason why a file was left out
 _TRAINED = ("SparseEncoder", "SentenceTransformer")
 # The Hub's names of what the classes do.
 _TASKS = {
@@ -55,6 +62,12 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         report=report,
         figures=figures(report) if report else [],
         checks=check_rows(report) if report else (),
+        devices=[str(one.environment.get("device", "-")) for one in report.devices] if report else [],
+        texts=_texts(report) if report else "",
+        example=find_example(report),
+        max_length=_max_length(model),
+        has_page=report is not None and (model.folder / PAGE).is_file(),
+        graphs=any(_GRAPH in one["reason"] for one in model.dropped),
         modes=modes_line(report) if report else "",
         # Only pictures that exist beside the card: a broken image is worse than none.
         pictures=[one for one in pictures(report) if (model.folder / one.png).is_file()] if report else [],
@@ -64,6 +77,28 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         repairs=_applied(model),
     )
     return seal(text)
+
+
+@dataclass(frozen=True)
+class Example:
+    """The text that a card's examples encode, and the strongest terms of its vector where these were measured."""
+
+    text: str = "Hva er hovedstaden i Norge?"
+    terms: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """What the example prints."""
+        return "\n".join(f"{weight:.2f} {one_line(term)}" for term, weight in self.terms)
+
+
+def find_example(report: Report | None) -> Example:
+    """The first of the bundled questions in a report, with the terms of its vector under the patched model."""
+    texts = report.probe_texts if report is not None else ()
+    found = next((one for one in texts if one["text"].endswith("?") and not is_own(one)), None)
+    if found is None:
+        return Example()
+    return Example(found["text"], tuple(map(tuple, found["after"]["terms"][:_TERMS])))
 
 
 def describe_commit(model: PatchedModel, report: Report | None, *, repairs_only: bool = False) -> str:
@@ -178,6 +213,26 @@ def _plain(value: Any) -> str | None:
     return " ".join(value.split())[:200] if isinstance(value, str) else None
 
 
+def _texts(report: Report) -> str:
+    """How many texts were run, in which languages, and how many of them the user gave."""
+    bundled = [one for one in report.probe_texts if not is_own(one)]
+    names = [LANGUAGES[code] for code in LANGUAGES if code in {one["language"] for one in bundled}]
+    if not names:
+        return f"{report.texts:,} texts"
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    own = report.texts - len(bundled)  # the bundled ones come first, and a report has the terms of all of them
+    return f"{len(bundled)} texts in {listed}" + (f" and {own:,} of the user's own" if own else "")
+
+
+def _max_length(model: PatchedModel) -> int | None:
+    """The number of tokens that the model can take, by its configuration; None where that says nothing."""
+    path = model.folder / join(model.encoders[0] if model.encoders else "", CONFIG)
+    try:
+        return context_length(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return None
+
+
 def _applied(model: PatchedModel) -> list[dict[str, str]]:
     why = {
         "computed_buffers": "buffers that `__init__` computes, such as rotary tables, keep their values; "
@@ -191,6 +246,8 @@ def _applied(model: PatchedModel) -> list[dict[str, str]]:
         "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
         "drop_bos": "the synthetic first row of the logits is zero, so the bos token is not active in every vector; "
         "every other row is the same",
+        "max_length": "`tokenizer_config.json` says how many tokens the model can take (`model_max_length`), so that "
+        "SparseEncoder cuts longer texts instead of failing on them",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }
     names = [result.name for result in model.codemods if result.status == "applied"]

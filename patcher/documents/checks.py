@@ -10,6 +10,8 @@ from typing import Any
 from patcher.documents.formatting import decimal, number, percent, size
 from patcher.verify.report import Check, DeviceReport, Report
 
+LANGUAGES = {"nb": "Norwegian Bokmål", "nn": "Nynorsk", "se": "Northern Sámi"}  # of the bundled texts
+
 # The checks whose value is a share: the figure's name, and its key in the report.
 _SHARES = {
     "negative_logits": ("negative logits", "negative_fraction"),
@@ -68,6 +70,11 @@ class CheckRow:
     values: tuple[str, ...]
     limit: str
     plain_limit: str
+
+
+def is_own(text: Mapping[str, Any]) -> bool:
+    """Whether a probe text of a report is from the user's file."""
+    return str(text["id"]).startswith("own:")
 
 
 def check_rows(report: Report) -> tuple[CheckRow, ...]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from patcher import __version__
 from patcher.constants import PAGE
 from patcher.documents import advice
-from patcher.documents.checks import check_rows, figure_rows, modes_line
+from patcher.documents.checks import LANGUAGES, check_rows, figure_rows, modes_line
 from patcher.documents.plots import BASE, INK, PATCHED, POOLED, pictures
 from patcher.documents.templating import template, templates
 from patcher.patching.record import PatchedModel
@@ -22,7 +22,6 @@ from patcher.patching.staging import write_atomically
 from patcher.verify.report import Report
 
 TEMPLATE, SCRIPT = "report.html.jinja", "report.js"
-_LANGUAGES = {"nb": "Bokmål", "nn": "Nynorsk", "se": "Northern Sámi"}
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 # In the page the pictures take the colours of the theme.
@@ -57,9 +56,7 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
         most_terms=max(
             (len(text[side]["terms"]) for text in report.probe_texts for side in ("before", "after")), default=0
         ),
-        languages=[
-            (one, _LANGUAGES.get(one, one)) for one in sorted({text["language"] for text in report.probe_texts})
-        ],
+        languages=[(one, LANGUAGES.get(one, one)) for one in sorted({text["language"] for text in report.probe_texts})],
         kinds=sorted({text["kind"] for text in report.probe_texts if text.get("kind")}),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -89,9 +86,10 @@ def as_script(data: Any) -> Markup:
 
 
 def _probes(report: Report) -> list[dict[str, Any]]:
+    """The probe texts, questions first: these show a reader more than the single words that a report begins with."""
     return [
         {**text, "lang": text["language"] if _TAG.fullmatch(text["language"]) and text["language"] != "und" else ""}
-        for text in report.probe_texts
+        for text in sorted(report.probe_texts, key=lambda text: not text["text"].endswith("?"))
     ]
 
 

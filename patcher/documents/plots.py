@@ -41,10 +41,14 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its title, `alt`, which describes it in words and figures, and its paths in the patched folder."""
+    """One picture: its title, a caption that says how to read it, `alt`, which describes it in words and figures.
+
+    `png` and `svg` are its paths in the patched folder.
+    """
 
     name: str
     title: str
+    caption: str
     alt: str
     png: str
     svg: str
@@ -53,8 +57,8 @@ class Picture:
 def pictures(report: Report) -> tuple[Picture, ...]:
     """The pictures of a report, in the order of the page; none for a report without figures."""
     made = (
-        Picture(name, title, describe(report), f"plots/{name}.png", f"plots/{name}.svg")
-        for name, (title, describe, _) in _PICTURES.items()
+        Picture(name, title, caption, describe(report), f"plots/{name}.png", f"plots/{name}.svg")
+        for name, (title, caption, describe, _) in _PICTURES.items()
     )
     return tuple(picture for picture in made if picture.alt)
 
@@ -91,7 +95,7 @@ def draw(report: Report) -> dict[str, bytes]:
             figure = Figure(figsize=SIZE, dpi=DPI)
             figure.patch.set_alpha(0)
             axes = figure.add_axes(_FRAME, facecolor="none")
-            _PICTURES[picture.name][2](figure, axes, report)
+            _PICTURES[picture.name][3](figure, axes, report)
             found[picture.png] = _png(figure)
             found[picture.svg] = _svg(figure, picture.title)
     return found
@@ -159,8 +163,11 @@ def _logits(figure: Any, axes: Any, report: Report) -> None:
         axes.stairs(heights, edges, baseline=-0.5, fill=True, facecolor=(colour, 0.25), edgecolor=colour, linewidth=1.1)
     axes.axvline(0, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
     ceiling = math.log10(top) + 0.9
-    roomier = "left" if report.base["max"] > -report.patched["min"] else "right"
-    axes.text(0, ceiling, " zero: ReLU keeps what is right of it ", va="top", ha=roomier, fontsize=8)
+    left, right = axes.get_xlim()
+    for words, end, gap, room in (("kept", "left", 5, right), ("zero", "right", -5, -left)):
+        if room > 0.2 * (right - left):  # the words have to fit between the line and the edge
+            offset = {"xytext": (gap, 0), "textcoords": "offset points"}
+            axes.annotate(words, (0, ceiling), **offset, va="top", ha=end, fontsize=8)
     axes.set_ylim(-0.5, ceiling)
     _powers(axes, top)
     axes.set_xlabel("logit")
@@ -181,13 +188,10 @@ def _sparsity(figure: Any, axes: Any, report: Report) -> None:
         axes.plot(lengths, shares, "o", color=colour, markersize=3, alpha=0.75, markeredgewidth=0)
     longest = max(row["tokens"][1] for row in report.patched["by_length"])
     powers = range(0, math.ceil(math.log2(longest)) + 1)
+    powers = powers[:: 1 + len(powers) // 9]  # all of them would touch on a telephone
     axes.set_xticks(list(powers), [f"{2**power:,}" for power in powers])
     axes.set_xlabel("tokens in the text")
     _nines_axis(axes, _nines(1, least))
-    check = threshold_check(report)
-    # Short texts are on the left, above a limit that is met and below one that is not.
-    name = "limit on logit sparsity, taken over tokens"
-    _limit(axes, check, name, above=check is not None and not check.passed, left=True)
     _compare(
         figure, "embedding sparsity", report, lambda side: f", mean: {percent(side['embedding_sparsity']['mean'])}"
     )
@@ -291,11 +295,9 @@ def _describe_sparsity(report: Report) -> str:
         return ""
     spans = [f"{percent(row['median'])} for texts of {row['tokens'][0]} to {row['tokens'][1]} tokens" for row in bins]
     medians = f"{spans[0]}, {spans[-1]}" if len(spans) > 1 else spans[0]
-    limit = threshold_check(report)
-    line = f" A dashed line marks {percent(limit.limit)}, the limit on logit sparsity." if limit else ""
     return (
         f"Embedding sparsity of each text against its number of tokens. Patched, medians: {medians}. "
-        f"Base model: {percent(report.base['embedding_sparsity']['mean'])} on average.{line}"
+        f"Base model: {percent(report.base['embedding_sparsity']['mean'])} on average."
     )
 
 
@@ -322,10 +324,33 @@ def _describe_shift(report: Report) -> str:
     )
 
 
-# By name, in the order of the page: the title, what describes the picture ("" where it can't be drawn) and draws it.
-_PICTURES: dict[str, tuple[str, Callable[[Report], str], Callable[[Any, Any, Report], None]]] = {
-    "logits": ("Logits, before and after", _describe_logits, _logits),
-    "sparsity": ("Embedding sparsity against text length", _describe_sparsity, _sparsity),
-    "active_dims": ("Active dimensions per text", _describe_active_dims, _active_dims),
-    "shift": ("What a constant would do", _describe_shift, _shift),
+# By name, in the order of the page: the title, the caption, what describes the picture ("" where it can't be drawn)
+# and draws it.
+_PICTURES: dict[str, tuple[str, str, Callable[[Report], str], Callable[[Any, Any, Report], None]]] = {
+    "logits": (
+        "Logits, before and after",
+        "All logits of both models. ReLU keeps those right of the dashed line and turns the others into zeros.",
+        _describe_logits,
+        _logits,
+    ),
+    "sparsity": (
+        "Embedding sparsity against text length",
+        "One point per text. A line is the median of the texts of that length, the band reaches from the 10th to the "
+        "90th percentile. Longer texts have more active dimensions.",
+        _describe_sparsity,
+        _sparsity,
+    ),
+    "active_dims": (
+        "Active dimensions per text",
+        "One point per text and model, from the sparsest vector to the densest. An index stores one posting for each "
+        "active dimension.",
+        _describe_active_dims,
+        _active_dims,
+    ),
+    "shift": (
+        "What a constant would do",
+        "What the two figures would be if a constant were subtracted from every logit.",
+        _describe_shift,
+        _shift,
+    ),
 }

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patcher.constants import TOOL_URL
 from patcher.documents.formatting import confinement, number, percent, rounded, size
 from patcher.errors import OutputError, from_os
 from patcher.printable import one_line, printable, printable_json
@@ -67,6 +68,7 @@ def template(name: str) -> Template:
         keep_trailing_newline=True,
     )
     filters = (confinement, number, percent, rounded, size, code, fence, literal, printable, text)
+    environment.globals["tool"] = TOOL_URL
     environment.filters.update({one.__name__: one for one in filters})
     return environment.get_template(name)
 

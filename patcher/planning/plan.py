@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from difflib import unified_diff
 from functools import cached_property
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from patcher.codec import json_field
 from patcher.codemods import Code, SoftCap
 from patcher.codemods.chunks import lines
-from patcher.constants import CARD, CONFIG
+from patcher.constants import CARD, CONFIG, TOKENIZER
 from patcher.errors import SourceError
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS, find_auto_class, read_shapes
 from patcher.planning.files import FileTable, file_table, join, read_by_plans
@@ -27,7 +28,7 @@ from patcher.planning.layout import (
     read_json,
 )
 from patcher.planning.model_code import MissingCode
-from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code
+from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code, rewrite_tokenizer
 from patcher.printable import printable
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
@@ -132,6 +133,8 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
             raise SourceError(f"{path} of {snapshot.source} is not an object.", "Fix that file.")
         check_loading(snapshot, folder, config)
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
+    paths = {folder: join(folder, TOKENIZER) for folder in configs}
+    tokenizers = {folder: snapshot.read(path) for folder, path in paths.items() if path in snapshot.paths}
     folders = model_folders(snapshot)
     weights = loaded_weights(snapshot, folders)
     shapes = read_shapes(snapshot, weights[folders.index(folder)].files)
@@ -139,7 +142,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     if "soft_cap" in options.names and auto_class not in VOCABULARY_HEADS:
         raise _without_head(auto_class, snapshot.source)
     try:
-        rewritten = rewrite_folders(modules, read, options, auto_class)
+        rewritten = rewrite_folders(modules, read, options, auto_class, tokenizers)
     except MissingCode as error:
         raise snapshot.lacks(error.message, error.hint) from error
     if any(one.name == "soft_cap" and one.status == "applied" for one in rewritten.results):
@@ -148,6 +151,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         else:
             check_pooling(snapshot, config)
     before = {**modules, **{configs[folder]: content for folder, content in read.items()}}
+    before |= {paths[folder]: content for folder, content in tokenizers.items()}
     after = rewritten.contents
     changed = tuple(path for path in sorted(before) if after.get(path, before[path]) != before[path])
     added = _code_on_top(after, modules, encoders)
@@ -174,11 +178,14 @@ def rewrite_folders(
     configs: Mapping[str, bytes],
     options: Options = Options(),
     auto_class: str = MASKED,
+    tokenizers: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Rewritten:
     """`rewrite_code` for each folder that has a config.json, on the code beside it and on that in the model's folder.
 
+    `tokenizers` are the tokenizer_config.json of those folders that have one. Paths are those of the whole model.
+
     transformers looks for a sub-folder's code in the model's own folder, and `save_pretrained` leaves it beside the
-    configuration: it may be in either, or in both. Paths are those of the whole model.
+    configuration: it may be in either, or in both.
     """
     done: set[str] = set()
     found = Rewritten({}, {})
@@ -194,6 +201,9 @@ def rewrite_folders(
             done.add(code_folder)
             content = rewritten.base.get(CONFIG, content)
             found = _joined(found, rewritten, code_folder, join(folder, CONFIG))
+        if folder in tokenizers:
+            rewritten = rewrite_tokenizer(tokenizers[folder], config, options)
+            found = _joined(found, rewritten, folder, join(folder, CONFIG))
     return found
 
 

@@ -24,20 +24,21 @@ from patcher.codemods import (
     config_defaults,
     drop_bos,
     find_cap,
+    max_length,
     remove_cap,
     removed_methods,
     tied_weights,
 )
 from patcher.codemods.chunks import lines
 from patcher.codemods.proof import Hunk, defect, hunks, prove
-from patcher.constants import CONFIG
+from patcher.constants import CONFIG, TOKENIZER
 from patcher.errors import UsageError
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.marked import mark_configuration
 from patcher.planning.model_code import ModelCode, find_code
 from patcher.planning.refusals import refusal
 
-NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS, "drop_bos")
+NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS, "max_length", "drop_bos")
 # The names in commands and records of earlier versions.
 _RENAMED = {"rotary_tables": "computed_buffers", "is_decoder": "config_defaults"}
 
@@ -201,6 +202,18 @@ def rewrite_code(
     )
 
 
+def rewrite_tokenizer(content: bytes, config: Mapping[str, Any], options: Options = Options()) -> Rewritten:
+    """Run the codemod of tokenizer_config.json over that file of a model; `config` is the model's configuration."""
+    if max_length.__name__ not in options.names:
+        return Rewritten({}, {})
+    outcome = max_length(content, config)
+    if isinstance(outcome, NotNeeded):
+        result = CodemodResult(max_length.__name__, "not_needed", TOKENIZER, reason=outcome.reason)
+        return Rewritten({}, {}, (result,))
+    written = {TOKENIZER: outcome.code}
+    return Rewritten(written, written, (_json_result(max_length.__name__, content, outcome.code, TOKENIZER),))
+
+
 def _repair_package(
     model: ModelCode, files: Mapping[str, _File], names: Iterable[str]
 ) -> tuple[ModelCode, list[CodemodResult]]:
@@ -218,7 +231,7 @@ def _repair_package(
             if not isinstance(outcome, Applied):
                 results.append(CodemodResult(name, "not_needed", path, reason=outcome.reason))
             elif path == CONFIG:
-                results.append(_config_result(name, model.package.config_json, outcome.code))
+                results.append(_json_result(name, model.package.config_json, outcome.code))
                 package = replace(model.package, config=json.loads(outcome.code), config_json=outcome.code)
                 model = replace(model, package=package)
             else:
@@ -236,11 +249,11 @@ def _updated(model: ModelCode, codes: Mapping[str, Code]) -> ModelCode:
     return replace(model, package=package, configuration=found if isinstance(found, Class) else None)
 
 
-def _config_result(name: str, before: bytes, after: bytes) -> CodemodResult:
-    """What a codemod did to config.json."""
+def _json_result(name: str, before: bytes, after: bytes, path: str = CONFIG) -> CodemodResult:
+    """What a codemod did to a JSON file."""
     old, new = before.decode("utf-8"), after.decode("utf-8")
     edits = _edits(old, new, hunks(old, new), range(1, len(lines(old)) + 2))
-    return CodemodResult(name, "applied", CONFIG, edits)
+    return CodemodResult(name, "applied", path, edits)
 
 
 def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeeded | LeftAlone]:
@@ -266,7 +279,7 @@ def _cap_result(
 ) -> CodemodResult:
     """Apply an outcome of the cap's removal to its file, and say so."""
     if isinstance(outcome, Applied) and path == CONFIG:
-        return _config_result("soft_cap", model.package.config_json, outcome.code)
+        return _json_result("soft_cap", model.package.config_json, outcome.code)
     if isinstance(outcome, Applied):
         return _apply(files[path], "soft_cap", outcome)
     status = "left_alone" if isinstance(outcome, LeftAlone) else "not_needed"

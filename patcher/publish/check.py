@@ -12,7 +12,7 @@ from pathlib import Path
 
 from patcher import __version__
 from patcher.codec import Unreadable
-from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT
+from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT, TOKENIZER
 from patcher.errors import AccessDenied, HubUnreachable, PatcherError, SourceError
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
@@ -174,8 +174,9 @@ def _by_another(model: PatchedModel, name: str) -> Finding | None:
 def _regenerated(model: PatchedModel, published: Published) -> tuple[dict[str, bytes], str]:
     """The Python files that the codemods of this version make, and of what."""
     if (source := published.source) is not None:
-        # The card tells nothing about code. Originals whose hash the source lists need no download.
-        source = replace(source, files=tuple(file for file in source.files if file.path != CARD))
+        # Card and tokenizer tell nothing about code. Originals whose hash the source lists need no download.
+        other = (CARD, TOKENIZER)
+        source = replace(source, files=tuple(file for file in source.files if not file.path.endswith(other)))
         assert source.root is not None
         for path, content in model.originals.items():
             if path in source.paths and _listed(source)[path].matches(content):

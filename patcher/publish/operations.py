@@ -95,8 +95,13 @@ def not_verified(model: PatchedModel, report: Report, record: Path) -> list[str]
     return [path for path, digest in expected.items() if report.files.get(path) != digest]
 
 
-def published_files(item: Publishable, report: Report | None, card: str) -> tuple[PublishedFile, ...]:
-    """Every file to publish: those of the record, the card, the record; of a patched model the report and drawings."""
+def published_files(
+    item: Publishable, report: Report | None, card: str, name: str | None = None
+) -> tuple[PublishedFile, ...]:
+    """Every file to publish: those of the record, the card, the record; of a patched model the report and drawings.
+
+    The page is titled `name`, that of the repository, or else as the folder is called.
+    """
     files = [
         PublishedFile(file.path, file.size, file.after, local if (local := item.folder / file.path).is_file() else None)
         for file in item.files
@@ -104,8 +109,13 @@ def published_files(item: Publishable, report: Report | None, card: str) -> tupl
     ]
     drawn = (REPORT, *PLOTS, PAGE) if report is not None else ()
     made = {path: local.read_bytes() for path in (item.record, *drawn) if (local := item.folder / path).is_file()}
-    if item.model is not None and item.model.source.path is not None:
-        made |= _without_path(item.model, report, made)
+    if item.model is not None:
+        if item.model.source.path is not None:
+            report, changed = _without_path(item.model, report)
+            made |= changed
+        if report is not None and PAGE in made:
+            title = name or item.folder.resolve().name
+            made[PAGE] = page.render(public(item.model), report, made, title).encode("utf-8", "replace")
     made = {CARD: card.encode(), **made}
     return (*files, *(published_file(path, text) for path, text in made.items()))
 
@@ -148,14 +158,12 @@ def decide(
     return tuple(made)
 
 
-def _without_path(model: PatchedModel, report: Report | None, made: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Record, report and page as they are published: without the path of the source's folder."""
+def _without_path(model: PatchedModel, report: Report | None) -> tuple[Report | None, dict[str, bytes]]:
+    """The report, and the files of record and report, as they are published: without the path of the source folder."""
     shown = public(model)
     written = {RECORD: json_text(to_json(shown)).encode()}
     if report is not None:
         record = {RECORD: sha256(written[RECORD]).hexdigest()} if RECORD in report.files else {}
         report = replace(report, source=shown.source, files={**report.files, **record})
         written[REPORT] = json_text(document(report)).encode()
-        if PAGE in made:
-            written[PAGE] = page.render(shown, report, made, model.folder.resolve().name).encode("utf-8", "replace")
-    return written
+    return report, written

@@ -198,7 +198,7 @@ def _make_plan(
     preflight.check_report(item, report, unverified=options.unverified)
     text = _card(item, report, repo_id, options.tag)
     preflight.check_licence(item, text)
-    wanted = published_files(item, report, text)
+    wanted = published_files(item, report, text, repo_id.rpartition("/")[2])
     account = preflight.get_account(hub)
     with explained(repo_id):
         texts = (file.read() for file in wanted if file.path in {CARD, item.record} or file.path.endswith(".py"))

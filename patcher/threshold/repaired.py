@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from patcher.codemods import SoftCap
-from patcher.constants import CARD, CONFIG
+from patcher.constants import CARD, CONFIG, TOKENIZER
 from patcher.errors import CodeError, SourceError, UsageError
 from patcher.planning.files import check_loadable, join
 from patcher.planning.layout import Layout, loaded_weights, read_json, read_layout
-from patcher.planning.rewriting import rewrite_code
+from patcher.planning.rewriting import rewrite_code, rewrite_tokenizer
 from patcher.source.names import check_auto_map
 from patcher.source.snapshot import Snapshot, Source, check_content, fetch, fetch_texts, resolve
 
@@ -25,7 +25,7 @@ class RepairedModel:
     """A SparseEncoder model, and what has to be changed to load it correctly.
 
     `code` are the repaired Python files of the masked LM, `uncapped` the same without the cap, `originals` the same as
-    published. `configs` are the config.json files that change: whose auto_map named another repository, or that lack an
+    published. `configs` are the configurations that change: whose auto_map named another repository, or that lack an
     attribute. `code_source` is the origin of the code, `soft_cap` the cap of the head; `capped` is False where an
     earlier patch removed it.
     """
@@ -125,13 +125,16 @@ def repair(snapshot: Snapshot) -> RepairedModel:
 
 
 def _configs(snapshot: Snapshot, folders: Iterable[str], found: Iterable[_Code]) -> Iterator[tuple[str, bytes]]:
-    """The config.json files that change: those whose auto_map is made local, and those that lack an attribute."""
+    """The configurations that change: auto_map is made local, or an attribute or the tokenizer's limit is missing."""
     for folder, (modules, local, _, foreign) in zip(folders, found, strict=True):
         path = join(folder, CONFIG)
         written = (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode() if foreign else snapshot.read(path)
         rewritten = rewrite_code(modules, local, config_json=written)
         if foreign or CONFIG in rewritten.base:
             yield path, rewritten.base.get(CONFIG, written)
+        if (tokenizer := join(folder, TOKENIZER)) in snapshot.paths:
+            content = fetch_texts(snapshot, [tokenizer]).read(tokenizer)
+            yield from ((tokenizer, one) for one in rewrite_tokenizer(content, local).base.values())
 
 
 def _code_of(snapshot: Snapshot, folder: str) -> _Code:

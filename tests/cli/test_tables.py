@@ -78,7 +78,8 @@ def test_a_plan_says_what_becomes_of_each_file() -> None:
     assert row(files, "model.onnx")[1] == "left out"
     assert row(codemods, "soft_cap")[1:3] == ("applied", "modeling_gptbert.py")
     assert row(codemods, "tied_weights")[1] == "applied"
-    assert codemods.rows[-1][:2] == ("config_defaults", "applied")
+    assert row(codemods, "config_defaults")[1] == "applied"
+    assert codemods.rows[-1][:3] == ("max_length", "not needed", "tokenizer_config.json")
 
 
 def test_a_folder_that_was_not_verified_is_said_to_be_so() -> None:

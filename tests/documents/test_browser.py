@@ -47,7 +47,7 @@ class Opened:
 
 
 def test_a_person_clicks_through_the_explorer(browser: Any, verified: Verified) -> None:
-    probes = verified[1].probe_texts
+    probes = sorted(verified[1].probe_texts, key=lambda probe: not probe["text"].endswith("?"))
     with Opened(browser, verified[0] / PAGE) as opened:
         page = opened.page
         assert page.locator("#texts [role=option]").count() == len(probes)
@@ -125,6 +125,22 @@ def test_it_is_readable_on_a_telephone(browser: Any, which: str, scheme: str, re
             " && e.getBoundingClientRect().right > 380.5).map(e => e.outerHTML.slice(0, 80))"
         )
         assert cut == [] and opened.said == []
+        assert opened.page.evaluate(LABELS) == [], "labels of a plot touch, or leave it"
+
+
+# Pairs of labels of one plot that overlap by more than a pixel, and labels that leave their plot.
+LABELS = """
+[...document.querySelectorAll('.plot svg')].flatMap(svg => {
+  const frame = svg.getBoundingClientRect(), labels = [...svg.querySelectorAll('text')];
+  const boxes = labels.map(label => label.getBoundingClientRect());
+  const touching = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  return boxes.flatMap((a, i) => [
+    ...(a.right > frame.right + 1 || a.left < frame.left - 1 ? [labels[i].textContent] : []),
+    ...boxes.flatMap((b, j) => j > i && touching(a, b) ? [labels[i].textContent + ' | ' + labels[j].textContent] : []),
+  ]);
+})
+"""
 
 
 def test_a_hostile_text_is_shown_and_not_run(browser: Any, verified: Verified, tmp_path: Path) -> None:

@@ -16,13 +16,16 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
+from patcher.constants import TOOL_URL
 from patcher.documents import card, templating
 from patcher.documents.card import render
+from patcher.documents.plots import pictures
 from patcher.patching.record import PatchedModel, load
 from patcher.source.snapshot import Source
 from patcher.verify.report import Check, DeviceReport, Report
 from tests.conftest import COMMIT
 
+Verified = tuple[Path, Report]
 FIGURES = {
     "min": -41.25,
     "max": 9.5,
@@ -114,7 +117,8 @@ def test_a_check_that_failed_on_the_second_device_alone_is_named_and_counts(mode
     )
     text = rendered(model, replace(one, more_devices=(other,)))
     assert "**Verification failed.** `cap_removed_exactly`: largest difference." in text
-    assert "| `cap_removed_exactly` | **no** | 0.5 | 1e-05 |" in text
+    assert "| check | cpu | cuda | what the value is | limit | passed |" in text
+    assert "| `cap_removed_exactly` | 0 | 0.5 | largest difference | ≤ 1e-05 | **no** |" in text
 
 
 def test_the_card_says_what_changed_what_did_not_and_what_to_mind(model: PatchedModel) -> None:
@@ -149,18 +153,58 @@ def test_the_seal_tells_an_edited_card_from_ours(model: PatchedModel) -> None:
     assert not card.is_sealed("# Mine\n")
 
 
-def test_the_examples_of_the_card_run_as_they_stand(patched: Path) -> None:
-    """Each snippet in a process of its own, beside the folder, as a reader would paste it."""
-    text = card.render(load(patched), report(), patched.name)
+def test_the_examples_of_the_card_run_as_they_stand(verified: Verified) -> None:
+    """In one process beside the folder, as a reader would paste them; they print what the card says."""
+    text = (verified[0] / "README.md").read_text("utf-8")
     snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(snippets) == 2
-    outputs = []
-    for snippet in snippets:
-        done = subprocess.run([sys.executable, "-c", snippet], cwd=patched.parent, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout.strip())
-    assert outputs[0] == "True"
-    assert float(re.findall(r"sparsity_ratio': ([0-9.]+)", outputs[1])[0]) > 0.98
+    assert "SparseEncoder(" in snippets[0] and "AutoModelForMaskedLM" in snippets[1] and len(snippets) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(snippets)], cwd=verified[0].parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    shown = re.findall(r"````\n(.*?)\n````", text, re.DOTALL)[0]
+    assert done.stdout == f"{shown}\nTrue\n" and len(shown.splitlines()) == 8
+    assert "1.97 Norge" in shown, "a term as people read it"
+
+
+ORDER = ("one thing removed", "How to use it", "Measured", "What changed", "Limits", "Provenance", "Citation")
+
+
+def test_the_card_is_in_a_visitor_s_order_and_says_all_that_the_report_knows(verified: Verified) -> None:
+    folder, found = verified
+    text = card.render(load(folder), found, "a/b")
+    at = [text.index(heading if heading == ORDER[0] else f"\n## {heading}\n") for heading in ORDER]
+    assert at == sorted(at)
+    assert "$" not in text.split("<details>")[0], "the Hub shows it as it is"
+    assert "logit = 30 * sigmoid(x / 7.5)" in text
+    for picture in pictures(found):
+        assert f"]({picture.png})\n\n*{picture.caption}*\n" in text
+    for check in found.checks:
+        assert templating.text(check.detail) in text
+    assert "texts of up to 1,024 tokens" in text and "download and open `report.html`" in text
+    assert f"On {found.texts} texts in Norwegian Bokmål, Nynorsk and Northern Sámi, cpu" in text
+    assert f"[splade-patcher]({TOOL_URL})" in text
+
+
+def test_texts_of_the_user_are_counted_and_never_the_example(verified: Verified, model: PatchedModel) -> None:
+    mine = {**verified[1].probe_texts[0], "id": "own:line-1", "text": "Er dette hemmelig?"}
+    bundled = verified[1].probe_texts
+    text = rendered(model, replace(verified[1], texts=verified[1].texts + 1, probe_texts=(*bundled, mine)))
+    assert f"On {len(bundled)} texts in Norwegian Bokmål, Nynorsk and Northern Sámi and 1 of the user's own" in text
+    assert "hemmelig" not in rendered(model, replace(verified[1], probe_texts=(mine,)))
+
+
+def test_a_configuration_that_names_no_length_makes_no_claim(model: PatchedModel, tmp_path: Path) -> None:
+    assert "tokens; SparseEncoder cuts" not in rendered(replace(model, folder=tmp_path), None)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "said"), [((), False), (({"path": "m.onnx", "reason": "exported graph: x"},), True)]
+)
+def test_graphs_are_said_to_be_left_out_where_they_were(
+    model: PatchedModel, dropped: tuple[dict[str, str], ...], said: bool
+) -> None:
+    assert ("ONNX" in rendered(replace(model, dropped=dropped), None)) == said
 
 
 def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
@@ -222,4 +266,7 @@ def test_a_description_says_what_was_removed_or_why_it_is_repaired(model: Patche
     assert f"`ltg/norbert4-base@{COMMIT}`" in said and "Removed: `" in said and "Not verified" in said
     said = card.describe_commit(replace(model, soft_cap=None), report(), repairs_only=True)
     assert "silently loads incorrectly on transformers 5" in said and f"as of commit `{COMMIT}`" in said
-    assert "`cap_removed_exactly` | yes" in said and "Changed: `config.json`, `modeling_gptbert.py`" in said
+    assert (
+        "`cap_removed_exactly` | yes" in said
+        and "Changed: `config.json`, `configuration_gptbert.py`, `modeling_gptbert.py`" in said
+    )

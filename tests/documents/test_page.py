@@ -108,6 +108,18 @@ def test_a_source_that_has_such_a_file_itself_leaves_the_place_to_ours(path: str
     assert dropped_because("plots/loss.png") is None and dropped_because("docs/report.html") is None
 
 
+def test_the_page_opens_on_a_question_and_shows_every_text(verified: Verified) -> None:
+    probes = json.loads(Reader(written(verified)).scripts[0])
+    assert probes[0]["text"] == "Hva er hovedstaden i Norge?"
+    assert sorted(one["id"] for one in probes) == sorted(one["id"] for one in verified[1].probe_texts)
+
+
+def test_a_published_page_is_titled_after_its_repository(verified: Verified) -> None:
+    for name, title in (("norbert4-nb-splade", "norbert4-nb-splade"), (None, verified[0].name)):
+        sent = {file.path: file for file in published_files(patched(load(verified[0])), verified[1], "card", name)}
+        assert f"<title>{title}: verified</title>" in sent[PAGE].read().decode()
+
+
 def test_the_same_report_gives_the_same_page(verified: Verified, model: PatchedModel) -> None:
     assert page.render(model, verified[1], plots.draw(verified[1]), verified[0].name) == written(verified)
 

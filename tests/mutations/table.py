@@ -592,5 +592,23 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "for one in _written_later(flow)]", "for one in []]", UNCLEAR_ROW.format(8)),
     ("drop_bos", "columns of the vocabulary are taken for a row", "codemods/drop_bos.py",
      "_POSITIONS = {1, -2}", "_POSITIONS = {1, -2, -1}", UNCLEAR_ROW.format(0)),
+    ("loading repairs", "a placeholder passes for a tokenizer's limit", "codemods/max_length.py",
+     "isinstance(limit, (int, float)) and limit < _NO_LIMIT:", "isinstance(limit, (int, float)):",
+     "codemods/test_max_length.py::test_the_context_of_the_configuration_is_written_where_there_is_no_limit"
+     "[max_sequence_length-a placeholder]"),
+    ("loading repairs", "the tokenizer's configuration is not planned", "planning/plan.py",
+     "if folder in tokenizers:", "if False:",
+     "planning/test_plan.py::test_the_length_that_the_model_can_take_is_given_to_a_tokenizer_without_one"),
+    ("card", "a text of the user is the example", "documents/card.py", " and not is_own(one)), None)", "), None)",
+     "documents/test_card.py::test_texts_of_the_user_are_counted_and_never_the_example"),
+    ("card", "plots have no captions", "documents/plots.py",
+     "Picture(name, title, caption,", "Picture(name, title, '',",
+     "documents/test_card.py::test_the_card_is_in_a_visitor_s_order_and_says_all_that_the_report_knows"),
+    ("page", "it opens on the first text of the report", "documents/page.py",
+     "key=lambda text: not text[\"text\"].endswith(\"?\")", "key=lambda text: 0",
+     "documents/test_page.py::test_the_page_opens_on_a_question_and_shows_every_text"),
+    ("page", "a published page is titled after the folder", "publish/operations.py",
+     "title = name or item.folder.resolve().name", "title = item.folder.resolve().name",
+     "documents/test_page.py::test_a_published_page_is_titled_after_its_repository"),
 ))
 # fmt: on

@@ -44,6 +44,7 @@ def test_every_check_has_a_mutation() -> None:
     single = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
     names = {check.name for check in (*everything.all_checks, *single)}
     others = {
+        "card",
         "code of its own",
         "drop_bos",
         "evaluate",
@@ -52,6 +53,7 @@ def test_every_check_has_a_mutation() -> None:
         "loading repairs",
         "not finite",
         "numbers",
+        "page",
         "paths",
         "publishing",
         "recommendation",

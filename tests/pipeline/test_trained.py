@@ -108,7 +108,9 @@ def test_a_trained_model_whose_base_had_no_cap_needs_nothing(trained: Path, patc
     assert plan_of(trained, "repairs").kept_cap is None
 
 
-def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: Path) -> None:
+def test_the_repairs_change_the_code_and_nothing_else(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path.relative_to(trained).as_posix(): sha256_of(path) for path in trained.rglob("*") if path.is_file()}
     out = repaired(trained, tmp_path / f"out-{tmp_path.name}")
     after = {path.relative_to(out).as_posix(): sha256_of(path) for path in out.rglob("*") if path.is_file()}
@@ -125,6 +127,9 @@ def test_the_repairs_change_the_code_and_nothing_else(trained: Path, tmp_path: P
         "**its cap is kept**" in card and "patcher threshold" in card and "library_name: sentence-transformers" in card
     )
     assert "logits no longer" not in card and "σ" not in card
+    monkeypatch.chdir(tmp_path)
+    exec(card.split("```python\n")[1].split("```")[0], {})
+    assert len(capsys.readouterr().out.splitlines()) == 8, "the example runs as it stands"
 
 
 def test_the_repaired_model_passes_and_the_published_one_does_not(trained: Path, tmp_path: Path) -> None:
@@ -217,9 +222,11 @@ def test_chosen_codemods_run_alone(mini: Path) -> None:
     assert applied == {"tied_weights"}
     assert {result.name for result in plan_of(mini, "soft_cap").codemods} == {"soft_cap"}
     assert {result.name for result in plan_of(mini, "repairs").codemods} == {
+        "removed_methods",
         "computed_buffers",
         "tied_weights",
         "config_defaults",
+        "max_length",
     }
 
 

@@ -97,11 +97,25 @@ def test_the_json_form_has_the_documented_keys(plan: Plan) -> None:
         "temperature",
         *REST,
     }
-    assert set(data["source"]) == {"repo_id", "revision", "path"}
+    assert set(data["source"]) == {"repo_id", "revision", "path", "base_model", "base_revision"}
     assert set(data["files"]) == {"changed", "copied", "converted", "added", "dropped"}
     assert all(set(result) == {"name", "status", "file", "edits", "reason"} for result in data["codemods"])
     assert all(set(item) == {"path", "reason"} for item in data["files"]["dropped"])
     assert {"line", "before", "after"} == set(data["codemods"][0]["edits"][0])
+
+
+def test_the_length_that_the_model_can_take_is_given_to_a_tokenizer_without_one(mini: Path) -> None:
+    path = mini / "tokenizer_config.json"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b'  "model_max_length": 1024,\n', b""))
+    plan = make_plan(resolve(str(mini)))
+    assert "tokenizer_config.json" in plan.files.changed
+    assert json.loads(plan.contents["tokenizer_config.json"]) == json.loads(before)
+    assert '+  "model_max_length": 1024\n' in plan.diff
+    [result] = [one for one in plan.codemods if one.name == "max_length"]
+    assert (result.status, result.file) == ("applied", "tokenizer_config.json") and len(result.edits) == 1
+    chosen = make_plan(resolve(str(mini)), Options.choose(["soft_cap"]))
+    assert "tokenizer_config.json" in chosen.files.copied, "not where other codemods were chosen"
 
 
 # Bad input

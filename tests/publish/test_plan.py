@@ -49,7 +49,7 @@ def test_a_new_report_is_an_update_of_one_file_and_the_card(
     report["environment"]["torch"] = "3.0"
     (folder / "report.json").write_text(sealed(report))
     plan = patcher("publish", folder, published, "--dry-run", "--json").data
-    assert sorted(one["path"] for one in plan["operations"]) == ["README.md", "report.json"]
+    assert sorted(one["path"] for one in plan["operations"]) == ["README.md", "report.html", "report.json"]
 
 
 def test_a_picture_that_a_new_report_does_not_have_is_removed(
@@ -63,6 +63,7 @@ def test_a_picture_that_a_new_report_does_not_have_is_removed(
     curve.unlink()
     assert patcher("publish", folder, published, "--yes").code == 0
     assert "plots/shift.png" not in hub.files(published) and "report.html" in hub.files(published)
+    assert f"<title>{published.rpartition('/')[2]}: ".encode() in hub.read(published, "report.html")
 
 
 @pytest.mark.parametrize("files", [{"model.bin": b"x" * 9}, {"patch.json": b'{"tool": {"name": "other"}}'}])

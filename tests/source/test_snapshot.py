@@ -282,7 +282,7 @@ def test_a_plan_asks_for_the_commit_its_listing_and_each_file_once_and_then_for_
         if spec == "ltg/norbert4-base":
             assert asked == ["/api/models/ltg/norbert4-base", f"/api/models/ltg/norbert4-base/tree/{repository}"]
             fetched = [record.path for record in hub.requests if record.method == "GET" and "resolve" in record.path]
-            assert len(fetched) == len(set(fetched)) == 4, fetched
+            assert len(fetched) == len(set(fetched)) == 5, fetched
         hub.reset_counters()
         assert cli("plan", spec, "-q", **hub_env).returncode == 0
         assert len(hub.requests) == least

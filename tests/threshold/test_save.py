@@ -36,6 +36,16 @@ def test_the_card_says_what_was_done_above_the_original_and_keeps_its_metadata(s
     assert "Trained on something.\n\n<!-- splade-patcher card" in card
 
 
+def test_the_example_of_the_card_runs_as_it_stands(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    exec((saved / "README.md").read_text("utf-8").split("```python\n")[1].split("```")[0], {})
+    *terms, sparsity = capsys.readouterr().out.splitlines()
+    assert len(terms) == 8 and not any("Ã" in term or "Ġ" in term for term in terms)
+    assert "sparsity_ratio" in sparsity
+
+
 def test_a_model_without_a_card_gets_one_with_its_own_metadata(hand_made_once: Path, tmp_path: Path) -> None:
     out = save(repair(resolve(str(hand_made_once))), PASSED, tmp_path / "saved")
     card = (out / "README.md").read_text()

@@ -1,0 +1,39 @@
+"""Writes into tokenizer_config.json how many tokens the model can take, where it does not say so.
+
+Without it a tokenizer never truncates, and a text longer than the model's context ends in an error of its tables:
+sentence-transformers reads `max_position_embeddings`, but not the other names of the same number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from patcher.codemods.config_json import with_keys
+from patcher.codemods.outcomes import Applied, NotNeeded
+
+KEY = "model_max_length"
+_CONTEXT = ("max_sequence_length", "max_position_embeddings", "n_positions")
+_NO_LIMIT = 10**20  # transformers writes 10**30 where a tokenizer has no limit
+
+
+def context_length(config: Any) -> int | None:
+    """The number of tokens that a configuration allows, or None where it says nothing."""
+    found = (config.get(key) for key in _CONTEXT) if isinstance(config, Mapping) else ()
+    return next((one for one in found if isinstance(one, int) and not isinstance(one, bool) and one > 0), None)
+
+
+def max_length(tokenizer_config: bytes, config: Mapping[str, Any]) -> Applied | NotNeeded:
+    """tokenizer_config.json with the context of the model's configuration, every other byte as it was."""
+    context = context_length(config)
+    if context is None:
+        return NotNeeded("the configuration does not say how many tokens the model can take")
+    try:
+        found = json.loads(tokenizer_config)
+        limit = found.get(KEY)
+        if isinstance(limit, (int, float)) and limit < _NO_LIMIT:
+            return NotNeeded(f"the tokenizer truncates at {limit:g} tokens")
+        return Applied(with_keys(tokenizer_config, {KEY: context}), ())
+    except (ValueError, AttributeError, RecursionError) as error:
+        return NotNeeded(f"it can't be read ({error})")
