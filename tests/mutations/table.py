@@ -610,5 +610,13 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("page", "a published page is titled after the folder", "publish/operations.py",
      "title = name or item.folder.resolve().name", "title = item.folder.resolve().name",
      "documents/test_page.py::test_a_published_page_is_titled_after_its_repository"),
+    ("loading repairs", "a table of a special method is not seen", "codemods/tensors.py",
+     "_reachable(codes, {*_ENTRIES, *special},", "_reachable(codes, {*_ENTRIES},",
+     "codemods/test_tensors.py::test_tables_are_seen_wherever_they_are_made"),
+    ("loading repairs", "a read by name from a mapping is not seen", "codemods/config_reads.py",
+     "if by_name else ()", "if False else ()", LACKS.format("keywords")),
+    ("paths", "a hook is no reason to doubt that logits are raw", "codemods/soft_cap/find.py",
+     "if others := quote_obstacles(replaced_code(flow)):", "if others := None:",
+     "codemods/soft_cap/test_lookalikes.py::test_code_that_may_bound_what_the_head_returns_is_quoted"),
 ))
 # fmt: on

@@ -49,8 +49,10 @@ def test_a_shift_becomes_a_key_of_config_json_and_every_other_byte_stays(before:
     assert changed.soft_cap is not None and changed.soft_cap.shift == 1.25
 
 
-def test_a_configuration_that_names_the_shift_twice_is_not_written() -> None:
+def test_a_shift_inside_of_another_key_stays() -> None:
     config = b'{"note": {"splade_logit_shift": 1}, "splade_logit_shift": 2}'
     package = Package({HOME: Code(HOME, head(NORBERT, "return x").encode(), {})}, {}, config)
-    with pytest.raises(ValueError, match="can't be written"):
-        find_and_remove(package, shift=1.25)
+    outcomes = find_and_remove(package, shift=1.25)
+    assert not isinstance(outcomes, Refused)
+    changed = outcomes["config.json"]
+    assert isinstance(changed, Applied) and changed.code == config.replace(b" 2}", b" 1.25}")
