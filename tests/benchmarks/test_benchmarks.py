@@ -9,12 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
 from patcher.retrieval.vectors import Vectors
-from tests.benchmarks import against_encode, bos, head, many_texts, planning, threshold, verify, xlarge
-=======
-from tests.benchmarks import against_encode, encoding, head, many_texts, planning, threshold, verify, xlarge
->>>>>>> 921e39a (Measure encode against SparseEncoder, and its memory for many documents)
+from tests.benchmarks import against_encode, bos, encoding, head, many_texts, planning, threshold, verify, xlarge
 from tests.benchmarks.processes import python, run
 from tests.benchmarks.shapes import BASE, SMALLEST, XLARGE, parameters
 from tests.benchmarks.table import COLUMNS, Comparison, machine, render
