@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from patcher.retrieval.export import Export
 
 
-@app.command(epilog=examples("export me/norbert4-splade --trust-remote-code"))
+@app.command(
+    epilog=examples("export me/norbert4-splade --trust-remote-code", "export me/norbert4-splade --quantize int8")
+)
 def export(
     model: Model,
     *,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to write.  [default: NAME-onnx]")] = None,
-    to: Annotated[Literal["onnx"], typer.Option("--to", metavar="[onnx]", help="The format of the graph.")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to write.  [default: NAME-FORMAT]")
+    ] = None,
+    to: Annotated[
+        Literal["onnx", "openvino"],
+        typer.Option("--to", metavar="[onnx|openvino]", help="The format of the graph."),
+    ] = "onnx",
+    quantize: Annotated[
+        Literal["int8"] | None,
+        typer.Option(metavar="[int8]", help="Also make the matrices int8, and measure what rankings lose."),
+    ] = None,
     revision: opt.Revision = None,
     trust_remote_code: opt.Trust = False,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
@@ -38,10 +49,10 @@ def export(
     from patcher.retrieval.export import export_model
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    out = out or opt.default_out(model, to)
+    out = out or opt.default_out(model, f"{to}-{quantize}" if quantize else to)
     found = find_trusted(console, model, revision, trusted=trust_remote_code)
     console.talk(f"Exporting {model} and running both on the probe texts ...")
-    result = export_model(found, out, timeout, sandbox)
+    result = export_model(found, out, timeout, sandbox, to, quantize)
     console.result(result, "passed" if result.passed else "failed", lambda: _shown(result, out))
     if result.passed:
         console.hint([f"record: {out / 'export.json'}"])
@@ -54,6 +65,13 @@ def _shown(done: Export, out: Path) -> Iterator[Table | str]:
         ("largest difference of an activation", f"{done.error:.3g}", f"{done.tolerance:.3g}"),
         ("dims active in only one of both, below that limit", f"{done.changed:,}", ""),
     ]
+    if (int8 := done.quantized) is not None:
+        rows += [
+            (f"int8: nDCG@10 of {int8.queries} questions", f"{int8.ndcg_graph:.4f}", ""),
+            ("the model's own", f"{int8.ndcg_model:.4f}", ""),
+            ("int8: questions with another first document", f"{int8.other_first:,}", ""),
+            ("int8: largest difference of an activation", f"{int8.error:.3g}", ""),
+        ]
     yield Table((f"on {done.texts} probe texts", "value", "limit"), rows, right=(1, 2))
     yield ""
     yield f"Written: {out}" if done.passed else Failure(f"FAILED: the graph differs; {out} was not written.")

@@ -22,7 +22,7 @@ from patcher.publish.code import same_meaning
 from patcher.publish.findings import Checked, Finding, finding
 from patcher.publish.hub import Hub
 from patcher.publish.operations import not_verified
-from patcher.publish.publishable import EXPORT, KINDS, Publishable, find_record, read
+from patcher.publish.publishable import EXPORT, GRAPHS, KINDS, LARGE, Publishable, find_record, read
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.request_limit import install_if_asked, time_limit
 from patcher.source.retry import RetryPolicy
@@ -108,7 +108,7 @@ def _record(hub: Hub, snapshot: Snapshot) -> Publishable:
             f"{snapshot.source} has no {' or '.join(KINDS)}, so it was not published with this tool.",
             "Check the name and revision.",
         )
-    exports = [path for path in snapshot.paths if path == f"onnx/{EXPORT}" and name != EXPORT]
+    exports = [path for path in snapshot.paths if path in {f"{one}/{EXPORT}" for one in GRAPHS} and name != EXPORT]
     hub.fetch(snapshot, [name, *exports])
     assert snapshot.root is not None
     try:
@@ -216,9 +216,8 @@ def _is_recorded(model: PatchedModel, published: Published, path: str, made: Map
 def _weights(published: Published) -> Finding:
     """Compare the weights by the hashes that the Hub lists for the publication and for the source."""
     item, source = published.item, published.source
-    weights = (".safetensors", ".onnx")
-    here = {file.path: file for file in published.snapshot.files if file.path.endswith(weights)}
-    recorded = {file.path: file for file in item.files if file.path.endswith(weights)}
+    here = {file.path: file for file in published.snapshot.files if file.path.endswith(LARGE)}
+    recorded = {file.path: file for file in item.files if file.path.endswith(LARGE)}
     wrong = {path for path in {*here, *recorded} if path not in recorded or not published.has(recorded[path])}
     if source is not None and item.model is not None:
         there = {file.path: file.sha256 for file in source.files}
@@ -236,7 +235,7 @@ def _files(published: Published) -> Finding:
     """Compare every other file with the hash in the record. The card may be edited by anyone."""
     name, item = "files_equal", published.item
     code = ".py" if item.model is not None else ()  # compared by `code_equal`
-    expected = [file for file in item.files if not file.path.endswith((".safetensors", ".onnx"))]
+    expected = [file for file in item.files if not file.path.endswith(LARGE)]
     expected = [file for file in expected if not (code and file.path.endswith(code)) and file.path not in NOT_PUBLISHED]
     try:
         wrong = [file.path for file in expected if not published.has(file)]

@@ -66,7 +66,8 @@ class Publication:
         """Lines of Python that load the model, pinned to this commit."""
         item = self.plan.item
         if item.fingerprint is not None:
-            return f'hf_hub_download("{self.plan.repo_id}", "model.onnx", revision="{self.commit}")'
+            graph = next((name for name in ("model.onnx", "model.xml") if item.file(name)), "model.onnx")
+            return f'hf_hub_download("{self.plan.repo_id}", "{graph}", revision="{self.commit}")'
         pinned = f'"{self.plan.repo_id}", revision="{self.commit}", trust_remote_code=True'
         if item.model is None:
             return f"from sentence_transformers import SparseEncoder\nmodel = SparseEncoder({pinned})"

@@ -32,10 +32,12 @@ EXPORT, THRESHOLD, TRAINING = "export.json", "threshold.json", "training.json"
 # By the name of the record. The first that a folder has counts: it may have kept those of the model it was made from.
 KINDS: Mapping[str, Kind] = {
     RECORD: Kind(("source",), (), "patched", "`patcher patch`"),
-    EXPORT: Kind(("source",), ("passed",), "as an ONNX graph", "`patcher export`"),
+    EXPORT: Kind(("source",), ("passed",), "as a graph", "`patcher export`"),
     THRESHOLD: Kind(("report", "source"), ("report", "passed"), "with a threshold", "`patcher threshold --save`"),
     TRAINING: Kind(("base",), (), "fine-tuned", "the training script"),
 }
+LARGE = (".safetensors", ".onnx")
+GRAPHS = ("onnx", "openvino")  # the folders of a model in which exports are
 MADE = "made"  # the action of a file of which the source's own is not known
 
 
@@ -94,7 +96,7 @@ def load(folder: Path) -> Publishable:
         )
     try:
         found = read(folder, name)
-        exports = {path.parent.name: read(path.parent, EXPORT) for path in sorted(folder.glob(f"onnx/{EXPORT}"))}
+        exports = {path: read(folder / path, EXPORT) for path in GRAPHS if (folder / path / EXPORT).is_file()}
     except (Unreadable, OSError) as error:
         raise OutputError(
             f"{folder / name} is not a record that this version of splade-patcher understands.",
@@ -174,4 +176,4 @@ def _under(data: Any, keys: tuple[str, ...]) -> Any:
 
 def is_large(file: FileRecord) -> bool:
     """Whether a file is hashed only where it is uploaded: weights and graphs."""
-    return file.size > MAX_TEXT or file.path.endswith((".safetensors", ".onnx"))
+    return file.size > MAX_TEXT or file.path.endswith(LARGE)

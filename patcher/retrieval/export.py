@@ -1,4 +1,4 @@
-"""Exports a model as an ONNX graph that needs no model code, if it computes what the model computes."""
+"""Exports a model as a graph that needs no model code, if it computes what the model computes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,21 @@ from patcher.codec import document, json_text
 from patcher.constants import CARD, TOOL, VERIFY_TIMEOUT
 from patcher.documents import card
 from patcher.documents.templating import template
-from patcher.errors import MissingRequirement, VerificationError
+from patcher.errors import MissingRequirement, UsageError, VerificationError
 from patcher.patching.staging import atomic_directory, check_output, hashes
 from patcher.planning.files import fingerprint
-from patcher.retrieval.messages import Exported, ExportRequest
+from patcher.retrieval.messages import GRAPHS, RUNTIMES, Exported, ExportRequest, Quantized, Ranked
 from patcher.retrieval.model import Runnable
 from patcher.sandbox.guard import ask, started
 from patcher.source.snapshot import Source, fetch
 from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
-from patcher.verify.settings import check_sentence_transformers
-from patcher.verify.texts import load_probe_texts
+from patcher.verify.settings import check_available, check_sentence_transformers
+from patcher.verify.texts import load_probe_texts, load_questions
 from patcher.verify.tolerances import device_tolerance
 
 CHILD = "patcher.retrieval.graph"
-GRAPH, RECORD = "model.onnx", "export.json"
-_METADATA = {
-    "library_name": "onnx",
-    "pipeline_tag": "feature-extraction",
-    "tags": ["onnx", "sparse-encoder", "sparse", "splade"],
-}
+RECORD = "export.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -44,7 +39,8 @@ class Export:
     """A graph, the model that it was made of, and how it differs from that on the probe texts.
 
     `error` is the largest difference of an activation, `tolerance` what rounding explains; `changed` counts dims that
-    are active in only one of both. `max_tokens` is where the model cuts texts.
+    are active in only one of both; all three are those of the graph in float32. `quantized` says what int8 costs, where
+    that is what was written. `max_tokens` is where the model cuts texts.
     """
 
     json_properties = ("passed",)
@@ -60,23 +56,39 @@ class Export:
     tolerance: float
     changed: int
     versions: Mapping[str, str]
+    quantized: Quantized | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether rounding explains every difference, and so the activation of each dim that is active in only one."""
-        return 0 <= self.error <= self.tolerance
+        """Whether rounding explains every difference in float32, and in int8 all are numbers.
+
+        That explains the activation of each dim that is active in only one of both as well.
+        """
+        measured = self.quantized is None or self.quantized.error >= 0
+        return 0 <= self.error <= self.tolerance and measured
 
 
-def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sandbox: str = "auto") -> Export:
+def export_model(
+    model: Runnable,
+    out: Path,
+    timeout: float = VERIFY_TIMEOUT,
+    sandbox: str = "auto",
+    to: str = "onnx",
+    quantize: str | None = None,
+) -> Export:
     """Write the graph, its tokenizer and a record into the folder `out`, or nothing if the graph differs.
 
-    Executes the model's code. Raises MissingRequirement if a library is missing, OutputError for an `out` of somebody
-    else, VerificationError if the child fails.
+    `to` is onnx or openvino; `quantize` is int8 or None. Executes the model's code. Raises MissingRequirement if a
+    library is missing, UsageError for OpenVINO in int8, OutputError for an `out` of somebody else, VerificationError if
+    the child fails.
     """
+    if quantize and to != "onnx":
+        raise UsageError(f"A graph for {to} can't be quantized here.", "Leave --quantize out, or export --to onnx.")
     check_sentence_transformers("A model is exported with")
-    if find_spec("onnxruntime") is None:
-        why = "A graph is checked with onnxruntime, which is not installed."
-        raise MissingRequirement(why, "pip install onnxruntime")
+    # The quantisation of onnxruntime reads graphs with onnx.
+    for name in (RUNTIMES[to], *(["onnx"] if quantize else [])):
+        if find_spec(name) is None:
+            raise MissingRequirement(f"A graph is checked with {name}, which is not installed.", f"pip install {name}")
     check_output(out, RECORD)
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
@@ -84,15 +96,21 @@ def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sa
     roots = [model.snapshot.root] if model.snapshot.root else []
     with started(CHILD, "cpu", roots, sandbox) as child:
         # transformers keeps remote code by the folder's name.
-        files, graph = model.contents(), child.scratch / GRAPH
+        files, made = model.contents(), child.scratch / "graph"
+        made.mkdir()
         folder = lay_out(files, child.scratch / f"model-{token_hex(4)}")
-        answer = ask(child, ExportRequest(model=str(folder), texts=texts, out=str(graph)), Exported, timeout)
+        asked = ExportRequest(
+            model=str(folder), texts=texts, out=str(made), format=to, ranked=_bundled() if quantize else None
+        )
+        answer = ask(child, asked, Exported, timeout)
+        check_available(answer, "cpu")
         if answer.failure is not None:
             raise VerificationError(f"The model can't be exported: {answer.failure}.", "HF_DEBUG=1 shows more.")
-        found = _judged(model, answer, len(texts))
+        found = _judged(model, answer, len(texts), to)
         if found.passed:
             with atomic_directory(out, RECORD) as stage:
-                _copy(graph, stage / GRAPH)
+                for name in (GRAPHS[to], *(["model.bin"] if to == "openvino" else [])):
+                    _copy(made / name, stage / name)
                 # Not those in the child's folder: the model's code may have put others there, or links.
                 lay_out({name: files[name] for name in TOKENIZERS if name in files}, stage, link=False)
                 (stage / CARD).write_text(_card(model, found, out.name), "utf-8")
@@ -101,19 +119,30 @@ def export_model(model: Runnable, out: Path, timeout: float = VERIFY_TIMEOUT, sa
     return found
 
 
+def _bundled() -> Ranked:
+    """Every bundled question against the passages of all questions."""
+    questions = load_questions()
+    wrong = tuple(text for one in questions for text in one.negatives)
+    right = tuple(range(len(wrong), len(wrong) + len(questions)))
+    return Ranked(tuple(one.query for one in questions), (*wrong, *(one.positive for one in questions)), right)
+
+
 def _card(model: Runnable, export: Export, name: str) -> str:
     snapshot = fetch(model.snapshot, [CARD]) if CARD in model.snapshot.paths else None
     original = snapshot.read(CARD).decode("utf-8-sig", "replace").replace("\r\n", "\n") if snapshot else ""
-    metadata = card.front_matter(original, export.source, **_METADATA)
+    tags = [export.format, *(["int8"] if export.quantized else []), "sparse-encoder", "sparse", "splade"]
+    metadata = card.front_matter(
+        original, export.source, library_name=export.format, pipeline_tag="feature-extraction", tags=tags
+    )
     text = template("export_card.md.jinja").render(name=name, export=export, version=__version__)
     return card.seal(f"---\n{metadata}---\n\n{text}")
 
 
-def _judged(model: Runnable, answer: Exported, texts: int) -> Export:
+def _judged(model: Runnable, answer: Exported, texts: int, to: str = "onnx") -> Export:
     return Export(
         source=model.snapshot.source,
         fingerprint=fingerprint(model.snapshot),
-        format="onnx",
+        format=to,
         inputs=("input_ids", "attention_mask"),
         output="vector",
         max_tokens=answer.max_tokens,
@@ -123,6 +152,7 @@ def _judged(model: Runnable, answer: Exported, texts: int) -> Export:
         tolerance=device_tolerance(answer.largest, "float32", answer.roundings),
         changed=answer.changed,
         versions=answer.versions,
+        quantized=answer.quantized,
     )
 
 

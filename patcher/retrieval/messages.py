@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from patcher.codec import json_field
 from patcher.verify.messages import Measured
+
+# What runs a graph, and the file that it is loaded from.
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
+GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,45 @@ class Encoded(Measured):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest:
-    """Write the model in the folder `model` as an ONNX graph to `out`, and compare both on `texts`."""
+    """Write the model in the folder `model` as a graph into the folder `out`, and compare both on `texts`.
+
+    `format` is onnx or openvino. `ranked` are the bundled queries and documents by which a graph in int8 is measured
+    too, None for a graph in float32.
+    """
 
     model: str
     texts: tuple[str, ...]
     out: str
+    format: str = "onnx"
+    ranked: Ranked | None = None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Queries, documents, and the row of the one document that answers each query."""
+
+    queries: tuple[str, ...]
+    documents: tuple[str, ...]
+    right: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What int8 costs against the model: nDCG@10 of both over `queries`, and how often the best document is another.
+
+    `error` is the largest difference of an activation, -1 if one is no number.
+    """
+
+    queries: int
+    ndcg_model: float = json_field(key="ndcg@10_model")
+    ndcg_graph: float = json_field(key="ndcg@10_graph")
+    other_first: int = json_field()
+    error: float = json_field()
+
+    @property
+    def loss(self) -> float:
+        """The share of nDCG@10 that is lost, below 0 for a gain."""
+        return (self.ndcg_model - self.ndcg_graph) / self.ndcg_model if self.ndcg_model else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +105,7 @@ class Exported(Measured):
     largest: float
     roundings: int
     max_tokens: int | None
+    quantized: Quantized | None = None
 
 
 def dimension_terms(terms: Sequence[str], width: int) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from tests.benchmarks import (
     against_encode,
     bos,
     each_byte,
+    encoding,
     head,
     many_texts,
     planning,
@@ -35,8 +36,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "verify": verify.miniature,
     "verify-base": verify.base,
     "texts": many_texts.flat,
-    "encode": against_encode.miniature,
-    "encode-base": against_encode.base,
+    "verify-encode": against_encode.miniature,
+    "verify-encode-base": against_encode.base,
+    "encode": encoding.miniature,
+    "encode-head": encoding.head,
+    "encode-flat": encoding.flat,
     "forward": head.forward,
     "threshold": threshold.encode,
     "training": training.cpu,
@@ -50,6 +54,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 # More than five minutes, or gigabytes on the disk.
 LARGE: Mapping[str, Benchmark] = {
     "xlarge": xlarge.verify,
+    "encode-flat-100000": encoding.flat_100000,
     "publish-1gb": publish.of_a_gigabyte,
     "bytes-xlarge": each_byte.of_xlarge,
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from patcher.retrieval.vectors import Vectors
-from tests.benchmarks import against_encode, bos, head, many_texts, planning, threshold, verify, xlarge
+from tests.benchmarks import against_encode, bos, encoding, head, many_texts, planning, threshold, verify, xlarge
 from tests.benchmarks.processes import python, run
 from tests.benchmarks.shapes import BASE, SMALLEST, XLARGE, parameters
 from tests.benchmarks.table import COLUMNS, Comparison, machine, render
@@ -94,6 +94,13 @@ def test_the_sentences_differ() -> None:
 def test_verify_is_held_against_encode(workshop: Workshop) -> None:
     throughput, memory = against_encode.against_encode(workshop, workshop.model(SMALLEST), "smallest", times=1)
     assert throughput.at_least and throughput.ours[0] > 0 and memory.ours[0] > 100e6
+
+
+def test_encoding_is_held_against_sparse_encoder_and_against_itself(workshop: Workshop) -> None:
+    (row,) = encoding.throughput(workshop, workshop.model(SMALLEST), "smallest", times=1, sizes=(2,))
+    assert row.at_least and row.limit == 1.0 and min(row.ours + row.floor) > 0 and "size 2," in row.name
+    (row,) = encoding.flat(workshop, few=2, many=3)
+    assert row.unit == "B" and 0.9 < row.ratio < 1.1
 
 
 def test_a_large_model_is_held_against_the_machine(workshop: Workshop) -> None:

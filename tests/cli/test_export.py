@@ -42,6 +42,35 @@ def test_a_graph_that_differs_is_not_written(patched: Path, tmp_path: Path, caps
     assert not out.exists()
 
 
+@needs_onnxruntime
+@pytest.mark.parametrize(("words", "needs"), [(["--quantize", "int8"], "onnx"), (["--to", "openvino"], "openvino")])
+def test_other_graphs_are_measured_too(
+    patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], needs: str
+) -> None:
+    pytest.importorskip(needs, reason=f"{needs} is not installed")
+    out = tmp_path / "graph"
+    assert main(["export", str(patched), "--out", str(out), "--trust-remote-code", "--json", *words]) == 0
+    shown, err = capsys.readouterr()
+    assert "tried to use the network" not in err
+    found, card = json.loads(shown), (out / "README.md").read_text()
+    record = json.loads((out / "export.json").read_text())
+    assert 0 < found["error"] <= found["tolerance"] < 1e-3, "the graph in float32 is that of the model"
+    if needs == "openvino":
+        assert {"model.xml", "model.bin"} <= record["files"].keys() and record["quantized"] is None
+        assert 'compile_model(f"{folder}/model.xml"' in card and "onnx" not in card
+    else:
+        int8 = record["quantized"]
+        assert int8["queries"] == 54 and int8["error"] > 0.01 and int8["other_first"] <= 5
+        assert abs(int8["ndcg@10_graph"] - int8["ndcg@10_model"]) < 0.05 and 0.5 < int8["ndcg@10_model"] < 1
+        assert (out / "model.onnx").stat().st_size < 3_000_000 and "In int8 the graph reaches nDCG@10 0." in card
+
+
+def test_openvino_in_int8_is_wrong_usage(patched_once: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--to", "openvino", "--quantize", "int8", "--trust-remote-code"]
+    assert main(["export", str(patched_once), *words]) == 2
+    assert "can't be quantized" in capsys.readouterr().err
+
+
 def test_nothing_runs_without_a_yes(patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(patched), "--out", str(tmp_path / "onnx")]) == 3
     assert "--trust-remote-code" in capsys.readouterr().err

@@ -57,10 +57,10 @@ def training(hub: LocalHub, folder: Path, made: Path) -> Path:
     return _finish(folder, "training.json", {"base": base, "versions": {"splade-patcher": "0.1.0"}})
 
 
-def export(hub: LocalHub, folder: Path, made: Path) -> Path:
+def export(hub: LocalHub, folder: Path, made: Path, graph: str = "model.onnx") -> Path:
     """What `patcher export` writes, as far as it concerns a publication."""
     folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(WEIGHTS[:90_000])
+    (folder / graph).write_bytes(WEIGHTS[:90_000])
     (folder / "tokenizer.json").write_text("{}")
     source = _source(hub)
     mark = f"{SOURCE}@{source['revision']}"
@@ -117,12 +117,16 @@ def test_an_export_of_another_revision_is_refused(
     inside = export(hub, folder / "onnx", folder)
     other = patcher("publish", folder, repo_id, "--yes")
     assert other.code == 3 and "is an export of another model" in other.err, other.err
-    record = json.loads((inside / "export.json").read_text())
-    record["fingerprint"] = fingerprint(resolve(str(folder)))
-    (inside / "export.json").write_text(json_text(record))
+    openvino = export(hub, folder / "openvino", folder, "model.bin")
+    for place in (inside, openvino):
+        record = json.loads((place / "export.json").read_text())
+        record["fingerprint"] = fingerprint(resolve(str(folder)))
+        (place / "export.json").write_text(json_text(record))
     done = patcher("publish", folder, repo_id, "--yes", "--json")
     assert done.code == 0 and done.data["passed"], done.err
-    assert {"onnx/model.onnx", "onnx/tokenizer.json", "onnx/export.json"} <= set(hub_files(hub, repo_id))
+    assert {"onnx/model.onnx", "openvino/model.bin", "onnx/tokenizer.json", "openvino/export.json"} <= set(
+        hub_files(hub, repo_id)
+    )
     assert patcher("check", repo_id, "--quiet").out == "passed\n"
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from patcher.errors import MissingRequirement, OutputError
+from patcher.errors import MissingRequirement, OutputError, PatcherError
 from patcher.retrieval import export as exporting
 from patcher.retrieval.export import Export, _copy, _judged, export_model
 from patcher.retrieval.messages import Exported
 from patcher.retrieval.model import AsPublished
 from patcher.source.snapshot import resolve
+from patcher.verify.messages import Unavailable
 from tests.verify.made_up import GOOD
 
 ANSWER = Exported(
@@ -58,6 +59,17 @@ def test_a_folder_of_somebody_else_and_a_missing_library_are_told_before_the_wor
     monkeypatch.setattr(exporting, "find_spec", lambda _: None)
     with pytest.raises(MissingRequirement, match="pip install onnxruntime"):
         export_model(model, tmp_path / "out")
+
+
+def test_a_child_that_could_not_run_is_no_graph(
+    model: AsPublished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = replace(ANSWER, error=0.0, largest=0.0, unavailable=Unavailable(reason="OSError: no such library"))
+    monkeypatch.setattr(exporting, "find_spec", lambda _: object())
+    monkeypatch.setattr(exporting, "ask", lambda *_: lacking)
+    with pytest.raises(PatcherError, match="no such library") as caught:
+        export_model(model, tmp_path / "out")
+    assert caught.value.exit_code == 3 and not (tmp_path / "out").exists()
 
 
 def test_a_link_in_place_of_a_graph_is_not_followed(tmp_path: Path) -> None:

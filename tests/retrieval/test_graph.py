@@ -19,7 +19,7 @@ def test_other_batches_and_lengths_give_the_vectors_of_the_model(patched: Path, 
     from patcher.retrieval.graph import export
 
     out = tmp_path / "model.onnx"
-    found = export(ExportRequest(model=str(patched), texts=TEXTS[:2], out=str(out)))
+    found = export(ExportRequest(model=str(patched), texts=TEXTS[:2], out=str(tmp_path)))
     assert found.failure is None and 0 <= found.error < 1e-4 and found.roundings > 100 and found.largest > 1
     model = SparseEncoder(str(patched), trust_remote_code=True, device="cpu")
     session = onnxruntime.InferenceSession(str(out))
@@ -31,8 +31,18 @@ def test_other_batches_and_lengths_give_the_vectors_of_the_model(patched: Path, 
         assert np.abs(ours - theirs).max() < 1e-4 and theirs.max() > 1
 
 
+def test_the_quality_of_a_ranking_counts_a_tie_against_it() -> None:
+    import torch
+
+    from patcher.retrieval.graph import _ndcg
+
+    scores = torch.tensor([[3.0, 1.0, 2.0], [3.0, 3.0, 2.0], [0.0, 1.0, 2.0]])
+    found = _ndcg(scores, torch.tensor([0, 1, 1]))
+    assert abs(found - (1 + 2 * 0.63093) / 3) < 1e-4
+    assert _ndcg(torch.arange(12.0)[None], torch.tensor([0])) == 0.0, "the twelfth counts for nothing"
+
+
 def test_a_model_that_prunes_each_side_in_its_own_way_is_not_one_graph() -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     from patcher.retrieval.graph import _differs_by_side
     from patcher.threshold.sparse_threshold import SparseThreshold
 

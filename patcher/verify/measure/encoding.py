@@ -13,7 +13,7 @@ from patcher.verify.measure.hardware import free_memory, is_out_of_memory
 from patcher.verify.settings import batch_tokens
 
 # Tokens of a batch at NorBERT4's vocabulary. The logits take 4 bytes for each token and dimension, several times over.
-BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
+BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 32768}
 
 # A batch as one tensor of numbers; rows of a sparse tensor are slow to take apart.
 _SPARSE, _DENSE = {"convert_to_sparse_tensor": False, "save_to_cpu": True}, {"convert_to_tensor": True}
