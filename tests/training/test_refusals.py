@@ -108,7 +108,7 @@ def test_a_base_without_weights_is_refused(
 ) -> None:
     (patched / "model.safetensors").unlink()
     _, said = run(capsys, configure(model__base_model=str(patched)))
-    assert "has no safetensors weights" in said[0]
+    assert "has no weights: neither safetensors nor" in said[0]
 
 
 def test_what_this_machine_can_not_do_is_refused_before_any_data_is_read(
