@@ -29,12 +29,12 @@ def main() -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """Let a terminal without UTF-8 print everything, and a caller close what it does not want to read."""
-    for name in ("stdout", "stderr"):
+    """Let a terminal without UTF-8 print everything, and a caller close any of the three."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their descriptors
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -19,11 +19,19 @@ def test_a_terminal_without_utf_8_still_gets_the_diff(cli: Run) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closes its streams in a shell")
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
 def test_a_stream_that_is_closed_is_no_failure(closed: str, mini: Path) -> None:
     command = shlex.join([sys.executable, "-m", "patcher", "plan", str(mini), "--quiet"])
     done = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes its streams in a shell")
+def test_a_reader_that_has_seen_enough_is_no_failed_check(mini: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "patcher", "plan", str(mini)])
+    script = f"{{ {command}; echo $? >&2; }} | true"
+    done = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1:] == ["3"] and "Error" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -64,7 +66,11 @@ class Command(_PlainEpilog, TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and undo what its console changed in this process."""
         with Running(ctx.meta[WORDS], agent=AGENT in ctx.meta):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError as error:  # click would end with 1, which is that of a failed check
+                sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+                raise typer.Exit(3) from error
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, then each group of options."""

@@ -23,11 +23,13 @@ def require_trust(
     trusted: bool,
     changed: Mapping[str, object] = {},
     diff: str = "",
+    may_skip: bool = False,
 ) -> None:
     """Require consent to run `code`: by the flag, or at a prompt that shows each file, its SHA-256 and the diff.
 
     `source` is where the files are, or in words what they belong to; `changed` are those that `diff` changes, and
-    which will run as their hash says. Raises TrustRequired where nobody can answer, Cancelled after a no.
+    which will run as their hash says; `may_skip` says that the command has --no-verify. Raises TrustRequired where
+    nobody can answer, Cancelled after a no.
     """
     if trusted:
         return
@@ -45,7 +47,8 @@ def require_trust(
     if agreed is None:
         raise TrustRequired(
             "This runs the model's own code, which was not confirmed.",
-            "Read it with `patcher plan`, then add --trust-remote-code (or --no-verify to `patcher patch`).",
+            f"Read {'its code' if not code else ', '.join(sorted(code)[:3])} of {source}, then add --trust-remote-code"
+            f"{', or --no-verify to write the folder without running it' if may_skip else ''}.",
         )
     if not agreed:
         raise Cancelled("Cancelled; nothing was run.", "")

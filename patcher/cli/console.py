@@ -114,7 +114,7 @@ class Console(logging.Handler):
     @property
     def asks(self) -> bool:
         """Whether somebody can answer a question."""
-        return not (self.as_json or self.quiet or self.agent) and sys.stdin.isatty()
+        return not (self.as_json or self.quiet or self.agent) and sys.stdin is not None and sys.stdin.isatty()
 
     @property
     def _err(self) -> TextIO:

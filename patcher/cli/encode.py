@@ -72,7 +72,7 @@ def encode(
 ) -> None:
     """Encode a file of texts for a search system.
 
-    A run that was ended goes on where it was.
+    Interrupted runs resume.
     """
     from patcher.retrieval.encoder import Settings
     from patcher.retrieval.encoding import Job, encode_file
@@ -93,7 +93,8 @@ def encode(
         result = encode_file(found, job, progress)
     console.result(result, str(out), lambda: _shown(result))
     if not queries:
-        console.hint([hints.command("search", model, texts, "YOUR QUESTION", *opt.trust(trusted=trust_remote_code))])
+        again = opt.repeated(trusted=trust_remote_code, revision=revision, id_column=id_column, text_column=text_column)
+        console.hint([hints.command("search", model, texts, "YOUR QUESTION", *again)])
     raise typer.Exit(0)
 
 

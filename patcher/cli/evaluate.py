@@ -59,12 +59,14 @@ def evaluate(
 
     The tasks are those of mteb, NanoBEIR or BEIR folders.
     """
+    from patcher.patching.staging import check_parent
     from patcher.retrieval.benchmark import Tasks, check_packages
     from patcher.retrieval.benchmark import evaluate as measure
     from patcher.retrieval.encoder import Settings
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     check_packages()
+    check_parent(out / "results")
     models = {model: find_trusted(console, model, revision, trusted=trust_remote_code, device=device)}
     if against is not None:
         models[against] = find_trusted(console, against, None, trusted=trust_remote_code, device=device)
@@ -79,7 +81,8 @@ def evaluate(
         progress=lambda task, name: console.talk(f"Evaluating {name} on {task} ..."),
     )
     console.result(found, str(found.results), lambda: _shown(found))
-    console.hint([hints.command("encode", model, "TEXTS.jsonl", "--to", "parquet")])
+    again = opt.repeated(trusted=trust_remote_code, revision=revision)
+    console.hint([hints.command("encode", model, "TEXTS.jsonl", "--to", "parquet", *again)])
     raise typer.Exit(0)
 
 

@@ -62,7 +62,8 @@ def _wrong_usage(error: Any) -> int:
         sys.stdout.write(f"{error.format_message()}\n")
         return 2
     command = context.command_path if context is not None else "patcher"
-    return _report(errors.UsageError(_sentence(error.format_message()), f"`{command} --help` shows how it is used."))
+    what = " ".join(error.format_message().replace("Value error, ", "").split())
+    return _report(errors.UsageError(_sentence(what), f"`{command} --help` shows how it is used."))
 
 
 def _sentence(text: str) -> str:
@@ -88,6 +89,10 @@ def _explained(error: BaseException) -> PatcherError:
     if isinstance(error, PatcherError):
         return error
     if isinstance(error, OSError) and error.errno in errors.NO_SPACE:
+        if error.filename is None and not errors.full_temporary_folder(os.curdir):
+            return OutputError(
+                "No space left on a disk that this command writes to.", "Free disk space, then try again."
+            )
         return errors.from_os(error, error.filename or os.curdir)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""

@@ -19,9 +19,13 @@ def default_out(source: str, what: str) -> Path:
     return Path(f"{name}-{what}")
 
 
-def trust(*, trusted: bool) -> tuple[str, ...]:
-    """The flag of consent, for a command that goes on from one which had it."""
-    return ("--trust-remote-code",) if trusted else ()
+def repeated(
+    *, trusted: bool, revision: str | None = None, id_column: str = "id", text_column: str = "text"
+) -> tuple[str, ...]:
+    """The options that the next command needs as well: which revision, which columns, and consent."""
+    given = {"--revision": (revision, None), "--id-column": (id_column, "id"), "--text-column": (text_column, "text")}
+    words = [word for name, (value, default) in given.items() if value != default for word in (name, str(value))]
+    return (*words, *(("--trust-remote-code",) if trusted else ()))
 
 
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=OUTPUT)]

@@ -167,7 +167,9 @@ def _patch_one(
         return 0
     if wanted is not None:
         source = snapshot.source
-        require_trust(console, made.executed, source, trusted=trusted, changed=made.contents, diff=made.diff)
+        require_trust(
+            console, made.executed, source, trusted=trusted, changed=made.contents, diff=made.diff, may_skip=True
+        )
     console.talk(f"Patching {snapshot.source} into {out} ...")
     with console.progress("texts") as progress:
         done = api.patch_model(
@@ -205,7 +207,7 @@ def _patch_list(
     code = {where(plan.source, path): content for plan in plans for path, content in plan.executed.items()}
     if verification is not None and code:
         diff = "".join(dict.fromkeys(plan.diff for plan in plans))
-        require_trust(console, code, f"{len(plans)} models", trusted=trusted, diff=diff)
+        require_trust(console, code, f"{len(plans)} models", trusted=trusted, diff=diff, may_skip=True)
     done = patch_all(members, verification, storage, discard_weights=discard_weights)
 
     def human() -> Iterator[Table]:

@@ -101,5 +101,6 @@ def publish(
         console.talk(line)
         done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
         console.result(done, done.url, lambda: tables.publication(done))
-        console.hint([hints.command("check", repo_id)])
+        at = f"refs/pr/{done.pull_request}" if done.pull_request else revision
+        console.hint([hints.command("check", repo_id, *opt.repeated(trusted=False, revision=at))])
     raise typer.Exit(0 if done.passed else 1)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.patch import patch
@@ -17,7 +22,9 @@ from patcher.constants import VERIFY_TIMEOUT
 def repair(
     source: opt.SourceArgument,
     *,
-    out: opt.Out = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to write.  [default: NAME-repaired]")
+    ] = None,
     revision: opt.Revision = None,
     base_model: opt.BaseModel = None,
     trust_remote_code: opt.Trust = False,

@@ -99,7 +99,8 @@ def search(
     settings = Settings(device, timeout=timeout, sandbox=sandbox)
     result = searching.search(found, file, question, settings, top, Columns(id_column, text_column))
     console.result(result, result.hits[0].id if result.hits else "", lambda: _shown(result))
-    console.hint([hints.command("encode", model, documents, "--to", "parquet", *opt.trust(trusted=trust_remote_code))])
+    again = opt.repeated(trusted=trust_remote_code, revision=revision, id_column=id_column, text_column=text_column)
+    console.hint([hints.command("encode", model, documents, "--to", "parquet", *again)])
     raise typer.Exit(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def templates(
     written = copy_templates(folder)
     lines = [
         f"Wrote {len(written)} files into {folder}.",
-        f"Train: python {folder / 'train_splade.py'} {folder / 'training_config.yaml'}",
+        f"Train: {shlex.join(['python', str(folder / 'train_splade.py'), str(folder / 'training_config.yaml')])}",
     ]
     result = {"schema_version": SCHEMA_VERSION, "path": str(folder), "files": written}
     console.result(result, str(folder), lambda: lines)

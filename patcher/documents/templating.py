@@ -11,9 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patcher.constants import TOOL_URL
+from patcher.constants import RECORD, TOOL_URL
 from patcher.documents.formatting import confinement, number, percent, rounded, size
 from patcher.errors import OutputError, from_os
+from patcher.patching.staging import check_parent, write_atomically
 from patcher.printable import one_line, printable, printable_json
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def templates() -> Path:
 
 def copy_templates(target: Path) -> list[str]:
     """Write every template into a folder and return their paths in it. Raises OutputError, also for an edited one."""
+    check_parent(target / "file")
+    if (target / RECORD).is_file():
+        raise OutputError(f"{target} is a patched model; nothing was written.", "Choose a folder of its own.")
     origin = templates()
     files = (path for path in sorted(origin.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     found = {path.relative_to(origin).as_posix(): path.read_bytes() for path in files}
@@ -40,7 +44,7 @@ def copy_templates(target: Path) -> list[str]:
     try:
         for name, content in found.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(content)
+            write_atomically(target / name, content)  # a cut file would look edited
     except OSError as error:
         raise from_os(error, str(target)) from error
     return sorted(found)

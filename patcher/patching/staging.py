@@ -44,8 +44,20 @@ def _new_folder(out: Path) -> Path:
     return stage
 
 
+def check_parent(out: Path) -> None:
+    """Refuse an output below what is no folder, or below one that can't be written. Raises OutputError."""
+    above = next((one for one in Path(os.path.abspath(out)).parents if os.path.lexists(one)), Path(os.sep))
+    if not above.is_dir():
+        raise OutputError(f"{out} can't be written: {above} is not a folder.", "Choose another path.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{out} can't be written: {above} is read-only.", "Choose another path, or change its permissions."
+        )
+
+
 def check_output(out: Path, record: str = RECORD) -> None:
     """Refuse an existing output unless `record` shows that splade-patcher wrote all of it. Raises OutputError."""
+    check_parent(out)
     if is_mount(out):
         raise OutputError(
             f"{out} is a mount point, which can't be replaced by a folder.", f"Give a folder in it: {out / 'model'}."

@@ -88,6 +88,11 @@ def load(folder: Path) -> Publishable:
 
     Raises OutputError where it has no record that can be read, PublishError for an export of another model.
     """
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise OutputError(
+            f"{folder} {what}.", "Check the path; it has to be a folder that a command of this tool wrote."
+        )
     name = find_record([path.name for path in folder.iterdir()] if folder.is_dir() else [])
     if name is None:
         raise OutputError(

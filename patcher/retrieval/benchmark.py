@@ -24,6 +24,7 @@ from patcher.planning.files import fingerprint
 from patcher.retrieval.encoder import Settings, encode
 from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors, joined
+from patcher.source.hub_errors import from_hub, status_of
 from patcher.verify.costs import Costs, Counts, costs, count
 from patcher.verify.texts import load_questions
 from patcher.verify.texts.beir import Retrieval, read_beir
@@ -231,6 +232,8 @@ def _row(cache: Any, task: AbsTask, name: str, searcher: Any) -> Row:
     except PatcherError:
         raise
     except Exception as error:  # a data set fails in as many ways as there are formats
+        if status_of(error) in {401, 403}:
+            raise from_hub(error, f"the data of {task.metadata.name}") from error
         reason = " ".join(str(error).split())[:300]
         hint = "Without a connection only data sets that are in the cache can be loaded."
         raise SourceError(f"{task.metadata.name} can't be evaluated: {reason}.", hint) from error

@@ -1,4 +1,4 @@
-"""Encodes a file of texts into a file for a search system. A run that was ended goes on where it was.
+"""Encodes a file of texts into a file for a search system. Interrupted runs resume.
 
 Beside the output a hidden folder holds the vectors in files of WINDOW texts, each written in one step, and says what
 they belong to. It is removed when the output is complete.
@@ -22,7 +22,7 @@ from pathlib import Path
 from patcher.codec import json_text
 from patcher.errors import OutputError, UsageError, from_os
 from patcher.hashing import sha256_of
-from patcher.patching.staging import write_atomically
+from patcher.patching.staging import check_parent, write_atomically
 from patcher.planning.files import fingerprint
 from patcher.retrieval.encoder import WINDOW, Settings, encode
 from patcher.retrieval.formats import MAX_HNSW, SCALE, Naming, Written, dimension_names, find_format, write
@@ -64,6 +64,7 @@ class Job:
             raise UsageError(f"{self.scale:g} is not a scale for impacts.", "Give a number above 0, such as 100.")
         if os.path.lexists(self.out):
             raise OutputError(f"{self.out} exists; it was left unchanged.", "Remove it, or choose another --out.")
+        check_parent(self.out)
 
 
 @dataclass(frozen=True)

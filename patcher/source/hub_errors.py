@@ -20,12 +20,13 @@ from patcher.errors import (
 )
 
 _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status", "any error"
+THE_HUB = "the Hub"  # as a repo_id: the request was about none
 _LIMITED = "The Hub limits the rate of requests."
-_TOKEN = "The Hub did not accept the token for {at}."
+_TOKEN = "The Hub did not accept the token{to}."
 _TOKEN_VARIABLE = "HF_TOKEN is set and is used before the token of `hf auth login`: correct it, or unset it."
 _LOGIN = "Run `hf auth login` with a valid token."
 _UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in some minutes.")
-FETCH_ONCE = "Connect to the Hub once to fetch it, and unset HF_HUB_OFFLINE for that."
+FETCH_ONCE = "Connect to the Hub once to fetch it: check the network, and unset HF_HUB_OFFLINE if it is set."
 _FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "HF_DEBUG=1 shows where."
 
 # The first row whose key fits, in the order of `_keys`, is the error that the user reads: its class, message and hint.
@@ -40,7 +41,7 @@ _READING: _Table = {
     "RepositoryNotFoundError": (
         SourceError,
         "No model repository {repo_id} on the Hub, or it is private.",
-        "Check the spelling; for a private repository run `hf auth login` first.",
+        "Check the spelling; no folder has that name either. A private repository needs `hf auth login`.",
     ),
     "RevisionNotFoundError": (
         SourceError,
@@ -95,7 +96,7 @@ _PUBLISHING: _Table = {
         "Publishing needs the Hub, and HF_HUB_OFFLINE is set.",
         "Unset it and try again.",
     ),
-    _UNREACHABLE: (HubUnreachable, "The Hub gave no answer for {at}.", "Check the connection and try again."),
+    _UNREACHABLE: (HubUnreachable, "The Hub gave no answer{to}.", "Check the connection and try again."),
     "JSONDecodeError": _UNREADABLE,
     _OTHER: (PublishError, _FAILED, _DEBUG),
 }
@@ -144,11 +145,14 @@ def _translated(
     values = {
         "repo_id": repo_id,
         "at": (f"{path} of " if path else "") + (f"{repo_id}@{revision}" if revision else repo_id),
+        "to": f" for {repo_id}" if repo_id != THE_HUB else "",
         "revision": revision or "main",
         "status": status_of(error),
         "kind": type(error).__name__,
     }
     message, hint = (text.format(**values) for text in texts)
+    if kind is SourceError and "hf auth login" in hint and _has_variable():
+        return kind(message, hint.replace("`hf auth login`", "a token with access in HF_TOKEN"))
     return kind(message, _TOKEN_VARIABLE if "hf auth login" in hint and _has_variable() else hint)
 
 

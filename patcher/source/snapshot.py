@@ -234,7 +234,7 @@ def literal_pattern(path: str) -> str:
 def _parse(spec: str) -> tuple[str, str | None]:
     if Path(spec).is_file():
         folder = Path(spec).parent
-        raise SourceError(f"{spec} is a file; a model is a folder.", f"Give the folder: {folder}.")
+        raise SourceError(f"{spec} is a file; a model is a folder.", f"Give the folder `{folder}`.")
     if "://" not in spec and (spec.startswith((".", "/", "~")) or (spec.count("/") > 1 and "@" not in spec)):
         raise SourceError(f"There is no folder {spec}.", "Check the path, or give a Hub id like namespace/name.")
     from huggingface_hub import parse_hf_uri

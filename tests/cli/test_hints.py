@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
 from patcher.cli import hints, main
+from patcher.cli import options as opt
 from patcher.publish import Checked, Finding
 from patcher.source.hub_errors import from_hub
 from tests.cli.test_tables import REPORT, SPARSE
@@ -97,7 +98,7 @@ def test_a_file_of_a_model_leads_to_its_folder(
 ) -> None:
     words = [tmp_path / "t.jsonl", "--to", "qdrant"] if command == "encode" else []
     code, _, err = said(capsys, command, patched / "config.json", *words)
-    assert code == 3 and "is a file" in err and f"Hint: Give the folder: {patched}." in err
+    assert code == 3 and "is a file" in err and f"Hint: Give the folder `{patched}`." in err
 
 
 @pytest.mark.parametrize("command", ["verify", "card"])
@@ -127,3 +128,53 @@ def test_a_wrong_token_is_told_where_it_comes_from(monkeypatch: pytest.MonkeyPat
     found = from_hub(HfHubHTTPError("no", response=response), "ola/private")
     assert ("HF_TOKEN is set" in found.hint) is bool(variable)
     assert found.hint.startswith("Run `hf auth login`") is not bool(variable)
+
+
+def test_the_next_command_repeats_revision_columns_and_consent() -> None:
+    words = opt.repeated(trusted=True, revision="v1", id_column="key", text_column="text")
+    assert words == ("--revision", "v1", "--id-column", "key", "--trust-remote-code")
+    assert opt.repeated(trusted=False) == ()
+
+
+def test_consent_is_asked_for_in_words_of_the_command(
+    patched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # as a caller that closed it leaves it
+    code, _, err = said(capsys, "search", patched, MINI / "config.json", "Hva?")
+    assert code == 3 and "modeling_gptbert.py" in err and "--no-verify" not in err and "Unexpected" not in err
+    code, _, err = said(capsys, "patch", MINI, "--out", tmp_path / "out")
+    assert code == 3 and "or --no-verify" in err
+
+
+def test_an_output_below_a_file_is_refused_before_anything_runs(
+    patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Oslo\n", "utf-8")
+    for words in (
+        ["patch", MINI, "--no-verify", "--out", file / "x"],
+        ["encode", patched, texts, "--to", "lucene", "--out", file / "x"],
+        ["evaluate", patched, "--questions", "--out", file],
+        ["templates", file / "x"],
+        ["templates", file],
+    ):
+        code, out, err = said(capsys, *words)
+        assert code == 3 and out == "" and f"{file} is not a folder." in err.splitlines()[-2], words
+
+
+def test_a_patched_model_gets_no_templates(patched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(patched.rglob("*"))
+    assert said(capsys, "templates", patched)[0] == 3 and sorted(patched.rglob("*")) == before
+
+
+def test_an_error_of_usage_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ([], ["--to", "xml"]):
+        code, _, err = said(capsys, "encode", "x", "y", *more)
+        assert code == 2 and len(err.splitlines()) == 2 and "\\n" not in err and "Value error" not in err
+
+
+def test_a_folder_to_publish_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, "publish", tmp_path / "gone", "ola/model")
+    assert code == 3 and f"{tmp_path / 'gone'} does not exist." in err
