@@ -134,6 +134,7 @@ def sparse(rows: list[dict[int, float]]) -> Vectors:
     counts = np.array([len(row) for row in rows], dtype=np.int32)
     return Vectors(4, counts, indices.astype(np.int32), values.astype(np.float32))
 
+
 @pytest.mark.slow
 def test_a_sweep_over_many_documents_is_held_against_one_over_few(workshop: Workshop) -> None:
     memory, speed = threshold.flat(workshop, SMALLEST, few=64, many=65)
