@@ -62,9 +62,10 @@ train: $(STAMP) ## train a SPLADE retriever on a patched base: CONFIG=
 train-demo: $(STAMP) ## train the miniature with and without its cap, and fill the table (some minutes)
 	$(BIN)/python -m tests.training.demo $(ARGS)
 
-threshold-demo: $(STAMP) ## check a capped model, whose head was set by hand, with a threshold, and build that in
-	$(BIN)/python -m tests.threshold.models build/hand-made
-	$(PATCHER) threshold build/hand-made --sweep --trust-remote-code --device cpu --save build/hand-made-sparse
+threshold-demo: $(STAMP) ## train a capped model honestly for three seeds, check it with a threshold, and build that in: ARGS="--seeds 42"
+	$(BIN)/python -m tests.threshold.demo build/threshold-demo $(ARGS)
+	$(PATCHER) threshold $$(ls -d build/threshold-demo/seed-?? | head -1) --sweep --trust-remote-code --device cpu \
+	  --save build/threshold-demo/sparse
 
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
 	OMP_NUM_THREADS=1 $(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)

@@ -45,6 +45,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "threshold": threshold.encode,
     "training": training.cpu,
     "training-rows": training.memory,
+    "threshold-sweep": threshold.sweep,
     "plan": planning.command,
     "sweep": planning.sweep,
     "publish": publish.against_upload_folder,
@@ -53,6 +54,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 # More than five minutes, or gigabytes on the disk.
 LARGE: Mapping[str, Benchmark] = {
+    "threshold-100k": threshold.largest_sweep,
     "xlarge": xlarge.verify,
     "encode-flat-100000": encoding.flat_100000,
     "publish-1gb": publish.of_a_gigabyte,

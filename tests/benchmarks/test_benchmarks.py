@@ -142,6 +142,13 @@ def sparse(rows: list[dict[int, float]]) -> Vectors:
     return Vectors(4, counts, indices.astype(np.int32), values.astype(np.float32))
 
 
+@pytest.mark.slow
+def test_a_sweep_over_many_documents_is_held_against_one_over_few(workshop: Workshop) -> None:
+    memory, speed = threshold.flat(workshop, SMALLEST, few=64, many=65)
+    assert 0.8 < memory.ratio < 1.2 and memory.limit == 1.1
+    assert speed.unit == "documents/s" and speed.ours[0] > 0
+
+
 def test_planning_is_held_against_parsing(workshop: Workshop) -> None:
     (row,) = planning.sweep(workshop, passes=1, files=2)
     assert row.ours[0] > 0 and row.floor[0] > 0

@@ -8,12 +8,13 @@ activations lie below 0.05.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-STEPS, BATCH_SIZE = 8, 8
+STEPS, BATCH_SIZE, PAIRS, SEED = 8, 8, 400, 42
 SCALE, SHIFT = 10.0, -70.0
 
 
@@ -25,8 +26,17 @@ def rescale_head(model: Any) -> None:
         output.bias.mul_(SCALE).add_(SHIFT)
 
 
-def train(base: Path, target: Path, *, rescaled: bool) -> Path:
-    """Train the model in `base` as it is loaded, on the CPU, and save it in `target`."""
+def train(
+    base: Path,
+    target: Path,
+    *,
+    rescaled: bool,
+    steps: int = STEPS,
+    batch_size: int = BATCH_SIZE,
+    pairs_read: int | None = PAIRS,
+    seed: int = SEED,
+) -> Path:
+    """Train the model in `base` as it is loaded, on the CPU, and save it in `target`; None reads all pairs."""
     from datasets import Dataset
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer, SparseEncoderTrainingArguments
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
@@ -34,23 +44,24 @@ def train(base: Path, target: Path, *, rescaled: bool) -> Path:
 
     from tests.snapshots.corpus.pairs import pairs
 
-    set_seed(42)
+    set_seed(seed)
     model = SparseEncoder(str(base), trust_remote_code=True, device="cpu")
     model.max_seq_length = 64
     if rescaled:
         rescale_head(model)
     arguments = SparseEncoderTrainingArguments(
         output_dir=str(target.with_name(f"{target.name}-run")),
-        max_steps=STEPS,
-        per_device_train_batch_size=BATCH_SIZE,
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
         learning_rate=1e-3,
         batch_sampler="no_duplicates",
+        seed=seed,
         save_strategy="no",
         report_to="none",
         use_cpu=True,
         disable_tqdm=True,
     )
-    rows = [dict(pair) for pair, _ in zip(pairs("train"), range(400), strict=False)]
+    rows = [dict(pair) for pair in islice(pairs("train"), pairs_read)]
     loss = SpladeLoss(model, SparseMultipleNegativesRankingLoss(model), 1e-3, 1e-3)
     SparseEncoderTrainer(model, arguments, Dataset.from_list(rows), loss=loss).train()
     model.save_pretrained(str(target), create_model_card=False)

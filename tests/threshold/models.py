@@ -1,14 +1,9 @@
-"""Makes trained-like models of the miniature, as they come out of `save_pretrained`; `make threshold-demo` starts here.
-
-python -m tests.threshold.models OUT    # writes the hand-made model of hand_made.py
-"""
+"""Makes trained-like models of the miniature, as they come out of `save_pretrained`."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -47,16 +42,3 @@ def as_published(target: Path) -> Path:
     config = json.loads((target / "config.json").read_text("utf-8"))
     (target / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "is_decoder"}), "utf-8")
     return target
-
-
-def main(out: str) -> None:
-    """Write the hand-made model to `out`, in place of an earlier one."""
-    with tempfile.TemporaryDirectory() as place:
-        made = write_hand_made(write_loading(Path(place)), Path(place) / "hand-made")
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(made, out)
-    print(f"Wrote {out}: a capped model whose head was set by hand, see tests/threshold/hand_made.py.")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
