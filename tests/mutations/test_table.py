@@ -48,6 +48,7 @@ def test_every_check_has_a_mutation() -> None:
         "code of its own",
         "drop_bos",
         "evaluate",
+        "export",
         "hashes remembered",
         "listed bytes",
         "loading repairs",
