@@ -273,7 +273,7 @@ def _find_tasks(wanted: Tasks) -> tuple[list[AbsTask], list[str]]:
         for one in sets
         if one.left_out
     ]
-    local = [*sets, *([_bundled()] if wanted.bundled else [])]
+    local = [*sets, *([bundled()] if wanted.bundled else [])]
     names = wanted.names or (() if local or wanted.nanobeir else NORWEGIAN)
     found = [_known(name) for name in names]
     if wanted.nanobeir:
@@ -294,7 +294,7 @@ def _known(name: str) -> AbsTask:
     return task
 
 
-def _bundled() -> Retrieval:
+def bundled() -> Retrieval:
     """Every bundled question against the passages of all questions."""
     documents: dict[str, str] = {}
     for one in load_questions():

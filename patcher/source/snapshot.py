@@ -91,8 +91,10 @@ class Snapshot:
         return tuple(file.path for file in self.files)
 
     def local(self, path: str) -> Path:
-        """Path of a fetched file. Raises HubUnreachable where it is missing."""
+        """Path of a fetched file. Raises HubUnreachable where it is missing, SourceError where a folder lost it."""
         found = self.root / path if self.root else None
+        if (found is None or not found.is_file()) and self.source.repo_id is None:
+            raise SourceError(f"{path} of {self.source} is not there any more.", "Put it back, then try again.")
         if found is None or not found.is_file():
             raise HubUnreachable(f"{path} of {self.source} is not in the local Hub cache.", FETCH_ONCE)
         return found

@@ -60,7 +60,7 @@ XLARGE = Shape("xlarge", hidden=1792, intermediate=4520, layers=24)
 # The head of the base on two layers, so that the share of the cap shows.
 HEAD_OF_BASE = Shape("head", hidden=640, intermediate=1664, layers=2)
 # For a hundred thousand texts: as little work as possible for each, so that what piles up shows.
-SMALLEST = Shape("smallest", hidden=64, intermediate=64, layers=1, vocabulary=8192, context=512)
+SMALLEST = Shape("smallest", hidden=64, intermediate=64, layers=1, vocabulary=8192, context=1024)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def test_the_report_has_the_documented_keys(verified: dict[str, Any]) -> None:
     assert set(report["environment"]) == {*versions, "device", "dtype", "attention", "batch_size", "sandbox"}
     assert all(set(check) == {"name", "passed", "value", "limit", "detail"} for check in report["checks"])
     for side in ("before", "after"):
-        assert set(report[side]) - {"curve", "shift_to_gate"} == FIGURES
+        assert set(report[side]) - {"costs", "curve", "shift_to_gate"} == FIGURES
         assert set(report[side]["embedding_sparsity"]) == {"mean", "min"}
         assert set(report[side]["active_dims"]) == {"mean", "max"}
     assert json.loads((verified["out"] / "report.json").read_text()) == report

@@ -46,6 +46,7 @@ def test_a_dense_model_keeps_everything_but_its_code(dense: Path, tmp_path: Path
     before, after = hashes(dense), hashes(out)
     assert {name for name in before if after.get(name) != before[name]} - {"README.md", "model.onnx"} == {
         CODE,
+        "config.json",
         "configuration_gptbert.py",
     }
     assert {*DENSE, "model.safetensors"} <= set(after)
@@ -67,7 +68,7 @@ def test_any_head_is_loaded_by_its_own_class_and_runs(tmp_path: Path, task: str)
     assert modes["labels"] and modes["train_with_labels"] and modes["left_padding"] and modes["saved_and_loaded"]
     assert report.base == report.patched == {}, "figures of logits say nothing about it"
     card = (out / "README.md").read_text("utf-8")
-    assert f"AutoModelFor{task}.from_pretrained" in card and "AutoModelForMaskedLM" not in card
+    assert f"AutoModelFor{task}.from_pretrained" in card and "AutoModelForMaskedLM.from_pretrained" not in card
     assert "cap is kept" not in card and "fill-mask" not in card
 
 

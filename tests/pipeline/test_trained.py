@@ -175,7 +175,7 @@ def test_the_child_of_a_second_device_may_read_what_the_first_one_left(
     assert report.disagreement is not None and report.disagreement.texts == 3
     Console().table(tables.figures(report))
     heads = capsys.readouterr().out.splitlines()[0].split()
-    assert heads == ["this", "model,", "cpu", "this", "model,", "cpu", "limit", "verdict"]
+    assert heads == ["figure", "this", "model,", "cpu", "this", "model,", "cpu"]
     assert card.render(model, report, "x").count("logits_finite") == 2
 
 

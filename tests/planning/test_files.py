@@ -117,7 +117,7 @@ def test_an_index_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("weights", "pickled", "why"),
     [
-        (Weights(), True, "no safetensors"),
+        (Weights(), True, "has no weights: neither safetensors nor"),
         (Weights((PICKLE,)), False, "no safetensors"),
         (Weights(("here", "lost"), "index"), True, "lacks lost, which index names"),
     ],

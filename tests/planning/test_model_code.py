@@ -29,7 +29,7 @@ def test_repairs_reach_the_files_that_the_model_imports(mini: Path) -> None:
     (mini / "heads.py").write_text(source, "utf-8")
     (mini / "modeling_gptbert.py").write_text("from .heads import GptBertForMaskedLM as Base\n\n\n" + HEAD, "utf-8")
     plan = plan_of(mini)
-    assert plan.files.changed == ("config.json", "heads.py")
+    assert plan.files.changed == ("config.json", "configuration_gptbert.py", "heads.py")
     applied = {result.name: result.file for result in plan.codemods if result.status == "applied"}
     code = dict.fromkeys(("soft_cap", "computed_buffers", "tied_weights"), "heads.py")
     assert applied == {**code, "config_defaults": "config.json"}

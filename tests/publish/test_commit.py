@@ -33,6 +33,8 @@ def assert_right(hub: LocalHub, repo_id: str, right: dict[str, bytes]) -> None:
     files = hub_files(hub, repo_id)
     card, expected = files.pop("README.md"), dict(right)
     assert card.startswith(b"---\n") and len(card) > 1000 and expected.pop("README.md")
+    page = files.pop("report.html")  # titled after the repository, as the card is
+    assert f"<title>{repo_id.rpartition('/')[2]}".encode() in page and expected.pop("report.html")
     assert files == expected
 
 
@@ -252,9 +254,10 @@ def test_one_commit_copies_the_weights_and_uploads_kilobytes(
     there = hub_files(hub, repo_id)
     card = there.pop("README.md").decode()
     assert f'SparseEncoder("{repo_id}"' in card and is_sealed(card)
-    here = {
-        path.name: path.read_bytes() for path in folder.iterdir() if path.name not in {".gitattributes", "README.md"}
-    }
+    page = there.pop("report.html").decode()
+    assert f"<title>{repo_id.rpartition('/')[2]}" in page
+    drawn = {".gitattributes", "README.md", "report.html"}
+    here = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in drawn}
     assert there == here
 
 

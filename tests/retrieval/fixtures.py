@@ -40,10 +40,10 @@ def read_parquet(path: Path) -> tuple[list[str], Vectors]:
 
 def texts_of(kind: str) -> dict[str, str]:
     """The bundled questions or passages by id."""
-    from patcher.threshold.evaluation import bundled_questions
+    from patcher.retrieval.benchmark import bundled
 
-    bundled = bundled_questions()
-    return dict(bundled.queries if kind == "query" else bundled.documents)
+    found = bundled()
+    return dict(found.queries if kind == "query" else found.documents)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve of the bundled questions and their passages, laid out as BEIR does."""
     folder = tmp_path_factory.mktemp("beir") / "some-questions"
     (folder / "qrels").mkdir(parents=True)
-    data = benchmark._bundled()
+    data = benchmark.bundled()
     queries = dict(list(data.queries.items())[:12])
     documents = {key: text for key, text in data.documents.items() if key.partition("/")[0] in queries}
     for name, texts in (("queries", queries), ("corpus", documents)):

@@ -68,7 +68,7 @@ def test_a_model_without_code_of_its_own_runs_nothing_of_its_own(patched: Path) 
 
 def test_a_folder_without_a_configuration_or_weights_is_named(patched: Path) -> None:
     (patched / "model.safetensors").unlink()
-    with pytest.raises(SourceError, match="no safetensors"):
+    with pytest.raises(SourceError, match="has no weights: neither safetensors nor"):
         find_model(str(patched), None, repair).fetched()
     (patched / "config.json").unlink()
     with pytest.raises(SourceError, match=r"has no config\.json"):

@@ -86,7 +86,5 @@ def test_parquet_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UsageError, match=r"t\.parquet"):
         count_texts(path)
     monkeypatch.setattr(texts, "find_spec", lambda _: None)
-    with pytest.raises(
-        MissingRequirement, match=r"pyarrow, which is not installed\.\npip install 'splade-patcher\[retrieval\]'"
-    ):
+    with pytest.raises(MissingRequirement, match=r"pyarrow, which is not installed\.\npip install pyarrow"):
         count_texts(path)

@@ -147,7 +147,8 @@ def test_a_plan_from_the_hub_fetches_no_weights_in_any_form(
     source = json.loads(done.stdout)["source"]
     assert (source["repo_id"], source["revision"], source["path"]) == ("ltg/norbert4-base", repository, None)
     fetched = {record.path.rpartition("/")[2] for record in hub.requests if "/resolve" in record.path}
-    assert fetched <= {"config.json", "README.md", "modeling_gptbert.py", "configuration_gptbert.py"}
+    texts = {"config.json", "tokenizer_config.json", "README.md", "modeling_gptbert.py", "configuration_gptbert.py"}
+    assert fetched <= texts
     assert not [record for record in hub.requests if "xet-read-token" in record.path]
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from patcher.codec import from_json, to_json
-from patcher.errors import UsageError, VerificationError
+from patcher.errors import MissingRequirement, VerificationError
 from patcher.patching.record import load
 from patcher.source.snapshot import resolve
 from patcher.threshold.evaluation import bundled_questions
 from patcher.threshold.measure import Request, measure
-from patcher.threshold.messages import Ranking, Sparsity, ThresholdFigures, ThresholdMeasured
+from patcher.threshold.messages import Sparsity, ThresholdMeasured
 from patcher.threshold.repaired import repair
 from patcher.verify.messages import (
     EncoderLoaded,
@@ -30,6 +30,7 @@ from patcher.verify.messages import (
 )
 from patcher.verify.verification import verify
 from tests.sandbox.stand_in import answer_with
+from tests.threshold.made_up import row
 from tests.verify.made_up import GOOD, NOTHING
 from tests.verify.running import repaired, wanted
 
@@ -39,7 +40,6 @@ PAIR = replace(GOOD, probe_texts=(ProbeTerms(id="1", language="nb", text="a", to
 KEPT = SingleMeasured(
     **NOTHING, environment=ENVIRONMENT, positions=5, patched=GOOD.base, sparse_encoder=EncoderLoaded("6", True, 0)
 )
-ROW = ThresholdFigures(0.0, Sparsity(9.0, 0.0), Sparsity(9.0, 0.0), (Ranking(("a",), ("a",), (1.0,)),), 1.0, None)
 THRESHOLD = ThresholdMeasured(
     **NOTHING,
     environment=ENVIRONMENT,
@@ -47,7 +47,7 @@ THRESHOLD = ThresholdMeasured(
     width=9,
     vocab_size=9,
     raw={"query": Sparsity(9.0, 0.0)},
-    rows=(ROW,),
+    rows=(row(0.0),),
 )
 
 
@@ -115,7 +115,7 @@ def test_a_device_that_is_not_there_is_told_in_the_same_two_lines_by_every_kind(
 ) -> None:
     good, run = kind
     answer_with(monkeypatch, to_json(replace(good, unavailable=Unavailable(devices=("mps",)))))
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(MissingRequirement) as caught:
         run()
     assert caught.value.message == "There is no cpu device that torch can use here; it finds mps."
     assert caught.value.hint == "Leave out --device, or install a torch that was built for it."

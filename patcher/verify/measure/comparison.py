@@ -101,8 +101,10 @@ class Comparison:
         chosen = capped.gather(-1, raw.argmax(-1, keepdim=True)).squeeze(-1)
         self.predictions_changed += int(torch.count_nonzero(chosen != capped.amax(-1)))
         if self.cap.shift:
-            best = raw.topk(min(_RANKED, raw.shape[-1]), dim=-1).indices
-            self.rankings_changed += int(torch.count_nonzero((capped.gather(-1, best).diff(dim=-1) > 0).any(-1)))
+            # A tie on either side, which rounding after the shift can make, is no change.
+            values, best = raw.topk(min(_RANKED, raw.shape[-1]), dim=-1)
+            swapped = (capped.gather(-1, best).diff(dim=-1) > 0) & (values.diff(dim=-1) < 0)
+            self.rankings_changed += int(torch.count_nonzero(swapped.any(-1)))
 
     def _vectors(self, base: torch.Tensor, patched: torch.Tensor) -> Vectors:
         first_base, first = base[0].float(), patched[0].float()
