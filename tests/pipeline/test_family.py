@@ -250,7 +250,7 @@ def test_nothing_runs_without_a_yes_and_the_question_lists_the_code_of_all(
     for source in sources:
         for name in ("configuration_gptbert.py", CODE):
             assert f"  {source / name}\n    sha256 " in stderr
-    assert "2 models" in stderr and stderr.count("--- a/") == 1, "what is patched alike is shown once"
+    assert "2 models" in stderr and stderr.count("--- a/") == 3, "each file once: what is patched alike is shown once"
     assert stderr.endswith("Cancelled; nothing was run.\n")
     assert not (tmp_path / "out").exists()
 
