@@ -30,8 +30,7 @@ def check(
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     _refuse_folder(repo_id)
-    with console.quiet_hub():
-        found = publishing.check(repo_id, revision, retry=publishing.RetryPolicy(timeout))
+    found = publishing.check(repo_id, revision, retry=publishing.RetryPolicy(timeout))
     console.result(found, found.outcome, lambda: tables.checked(found))
     console.hint(hints.after_check(found))
     raise typer.Exit({"passed": 0, "failed": 1}.get(found.outcome, 3))

@@ -149,6 +149,7 @@ class Console(logging.Handler):
             sys.stdout.write(printable(line) + "\n")
         else:
             self.show(human())
+        sys.stdout.flush()  # before the hints: in a file or a pipe of both streams they would come first
 
     def show(self, parts: Iterable[Table | str]) -> None:
         """Print tables, diffs and lines on stdout."""
@@ -245,11 +246,6 @@ class Console(logging.Handler):
 
     def _styled(self, text: str, style: str, stream: TextIO) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if style and text and not self.agent and _has_colours(stream) else text
-
-    @contextmanager
-    def quiet_hub(self) -> Iterator[None]:
-        """Nothing of huggingface_hub has to be silenced: see `_Library`."""
-        yield
 
 
 class _Library(io.TextIOBase):

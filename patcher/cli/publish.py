@@ -80,27 +80,26 @@ def publish(
         repairs_only=repairs_only,
         from_gated=from_gated,
     )
-    with console.quiet_hub():
-        item, report = publishing.load(folder), load_report(folder)
-        planned = publishing.plan_publication(item, report, repo_id, options=options, retry=retry)
-        line = tables.plan_line(planned)
-        if dry_run:
-            console.result(planned, line, lambda: tables.publish_plan(planned))
-            console.hint(hints.after_dry_run(planned, console.words))
-            return
-        publishing.check_consent(planned)
-        if (planned.operations or planned.tag_missing) and not yes:
-            if not console.as_json and not console.quiet:
-                console.show(tables.publish_plan(planned))
-            agreed = console.confirm("Publish this?")
-            if agreed is False:
-                raise Cancelled("Cancelled; nothing was written.", "")
-            if agreed is None:
-                what = "Publishing was not confirmed; nothing was written."
-                raise PublishError(what, "Add --yes, or --dry-run to look.")
-        console.talk(line)
-        done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
-        console.result(done, done.url, lambda: tables.publication(done))
-        at = f"refs/pr/{done.pull_request}" if done.pull_request else revision
-        console.hint([hints.command("check", repo_id, *opt.repeated(trusted=False, revision=at))])
+    item, report = publishing.load(folder), load_report(folder)
+    planned = publishing.plan_publication(item, report, repo_id, options=options, retry=retry)
+    line = tables.plan_line(planned)
+    if dry_run:
+        console.result(planned, line, lambda: tables.publish_plan(planned))
+        console.hint(hints.after_dry_run(planned, console.words))
+        return
+    publishing.check_consent(planned)
+    if (planned.operations or planned.tag_missing) and not yes:
+        if not console.as_json and not console.quiet:
+            console.show(tables.publish_plan(planned))
+        agreed = console.confirm("Publish this?")
+        if agreed is False:
+            raise Cancelled("Cancelled; nothing was written.", "")
+        if agreed is None:
+            what = "Publishing was not confirmed; nothing was written."
+            raise PublishError(what, "Add --yes, or --dry-run to look.")
+    console.talk(line)
+    done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
+    console.result(done, done.url, lambda: tables.publication(done))
+    at = f"refs/pr/{done.pull_request}" if done.pull_request else revision
+    console.hint([hints.command("check", repo_id, *opt.repeated(trusted=False, revision=at))])
     raise typer.Exit(0 if done.passed else 1)
