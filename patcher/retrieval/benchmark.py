@@ -6,10 +6,8 @@ https://embeddings-benchmark.github.io/mteb/
 from __future__ import annotations
 
 import hashlib
-import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +24,7 @@ from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors, joined
 from patcher.source.hub_errors import from_hub, status_of
 from patcher.verify.costs import Costs, Counts, costs, count
-from patcher.verify.texts import load_questions
+from patcher.verify.texts import load_questions, passages
 from patcher.verify.texts.beir import Retrieval, read_beir
 
 if TYPE_CHECKING:
@@ -111,7 +109,6 @@ def evaluate(
     task, SourceError if a data set can't be loaded, and what `encode` raises.
     """
     check_packages()
-    import datasets
     import mteb
 
     found, notes = _find_tasks(tasks)
@@ -119,7 +116,6 @@ def evaluate(
     searchers: dict[str, Any] = {name: Searcher(name, model, settings) for name, model in models.items()}
     if bm25:
         searchers["BM25"] = mteb.get_model(BM25)
-    datasets.disable_progress_bars()
     for task in found:
         for name, searcher in searchers.items():
             progress(task.metadata.name, name)
@@ -227,8 +223,7 @@ def _row(cache: Any, task: AbsTask, name: str, searcher: Any) -> Row:
     if is_model:
         searcher.costs.clear()
     try:
-        with nullcontext() if is_model else redirect_stderr(io.StringIO()):  # BM25 has bars that can't be turned off
-            results = mteb.evaluate(searcher, task, cache=cache, co2_tracker=False, show_progress_bar=False)
+        results = mteb.evaluate(searcher, task, cache=cache, co2_tracker=False, show_progress_bar=False)
     except PatcherError:
         raise
     except Exception as error:  # a data set fails in as many ways as there are formats
@@ -246,9 +241,8 @@ def _row(cache: Any, task: AbsTask, name: str, searcher: Any) -> Row:
 
 def _costs(cache: Any, task: AbsTask, searcher: Searcher) -> Figures | None:
     """The costs of this search, which are kept beside the results, or those of the search that made the results."""
-    meta = searcher.mteb_model_meta
-    folder = cache.get_task_result_path(task.metadata.name, meta).parent
-    path = folder.parent.parent.parent / "costs" / folder.parent.name / folder.name / f"{task.metadata.name}.json"
+    result = cache.get_task_result_path(task.metadata.name, searcher.mteb_model_meta)
+    path = cache.cache_path / "costs" / result.relative_to(cache.cache_path / "results")
     if searcher.costs:
         pairs = searcher.costs
         found = Figures(
@@ -296,12 +290,10 @@ def _known(name: str) -> AbsTask:
 
 def bundled() -> Retrieval:
     """Every bundled question against the passages of all questions."""
-    documents: dict[str, str] = {}
-    for one in load_questions():
-        documents |= {f"{one.id}/near-{number}": text for number, text in enumerate(one.negatives, 1)}
-        documents[f"{one.id}/right"] = one.positive
-    queries = {one.id: one.query for one in load_questions()}
-    return Retrieval("BundledQuestions", "test", documents, queries, {key: {f"{key}/right": 1} for key in queries}, 0)
+    questions = load_questions()
+    queries = {one.id: one.query for one in questions}
+    relevant = {one.id: {one.right: 1} for one in questions}
+    return Retrieval("BundledQuestions", "test", passages(questions), queries, relevant, 0)
 
 
 def _local(data: Retrieval, language: str) -> AbsTask:

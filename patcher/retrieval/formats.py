@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from patcher.errors import OutputError, UsageError
-from patcher.retrieval.texts import require_pyarrow
 from patcher.retrieval.vectors import Vectors
+from patcher.verify.texts.rows import require_pyarrow
 
 FIELD = "splade"  # the field or the vector's name, where a format has one
 SCALE = 100.0  # of impacts: an activation of 1.0 becomes 100

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from patcher.errors import MissingRequirement, UsageError
-from patcher.verify.texts.lines import Line, read_lines, read_objects, string
+from patcher.errors import UsageError
+from patcher.verify.texts.lines import Line, read_lines, string
+from patcher.verify.texts.rows import read_rows
 
 _ADVICE = 'Give each line as {"id": "...", "text": "..."}, or name the file .txt for one text per line.'
 
@@ -30,11 +30,10 @@ def read_texts(path: Path, columns: Columns = Columns()) -> Iterator[tuple[str, 
 
     Raises UsageError, naming file and line, for files that can't be read or are empty, and for the first bad row.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        yield from _read_parquet(path, columns)
-    elif suffix in {".jsonl", ".ndjson", ".json"}:
-        for line, record in read_objects(path, _ADVICE, skip_empty=True, limited=False):
+    suffix, names = path.suffix.lower(), (columns.id, columns.text)
+    if suffix in {".jsonl", ".ndjson", ".json", ".parquet"}:
+        advice = f"Give a parquet file with columns {' and '.join(names)}." if suffix == ".parquet" else _ADVICE
+        for line, record in read_rows(path, advice, names):
             yield _id(line, record, columns.id), string(line, record, columns.text)
     else:
         for line in read_lines(path, skip_empty=True, limited=False):
@@ -54,34 +53,6 @@ def count_texts(path: Path, columns: Columns = Columns()) -> int:
         for key in (key for key, number in ids.items() if number > 1):
             raise UsageError(f"{path}: the id {key!r} stands there twice.", "Give each text an id of its own.")
     return len(hashes)
-
-
-def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
-    require_pyarrow(f"{path} is read with")
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
-    number = 0
-    try:
-        with ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024, columns=[columns.id, columns.text]):
-                for record in batch.to_pylist():
-                    number += 1
-                    line = Line(f"{path}:{number}", number, "")
-                    yield _id(line, record, columns.id), string(line, record, columns.text)
-    except (OSError, pyarrow.ArrowException) as error:
-        what = str(error).splitlines()[0]
-        raise UsageError(
-            f"{path}: can't be read ({what}).", f"Give a parquet file with columns {columns.id} and {columns.text}."
-        ) from error
-    if not number:
-        raise UsageError(f"{path}: is empty, it holds no text.", "Give at least one row.")
-
-
-def require_pyarrow(why: str) -> None:
-    """Raise MissingRequirement if pyarrow is not installed; `why` says what needs it."""
-    if find_spec("pyarrow") is None:
-        raise MissingRequirement(f"{why} pyarrow, which is not installed.", "pip install pyarrow")
 
 
 def _id(line: Line, record: Mapping[str, Any], column: str) -> str:

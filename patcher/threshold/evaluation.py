@@ -10,7 +10,7 @@ from typing import Any
 from patcher.codec import json_field
 from patcher.errors import UsageError
 from patcher.source.dataset_file import fetch_input
-from patcher.verify.texts import load_hard_questions, load_questions
+from patcher.verify.texts import load_hard_questions, load_questions, passages
 from patcher.verify.texts.beir import read_beir, read_judgements
 from patcher.verify.texts.lines import Line
 from patcher.verify.texts.rows import identifier, read_rows, read_texts
@@ -44,16 +44,11 @@ class Evaluation:
 
 
 def bundled_questions() -> Evaluation:
-    """Every bundled question, the hard ones last, against all passages of all questions, near misses included.
-
-    Ids are chosen so that a relevant document sorts behind its near misses: a tie between them never helps it.
-    """
-    questions, documents = (*load_questions(), *load_hard_questions()), dict[str, str]()
-    for question in questions:
-        documents |= {f"{question.id}/near-{i}": text for i, text in enumerate(question.negatives, 1)}
-        documents[f"{question.id}/right"] = question.positive
+    """Every bundled question, the hard ones last, against all passages of all questions, near misses included."""
+    questions = (*load_questions(), *load_hard_questions())
     queries = {question.id: question.query for question in questions}
-    return Evaluation(queries, documents, {key: (f"{key}/right",) for key in queries}, bundled=True)
+    relevant = {question.id: (question.right,) for question in questions}
+    return Evaluation(queries, passages(questions), relevant, bundled=True)
 
 
 def load_evaluation(

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from patcher.errors import MissingRequirement, OutputError, UsageError
-from patcher.retrieval import texts
 from patcher.retrieval.formats import (
     FIELD,
     FORMATS,
@@ -26,6 +25,7 @@ from patcher.retrieval.formats import (
     write,
 )
 from patcher.retrieval.vectors import joined
+from patcher.verify.texts import rows
 from tests.retrieval.fixtures import read_parquet
 from tests.retrieval.made_up import WIDTH, dense, random_vectors, vectors_of
 
@@ -162,7 +162,7 @@ def test_a_vector_that_pgvector_can_not_store_is_refused(tmp_path: Path) -> None
 def test_a_format_that_does_not_exist_or_needs_a_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no format 'faiss'"):
         find_format("faiss")
-    monkeypatch.setattr(texts, "find_spec", lambda _: None)
+    monkeypatch.setattr(rows, "find_spec", lambda _: None)
     with pytest.raises(MissingRequirement, match="pyarrow, which is not installed"):
         find_format("parquet")
 

@@ -11,6 +11,7 @@ import pytest
 from patcher.errors import MissingRequirement, UsageError
 from patcher.retrieval import texts
 from patcher.retrieval.texts import count_texts, read_texts
+from patcher.verify.texts import rows
 
 ROWS = [("a", "Kari."), ("7", "Ola på øya.")]
 
@@ -85,6 +86,6 @@ def test_parquet_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x"]}), path)
     with pytest.raises(UsageError, match=r"t\.parquet"):
         count_texts(path)
-    monkeypatch.setattr(texts, "find_spec", lambda _: None)
+    monkeypatch.setattr(rows, "find_spec", lambda _: None)
     with pytest.raises(MissingRequirement, match=r"pyarrow, which is not installed\.\npip install pyarrow"):
         count_texts(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class Question:
     query: str
     positive: str
     negatives: tuple[str, ...]
+
+    @property
+    def right(self) -> str:
+        """The id of the passage that answers it. It sorts behind those of the near misses: a tie never helps it."""
+        return f"{self.id}/right"
 
 
 def load_probe_texts(own: Path | None = None) -> tuple[ProbeText, ...]:
@@ -96,6 +101,15 @@ def load_questions(path: Path | None = None) -> tuple[Question, ...]:
         query, positive = string(line, record, "query"), string(line, record, "positive")
         found.append(Question(key, language, query, positive, tuple(negatives)))
     return tuple(found)
+
+
+def passages(questions: Iterable[Question]) -> dict[str, str]:
+    """The passages of all questions, near misses and right ones, by id."""
+    found: dict[str, str] = {}
+    for one in questions:
+        found |= {f"{one.id}/near-{number}": text for number, text in enumerate(one.negatives, 1)}
+        found[one.right] = one.positive
+    return found
 
 
 def load_hard_questions() -> tuple[Question, ...]:

@@ -10,23 +10,25 @@ from patcher.errors import MissingRequirement, UsageError
 from patcher.verify.texts.lines import Line, read_objects, string
 
 
-def read_rows(path: Path, advice: str) -> Iterator[tuple[Line, Mapping[str, object]]]:
+def read_rows(
+    path: Path, advice: str, columns: Sequence[str] | None = None
+) -> Iterator[tuple[Line, Mapping[str, object]]]:
     """Each row with its line, one at a time. `advice` is the hint of the error for one that can't be read.
 
-    Raises UsageError, naming file and line, and MissingRequirement for a .parquet file without pyarrow.
+    Of a .parquet file only the `columns` are read, if they are given. Raises UsageError, naming file and line, and
+    MissingRequirement for a .parquet file without pyarrow.
     """
     if path.suffix.lower() != ".parquet":
         yield from read_objects(path, advice, skip_empty=True, limited=False)
         return
-    if find_spec("pyarrow") is None:
-        raise MissingRequirement(f"{path} is read with pyarrow, which is not installed.", "pip install pyarrow")
+    require_pyarrow(f"{path} is read with")
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
     number = 0
     try:
         with ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
+            for batch in file.iter_batches(batch_size=1024, columns=columns):
                 for record in batch.to_pylist():
                     number += 1
                     yield Line(f"{path}:{number}", number, ""), record
@@ -34,6 +36,12 @@ def read_rows(path: Path, advice: str) -> Iterator[tuple[Line, Mapping[str, obje
         raise UsageError(f"{path}: can't be read ({str(error).splitlines()[0]}).", advice) from error
     if not number:
         raise UsageError(f"{path}: is empty, it holds no rows.", "Give at least one row.")
+
+
+def require_pyarrow(why: str) -> None:
+    """Raise MissingRequirement if pyarrow is not installed; `why` says what needs it."""
+    if find_spec("pyarrow") is None:
+        raise MissingRequirement(f"{why} pyarrow, which is not installed.", "pip install pyarrow")
 
 
 def read_texts(
