@@ -6,6 +6,7 @@ from pathlib import Path
 
 from patcher.errors import SourceError, UsageError
 from patcher.source.hub_errors import from_hub
+from patcher.source.retry import read_with_retry
 
 _FORM = "Give hf://datasets/namespace/name[@revision]/path/to/file; @~parquet is the Hub's copy in that format."
 # The Hub keeps most data sets as parquet too, on a branch with this short name in URIs.
@@ -31,7 +32,11 @@ def fetch_input(spec: str) -> Path:
         raise UsageError(f"{spec} does not name a file of a data set.", _FORM)
     revision = _SHORT.get(uri.revision or "", uri.revision)
     try:
-        return Path(HfApi().hf_hub_download(uri.id, uri.path_in_repo, repo_type="dataset", revision=revision))
+        return Path(
+            read_with_retry(
+                lambda: HfApi().hf_hub_download(uri.id, uri.path_in_repo, repo_type="dataset", revision=revision)
+            )
+        )
     except EntryNotFoundError as error:
         if type(error).__name__ == "LocalEntryNotFoundError":
             raise from_hub(error, f"datasets/{uri.id}", revision) from error
