@@ -4,11 +4,15 @@ The defaults that the command line shows in its help stand here so that help cos
 """
 
 TOOL, TOOL_URL = "splade-patcher", "https://pypi.org/project/splade-patcher/"
+# The keys of config.json that may say how many tokens of a text the model takes.
+CONTEXT_KEYS = ("max_sequence_length", "max_position_embeddings", "n_positions")
 SCHEMA_VERSION = 1  # of every JSON document that is written or printed
 
 # Files of a patched folder.
 CARD, CONFIG, RECORD, REPORT, PAGE = "README.md", "config.json", "patch.json", "report.json", "report.html"
 TOKENIZER = "tokenizer_config.json"
+# The records of other folders that can be published: an export, a copy with a threshold, a trained model.
+EXPORT_RECORD, THRESHOLD_RECORD, TRAINING_RECORD = "export.json", "threshold.json", "training.json"
 PLOTS = tuple(
     f"plots/{name}.{kind}" for name in ("logits", "sparsity", "active_dims", "shift") for kind in ("png", "svg")
 )

@@ -19,7 +19,7 @@ from training_data import FORMATS
 
 from patcher import __version__
 from patcher.codec import json_text, to_json
-from patcher.constants import CARD, RECORD, SCHEMA_VERSION, TOOL
+from patcher.constants import CARD, RECORD, SCHEMA_VERSION, TOOL, TRAINING_RECORD
 from patcher.documents.templating import fence, template
 from patcher.hashing import sha256_of
 from patcher.patching.staging import write_atomically
@@ -29,7 +29,6 @@ from patcher.source.snapshot import Source
 if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
-TRAINING = "training.json"
 PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets")
 QUERY, DOCUMENT = "Hva er hovedstaden i Norge?", "Oslo er hovedstaden og den største byen i Norge."
 SHOWN_TERMS = 8
@@ -76,9 +75,9 @@ def write_record(model: SparseEncoder, folder: Path, config: Config, base: Base,
     """
     record = _without_folders(record)
     (folder / CARD).write_text(_card(model, folder.name, config, base, record), "utf-8")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINING)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINING_RECORD)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    write_atomically(folder / TRAINING, json_text({**record, "files": hashes}))
+    write_atomically(folder / TRAINING_RECORD, json_text({**record, "files": hashes}))
 
 
 def _without_folders(value: Any) -> Any:

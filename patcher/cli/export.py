@@ -12,7 +12,7 @@ from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Failure, Table
 from patcher.cli.search import Model, find_trusted
-from patcher.constants import VERIFY_TIMEOUT
+from patcher.constants import EXPORT_RECORD, VERIFY_TIMEOUT
 
 if TYPE_CHECKING:
     from patcher.retrieval.export import Export
@@ -55,7 +55,7 @@ def export(
     result = export_model(found, out, timeout, sandbox, to, quantize)
     console.result(result, "passed" if result.passed else "failed", lambda: _shown(result, out))
     if result.passed:
-        console.hint([f"record: {out / 'export.json'}"])
+        console.hint([f"record: {out / EXPORT_RECORD}"])
     raise typer.Exit(0 if result.passed else 1)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from patcher import __version__
 from patcher.codec import Unreadable
-from patcher.constants import CARD, CONFIG, DRAWN, RECORD, REPORT, TOKENIZER
+from patcher.constants import CARD, CONFIG, DRAWN, EXPORT_RECORD, RECORD, REPORT, TOKENIZER
 from patcher.errors import AccessDenied, HubUnreachable, PatcherError, SourceError
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
@@ -22,7 +22,7 @@ from patcher.publish.code import same_meaning
 from patcher.publish.findings import Checked, Finding, finding
 from patcher.publish.hub import Hub
 from patcher.publish.operations import not_verified
-from patcher.publish.publishable import EXPORT, GRAPHS, KINDS, LARGE, Publishable, find_record, read
+from patcher.publish.publishable import GRAPHS, KINDS, LARGE, Publishable, find_record, read
 from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.request_limit import install_if_asked, time_limit
 from patcher.source.retry import RetryPolicy
@@ -108,12 +108,13 @@ def _record(hub: Hub, snapshot: Snapshot) -> Publishable:
             f"{snapshot.source} has no {' or '.join(KINDS)}, so it was not published with this tool.",
             "Check the name and revision.",
         )
-    exports = [path for path in snapshot.paths if path in {f"{one}/{EXPORT}" for one in GRAPHS} and name != EXPORT]
+    possible = {join(folder, EXPORT_RECORD) for folder in GRAPHS if name != EXPORT_RECORD}
+    exports = [path for path in snapshot.paths if path in possible]
     hub.fetch(snapshot, [name, *exports])
     assert snapshot.root is not None
     try:
         found = read(snapshot.root, name)
-        inside = [(path.rpartition("/")[0], read(snapshot.local(path).parent, EXPORT)) for path in exports]
+        inside = [(path.rpartition("/")[0], read(snapshot.local(path).parent, EXPORT_RECORD)) for path in exports]
     except Unreadable as error:
         raise SourceError(
             f"{name} of {snapshot.source} is not a record that this version understands.",
@@ -242,7 +243,7 @@ def _files(published: Published) -> Finding:
     except (HubUnreachable, AccessDenied) as error:
         return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
     known = {*(file.path for file in item.files), CARD, *KINDS, REPORT, *DRAWN, *NOT_PUBLISHED}
-    more = sorted(set(published.snapshot.paths) - known - {join(folder, EXPORT) for folder in item.exports})
+    more = sorted(set(published.snapshot.paths) - known - {join(folder, EXPORT_RECORD) for folder in item.exports})
     detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
     return finding(name, wrong, detail)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.codec import Unreadable, from_json
-from patcher.constants import CARD, RECORD
+from patcher.constants import CARD, EXPORT_RECORD, RECORD, THRESHOLD_RECORD, TRAINING_RECORD
 from patcher.errors import OutputError, PublishError
 from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel, read_record
@@ -28,13 +28,14 @@ class Kind:
     again: str
 
 
-EXPORT, THRESHOLD, TRAINING = "export.json", "threshold.json", "training.json"
 # By the name of the record. The first that a folder has counts: it may have kept those of the model it was made from.
 KINDS: Mapping[str, Kind] = {
     RECORD: Kind(("source",), (), "patched", "`patcher patch`"),
-    EXPORT: Kind(("source",), ("passed",), "as a graph", "`patcher export`"),
-    THRESHOLD: Kind(("report", "source"), ("report", "passed"), "with a threshold", "`patcher threshold --save`"),
-    TRAINING: Kind(("base",), (), "fine-tuned", "the training script"),
+    EXPORT_RECORD: Kind(("source",), ("passed",), "as a graph", "`patcher export`"),
+    THRESHOLD_RECORD: Kind(
+        ("report", "source"), ("report", "passed"), "with a threshold", "`patcher threshold --save`"
+    ),
+    TRAINING_RECORD: Kind(("base",), (), "fine-tuned", "the training script"),
 }
 LARGE = (".safetensors", ".onnx")
 GRAPHS = ("onnx", "openvino")  # the folders of a model in which exports are
@@ -93,7 +94,7 @@ def load(folder: Path) -> Publishable:
         raise OutputError(
             f"{folder} {what}.", "Check the path; it has to be a folder that a command of this tool wrote."
         )
-    name = find_record([path.name for path in folder.iterdir()] if folder.is_dir() else [])
+    name = find_record([path.name for path in folder.iterdir()])
     if name is None:
         raise OutputError(
             f"{folder} can't be published: it has none of {', '.join(KINDS)}.",
@@ -101,7 +102,9 @@ def load(folder: Path) -> Publishable:
         )
     try:
         found = read(folder, name)
-        exports = {path: read(folder / path, EXPORT) for path in GRAPHS if (folder / path / EXPORT).is_file()}
+        exports = {
+            path: read(folder / path, EXPORT_RECORD) for path in GRAPHS if (folder / path / EXPORT_RECORD).is_file()
+        }
     except (Unreadable, OSError) as error:
         raise OutputError(
             f"{folder / name} is not a record that this version of splade-patcher understands.",
@@ -114,7 +117,7 @@ def load(folder: Path) -> Publishable:
                 f"Remove it, or export again: `patcher export {folder} --out {folder / path}`.",
             )
     inside = [replace(file, path=join(path, file.path)) for path, one in exports.items() for file in one.files]
-    records = [_file(folder, join(path, EXPORT)) for path in exports]
+    records = [_file(folder, join(path, EXPORT_RECORD)) for path in exports]
     return replace(found, exports=exports, files=(*found.files, *inside, *records))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from patcher.constants import CARD, DRAWN, TOOL
+from patcher.constants import CARD, DRAWN, TOOL, TRAINING_RECORD
 from patcher.errors import PublishError
 from patcher.hashing import git_blob_id
 from patcher.publish.hub import Entry, Hub
-from patcher.publish.publishable import KINDS, TRAINING, Publishable, find_record
+from patcher.publish.publishable import KINDS, Publishable, find_record
 
 MAIN = "main"
 # The Hub keeps its own, which decides what paths are LFS paths there.
@@ -55,7 +55,7 @@ class Target:
         try:
             name = find_record(self.texts)
             record = json.loads(self.texts.get(str(name), b"null"))
-            if name == TRAINING:  # of a training, which has another writer
+            if name == TRAINING_RECORD:  # of a training, which has another writer
                 return {**record, "source": {"repo_id": record["base"]["repo_id"]}}
             found = {**record, "source": record["report"]["source"]} if "source" not in record else record
             return found if record["tool"]["name"] == TOOL and "repo_id" in found["source"] else None

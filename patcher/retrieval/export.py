@@ -13,7 +13,7 @@ from secrets import token_hex
 
 from patcher import __version__
 from patcher.codec import document, json_text
-from patcher.constants import CARD, TOOL, VERIFY_TIMEOUT
+from patcher.constants import CARD, EXPORT_RECORD, TOOL, VERIFY_TIMEOUT
 from patcher.documents import card
 from patcher.documents.templating import template
 from patcher.errors import MissingRequirement, UsageError, VerificationError
@@ -30,7 +30,6 @@ from patcher.verify.texts import load_probe_texts, load_questions
 from patcher.verify.tolerances import device_tolerance
 
 CHILD = "patcher.retrieval.graph"
-RECORD = "export.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -89,7 +88,7 @@ def export_model(
     for name in (RUNTIMES[to], *(["onnx"] if quantize else [])):
         if find_spec(name) is None:
             raise MissingRequirement(f"A graph is checked with {name}, which is not installed.", f"pip install {name}")
-    check_output(out, RECORD)
+    check_output(out, EXPORT_RECORD)
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
     texts = tuple(one.text for one in load_probe_texts())
@@ -108,14 +107,14 @@ def export_model(
             raise VerificationError(f"The model can't be exported: {answer.failure}.", "HF_DEBUG=1 shows more.")
         found = _judged(model, answer, len(texts), to)
         if found.passed:
-            with atomic_directory(out, RECORD) as stage:
+            with atomic_directory(out, EXPORT_RECORD) as stage:
                 for name in (GRAPHS[to], *(["model.bin"] if to == "openvino" else [])):
                     _copy(made / name, stage / name)
                 # Not those in the child's folder: the model's code may have put others there, or links.
                 lay_out({name: files[name] for name in TOKENIZERS if name in files}, stage, link=False)
                 (stage / CARD).write_text(_card(model, found, out.name), "utf-8")
                 record = {**document(found), "tool": {"name": TOOL, "version": __version__}, **hashes(stage)}
-                (stage / RECORD).write_text(json_text(record), "utf-8")
+                (stage / EXPORT_RECORD).write_text(json_text(record), "utf-8")
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from patcher import __version__
 from patcher.codec import document, json_text
-from patcher.constants import CARD, SCHEMA_VERSION, TOOL
+from patcher.constants import CARD, SCHEMA_VERSION, THRESHOLD_RECORD, TOOL
 from patcher.documents import card
 from patcher.documents.templating import template
 from patcher.errors import OutputError, UsageError
@@ -25,7 +25,6 @@ from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.verify.requests import lay_out
 
-RECORD = "threshold.json"
 TEMPLATE = "threshold_card.md.jinja"
 _METADATA = {
     "library_name": "sentence-transformers",
@@ -42,7 +41,7 @@ def check_save(model: RepairedModel, out: Path) -> None:
         )
     if (model.snapshot.source.folder or Path()).resolve() == out.resolve():
         raise UsageError(f"{out} is the model itself.", "Choose another folder for --save.")
-    check_output(out, RECORD)
+    check_output(out, THRESHOLD_RECORD)
 
 
 def save(model: RepairedModel, report: ThresholdReport, out: Path, *, force: bool = False) -> Path:
@@ -57,7 +56,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path, *, force: boo
         raise OutputError(f"{out} was not written: a check failed.", hint)
     check_save(model, out)
     model = model.fetched()
-    with atomic_directory(out, RECORD) as stage:
+    with atomic_directory(out, THRESHOLD_RECORD) as stage:
         lay_out(model.contents(), stage, link=False)
         position = len(model.layout.modules)
         folder = f"{position}_{CLASS_NAME}"
@@ -68,7 +67,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path, *, force: boo
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
         record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}, **hashes(stage)}
-        (stage / RECORD).write_text(json_text({**record, "report": document(report)}), "utf-8")
+        (stage / THRESHOLD_RECORD).write_text(json_text({**record, "report": document(report)}), "utf-8")
     return out
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from patcher.constants import CONFIG, TOOL
+from patcher.constants import CONFIG, CONTEXT_KEYS, TOOL
 from patcher.errors import OutputError
 from patcher.patching.record import FileRecord, PatchedModel, apply_changes
 from patcher.verify.messages import Base, CapFunction, Encoder, Request
@@ -24,7 +24,6 @@ from patcher.verify.settings import (
     batch_tokens,
 )
 
-TOKEN_LIMITS = ("max_sequence_length", "max_position_embeddings", "n_positions")  # in config.json
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 
@@ -80,7 +79,7 @@ def prepare(
 def max_tokens(model: PatchedModel) -> int:
     """Where texts are cut: beyond the usual limit if the configuration says that the model takes as many tokens."""
     config = _config(model)
-    limits = [value for name in TOKEN_LIMITS if isinstance(value := config.get(name), int)]
+    limits = [value for name in CONTEXT_KEYS if isinstance(value := config.get(name), int)]
     return MAX_TOKENS if limits and min(limits) >= MAX_TOKENS else USUAL_TOKENS
 
 

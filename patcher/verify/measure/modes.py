@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from patcher.constants import CONTEXT_KEYS
 from patcher.sandbox.hook import FILE_SIZE
 from patcher.verify.measure.calls import (
     MODES,
@@ -39,7 +40,6 @@ from patcher.verify.measure.comparison import is_dropped
 from patcher.verify.measure.hardware import computed_dtype, is_out_of_memory
 from patcher.verify.measure.models import LoadSpec, load_as_users_do
 from patcher.verify.messages import ModeResult
-from patcher.verify.requests import TOKEN_LIMITS
 
 MAX_SAVED = 1_000_000_000  # bytes of weights up to which a model is saved and loaded again
 MAX_TENSOR = FILE_SIZE - 1_000_000  # bytes of its largest tensor, which its file holds beside a header
@@ -256,7 +256,7 @@ def _saved_and_loaded(model: Any, folder: Path, target: str, spec: LoadSpec) -> 
 
 def _max_tokens(model: Any) -> int | None:
     """The longest text that the model's configuration allows; None where it names no limit."""
-    found = [value for name in TOKEN_LIMITS if isinstance(value := getattr(model.config, name, None), int)]
+    found = [value for name in CONTEXT_KEYS if isinstance(value := getattr(model.config, name, None), int)]
     return min(found, default=None)
 
 
