@@ -125,7 +125,7 @@ def _quantize(model: Any, path: Path, ranked: Ranked) -> Quantized:
     small = path.with_suffix(".int8")
     quantize_dynamic(path, small)
     small.replace(path)
-    run, error, scores = _onnx(path), 0.0, []
+    run, error = _onnx(path), 0.0
     sides: list[list[torch.Tensor]] = [[], []]
     for texts in (ranked.queries, ranked.documents):
         found = [(_vectors(model, some), run(_tokens(model, some))) for some in _batches(texts)]

@@ -56,7 +56,7 @@ def _fits(measured: ThresholdMeasured, reference: Row | None, by: Judge) -> Chec
         f"nDCG@10 with the cap, unpruned; the limit is that without the cap. Change by taking it off: "
         f"{-change.mean:+.4f}, 95 % interval {-change.high:+.4f} to {-change.low:+.4f}"
     )
-    passed = fit(reference, other) != "without_cap"
+    passed = fit(other) != "without_cap"
     return by.check("weights_fit_cap", reference.ndcg, other.ndcg, detail, passed=passed)
 
 

@@ -119,7 +119,7 @@ def measure(
         rows=tuple(row for row in measured.rows if is_common(row.point)),
         more_rows=tuple(row for row in measured.rows if not is_common(row.point)),
         without_cap=measured.without_cap,
-        fit=fit(measured.rows[0], measured.without_cap) if measured.rows else None,
+        fit=fit(measured.without_cap),
         evaluation=evaluation,
         swept=swept,
         best=best.point if best else None,

@@ -85,7 +85,7 @@ def recommend(found: Sequence[Row], kinds: Collection[str], tolerance: float) ->
     return min(good, key=lambda row: (row.flops, row.index_bytes, row.point.query + row.point.document), default=None)
 
 
-def fit(with_cap: Row, without_cap: Row | None) -> Fit | None:
+def fit(without_cap: Row | None) -> Fit | None:
     """Which code the weights fit, by nDCG@10 on the same questions; None where that was not measured or not judged.
 
     Undecided where the interval of the paired difference contains 0.

@@ -92,9 +92,9 @@ def test_the_weights_fit_the_code_with_which_they_rank_better_if_the_questions_t
     low: float, high: float, expected: str
 ) -> None:
     other = replace(ROW, losses={**NO_LOSS, "ndcg@10": Interval((low + high) / 2, low, high)})
-    assert fit(ROW, other) == expected
+    assert fit(other) == expected
 
 
 def test_what_was_not_measured_or_not_judged_is_not_known() -> None:
-    assert fit(ROW, None) is None
-    assert fit(ROW, replace(ROW, losses={})) is None
+    assert fit(None) is None
+    assert fit(replace(ROW, losses={})) is None
