@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -124,11 +124,16 @@ class Report:
         return seal(document(_Unsealed(**{one.name: getattr(self, one.name) for one in fields(self)})))
 
     def write(self, folder: Path) -> None:
-        """Write report.json into the folder, atomically."""
-        text = json.dumps(document(self), indent=1, allow_nan=False)
-        # A list of plain values on one line halves the file and keeps terms readable. No string holds a line break.
-        text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), text)
+        """Write report.json into the folder, atomically: a line for each key, and for each entry of a list."""
+        lines = (f'"{key}": {_lines(value)}' for key, value in document(self).items())
+        text = "{\n" + ",\n".join(lines) + "\n}"
         write_atomically(folder / REPORT, text + "\n")
+
+
+def _lines(value: Any) -> str:
+    dump = partial(json.dumps, allow_nan=False, separators=(",", ": "))
+    is_list = isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    return "[\n" + ",\n".join(map(dump, value)) + "\n]" if is_list else dump(value)
 
 
 @dataclass(frozen=True, kw_only=True)
