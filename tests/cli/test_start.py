@@ -26,6 +26,7 @@ def test_only_a_verification_starts_a_child_and_on_the_first_of_its_devices(
         yield
 
     monkeypatch.setattr("patcher.sandbox.guard.started", start)
+    monkeypatch.setattr("patcher.verify.preconditions._devices", lambda: ["cuda", "cpu"])
     for words in (["verify", "--help"], ["verify", patched, "--device", "tpu"], ["card", patched]):
         main([str(word) for word in words])
     assert begun == []
