@@ -112,6 +112,15 @@ class Chunk:
         nodes = (node for statement in self.statements for node in ast.walk(statement) if node is not statement)
         return frozenset(name for node in nodes for name, _ in bindings_of(node))
 
+    @cached_property
+    def python_nodes(self) -> Mapping[type[ast.AST], Sequence[ast.AST]]:
+        """The nodes of the statements in the trees of Python's own parser, by kind; none where the syntax is newer."""
+        found: dict[type[ast.AST], list[ast.AST]] = {}
+        for statement in self.statements:
+            for node in ast.walk(statement):
+                found.setdefault(type(node), []).append(node)
+        return found
+
     def local_names(self, node: cst.CSTNode, root: str) -> set[str]:
         """The full names of a dotted name, by LibCST's scopes, where a function or a class binds its first part `root`.
 

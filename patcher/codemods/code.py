@@ -158,8 +158,8 @@ class Code:
 
     def python_nodes(self, kind: type[PythonNode], pattern: re.Pattern[str]) -> list[PythonNode]:
         """Every node of a kind in the trees of Python's own parser, of the chunks that match a pattern."""
-        statements = [item for chunk in self.chunks if pattern.search(chunk.text) for item in chunk.statements]
-        return [node for statement in statements for node in ast.walk(statement) if isinstance(node, kind)]
+        chunks = (chunk for chunk in self.chunks if pattern.search(chunk.text))
+        return [node for chunk in chunks for node in chunk.python_nodes.get(kind, ()) if isinstance(node, kind)]
 
     def nodes(self, kind: type[Node], pattern: re.Pattern[str]) -> list[Node]:
         """Every node of a kind in LibCST's trees of the chunks that match a pattern. Raises CodeError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -55,9 +55,8 @@ def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
     Raises CodeError for any other difference, which is a defect of a codemod.
     """
     intended, found = tuple(spans), list[Hunk]()
-    pairs = [((one,), (other,)) for one, other in zip(before.chunks, after.chunks, strict=False)]
     old = new = 0
-    for one, other in pairs if len(before.chunks) == len(after.chunks) else [(before.chunks, after.chunks)]:
+    for one, other in _aligned(before.chunks, after.chunks):
         changed = hunks("".join(chunk.text for chunk in one), "".join(chunk.text for chunk in other))
         for hunk in changed:
             (a, b), (c, d) = hunk.before, hunk.after
@@ -72,6 +71,16 @@ def prove(before: Code, after: Code, spans: Iterable[Span]) -> tuple[Hunk, ...]:
         old += sum(chunk.line_count for chunk in one)
         new += sum(chunk.line_count for chunk in other)
     return tuple(found)
+
+
+def _aligned(before: Sequence[Chunk], after: Sequence[Chunk]) -> Iterator[tuple[Sequence[Chunk], Sequence[Chunk]]]:
+    """Pairs of consecutive chunks of two files: one by one where the texts are equal or their number is."""
+    old, new = ([chunk.text for chunk in chunks] for chunks in (before, after))
+    for _, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if i2 - i1 == j2 - j1:
+            yield from (((one,), (other,)) for one, other in zip(before[i1:i2], after[j1:j2], strict=True))
+        else:
+            yield before[i1:i2], after[j1:j2]
 
 
 def _check_lines(hunk: Hunk, spans: Iterable[Span], path: str) -> None:

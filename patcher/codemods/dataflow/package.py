@@ -138,7 +138,8 @@ class Package:
     def _changed(self) -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
         """Such names, and patterns of names that are computed."""
         found, computed = set[str](), set[str]()
-        for node in (node for code in self.codes.values() for node in code.python_nodes(ast.AST, _ANY)):
+        kinds = (ast.Attribute, ast.Subscript, ast.Call)
+        for node in (one for code in self.codes.values() for kind in kinds for one in code.python_nodes(kind, _ANY)):
             if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
                 if not isinstance(node, ast.Attribute) or _last(node.value) != "self":
                     found |= {node.attr} if isinstance(node, ast.Attribute) else {_last(node.value)}
