@@ -32,7 +32,10 @@ class {_CONTEXT}:
         def on_meta(module, name, parameter):
             if parameter is not None and not parameter.is_meta and threading.get_ident() == thread:
                 empty = torch.nn.Parameter(parameter.to("meta"), parameter.requires_grad)
-                torch.utils.swap_tensors(parameter, empty)  # the same object, so that tied parameters stay tied
+                try:
+                    torch.utils.swap_tensors(parameter, empty)  # the same object, so that tied parameters stay tied
+                except RuntimeError:
+                    pass  # the code keeps a view of it, so that it keeps its memory
 
         self.hook = torch.nn.modules.module.register_module_parameter_registration_hook(on_meta)
 
@@ -54,7 +57,8 @@ class {_MIXIN}:
         # While the model is built, `_init_weights` is for buffers; parameters without memory follow after loading.
         parameters = list(module.parameters())
         on_meta = bool(parameters) and all(parameter.is_meta for parameter in parameters)
-        if module._non_persistent_buffers_set or not on_meta:
+        has_buffers = any(one._non_persistent_buffers_set for one in module.modules())
+        if has_buffers or not on_meta or not hasattr(super(), "_move_missing_keys_from_meta_to_device"):
             super()._initialize_weights(module, *args, **kwargs)
 
     def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs):

@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from patcher.codemods.chunks import bindings_of
@@ -23,6 +24,10 @@ _SPECIAL = re.compile(r"__\w+__")
 _PARAMETERS = ("Parameter", "ParameterList", "ParameterDict", "register_parameter")
 _BUFFERS = ("register_buffer", "Buffer")
 _SET, _REGISTERS = re.compile(r"self\.\w+\s*="), re.compile(r"\bregister_buffer\b|Buffer\b")
+# Calls that give no tensor, or whose result is known of a parameter without memory.
+_NUMBERS = ("size", "numel", "dim", "len", "isinstance", "hasattr", "item", "tolist")
+_OF_PARAMETER: ast.expr = ast.Call(ast.Name("parameters"), [], [])  # stands for what needs a parameter
+_Local = Mapping[str, Sequence[ast.expr]]
 _FROM_TENSOR = re.compile(r"new_\w+|\w+_like|arange|zeros|ones|full|tensor|linspace|to|clone|detach")
 # Names below `torch` whose calls make no tensor.
 _NO_TENSOR = re.compile(
@@ -30,6 +35,7 @@ _NO_TENSOR = re.compile(
     r"|no_grad|(is|get|set)_\w+)(\..*)?"
 )
 _MAKER = re.compile(r"torch\.(arange|as_tensor|empty|eye|from_numpy|full|linspace|logspace|ones|rand\w*|tensor|zeros)")
+_MAY_LACK = {"_keys_to_ignore_on_save", "_keys_to_ignore_on_load_missing"}
 _OUTSIDE = re.compile(r"[A-Z]\w*")
 _KNOWN_PACKAGES = {"torch", "numpy", "transformers", *sys.stdlib_module_names}
 _OF_TRANSFORMERS = re.compile(r"transformers\.(.*\.)?[A-Z]\w*(?<!Config)(?<!Mixin)(?<!Output)(?<!PreTrainedModel)")
@@ -43,9 +49,35 @@ def computes_tensors(codes: Sequence[Code]) -> bool:
     if any(_imports_positions(code) for code in codes):
         return True
     imports = {code.path: _imports(code) for code in codes}
+    saved = _saved(codes)
     special = {name for code in codes for name, _ in _definitions(code) if _SPECIAL.fullmatch(name)}
     functions = _reachable(codes, {*_ENTRIES, *special}, lambda node: node)
-    return any(_makes_tensor(node, imports[code.path]) for code, function in functions for node in _walk(function))
+    return any(
+        _makes_tensor(node, imports[code.path]) or _needs_saved(node, saved)
+        for code, function in functions
+        for node in _walk(function)
+    )
+
+
+def _saved(codes: Sequence[Code]) -> set[str] | None:
+    """The names of the buffers that a checkpoint holds; None where it may lack some of them, or a name is not known."""
+    if any(not chunk.words.isdisjoint(_MAY_LACK) for code in codes for chunk in code.chunks):
+        return None
+    calls = [node for code in codes for node in code.python_nodes(ast.Call, _REGISTERS) if _is_saved(node)]
+    registers = [node for node in calls if _name(node.func) == "register_buffer"]
+    given = [[*node.args[:1], *(one.value for one in node.keywords if one.arg == "name")] for node in registers]
+    first = [one for values in given for one in values[:1]]
+    assigned = [node for code in codes for node in code.python_nodes(ast.Assign, _SET) if node.value in calls]
+    names = [one.value if isinstance(one, ast.Constant) else None for one in first]
+    names += [_name(one) for node in assigned for one in node.targets]
+    return {str(name) for name in names} if len(names) == len(calls) and None not in names else None
+
+
+def _needs_saved(node: ast.AST, saved: set[str] | None) -> bool:
+    """Whether a node reads a buffer that a checkpoint holds, which has no value yet, or registers one it may lack."""
+    if saved is None:
+        return isinstance(node, ast.Call) and _is_saved(node)
+    return isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in saved
 
 
 def from_parameter(codes: Sequence[Code]) -> tuple[Code, ast.expr] | None:
@@ -53,16 +85,19 @@ def from_parameter(codes: Sequence[Code]) -> tuple[Code, ast.expr] | None:
 
     A parameter has no memory while transformers builds a model, on 4.57 neither.
     """
-    parameters = _parameters(codes)
-    for code, function in _reachable(codes, ("__init__",), lambda node: node.func if _calls(node) else None):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        local: dict[str, ast.expr] = {}
-        for node in ast.walk(function):
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                local[node.targets[0].id] = node.value
-        for value in _kept(function):
-            if _reads(value, parameters, local):
+    is_name = (ast.Name, ast.Attribute)
+    reached = _reachable(codes, ("__init__",), lambda node: node if isinstance(node, is_name) else None)
+    functions = [(code, one) for code, one in reached if isinstance(one, ast.FunctionDef)]
+    needs = _Needs(_parameters(codes), {one.name: one for _, one in functions if not _SPECIAL.fullmatch(one.name)})
+    before = -1
+    while before != len(needs.arguments) + len(needs.results):
+        before = len(needs.arguments) + len(needs.results)
+        for _, function in functions:
+            needs.follow(function)
+    for code, function in functions:
+        local = needs.local(function)
+        for value in _kept(function, needs, local):
+            if needs.reads(value, local):
                 return code, value
     return None
 
@@ -74,29 +109,96 @@ def _parameters(codes: Sequence[Code]) -> set[str | None]:
     others = {name for name, is_parameter in pairs if not is_parameter}
     calls = [node for code in codes for node in code.python_nodes(ast.Call, _REGISTERS) if _calls(node, _BUFFERS)]
     buffers = {one.value for node in calls for one in node.args if isinstance(one, ast.Constant)}
-    return (({name for name, _ in pairs} - others) | {"weight", "bias"}) - buffers
+    of_model = {"self.device"} if "device" not in others else set()
+    return (({name for name, _ in pairs} - others) | {"weight", "bias"} | of_model) - buffers
 
 
-def _kept(function: ast.FunctionDef) -> Iterator[ast.expr]:
+def _kept(function: ast.FunctionDef, needs: _Needs, local: _Local) -> Iterator[ast.expr]:
     """The values that a function registers as buffers that no checkpoint holds, or makes attributes."""
     for node in _walk(function):
         if _calls(node, _BUFFERS) and not _is_saved(node):
             yield from (*node.args, *(one.value for one in node.keywords))
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-            made = _name(node.value.func) if isinstance(node.value, ast.Call) else None
-            if _FROM_TENSOR.fullmatch(made or ""):
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            parts = (part for target in _targets(node) for part in _items(target))
+            if any(isinstance(part, ast.Attribute) for part in parts) and needs.makes(node.value, local):
                 yield node.value
 
 
-def _reads(node: ast.AST, parameters: Collection[str | None], local: Mapping[str, ast.expr]) -> bool:
-    """Whether an expression needs the values or the device of a parameter of `self`; its shape and dtype are known."""
-    if isinstance(node, ast.Name) and node.id in local:
-        return _reads(local[node.id], parameters, {name: one for name, one in local.items() if name != node.id})
-    if _name(node) in ("shape", "dtype", "ndim") or _calls(node, ("size", "numel", "dim", *_PARAMETERS)):
-        return False
-    if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("self."):
-        return node.attr in parameters or _reads(node.value, parameters, local)
-    return _calls(node, ("parameters",)) or any(_reads(one, parameters, local) for one in ast.iter_child_nodes(node))
+def _targets(node: ast.Assign | ast.AnnAssign) -> list[ast.expr]:
+    return node.targets if isinstance(node, ast.Assign) else [node.target]
+
+
+def _items(target: ast.expr) -> list[ast.expr]:
+    return target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+
+
+@dataclass
+class _Needs:
+    """Which values need those of a parameter, or its device, in the functions that build a model.
+
+    `arguments` are pairs of a function and its argument, `results` functions whose result does; both grow.
+    """
+
+    parameters: set[str | None]
+    functions: Mapping[str | None, ast.FunctionDef]
+    arguments: set[tuple[str, str]] = field(default_factory=set)
+    results: set[str | None] = field(default_factory=set)
+
+    def local(self, function: ast.FunctionDef) -> _Local:
+        """The values of the names of a function."""
+        found: dict[str, list[ast.expr]] = {
+            one.arg: [_OF_PARAMETER]
+            for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
+            if (function.name, one.arg) in self.arguments
+        }
+        for node in ast.walk(function):
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+                names = [one.id for each in _targets(node) for one in _items(each) if isinstance(one, ast.Name)]
+                for name in names:
+                    found.setdefault(name, []).append(node.value)
+        return found
+
+    def follow(self, function: ast.FunctionDef) -> None:
+        """Note what the calls of a function pass, and whether its own result needs a parameter."""
+        local = self.local(function)
+        for node in ast.walk(function):
+            if isinstance(node, ast.Return) and node.value is not None and self.reads(node.value, local):
+                self.results.add(function.name)
+            called = self.functions.get(_name(node.func)) if isinstance(node, ast.Call) else None
+            if called is None or not isinstance(node, ast.Call):
+                continue
+            names = [one.arg for one in (*called.args.posonlyargs, *called.args.args)]
+            given = [*zip(names[names[:1] in (["self"], ["cls"]) :], node.args, strict=False)]
+            for name, value in [*given, *((one.arg, one.value) for one in node.keywords)]:
+                if name is not None and self.reads(value, local):
+                    self.arguments.add((called.name, name))
+
+    def reads(self, node: ast.AST, local: _Local) -> bool:
+        """Whether an expression needs the values or the device of a parameter; its shape and dtype are known."""
+        if isinstance(node, ast.Name) and node.id in local:
+            others = {name: values for name, values in local.items() if name != node.id}
+            return any(self.reads(one, others) for one in local[node.id])
+        if _name(node) in ("shape", "dtype", "ndim") or _calls(node, (*_NUMBERS, *_PARAMETERS)):
+            return False
+        if isinstance(node, ast.Call) and _name(node.func) in self.functions:
+            return _name(node.func) in self.results
+        if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp)):
+            items = {one.target.id: [one.iter] for one in node.generators if isinstance(one.target, ast.Name)}
+            return self.reads(node.elt, {**local, **items})
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("self."):
+            known = node.attr in self.results or not self.parameters.isdisjoint((node.attr, ast.unparse(node)))
+            return known or self.reads(node.value, local)
+        return _calls(node, ("parameters",)) or any(self.reads(one, local) for one in ast.iter_child_nodes(node))
+
+    def makes(self, node: ast.expr, local: _Local) -> bool:
+        """Whether an expression may be a new tensor, rather than the parameter itself, a number or a module."""
+        if isinstance(node, ast.Name) and node.id in local:
+            others = {name: values for name, values in local.items() if name != node.id}
+            return any(self.makes(one, others) for one in local[node.id])
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return any(self.makes(one, local) for one in node.elts)
+        name = _name(node.func) or "" if isinstance(node, ast.Call) else ""
+        return isinstance(node, ast.BinOp) or name in self.functions or _FROM_TENSOR.fullmatch(name) is not None
 
 
 def _calls(node: ast.AST, names: Collection[str] | None = None) -> TypeGuard[ast.Call]:
@@ -134,6 +236,8 @@ def _definitions(code: Code) -> Iterator[tuple[str, ast.FunctionDef | ast.expr]]
             yield from ((name, node.value) for name in names if name is not None)
         elif isinstance(node, ast.ClassDef):
             yield from ((node.name, ast.Call(base, [], [])) for base in node.bases)
+            made = (item.value for item in node.body if isinstance(item, ast.AnnAssign) and item.value is not None)
+            yield from ((node.name, value) for value in made if _calls(value, ("field",)))  # of a dataclass
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             waiting += ast.iter_child_nodes(node)
 

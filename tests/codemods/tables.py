@@ -263,6 +263,24 @@ _SAVED = [
         forward="return x * self.gain + self.more[0]",
         needless=True,
     ),
+    Table(
+        "a computed buffer made of a saved one",
+        'self.register_buffer("mean", torch.arange(dim) / 7)\n'
+        + 'self.register_buffer("twice", self.mean * 2, persistent=False)',
+        forward="return x + self.twice + self.mean",
+    ),
+    Table(
+        "an attribute made of a saved buffer",
+        'self.register_buffer("mean", torch.arange(dim) / 7)\nself.twice = self.mean * 2',
+        forward="return x + self.twice + self.mean",
+    ),
+    Table(
+        "a view of a parameter that is kept",
+        "gain = nn.Parameter(torch.ones(n, dim))\nself.count = len(gain[0])\nfirst = gain[0]\nself.gain = gain\n"
+        + ANGLE
+        + BUFFERS,
+        forward=FORWARD + " * self.gain[0]",
+    ),
     Table("tensors in forward alone", "self.dim = dim", forward="return x + torch.arange(self.dim)", needless=True),
 ]
 _FUNCTIONS = [
@@ -366,6 +384,13 @@ _ATTRIBUTES = [
         forward="return x * self.tables['cos'][: x.size(-2)]",
     ),
     Table(
+        "a default of a dataclass",
+        "self.helper = Helper()",
+        top="import dataclasses\n\n\n@dataclasses.dataclass\nclass Helper:\n"
+        + "    cos: object = dataclasses.field(default_factory=lambda: angles(8, 6).cos())",
+        forward="return x * self.helper.cos[: x.size(-2)]",
+    ),
+    Table(
         "in an object that is no module",
         "self.helper = Helper(dim, n, base)",
         top="class Helper:\n    def __init__(self, dim, n, base):\n        self.cos = angles(dim, n, base).cos()",
@@ -461,6 +486,11 @@ _INIT_WEIGHTS = [
     ),
     Table("an _init_weights that calls the library's", weights="super()._init_weights(module)"),
     Table(
+        "an _init_weights that fills the buffer of a module below",
+        build=BUILD + "\nself.own = nn.Parameter(torch.ones(8))",
+        weights="if isinstance(module, TinyModel):\n    module.rot.cos.fill_(9.0)",
+    ),
+    Table(
         "a model inside of the model",
         build="self.rot = Inner(config)",
         top="""
@@ -499,6 +529,46 @@ _FROM_PARAMETERS = [
         "a variable from a parameter",
         "self.gain = nn.Parameter(torch.ones(dim))\ntable = self.gain * 2\n" + TABLE,
         refused="table-from-parameter",
+    ),
+    Table(
+        "in a method, on the device of a parameter",
+        "self.layer = nn.Linear(dim, dim)\nself.fill(dim, n, base)",
+        methods="""
+        def fill(self, dim, n, base, device=None):
+            if device is None:
+                device = self.layer.weight.device
+            cos, sin = self.pair(n, device)
+            self.cos, self.sin = cos, sin
+
+        def pair(self, n, device):
+            angle = torch.arange(n, device=device)[:, None] / 7
+            return angle.cos(), angle.sin()
+        """,
+        refused="table-from-parameter",
+    ),
+    _one(
+        "on the device that a function finds",
+        "torch.arange(dim, device=place_of(self.layer))",
+        top="def place_of(layer):\n    return next(layer.parameters()).device",
+        **_REFUSED,
+    ),
+    _one(
+        "on the device of a property",
+        "torch.arange(dim, device=self.place)",
+        **_REFUSED | {"methods": "@property\ndef place(self):\n    return self.layer.weight.device\n"},
+    ),
+    Table(
+        "a product of a parameter",
+        "self.layer = nn.Linear(2, 2)\nself.twice = self.layer.weight * 2\n" + ANGLE + BUFFERS,
+        refused="table-from-parameter",
+    ),
+    Table(
+        "numbers of parameters beside it",
+        "self.layer = nn.Linear(dim, dim)\nself.size = sum(one.numel() for one in self.parameters()) * 2\n"
+        + "self.width = width_of(self.layer.weight) * 2\nweight = self.layer.weight\nself.same = weight\n"
+        + ANGLE
+        + BUFFERS,
+        top="def width_of(weight):\n    return weight.shape[0]",
     ),
     Table(
         "of the shape and dtype of a parameter",

@@ -94,6 +94,22 @@ def test_a_saved_buffer_that_the_checkpoint_lacks_keeps_its_initial_value(tmp_pa
     assert loaded.rot.mean.eq(0).all() and loaded.proj.bias.isnan().all()  # which its _init_weights does not fill
 
 
+def test_a_computed_alias_of_a_saved_buffer_keeps_the_value_of_the_constructor(tmp_path: Path) -> None:
+    """As in 4.57, where a tensor of the checkpoint takes the place of the buffer alone."""
+    init = 'self.register_buffer("mean", torch.zeros(dim))\nself.register_buffer("same", self.mean, persistent=False)'
+    table = Table("an alias of a saved buffer", init + "\nself.pair = [self.mean]", forward="return x + self.same")
+    tiny = loading.module("tiny_alias", applied("computed_buffers", table.code()))
+    folder = loading.written(tiny.TinyModel(tiny.TinyConfig()), tmp_path)
+    loaded = tiny.TinyModel.from_pretrained(folder)
+    assert loaded.rot.mean.ne(0).all() and loaded.rot.same.eq(0).all() and loaded.rot.pair[0].eq(0).all()
+
+
+def test_a_saved_buffer_that_the_checkpoint_may_lack_is_computed() -> None:
+    (table,) = [one for one in TABLES if one.name == "a saved buffer alone"]
+    code = table.code().replace('base_model_prefix = "model"', '_keys_to_ignore_on_load_missing = ["rot.mean"]')
+    assert isinstance(run("computed_buffers", code), Applied)
+
+
 @pytest.mark.parametrize("table", [table for table in TABLES if table.needless], ids=lambda table: table.name)
 def test_a_model_that_computes_nothing_stays(table: Table) -> None:
     assert isinstance(run("computed_buffers", table.code()), NotNeeded)

@@ -67,6 +67,10 @@ def _is_bounded(node: cst.CSTNode) -> bool:
         return any(isinstance(one, cst.Call) and last_name(one.func) in _IN_DIVISORS for one in walk(node.right))
     if not isinstance(node, cst.Call):
         return isinstance(node, (cst.Attribute, cst.Arg)) and _is_function(node)
+    if last_name(node.func) in {"rsqrt", "rsqrt_"}:  # of a square, and of no mean as in a norm
+        called = {last_name(one.func) for one in walk(node) if isinstance(one, cst.Call)}
+        has_power = any(isinstance(one, cst.Power) for one in walk(node))
+        return (has_power or not called.isdisjoint({"square", "pow"})) and called.isdisjoint({"mean", "sum"})
     names = (one.value for one in walk(node.func) if isinstance(one, (cst.Name, cst.SimpleString)))
     return any(_BOUNDED.search(name.strip("\"'")) for name in names)
 

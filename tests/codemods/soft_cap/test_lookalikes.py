@@ -28,6 +28,11 @@ def refusal(body: str, **more: str) -> Refused:
         ("return x.clamp(-30, 30)", {}, "return x.clamp(-30, 30)"),
         ("y = F.hardtanh(x / 30)\nreturn 30 * y", {}, "y = F.hardtanh(x / 30)"),
         ("return x * torch.rsqrt(1 + (x / 30) ** 2)", {}, "return x * torch.rsqrt(1 + (x / 30) ** 2)"),
+        (
+            "loss = F.cross_entropy(15 * x * torch.rsqrt(x.square() + 225), labels)\nreturn loss",
+            {},
+            "loss = F.cross_entropy(15 * x * torch.rsqrt(x.square() + 225), labels)",
+        ),
         ("return 30 * F.normalize(x, dim=-1)", {}, "return 30 * F.normalize(x, dim=-1)"),
         ("return Cap.apply(x)", {"top": FUNCTION}, "30 * torch.tanh(x)"),
         (
@@ -65,6 +70,7 @@ def test_code_that_may_bound_what_the_head_returns_is_quoted(more: dict[str, str
         ("return self.decoder(self.gate(h))", {"init": "self.gate = Gate()", "top": GATE}),
         ("return self.drop(x)", {"init": "self.drop = nn.Dropout(0.1)\nself.gate = Gate()", "top": GATE}),
         ("return self.decoder(torch.tanh(h))", {}),
+        ("return self.decoder(h * torch.rsqrt(h.square().mean(-1, keepdim=True)))", {}),
     ],
 )
 def test_a_gate_that_the_logits_do_not_run_through_reads_like_none(body: str, more: dict[str, str]) -> None:
