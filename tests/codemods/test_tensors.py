@@ -71,6 +71,8 @@ def test_parameters_and_saved_buffers_are_none(line: str) -> None:
         ("from torch import arange as make; self.x = make(dim)", "", ""),
         ("self.reset(dim)", "", "    def reset(self, dim):\n        self.x = torch.arange(dim)\n"),
         ("self.x = self.table", "", "    @property\n    def table(self):\n        return torch.arange(5)\n"),
+        ("self.register_buffer('x', torch.zeros(dim)); self.y = self.x * 2", "", ""),
+        ("self.x = nn.Buffer(torch.zeros(dim)); self.y = [self.x]", "", ""),
         ("self.x = map(make, dim)", "def make(dim):\n    return torch.arange(dim)", ""),
         ("self.x = RotaryEmbedding(dim)", "from flash_attn.layers.rotary import RotaryEmbedding", ""),
         ("self.x = Make()[dim]", "class Make:\n    def __getitem__(self, dim):\n        return torch.arange(dim)", ""),
