@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from patcher.codemods import Applied, NotNeeded, Refused
 from tests.codemods.heads import KEY, NORBERT, head
-from tests.codemods.shapes import SIGNED_CAPS
+from tests.codemods.shapes import SIGNED_CAPS, Shape
 from tests.codemods.tools import IMPORTS, applied, find_and_remove, package_of, run
 
 
@@ -63,3 +65,38 @@ def test_a_signed_cap_keeps_every_byte() -> None:
     for shape in SIGNED_CAPS:
         outcomes = find_and_remove(package_of(shape.package(), shape.settings()))
         assert not any(isinstance(one, Applied) for one in outcomes.values())
+
+
+DATACLASS = "import dataclasses\n@dataclasses.dataclass\nclass Cap:\n    scale: float = 30.0\n"
+
+
+@pytest.mark.parametrize(
+    ("scale", "more"),
+    [
+        ("CAP.scale", {"top": DATACLASS + "CAP = Cap()\n"}),
+        ("CAP.scale", {"top": DATACLASS.replace("= 30.0", "= dataclasses.field(default=30.0)") + "CAP = Cap()\n"}),
+        ("self.cap.scale", {"top": DATACLASS, "init": "self.cap = Cap(scale=30.0)"}),
+        ("CAP.scale", {"top": "from types import SimpleNamespace\nCAP = SimpleNamespace(scale=30.0)\n"}),
+        ("Cap.SCALE.value", {"top": "import enum\nclass Cap(enum.Enum):\n    SCALE = 30.0\n"}),
+        (
+            "self.s",
+            {
+                "members": "    @property\n    def s(self):\n"
+                "        if self.big:\n            return 30.0\n        return 20.0\n"
+            },
+        ),
+    ],
+)
+def test_a_number_in_an_object_that_is_not_read_is_refused_with_its_line(scale: str, more: dict[str, str]) -> None:
+    line = f"return {scale} * torch.sigmoid(x / 7.5)"
+    found = find_and_remove(package_of(Shape("", "", body=line, **more).package()))  # type: ignore[arg-type]
+    assert isinstance(found, Refused) and found.name == "scale-unknown" and line in found.reason
+
+
+@pytest.mark.parametrize("decorator", ["property", "functools.cached_property"])
+def test_a_number_that_a_property_computes_is_read(decorator: str) -> None:
+    members = f"    @{decorator}\n    def s(self):\n        half = 15\n        return 2.0 * half\n"
+    shape = Shape("", "", body="return self.s * torch.sigmoid(x / 7.5)", members=members, top="import functools\n")
+    found = find_and_remove(package_of(shape.package()))
+    assert not isinstance(found, Refused)
+    assert [one.soft_cap.scale for one in found.values() if isinstance(one, Applied) and one.soft_cap] == [30]
