@@ -281,7 +281,7 @@ def _restore(level: int, stderr: TextIO) -> None:
 
 
 def _widths(table: Table, room: int) -> list[int]:
-    """The width of each column: the widest is narrowed until all fit; a word is divided only where nothing else helps."""
+    """The width of each column: the widest is narrowed until all fit, and words are divided only as the last resort."""
     columns = list(zip(*((table.headers, *table.rows)), strict=True))
     widths = [max(map(_cells, column)) for column in columns]
     least = [
