@@ -78,12 +78,14 @@ test-transformers4: $(STAMP) ## the original on transformers 4.57 against the pa
 	.venv4/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==4.57.6
 	PATCHER_TRANSFORMERS4=$(CURDIR)/.venv4/bin/python $(BIN)/python -m pytest tests/compatibility $(ARGS)
 
-test-sentence-transformers5: $(STAMP) ## a model with a built-in threshold on sentence-transformers 5
+test-sentence-transformers5: $(STAMP) ## a model with a built-in threshold on sentence-transformers 5.0, 5.1 and 5.4
 	$(PYTHON) -m venv .venv5
-	.venv5/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==4.57.6 \
-	  sentence-transformers==5.1.2
-	PATCHER_SENTENCE_TRANSFORMERS5=$(CURDIR)/.venv5/bin/python $(BIN)/python -m pytest \
-	  tests/compatibility/test_sentence_transformers5.py $(ARGS)
+	for pair in "5.0.0 4.57.6" "5.1.2 4.57.6" "5.4.1 5.23.0"; do set -- $$pair; \
+	  .venv5/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 \
+	    sentence-transformers==$$1 transformers==$$2 && \
+	  PATCHER_SENTENCE_TRANSFORMERS5=$(CURDIR)/.venv5/bin/python $(BIN)/python -m pytest \
+	    tests/compatibility/test_sentence_transformers5.py $(ARGS) || exit 1; \
+	done
 
 test-hub: $(STAMP) ## a round on the true Hub, in a private repository that is removed again: TO=user/name
 	@test -n "$(TO)" || { echo "Error: TO is not set." >&2; echo "Hint: make test-hub TO=user/name" >&2; exit 2; }
@@ -105,4 +107,4 @@ pictures: $(STAMP) ## draw the README's pictures again, from a verification of t
 	$(BIN)/python -m tests.snapshots.pictures
 
 clean: ## remove what the targets made, the environments too
-	rm -rf build .venv .venv4
+	rm -rf build .venv .venv4 .venv5

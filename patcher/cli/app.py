@@ -29,6 +29,7 @@ _CODES = """Exit codes:
   2    wrong usage
   3    could not be done or measured
   130  interrupted"""
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # UsageError, of click or of the copy in typer
 _RANGE = re.compile(r"(; )?([\d.]+<=?)?x(<=?|>=?)[\d.]+")  # which the words of the help say
 
 
@@ -57,7 +58,11 @@ class Command(_PlainEpilog, TyperCommand):
         for word in plain[: plain.index("--") if "--" in plain else None]:
             if chosen and _OTHERS.get(word, chosen) != chosen:
                 raise UsageError(f"--format {chosen} and {word} exclude each other.", "Leave out one of them.")
-        return super().parse_args(ctx, [*flags, *plain])
+        try:
+            return super().parse_args(ctx, [*flags, *plain])
+        except _USAGE_ERROR as error:
+            error.ctx = error.ctx or ctx  # which command's help explains it
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words after the command's name, without the braces that some versions of typer write."""
@@ -91,6 +96,16 @@ class Command(_PlainEpilog, TyperCommand):
 
 class _Ordered(_PlainEpilog, TyperGroup):
     """The commands in the order in which they are used."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before the command. Raises UsageError where a shell's completion could not be written."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.Exit as end:
+            if end.exit_code:  # 1, which is that of a failed check
+                shells = "Run it in bash, zsh, fish or PowerShell."
+                raise UsageError("There is no completion for this shell.", shells) from end
+            raise
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=ORDER.index)

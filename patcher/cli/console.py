@@ -83,6 +83,7 @@ class Console(logging.Handler):
         self._stderr: TextIO | None = None
         self._bar: Progress | None = None
         self._tasks: dict[str, _Task] = {}
+        self._shown: set[str] = set()  # the diffs that stand on the terminal
 
     def listen(self) -> Console:
         """Show on stderr what the package logs, and whole lines that libraries write there, until the command ends."""
@@ -163,6 +164,9 @@ class Console(logging.Handler):
         """Print a line, a failure or a diff."""
         self.stop_progress()
         if isinstance(text, Diff):
+            if stream.isatty() and text in self._shown:  # before a question that was answered
+                return
+            self._shown.update([text] if stream.isatty() else [])
             for line in printable(text).splitlines():
                 stream.write(f"{self._styled(line, _diff_style(line), stream)}\n")
             stream.write("\n" if text else "")
@@ -277,11 +281,15 @@ def _restore(level: int, stderr: TextIO) -> None:
 
 
 def _widths(table: Table, room: int) -> list[int]:
-    """The width of each column: the widest is narrowed until all fit, but no word is divided."""
+    """The width of each column: the widest is narrowed until all fit, and words are divided only as the last resort."""
     columns = list(zip(*((table.headers, *table.rows)), strict=True))
     widths = [max(map(_cells, column)) for column in columns]
-    least = [max(_cells(part) for cell in column for part in ("", *_parts(cell))) for column in columns]
-    while sum(widths) + 2 * (len(widths) - 1) > room:
+    least = [
+        max(map(_cells, ("", *header.split(), *(part for cell in cells for part in _parts(cell)))))
+        for header, *cells in columns
+    ]
+    room -= 2 * (len(widths) - 1)
+    while sum(widths) > room:
         # A header is wrapped before any cell is.
         widest = max(
             range(len(widths)),
@@ -290,12 +298,16 @@ def _widths(table: Table, room: int) -> list[int]:
         if widths[widest] <= least[widest]:
             break
         widths[widest] -= 1
+    # A sentence may quote code, which is one word and too long.
+    sentences = [at for at, (_, *cells) in enumerate(columns) if any(len(_parts(cell)) > 1 for cell in cells)]
+    while sentences and sum(widths) > room and widths[widest := max(sentences, key=widths.__getitem__)] > _SHORT:
+        widths[widest] -= 1
     return widths
 
 
 def _parts(cell: str) -> list[str]:
-    """What is not divided: words, and short cells such as "241.8 kB"."""
-    return [cell] if len(cell) <= _SHORT and not cell.isalpha() and any(map(str.isdigit, cell)) else cell.split()
+    """What is not divided: words, and short cells such as "241.8 kB" and "not needed"."""
+    return [cell] if len(cell) <= _SHORT else cell.split()
 
 
 def _cells(text: str) -> int:
@@ -317,9 +329,12 @@ def _has_colours(stream: TextIO) -> bool:
 
 def _new_bar(stream: TextIO) -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.theme import Theme
 
     columns = ("{task.description}", BarColumn(20), TextColumn("{task.fields[shown]}"), TimeRemainingColumn())
     console = _rich(stream)
+    # The terminal's own colour: those of rich are made for a dark background.
+    console.push_theme(Theme({"bar.back": "dim", "bar.complete": "none", "progress.remaining": "none"}))
     return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 

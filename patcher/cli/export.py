@@ -46,10 +46,11 @@ def export(
 
     The graph goes from token ids to the SPLADE vector.
     """
-    from patcher.retrieval.export import export_model
+    from patcher.retrieval.export import check_export, export_model
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     out = out or opt.default_out(model, f"{to}-{quantize}" if quantize else to)
+    check_export(out, to, quantize)
     found = find_trusted(console, model, revision, trusted=trust_remote_code)
     console.talk(f"Exporting {model} and running both on the probe texts ...")
     result = export_model(found, out, timeout, sandbox, to, quantize)

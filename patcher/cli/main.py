@@ -96,6 +96,7 @@ def _explained(error: BaseException) -> PatcherError:
         return errors.from_os(error, error.filename or os.curdir)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        return OutputError(f"{error.strerror or error}{where}.", "HF_DEBUG=1 shows where.")
+        hint = "Check that path, or give another" if where else "Run the same command again"
+        return OutputError(f"{error.strerror or error}{where}.", f"{hint}; HF_DEBUG=1 shows where.")
     what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     return PatcherError(f"Unexpected error: {what}.", "HF_DEBUG=1 shows where; please report it.")

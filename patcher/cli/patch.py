@@ -100,7 +100,7 @@ def patch(
     from patcher.hashing import forget
     from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
-    from patcher.verify.preconditions import check_machine
+    from patcher.verify.preconditions import check_machine, check_reference
     from patcher.verify.settings import SPARSE_ENCODER, Verification, parse_devices, parse_dtype, wants_sparse_encoder
     from patcher.verify.texts import load_probe_texts
 
@@ -128,6 +128,7 @@ def patch(
     wanted = None if no_verify else verification
     if wanted is not None:
         check_machine(wanted.devices, SPARSE_ENCODER if sparse_encoder else {})
+        check_reference(reference)
     console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:
         flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
@@ -166,6 +167,8 @@ def _patch_one(
         console.hint(hints.after_plan(made, str(made.source), ()))
         return 0
     if wanted is not None:
+        if not trusted:  # nobody is asked about what can't run
+            api.check_source(made, snapshot, runs=True)
         source = snapshot.source
         require_trust(
             console, made.executed, source, trusted=trusted, changed=made.contents, diff=made.diff, may_skip=True

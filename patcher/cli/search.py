@@ -52,7 +52,9 @@ def find_trusted(
     from patcher.retrieval.model import find_model
     from patcher.threshold.repaired import repair
     from patcher.verify.preconditions import check_machine, check_snapshot
+    from patcher.verify.settings import check_sentence_transformers
 
+    check_sentence_transformers("Encoding runs with")
     found = find_model(source, revision, repair)
     check_snapshot(found.snapshot, found.files)
     check_machine([device])

@@ -90,8 +90,10 @@ def threshold(
     from patcher.threshold.plot import check_plot, draw
     from patcher.threshold.repaired import repair
     from patcher.verify.preconditions import check_machine, check_snapshot
+    from patcher.verify.settings import check_sentence_transformers
 
     console = Console(as_json=as_json, quiet=quiet).listen()
+    check_sentence_transformers("A trained SPLADE model runs with")
     both = chosen if chosen is not None else THRESHOLD
     point = Point(
         both if query_threshold is None else query_threshold,

@@ -45,7 +45,7 @@ def verify(
     from patcher.hashing import forget
     from patcher.patching.record import load
     from patcher.sandbox.guard import started
-    from patcher.verify.preconditions import check_folder, check_machine
+    from patcher.verify.preconditions import check_folder, check_machine, check_reference
     from patcher.verify.requests import readable
     from patcher.verify.settings import (
         CHILD,
@@ -63,6 +63,7 @@ def verify(
     model = load(folder)
     check_folder(model)
     check_machine(devices, SPARSE_ENCODER if sparse_encoder else {})
+    check_reference(reference)
     with started(CHILD, devices[0], readable(model), sandbox) as child:
         # It imports its libraries while this process does its own work.
         from patcher.documents import card

@@ -32,7 +32,9 @@ def templates() -> Path:
 
 def copy_templates(target: Path) -> list[str]:
     """Write every template into a folder and return their paths in it. Raises OutputError, also for an edited one."""
-    check_parent(target / "file")
+    check_parent(target)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file, not a folder; nothing was written.", "Choose another folder.")
     if (target / RECORD).is_file():
         raise OutputError(f"{target} is a patched model; nothing was written.", "Choose a folder of its own.")
     origin = templates()

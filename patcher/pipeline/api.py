@@ -79,8 +79,7 @@ def patch_model(
     passes it, and is verified again. Raises SourceError for a broken file of the source before
     anything is copied.
     """
-    read = (*plan.files.changed, *plan.files.copied, *plan.files.converted.values())
-    check_snapshot(snapshot, read, runs=verification is not None)
+    check_source(plan, snapshot, runs=verification is not None)
     if plan.files.converted:
         logger.info("Converting %s to safetensors ...", ", ".join(list(plan.files.converted.values())[:3]))
     sandbox = verification.sandbox if verification is not None else "auto"
@@ -110,6 +109,11 @@ def patch_model(
         if discard_since is not None:
             discard_weights(model, discard_since)
     return Patched(out, plan, report)
+
+
+def check_source(plan: Plan, snapshot: Snapshot, *, runs: bool) -> None:
+    """Raise SourceError where a file that the plan needs is broken, or where a model that `runs` has no tokenizer."""
+    check_snapshot(snapshot, (*plan.files.changed, *plan.files.copied, *plan.files.converted.values()), runs=runs)
 
 
 def _calibrated_shift(report: Report) -> float | None:

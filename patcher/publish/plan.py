@@ -142,7 +142,7 @@ def plan_publication(
     with time_limit(retry.timeout):
         if options.create_pr and (options.tag or options.private):
             raise UsageError("A pull request has neither a tag nor a visibility of its own.", "Leave out --create-pr.")
-        preflight.check_names(repo_id, options.revision)
+        preflight.check_names(repo_id, options.revision, options.tag)
         return make(item, report, repo_id, options, Hub(retry))
 
 

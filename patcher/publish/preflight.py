@@ -31,8 +31,12 @@ class Account:
     namespaces: frozenset[str]
 
 
-def check_names(repo_id: str, branch: str | None) -> None:
-    """Refuse an invalid name and a revision that is not a branch. Raises UsageError."""
+# What `git check-ref-format` refuses.
+_NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^[-/.]|(?:[/.]|\.lock)$|^@?$")
+
+
+def check_names(repo_id: str, branch: str | None, tag: str | None = None) -> None:
+    """Refuse an invalid name, and a revision that is not a branch. Raises UsageError."""
     try:
         plain = parse_hf_uri(f"hf://{repo_id}").id == repo_id and repo_id.count("/") == 1
     except (HfUriError, HFValidationError):
@@ -41,6 +45,9 @@ def check_names(repo_id: str, branch: str | None) -> None:
         raise UsageError(f"{repo_id!r} can't be the id of a repository.", "Give namespace/name.")
     if branch is not None and (branch.startswith("refs/") or re.fullmatch(r"[0-9a-f]{40}", branch)):
         raise UsageError(f"{branch!r} is not a branch.", "Give the name of a branch, or --create-pr.")
+    for name, option in ((branch, "--revision"), (tag, "--tag")):
+        if name is not None and _NO_REF.search(name):
+            raise UsageError(f"{name!r} can't be the name of a branch or a tag.", f"Give another {option}, such as v1.")
 
 
 def check_not_source(item: Publishable, repo_id: str) -> None:

@@ -81,14 +81,7 @@ def export_model(
     library is missing, UsageError for OpenVINO in int8, OutputError for an `out` of somebody else, VerificationError if
     the child fails.
     """
-    if quantize and to != "onnx":
-        raise UsageError(f"A graph for {to} can't be quantized here.", "Leave --quantize out, or export --to onnx.")
-    check_sentence_transformers("A model is exported with")
-    # The quantisation of onnxruntime reads graphs with onnx.
-    for name in (RUNTIMES[to], *(["onnx"] if quantize else [])):
-        if find_spec(name) is None:
-            raise MissingRequirement(f"A graph is checked with {name}, which is not installed.", f"pip install {name}")
-    check_output(out, EXPORT_RECORD)
+    check_export(out, to, quantize)
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
     texts = tuple(one.text for one in load_probe_texts())
@@ -116,6 +109,18 @@ def export_model(
                 record = {**document(found), "tool": {"name": TOOL, "version": __version__}, **hashes(stage)}
                 (stage / EXPORT_RECORD).write_text(json_text(record), "utf-8")
     return found
+
+
+def check_export(out: Path, to: str, quantize: str | None) -> None:
+    """Refuse what can't be exported on this machine, before anything is read. Raises as `export_model` does."""
+    if quantize and to != "onnx":
+        raise UsageError(f"A graph for {to} can't be quantized here.", "Leave --quantize out, or export --to onnx.")
+    check_sentence_transformers("A model is exported with")
+    # The quantisation of onnxruntime reads graphs with onnx.
+    for name in (RUNTIMES[to], *(["onnx"] if quantize else [])):
+        if find_spec(name) is None:
+            raise MissingRequirement(f"A graph is checked with {name}, which is not installed.", f"pip install {name}")
+    check_output(out, EXPORT_RECORD)
 
 
 def _bundled() -> Ranked:

@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 INTERRUPTED = ("Interrupted; nothing was left half written.", "Run the same command again.")
@@ -20,10 +21,24 @@ def install_signal_handlers() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
+    sys.unraisablehook = _repeat_interruption
 
 
 def _interrupt(*_: object) -> NoReturn:
     raise Interrupted
+
+
+def _repeat_interruption(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that arrived inside a callback of the interpreter, such as a weak reference's.
+
+    Whatever is raised there is printed and dropped; imports have such callbacks.
+    """
+    if not issubclass(lost.exc_type, Interrupted) or not hasattr(signal, "pthread_kill"):
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def exit_now(code: int, *, tidy: bool = True) -> NoReturn:

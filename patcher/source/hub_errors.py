@@ -26,7 +26,6 @@ _TOKEN = "The Hub did not accept the token{to}."
 _TOKEN_VARIABLE = "HF_TOKEN is set and is used before the token of `hf auth login`: correct it, or unset it."
 _LOGIN = "Run `hf auth login` with a valid token."
 _UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in some minutes.")
-FETCH_ONCE = "Connect to the Hub once to fetch it: check the network, and unset HF_HUB_OFFLINE if it is set."
 _FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "HF_DEBUG=1 shows where."
 
 # The first row whose key fits, in the order of `_keys`, is the error that the user reads: its class, message and hint.
@@ -56,7 +55,7 @@ _READING: _Table = {
     _UNREACHABLE: (
         HubUnreachable,
         "The Hub can't be reached, and {at} is not in the local Hub cache.",
-        FETCH_ONCE,
+        "{fetch}",
     ),
     "JSONDecodeError": _UNREADABLE,
     _OTHER: (PatcherError, _FAILED, _DEBUG),
@@ -141,6 +140,9 @@ def _translated(
         where = f" ({error.filename})" if error.filename else ""
         what = f"No space left while files of {repo_id} were downloaded{where}."
         return OutputError(what, "Free disk space where TMPDIR and HF_HOME point to, then run the same command again.")
+    if isinstance(error, OSError) and error.filename:
+        what = f"{error.filename} can't be written: {error.strerror}."
+        return OutputError(what, "HF_HOME names the folder of the Hub's cache: set it to one that can be written.")
     kind, *texts = next(table[key] for key in _keys(error) if key in table)
     values = {
         "repo_id": repo_id,
@@ -149,11 +151,22 @@ def _translated(
         "revision": revision or "main",
         "status": status_of(error),
         "kind": type(error).__name__,
+        "fetch": fetch_once(),
     }
     message, hint = (text.format(**values) for text in texts)
     if kind is SourceError and "hf auth login" in hint and _has_variable():
         return kind(message, hint.replace("`hf auth login`", "a token with access in HF_TOKEN"))
     return kind(message, _TOKEN_VARIABLE if "hf auth login" in hint and _has_variable() else hint)
+
+
+def fetch_once() -> str:
+    """What to do about a file that is not cached: what cuts this machine off from the Hub is known here."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "Unset HF_HUB_OFFLINE and connect to the Hub once to fetch it."
+    also = " and the address in HF_ENDPOINT" if os.environ.get("HF_ENDPOINT") else ""
+    return f"Connect to the Hub once to fetch it: check the network{also}."
 
 
 def _has_variable() -> bool:

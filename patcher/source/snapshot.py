@@ -15,7 +15,7 @@ from patcher.errors import HubUnreachable, PatcherError, SourceError, UsageError
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.printable import printable
 from patcher.source.cache import linked_weights, named_hash, noted_commit, stores
-from patcher.source.hub_errors import FETCH_ONCE, from_hub, is_unreachable
+from patcher.source.hub_errors import fetch_once, from_hub, is_unreachable
 from patcher.source.names import MAX_FILES, check_names, is_repository
 from patcher.source.progress import progress_class
 from patcher.source.request_limit import install_if_asked
@@ -23,6 +23,9 @@ from patcher.source.retry import read_with_retry
 
 MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
+POINTER = b"version https://git-lfs.github.com/spec/"
+IS_POINTER = "is a pointer of Git LFS, not the file itself"
+FETCH_LFS = "Run `git lfs pull` where it was cloned, or get the model with `hf download`."
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
@@ -96,20 +99,25 @@ class Snapshot:
         if (found is None or not found.is_file()) and self.source.repo_id is None:
             raise SourceError(f"{path} of {self.source} is not there any more.", "Put it back, then try again.")
         if found is None or not found.is_file():
-            raise HubUnreachable(f"{path} of {self.source} is not in the local Hub cache.", FETCH_ONCE)
+            raise HubUnreachable(f"{path} of {self.source} is not in the local Hub cache.", fetch_once())
         return found
 
     def lacks(self, message: str, hint: str) -> PatcherError:
         """The error for something that is missing. Of a part of a repository, nobody can tell what the whole lacks."""
         if self.complete:
             return SourceError(message, hint)
-        return HubUnreachable(f"{message.rstrip('.')} in the local Hub cache, which may have only part.", FETCH_ONCE)
+        return HubUnreachable(f"{message.rstrip('.')} in the local Hub cache, which may have only part.", fetch_once())
 
     def read(self, path: str) -> bytes:
-        """Content of a fetched file. Raises SourceError where it is too large to be code, configuration or a card."""
+        """Content of a fetched file.
+
+        Raises SourceError where it is too large to be code, configuration or a card, or only points to one.
+        """
         with self.local(path).open("rb") as file:
             content = file.read(MAX_TEXT + 1)
         check_size(self.source, path, len(content))
+        if content.startswith(POINTER):
+            raise SourceError(f"{path} of {self.source} {IS_POINTER}.", FETCH_LFS)
         return content
 
 

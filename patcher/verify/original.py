@@ -11,12 +11,12 @@ from patcher.errors import UsageError
 from patcher.patching.record import PatchedModel
 from patcher.sandbox.guard import ask, started
 from patcher.verify.messages import OriginalRun
+from patcher.verify.preconditions import MAKE_REFERENCE, check_reference
 from patcher.verify.requests import encoder_files, lay_out, max_tokens, readable
 from patcher.verify.settings import Verification
 
 CHILD, OUTPUTS = "patcher.verify.measure.original", "outputs"  # the child's module, and its folder of answers
 TEXTS = 16  # the first ones; their logits are kept on the disk
-INSTALL = "`python3 -m venv old && old/bin/pip install torch transformers==4.57.6` makes one, which is old/bin/python."
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def run_original(model: PatchedModel, settings: Verification, target: Path) -> O
     python = settings.reference
     if python is None:
         return None
-    if not python.is_file():
-        raise UsageError(f"There is no interpreter {python}.", INSTALL)
+    check_reference(python)
     encoder = model.encoders[0] if model.encoders else ""
     files = {
         name: model.originals.get(file.source_path) or model.folder / file.path
@@ -52,6 +51,6 @@ def run_original(model: PatchedModel, settings: Verification, target: Path) -> O
         found = ask(child, request, OriginalRun, settings.timeout)
         if not found.texts:
             why = f"{python} has transformers {found.transformers}, on which the published code does not run."
-            raise UsageError(why, INSTALL)
+            raise UsageError(why, MAKE_REFERENCE)
         shutil.move(child.scratch / OUTPUTS, target)
     return found

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from patcher.constants import CONFIG
-from patcher.errors import MissingRequirement, SourceError, VerificationError
+from patcher.errors import MissingRequirement, SourceError, UsageError, VerificationError
 from patcher.patching.record import PatchedModel
-from patcher.source.snapshot import Snapshot
+from patcher.source.snapshot import FETCH_LFS, IS_POINTER, POINTER, Snapshot
 
 _LIBRARIES = ("torch", "transformers", "safetensors")
 _VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"}  # beside `*.model` and tokenizers of code
-_POINTER = b"version https://git-lfs.github.com/spec/"
+MAKE_REFERENCE = (
+    "`python3 -m venv old && old/bin/pip install torch transformers==4.57.6` makes one, which is old/bin/python."
+)
 _MAX_HEADER = 100_000_000  # bytes; the limit of the format
 _COPY = "Copy or download that file again."
 _PROBE = "import torch; print(torch.cuda.is_available() * 'cuda', torch.backends.mps.is_available() * 'mps', 'cpu')"
@@ -39,6 +41,12 @@ def check_machine(devices: Sequence[str] = (), packages: Mapping[str, tuple[str,
     for device in named:
         if device not in found:
             raise no_device(device, found)
+
+
+def check_reference(python: Path | None) -> None:
+    """Raise UsageError where an interpreter was named that does not exist."""
+    if python is not None and not python.is_file():
+        raise UsageError(f"There is no interpreter {python}.", MAKE_REFERENCE)
 
 
 def no_device(device: str, found: Iterable[str]) -> MissingRequirement:
@@ -102,10 +110,9 @@ def _problem(path: str, file: Path, files: Mapping[str, Path], *, runs: bool) ->
     """What is wrong with a file, and what to do."""
     size = file.stat().st_size
     with file.open("rb") as opened:
-        start = opened.read(len(_POINTER))
-        if start == _POINTER:
-            fetch = "Run `git lfs pull` where it was cloned, or get the model with `hf download`."
-            return "is a pointer of Git LFS, not the file itself", fetch
+        start = opened.read(len(POINTER))
+        if start == POINTER:
+            return IS_POINTER, FETCH_LFS
         if path.endswith((".safetensors", ".bin")) and not size:
             return "is empty", _COPY
         if path.endswith(".safetensors"):

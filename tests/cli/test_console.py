@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from io import StringIO
 from pathlib import Path
@@ -109,6 +110,7 @@ def test_a_bar_shows_how_many_are_done_each_second_and_is_gone_before_anything_e
             show("vectors", done, 400)
         console.talk("said")
     shown = terminal.getvalue()
+    assert not re.search(r"\x1b\[(3|4)\d", shown), "no colour that one background hides"
     assert "100 per second" in shown and "300/400 texts" in shown
     assert shown.splitlines()[-1].endswith("said") and "per second" not in shown.splitlines()[-1]
 
@@ -134,6 +136,29 @@ def test_a_table_fits_the_terminal_and_divides_no_word(monkeypatch: pytest.Monke
     assert all(
         len(line) <= 80 for line in terminal.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "").split("\n")
     )
+
+
+def test_code_in_a_sentence_is_divided_before_a_table_is_wider_than_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = open_terminal(monkeypatch)
+    reason = "already patched: `subword_prediction = 30 * torch.sigmoid(subword_prediction_of_the_head / 7.5)`"
+    rows = [("computed_buffers", "not needed", "configuration_gptbert.py", reason)]
+    Console().table(Table(("codemod", "status", "file", "where"), rows))
+    shown = terminal.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    assert all(len(line) <= 80 for line in shown), shown
+    assert shown[1].startswith("computed_buffers  not needed  configuration_gptbert.py  already patched")
+
+
+def test_a_diff_is_shown_once_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, console = open_terminal(monkeypatch), Console()
+    console.talk(Diff("+a\n"))
+    console.show([Diff("+a\n"), Diff("+b\n")])
+    assert terminal.getvalue().count("+a") == terminal.getvalue().count("+b") == 1
+    file = StringIO()
+    monkeypatch.setattr(sys, "stdout", file)
+    console.show([Diff("+a\n")])
+    assert file.getvalue() == "+a\n\n", "a file gets all of the result"
 
 
 def test_programs_get_tabs_and_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,9 @@ def test_openvino_in_int8_is_wrong_usage(patched_once: Path, capsys: pytest.Capt
     assert "can't be quantized" in capsys.readouterr().err
 
 
-def test_nothing_runs_without_a_yes(patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_runs_without_a_yes(
+    patched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("patcher.retrieval.export.find_spec", lambda _: True)  # no runtime is reached here
     assert main(["export", str(patched), "--out", str(tmp_path / "onnx")]) == 3
     assert "--trust-remote-code" in capsys.readouterr().err

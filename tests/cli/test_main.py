@@ -6,6 +6,7 @@ import logging
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,58 @@ def test_help_and_wrong_usage_import_nothing_but_the_command_line(words: list[st
 def test_the_shell_completes_commands(cli: Run) -> None:
     asked = {"_PATCHER_COMPLETE": "complete_bash", "COMP_WORDS": "patcher ver", "COMP_CWORD": "1"}
     assert cli(**asked).stdout.split() == ["verify"]
+
+
+@pytest.mark.parametrize("command", ["", "plan"])
+def test_an_option_without_its_value_is_explained_by_the_help_of_its_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [command, "x", "--revision"] if command else ["--frobnicate"]
+    assert main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"Hint: `{' '.join(filter(None, ('patcher', command, '--help')))}` shows how it is used."
+    )
+
+
+def test_a_shell_without_completion_is_no_failed_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: "tcsh")
+    assert main(["--show-completion"]) == 2
+    assert [line.split(": ")[0] for line in capsys.readouterr().err.splitlines()[-2:]] == ["Error", "Hint"]
+
+
+def test_an_error_of_the_system_names_its_path_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["patch", str(MINI), "--out", str(tmp_path / ("x" * 300)), "--no-verify"]) == 3
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "File name too long" in error and hint.startswith("Hint: Check that path, or give another")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["threshold", "nothing/here"],
+        ["export", "nothing/here"],
+        ["search", "nothing/here", "TEXTS", "Hvem?"],
+        ["encode", "nothing/here", "TEXTS", "--to", "parquet"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_missing_package_is_told_before_the_model_is_looked_for_and_anybody_is_asked(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"id": "1", "text": "Fjorden."}\n')
+    monkeypatch.setattr(
+        "patcher.verify.preconditions.find_spec",
+        lambda name: None if name == "sentence_transformers" else find_spec(name),
+    )
+    assert main([str(texts) if word == "TEXTS" else word for word in words]) == 3
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.endswith("sentence-transformers, which is not installed."), error
+    assert hint == "Hint: pip install 'sentence-transformers>=6,<7'"
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word() -> None:

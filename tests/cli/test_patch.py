@@ -106,3 +106,21 @@ def test_a_whole_job_runs_offline_on_the_cache(cli: Run, hub_cache: Path, tmp_pa
     card = (out / "README.md").read_text("utf-8")
     assert "base_model: ltg/norbert4-base" in card and "base_model_relation: finetune" in card and COMMIT in card
     assert os.listdir(out.parent).count(out.name) == 1
+
+
+def test_nobody_is_asked_about_a_model_that_can_not_run(
+    mini: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mini / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert main(["patch", str(mini), "--out", str(tmp_path / "out"), "--no-sparse-encoder"]) == 3
+    error, _ = capsys.readouterr().err.splitlines()
+    assert "is a pointer of Git LFS" in error, "and not that running it was not confirmed"
+
+
+def test_a_reference_that_does_not_exist_is_told_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["patch", str(MINI), "--out", str(tmp_path / "out"), *ON_CPU, "--reference", str(tmp_path / "python")]
+    assert main(words) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "There is no interpreter" in error and "transformers==4.57.6" in hint

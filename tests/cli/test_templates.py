@@ -40,6 +40,12 @@ def test_every_template_is_written_once_and_nothing_of_the_user_is_replaced(
     assert (out / "training_config.yaml").read_text() == "mine"
 
 
+def test_a_file_is_no_folder_for_templates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert main(["templates", str(tmp_path / "file")]) == 3
+    assert f"Error: {tmp_path / 'file'} is a file, not a folder; nothing was written." in capsys.readouterr().err
+
+
 def test_a_training_without_its_packages_ends_in_one_line_that_names_them(tmp_path: Path) -> None:
     assert main(["templates", str(tmp_path), "--quiet"]) == 0
     command = [sys.executable, "-c", WITHOUT, str(tmp_path / "train_splade.py"), str(tmp_path / "training_config.yaml")]

@@ -47,6 +47,7 @@ COMMANDS = (
     ("verify bad --trust-remote-code", ""),
     ("verify splade --device cuda", ""),
     ("card splade", ""),
+    ("templates mine", ""),
     (f"publish splade {TARGET} --dry-run", ""),
     (f"publish splade {TARGET}", "n\n"),
     (f"publish splade {TARGET} --yes", ""),

@@ -12,8 +12,10 @@ import pytest
 
 from patcher.codec import json_text, to_json
 from patcher.constants import RECORD
+from patcher.errors import UsageError
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
+from patcher.publish.preflight import check_names
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER
 from tests.publish.tools import SOURCE, Patcher, passing_report, sealed, source_files, writes
@@ -184,3 +186,15 @@ def test_weights_without_a_xet_hash_are_planned_as_an_upload(
     assert any("has no Xet hash at the source" in note for note in plan["notes"]) and plan["bytes_copied"] == 0
     assert patcher("publish", out, repo_id, "--yes").code == 0
     assert hub.read(repo_id, "model.safetensors") == WEIGHTS
+
+
+@pytest.mark.parametrize("name", ["a b", "", "-v1", "v..1", "v1.lock", "a//b", ".v1", "v1/", "v1~", "a@{1}", "v\n1"])
+def test_what_git_takes_for_no_branch_or_tag_is_wrong_usage(name: str) -> None:
+    for branch, tag in ((name, None), (None, name)):
+        with pytest.raises(UsageError, match="can't be the name of a branch or a tag"):
+            check_names("ola/model", branch, tag)
+
+
+@pytest.mark.parametrize("name", ["v1", "v1.0", "feature/æøå", "2026-11", "a@b", "release_1"])
+def test_what_git_takes_for_a_branch_or_a_tag_is_one(name: str) -> None:
+    check_names("ola/model", name, name)

@@ -49,7 +49,10 @@ def test_a_stream_that_the_caller_closed_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_signals_that_ask_a_process_to_end_raise_what_no_handler_of_errors_swallows(name: str) -> None:
+def test_signals_that_ask_a_process_to_end_raise_what_no_handler_of_errors_swallows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     assert threading.current_thread() is threading.main_thread()
     number = getattr(signal, name)
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -60,3 +63,24 @@ def test_signals_that_ask_a_process_to_end_raise_what_no_handler_of_errors_swall
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+LOST = """
+import signal, sys, time, weakref
+from patcher.sandbox.process import Interrupted, install_signal_handlers
+
+install_signal_handlers()
+thing = type("Thing", (), {})()
+callback = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+try:
+    del thing  # what a callback raises is dropped
+    time.sleep(20)
+except Interrupted:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals one thread")
+def test_an_interruption_inside_a_callback_of_the_interpreter_is_not_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import httpx2
@@ -9,7 +10,7 @@ import pytest
 from huggingface_hub import errors
 from huggingface_hub.errors import HfHubHTTPError
 
-from patcher.errors import AccessDenied, HubUnreachable, PatcherError, PublishError, SourceError
+from patcher.errors import AccessDenied, HubUnreachable, OutputError, PatcherError, PublishError, SourceError
 from patcher.source.hub_errors import _PUBLISHING, _READING, from_hub, from_publishing
 
 
@@ -64,3 +65,9 @@ def test_each_class_in_the_table_is_one_of_the_client() -> None:
     names = {key for key in (*_READING, *_PUBLISHING) if isinstance(key, str) and key.endswith(("Error", "Enabled"))}
     found = {name: getattr(errors, name, None) or getattr(json, name) for name in names}  # the client decodes by json
     assert names and all(issubclass(kind, Exception) for kind in found.values())
+
+
+def test_a_cache_that_can_not_be_written_is_named_with_its_variable() -> None:
+    found = from_hub(PermissionError(errno.EACCES, "Permission denied", "/home/hub/blobs"), "a/b", "v1", "config.json")
+    assert type(found) is OutputError and found.message == "/home/hub/blobs can't be written: Permission denied."
+    assert "HF_HOME" in found.hint

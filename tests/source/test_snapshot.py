@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -212,11 +213,17 @@ def test_the_cache_serves_where_the_hub_cannot_be_reached(
     assert (out / "model.safetensors").is_file() and not (out / "model.safetensors").is_symlink()
 
 
-@pytest.mark.parametrize("without", [CACHED, UNREACHABLE], ids=["offline", "unreachable"])
-def test_where_neither_hub_nor_cache_has_it_the_error_says_how_to_get_it(cli: Run, without: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("without", "hint"),
+    [(CACHED, "Unset HF_HUB_OFFLINE"), (UNREACHABLE, "check the network and the address in HF_ENDPOINT")],
+    ids=["offline", "unreachable"],
+)
+def test_where_neither_hub_nor_cache_has_it_the_error_says_how_to_get_it(
+    cli: Run, without: dict[str, str], hint: str
+) -> None:
     done = cli("plan", "ltg/norbert4-base", **without)
     assert done.returncode == 3
-    assert "can't be reached" in done.stderr and "unset HF_HUB_OFFLINE" in done.stderr and "make " not in done.stderr
+    assert "can't be reached" in done.stderr and hint in done.stderr and "make " not in done.stderr
 
 
 def test_a_revision_that_is_not_in_the_cache_is_told(cli: Run, hub_cache: Path) -> None:
@@ -448,3 +455,11 @@ def test_a_content_matches_its_listing_and_no_other(listed: dict[str, str]) -> N
     file = File("a", 1, **listed)
     assert file.matches(b"x") and not file.matches(b"y")
     assert File("a", 1).matches(b"y"), "a folder lists no hashes"
+
+
+@pytest.mark.parametrize("name", ["config.json", "modeling_gptbert.py", "tokenizer_config.json"])
+def test_a_pointer_is_called_one_whatever_file_it_stands_for(name: str, mini: Path) -> None:
+    (mini / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{0:064}\nsize 34000\n")
+    with pytest.raises(SourceError, match=f"{re.escape(name)} of .* is a pointer of Git LFS") as told:
+        make_plan(resolve(str(mini)))
+    assert "git lfs pull" in told.value.hint
