@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
 QUERY_RATE = 1e-3  # one weight for each token learns nothing at the rate of a transformer
+FULL = 1_000_000  # bytes: what a file that did not fit leaves of a disk
 SETTINGS, EVALUATION = "training_config.yaml", "evaluation.json"
 STATE = "trainer_state.json"  # in the output folder itself: the training is over, and its weights are saved
 
@@ -359,7 +360,10 @@ def explain_stop(config: Config) -> Iterator[None]:
     except Exception as error:
         whole = whole_checkpoints(config.output_dir)
         kept = f"The same command goes on from {whole[-1]}." if whole else "No checkpoint had been saved."
-        raise PatcherError(f"The training stopped: {in_one_line(error)}", kept) from error
+        reason, out = in_one_line(error), config.output_dir
+        if out.is_dir() and shutil.disk_usage(out).free < FULL:  # torch's own error speaks of a position in a file
+            reason, kept = f"the disk of {out} is full ({reason})", f"Free space on it. {kept}"
+        raise PatcherError(f"The training stopped: {reason}", kept) from error
 
 
 @contextmanager
