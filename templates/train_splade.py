@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SparseEncoder
 
 QUERY_RATE = 1e-3  # one weight for each token learns nothing at the rate of a transformer
+FULL = 1_000_000  # bytes: what a file that did not fit leaves of a disk
 SETTINGS, EVALUATION = "training_config.yaml", "evaluation.json"
 STATE = "trainer_state.json"  # in the output folder itself: the training is over, and its weights are saved
 
@@ -247,13 +248,8 @@ def complete_arguments(arguments: Any, config: Config, rows: Rows, model: Sparse
     if config.model.use_router and not arguments.router_mapping:
         columns = dict.fromkeys(name for one in rows.train.values() for name in one.column_names if name != SCORE)
         arguments.router_mapping = {name: "query" if name == QUERY else "document" for name in columns}
-    try:
+    with explain_trial("The model can't be run on ten rows"):  # flash attention, or memory, that a GPU does not have
         arguments.metric_for_best_model = try_evaluator(model, evaluator, config.training.get("metric_for_best_model"))
-    except PatcherError:
-        raise
-    except Exception as error:  # such as flash attention, or memory, that a GPU does not have
-        hint = "Change the settings or the machine: nothing was trained. HF_DEBUG=1 shows where."
-        raise PatcherError(f"The model can't be run on ten rows: {in_one_line(error)}", hint) from error
     arguments.greater_is_better = config.training.get("greater_is_better", True)
 
 
@@ -275,6 +271,8 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
     complete_arguments(arguments, config, rows, model, evaluator)
     check_space(model, arguments)
     trainer = make_trainer(model, config, arguments, rows, evaluator, allow_capped=allow_capped)
+    with explain_trial("The first rows can't be trained on"):
+        trainer.try_first_rows()
     if is_first():
         say_counts(rows.counts)
         out.mkdir(parents=True, exist_ok=True)
@@ -310,12 +308,8 @@ def rehearse(trainer: Any, config: Config, base: Base, record: Mapping[str, Any]
     """Write the record and the card once before the first step: what they need is missed now, not hours later."""
     if not is_first():
         return
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            write_record(trainer.model, Path(folder), config, base, record)
-    except Exception as error:
-        hint = "Nothing was trained. HF_DEBUG=1 shows where it failed."
-        raise PatcherError(f"The record and the card can't be written: {in_one_line(error)}", hint) from error
+    with explain_trial("The record and the card can't be written"), tempfile.TemporaryDirectory() as folder:
+        write_record(trainer.model, Path(folder), config, base, record)
 
 
 def train_or_load(trainer: Any, config: Config, checkpoint: str | None, *, trained: bool) -> None:
@@ -345,6 +339,18 @@ def save_weights(model: SparseEncoder, final: Path) -> None:
 
 
 @contextmanager
+def explain_trial(what: str) -> Iterator[None]:
+    """Raise what failed before the first step as an error that says that nothing was trained."""
+    try:
+        yield
+    except PatcherError:
+        raise
+    except Exception as error:
+        hint = "Change the settings or the machine: nothing was trained. HF_DEBUG=1 shows where."
+        raise PatcherError(f"{what}: {in_one_line(error)}", hint) from error
+
+
+@contextmanager
 def explain_stop(config: Config) -> Iterator[None]:
     """Raise what stopped the training as an error that names the checkpoint to go on from."""
     try:
@@ -354,7 +360,10 @@ def explain_stop(config: Config) -> Iterator[None]:
     except Exception as error:
         whole = whole_checkpoints(config.output_dir)
         kept = f"The same command goes on from {whole[-1]}." if whole else "No checkpoint had been saved."
-        raise PatcherError(f"The training stopped: {in_one_line(error)}", kept) from error
+        reason, out = in_one_line(error), config.output_dir
+        if out.is_dir() and shutil.disk_usage(out).free < FULL:  # torch's own error speaks of a position in a file
+            reason, kept = f"the disk of {out} is full ({reason})", f"Free space on it. {kept}"
+        raise PatcherError(f"The training stopped: {reason}", kept) from error
 
 
 @contextmanager

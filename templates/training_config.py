@@ -228,7 +228,9 @@ def _checked(config: Config) -> Config:
         raise UsageError("datasets needs one set or more, each with a name of its own.", "Set `name` of each set.")
     for one in config.datasets:
         loss = config.loss_of(one)
-        if loss.base != "SparseMultipleNegativesRankingLoss" and not (one.columns.score and one.columns.negatives):
+        trained = one.eval_share != 1  # what is only evaluated on needs no scores
+        teacher = trained and loss.base != "SparseMultipleNegativesRankingLoss"
+        if teacher and not (one.columns.score and one.columns.negatives):
             hint = "Name them in columns.score and columns.negatives."
             raise UsageError(f"datasets.{one.name}: {loss.base} learns from scores of passages.", hint)
     if config.training.get("push_to_hub") and not config.training.get("hub_model_id"):

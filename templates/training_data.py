@@ -70,6 +70,11 @@ def check_first_rows(data: DataSet) -> None:
         values = [row[name] for row in rows if row[name] is not None]
         if not all(isinstance(value, str) for value in values):
             raise _refusal(data, f"holds {values[0]!r:.60} in {name}, which is not a text", "Choose another column.")
+    scores = [row[columns.score] for row in rows if row[columns.score] is not None] if columns.score else []
+    for value in scores:
+        if not all(isinstance(one, (int, float)) for one in _listed(value)):
+            why = f"holds {value!r:.60} in {columns.score}, which is neither a number nor a list of numbers"
+            raise _refusal(data, why, "Choose another column.")
     for name, wanted in _filters(data, list(rows[0])).items():
         _check_first_matches(data, name, wanted, [row[name] for row in rows])
 
@@ -108,7 +113,11 @@ def read_set(data: DataSet, config: Config) -> tuple[Dataset | None, Dataset | N
         split = len(kept)
         teacher = config.loss_of(data).base != "SparseMultipleNegativesRankingLoss"
         kept, filled = _with_roles(kept, data, teacher=teacher)
-        counts |= {"without all their negatives": split - len(kept), "filled up with passages of other rows": filled}
+        if not len(kept):
+            why = "has no row with a score and all its negatives"
+            raise _refusal(data, why, "Check its columns, or lower its max_negatives.")
+        counts["without a score or all their negatives"] = split - len(kept)
+        counts["filled up with passages of other rows"] = filled
     counts |= {"trained on": len(kept or ()), "held out": len(held or ())}
     return kept, held, counts
 
@@ -213,20 +222,21 @@ def _with_roles(rows: Dataset, data: DataSet, *, teacher: bool) -> tuple[Dataset
     """The rows with the columns query, positive, negative_1 and so on, and score; and how many rows were filled up.
 
     A row that lacks negatives gets passages of other rows, which every other row of its batch is to it anyway.
-    Where a teacher scored the passages no other one can stand in, and such a row is left out.
+    Where a teacher scored the passages no other one can stand in: such a row is left out, and one without a score too.
     """
     columns = data.columns
     texts = all(_is_text(rows, name) for name in columns.negatives)
     most = len(columns.negatives) if texts else _most_negatives(rows, columns.negatives)
     count = min(most, data.max_negatives or most)
     direct = texts and count == most  # each column becomes one
-    complete = rows
+    score = [columns.score] if teacher and columns.score else []
+    complete = _keep(rows, score, lambda found: [one is not None for one in found.to_pylist()]) if score else rows
     if direct and count:
-        complete = _keep(rows, columns.negatives, _have_texts)
+        complete = _keep(complete, columns.negatives, _have_texts)
     elif count:
-        complete = _keep(rows, columns.negatives, lambda *found: [len(one) >= count for one in _arrow_texts(found)])
+        complete = _keep(complete, columns.negatives, lambda *found: [len(one) >= count for one in _arrow_texts(found)])
     rows = complete if teacher else rows
-    filled, score = len(rows) - len(complete), [columns.score] if teacher else []
+    filled = len(rows) - len(complete)
     names = [columns.query, columns.positive, *columns.negatives[:count]]
     roles = [QUERY, POSITIVE, *(NEGATIVE.format(n) for n in range(1, count + 1))]
     if count and (filled or not direct):
@@ -263,7 +273,8 @@ def _arranged(rows: Dataset, data: DataSet, roles: list[str], score: list[str]) 
 
     def arrange(batch: Mapping[str, list[Any]]) -> dict[str, list[str]]:
         pairs = list(zip(batch[columns.query], batch[columns.positive], strict=True))
-        found = [negatives[:count] for negatives in _texts([batch[name] for name in columns.negatives])]
+        given = list(_texts([batch[name] for name in columns.negatives]))
+        found = [negatives[:count] for negatives in given]
         others = [*pairs, *spare]
         for index, ((query, positive), texts) in enumerate(zip(pairs, found, strict=True)):
             for other, passage in islice(cycle(others), index + 1, index + len(others)):
@@ -273,11 +284,17 @@ def _arranged(rows: Dataset, data: DataSet, roles: list[str], score: list[str]) 
                     texts.append(passage)
             if len(texts) < count:
                 raise _refusal(data, "has too few passages to fill up its negatives", "Leave columns.negatives empty.")
-        return dict(
-            zip(roles, [*map(list, zip(*pairs, strict=True)), *map(list, zip(*found, strict=True))], strict=True)
-        )
+        arranged = [*map(list, zip(*pairs, strict=True)), *map(list, zip(*found, strict=True))]
+        return dict(zip(roles, arranged, strict=True)) | {
+            name: [_cut(one, len(own) - count) for one, own in zip(batch[name], given, strict=True)] for name in score
+        }
 
     return rows.map(arrange, batched=True, remove_columns=[name for name in rows.column_names if name not in score])
+
+
+def _cut(score: Any, dropped: int) -> Any:
+    """The scores without those of the last negatives, which were dropped."""
+    return score[: len(score) - dropped] if isinstance(score, list) else score
 
 
 def _refusal(data: DataSet, why: str, hint: str) -> SourceError:

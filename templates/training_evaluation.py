@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import redirect_stderr
 from copy import copy
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +41,11 @@ def make_evaluator(config: Config, rows: Rows) -> Any:
         names = None if wanted.nanobeir == ["all"] else wanted.nanobeir
         options = {"dataset_id": wanted.nanobeir_id, "batch_size": batch_size, "write_csv": False}
         try:
-            found.append(SparseNanoBEIREvaluator(names, **options))
+            with redirect_stderr(StringIO()):  # its progress bar would stand before the error on the same line
+                found.append(SparseNanoBEIREvaluator(names, **options))
         except Exception as error:  # a data set fails in as many ways as there are formats
-            reason = " ".join(str(error).split())[:300]
-            hint = "Check evaluation.nanobeir and evaluation.nanobeir_id."
+            reason = " ".join(str(error.__cause__ or error).split())[:300]
+            hint = "Check the connection, evaluation.nanobeir and evaluation.nanobeir_id."
             raise SourceError(f"evaluation.nanobeir: {wanted.nanobeir_id} can't be loaded: {reason}", hint) from error
     if wanted.bundled_questions or not found:
         texts = ((one.query, one.positive, one.negatives) for one in load_questions())

@@ -17,6 +17,7 @@ from patcher.errors import OutputError, PatcherError
 
 SKIPPED_STEPS = 20  # fp16 scales its loss down by halves until gradients are finite, and skips a step each time
 ADAM_STATE = 2  # moments of each weight, as large as the weight
+TRIED = 2  # rows of each set: a passage needs a wrong one beside it
 
 
 class NotFinite(PatcherError):
@@ -46,6 +47,20 @@ class SpladeTrainer(SparseEncoderTrainer):
         self.probe, self.allow_dense = probe, allow_dense
         self._losses: list[torch.Tensor] = []
         self._skipped = 0
+
+    def try_first_rows(self) -> None:
+        """Compute the loss of the first rows of each set, and make the optimizer, without any trace of it."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # both need the whole machinery of a step
+            return
+        sets = self.train_dataset if isinstance(self.train_dataset, dict) else {"": self.train_dataset}
+        self.model.eval()
+        for name, rows in sets.items():
+            loss = self.loss[name] if isinstance(self.loss, dict) else self.loss
+            batch = self._prepare_inputs(self.data_collator([rows[n] for n in range(min(len(rows), TRIED))]))
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss(*self.collect_features(batch))
+        self.create_optimizer_and_scheduler(num_training_steps=1)
+        self.optimizer = self.lr_scheduler = None
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)

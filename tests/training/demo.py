@@ -45,7 +45,7 @@ STEPS = 200
 SEEDS = [42, 43, 44]
 LONGER = "longer training: no threshold gives enough zeros and keeps nDCG@10, MRR@10 and recall@10"
 EVALUATED = 120
-SPLITS: tuple[tuple[str, Split, int | None], ...] = (("train", "train", None), ("eval", "test", EVALUATED))
+SPLITS: tuple[tuple[str, Split], ...] = (("train", "train"), ("eval", "test"))
 TRAINING = {
     "per_device_train_batch_size": 16,
     "learning_rate": 1e-3,
@@ -83,12 +83,13 @@ class Result:
         return found
 
 
-def write_data(out: Path) -> list[dict[str, Any]]:
-    """The `datasets` section: all training pairs, and some of the test pairs for the evaluation."""
+def write_data(out: Path, held_out: int) -> list[dict[str, Any]]:
+    """The `datasets` section: all training pairs, and so many of the test pairs for the evaluation."""
     sets: list[dict[str, Any]] = []
-    for key, split, count in SPLITS:
+    for key, split in SPLITS:
         path = out / f"{key}.jsonl"
-        lines = [json.dumps(pair, ensure_ascii=False) for pair in islice(pairs(split), count)]
+        chosen = islice(pairs(split), held_out if split == "test" else None)
+        lines = [json.dumps(pair, ensure_ascii=False) for pair in chosen]
         path.write_text("\n".join(lines) + "\n", "utf-8")
         sets.append({"name": key, "source": str(path), "columns": COLUMNS, "eval_share": int(key == "eval")})
     return sets
@@ -127,10 +128,10 @@ def train(name: str, base: Path, data: Sequence[Mapping[str, Any]], out: Path, s
         raise SystemExit(f"Training the {name} base failed with code {code}.\nRead {out / 'log.txt'}.")
 
 
-def run(base: Path, out: Path, settings: Mapping[str, Any]) -> dict[str, Result]:
+def run(base: Path, out: Path, settings: Mapping[str, Any], held_out: int = EVALUATED) -> dict[str, Result]:
     """Train and measure both models. `out` gets the two bases, the data and a folder for each run."""
     out.mkdir(parents=True, exist_ok=True)
-    data, bases = write_data(out), write_bases(base, out)
+    data, bases = write_data(out, held_out), write_bases(base, out)
     found = {}
     for name in NAMES:
         say(f"Training the {name} base for {settings['max_steps']} steps ...")
@@ -213,13 +214,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, default=MINI, help="the model to start from, with its cap")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "train-demo", help="the folder to write")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each run")
+    parser.add_argument("--held-out", type=int, default=EVALUATED, help="rows of the evaluations while training")
     parser.add_argument("--seeds", type=_seeds, default=SEEDS, help="one pair of runs for each: 42,43,44")
     options = parser.parse_args(argv)
     runs = {}
     for seed in options.seeds:
         out = options.out / f"seed-{seed}" if len(options.seeds) > 1 else options.out
         say(f"Seed {seed}:")
-        runs[seed] = run(options.base, out, {**TRAINING, "max_steps": options.steps, "seed": seed})
+        settings = {**TRAINING, "max_steps": options.steps, "seed": seed}
+        runs[seed] = run(options.base, out, settings, options.held_out)
     rows = table(*runs.values())
     first, *_ = recorded = [{"seed": seed, **_recorded(found)} for seed, found in runs.items()]
     record = {

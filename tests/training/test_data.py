@@ -13,6 +13,7 @@ from patcher.errors import SourceError
 from tests.training.conftest import Configure
 
 ROLES = {"query": "q", "positive": "p", "negatives": ["n"]}
+SCORED = {**ROLES, "score": "s"}
 
 
 def rows(count: int, **more: Any) -> list[dict[str, Any]]:
@@ -130,14 +131,37 @@ def test_lists_of_negatives_become_columns_of_the_same_length(configure: Configu
 
 
 def test_rows_that_a_teacher_scored_keep_their_own_negatives_alone(configure: Configure, tmp_path: Path) -> None:
-    found = [{**row, "s": [2.0, 1.0]} for row in rows(4)]
+    found = [{**row, "s": [2.0, 1.0]} for row in rows(5)]
     found[1]["n"] = None
-    given = read(configure, write(tmp_path / "rows.jsonl", found), columns={**ROLES, "score": "s"})
+    found[4]["s"] = None
+    given = read(configure, write(tmp_path / "rows.jsonl", found), columns=SCORED)
     train = given.train["set"]
     assert train.column_names == ["query", "positive", "negative_1", "score"]
     assert train["query"][:] == ["spørsmål 0", "spørsmål 2", "spørsmål 3"]
     assert train[0]["score"] == [2.0, 1.0]
-    assert given.counts["set"]["without all their negatives"] == 1
+    assert given.counts["set"]["without a score or all their negatives"] == 2
+
+
+@pytest.mark.parametrize(("scores", "kept"), [([9.0, 3.0, 2.0, 1.0], [9.0, 3.0]), ([6.0, 7.0, 8.0], [6.0])])
+def test_scores_of_negatives_that_are_dropped_are_dropped_too(
+    configure: Configure, tmp_path: Path, scores: list[float], kept: list[float]
+) -> None:
+    """Scores of the positive and of each negative, or the differences between the two."""
+    found = [{**row, "n": ["a", "b", "c"], "s": scores} for row in rows(3)]
+    source = write(tmp_path / "rows.jsonl", found)
+    train = read(configure, source, columns=SCORED, max_negatives=1).train["set"]
+    assert list(train[0].values()) == ["spørsmål 0", "svar 0", "a", kept]
+
+
+def test_a_set_that_is_only_evaluated_on_needs_no_scores(configure: Configure, tmp_path: Path) -> None:
+    from training_config import read_config
+    from training_data import read_sets
+
+    scored = {"name": "scored", "source": str(write(tmp_path / "scored.jsonl", rows(2, s=[2.0, 1.0])))}
+    held = {"name": "held", "source": str(write(tmp_path / "held.jsonl", rows(2))), "eval_share": 1}
+    sets = [{**scored, "columns": SCORED}, {**held, "columns": ROLES}]
+    found = read_sets(read_config(configure(datasets=sets, loss={"base": "SparseDistillKLDivLoss"})))
+    assert (list(found.train), list(found.held_out)) == (["scored"], ["held"])
 
 
 def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Configure, tmp_path: Path) -> None:
@@ -167,6 +191,8 @@ def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Conf
         (['{"q": "a", "p": "", "n": "c"}'], {}, "has no row left.", "Check its filter"),
         (['{"q": "a", "p": "b", "n": null}'], {}, "has too few passages to fill up its negatives.", "Leave"),
         (['{"q": "a", "p": "b", "n": "c"}'], {"filter": {"lang": "no"}}, "has no column lang.", "Its columns are"),
+        (['{"q": "a", "p": "b", "n": "c", "s": "2.0"}'], {"columns": SCORED}, "holds '2.0' in s", "another column"),
+        (['{"q": "a", "p": "b", "n": null, "s": [2, 1]}'], {"columns": SCORED}, "has no row with a score and", "Check"),
     ],
 )
 def test_rows_that_would_not_do_are_refused(

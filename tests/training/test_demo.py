@@ -72,7 +72,7 @@ def test_of_several_seeds_each_figure_is_a_mean_with_its_spread() -> None:
 
 @pytest.mark.slow
 def test_only_the_patched_base_gives_a_sparse_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--out", str(tmp_path), "--steps", "24", "--seeds", "42"]) == 0
+    assert main(["--out", str(tmp_path), "--steps", "16", "--held-out", "40", "--seeds", "42"]) == 0
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "table.md").read_text("utf-8")
     record = json.loads((tmp_path / "table.json").read_text("utf-8"))

@@ -92,6 +92,20 @@ def test_nanobeir_is_read_from_any_data_set_that_is_laid_out_like_it(configure: 
         evaluator(configure(**{**nano, "evaluation__nanobeir": ["quora"]}))
 
 
+def test_nanobeir_that_can_not_be_reached_is_told_in_two_lines(
+    configure: Configure, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train_splade import main
+
+    for module in ("huggingface_hub.constants.HF_HUB_OFFLINE", "datasets.config.HF_HUB_OFFLINE"):
+        monkeypatch.setattr(module, True)
+    assert main([str(configure(evaluation__nanobeir=["nfcorpus"]))]) == 3
+    error, hint = capsys.readouterr().err.splitlines()[-2:]
+    assert error.startswith("Error: evaluation.nanobeir: sentence-transformers/NanoBEIR-en can't be loaded: ")
+    assert "offline" in error.lower() or "reach" in error.lower()
+    assert hint == "Hint: Check the connection, evaluation.nanobeir and evaluation.nanobeir_id."
+
+
 def test_the_metric_is_checked_on_ten_rows_and_the_nearest_is_named(
     configure: Configure, bases: dict[str, Path]
 ) -> None:

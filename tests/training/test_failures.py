@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from patcher.errors import PatcherError
 from tests.training.conftest import Configure
 from tests.training.test_train import TEXTS, figures, interrupted_at, log, same, weights
 
@@ -164,11 +165,27 @@ def test_what_fails_in_the_training_or_after_it_costs_no_step_that_was_saved(
     assert [entry["step"] for entry in log(out / "checkpoint-6") if "loss" in entry] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("free", [9_000, 9_000_000])
+def test_a_checkpoint_that_does_not_fit_is_told_as_a_full_disk(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    import train_splade
+    from training_config import read_config
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(train_splade.shutil, "disk_usage", lambda _: usage._replace(free=free))
+    config, error = read_config(configure()), "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 8"
+    config.output_dir.mkdir()
+    with pytest.raises(PatcherError) as caught, train_splade.explain_stop(config):
+        raise RuntimeError(error)
+    full = f"the disk of {config.output_dir} is full (RuntimeError: {error})"
+    assert caught.value.message == f"The training stopped: {full if free < 1e6 else f'RuntimeError: {error}'}"
+    assert caught.value.hint.startswith("Free space on it." if free < 1e6 else "No checkpoint")
+
+
 def test_a_push_that_is_refused_leaves_the_model_and_names_the_command_that_pushes_it(configure: Configure) -> None:
     from train_splade import push
     from training_config import read_config
-
-    from patcher.errors import PatcherError
 
     def push_to_hub(*_: Any, **__: Any) -> None:
         raise ConnectionError("refused")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from patcher.planning.plan import make_plan
 from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.training.conftest import Configure
+
+COLUMNS = {"query": "query", "positive": "positive", "negatives": ["negative"]}
 
 
 def run(capsys: pytest.CaptureFixture[str], path: Path, *arguments: str) -> tuple[int, list[str]]:
@@ -154,6 +157,36 @@ def test_a_model_that_this_machine_can_not_run_is_refused_before_the_first_step(
         "Error: The model can't be run on ten rows: RuntimeError: FlashAttention only supports Ampere GPUs or newer."
     )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"training__learning_rate_mapping": {"nothing": 1e-3}}, "No parameters found matching the pattern 'nothing'"),
+        (
+            {"loss": {"base": "SparseDistillKLDivLoss"}, "train__columns": {**COLUMNS, "score": "score"}},
+            "expects teacher scores of shape",
+        ),
+    ],
+    ids=["optimizer", "loss"],
+)
+def test_what_the_first_rows_show_is_refused_before_the_evaluation(
+    configure: Configure,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    reason: str,
+) -> None:
+    import train_splade
+
+    scored = tmp_path / "scored.jsonl"
+    row = {"query": "Hva er hovedstaden i Norge?", "positive": "Oslo er det.", "negative": "En hest.", "score": 2.0}
+    scored.write_text((json.dumps(row) + "\n") * 4, "utf-8")
+    monkeypatch.setattr(train_splade, "evaluate", lambda *_: pytest.fail("it evaluated"))
+    code, said = run(capsys, configure(train__source=str(scored), **changes))
+    assert code == 3
+    assert said[-2].startswith("Error: The first rows can't be trained on: ValueError: ") and reason in said[-2]
 
 
 def test_arguments_that_do_not_fit_each_other_are_refused(
