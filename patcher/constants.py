@@ -19,6 +19,9 @@ PLOTS = tuple(
 # Drawn from the report: about the other files, so that no report hashes them and no record lists them.
 DRAWN = frozenset({PAGE, *PLOTS})
 
+# The codemods that let a model load on transformers 5.
+REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "computed_buffers", "max_length")
+
 MIN_LOGIT_SPARSITY = 0.98
 VERIFY_TIMEOUT = 1800.0  # seconds; the largest model of the family on a slow CPU
 HUB_TIMEOUT = 60.0  # seconds to wait for each answer of the Hub

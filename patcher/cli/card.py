@@ -16,7 +16,7 @@ def card(folder: opt.FolderArgument, *, as_json: opt.Json = False, quiet: opt.Qu
     The report's plots and page are drawn again too.
     """
     from patcher.patching.record import load
-    from patcher.pipeline.api import describe
+    from patcher.pipeline.folder import describe
     from patcher.verify.report import load_report
 
     console = Console(as_json=as_json, quiet=quiet).listen()

@@ -22,8 +22,8 @@ def plan(
     quiet: opt.Quiet = False,
 ) -> None:
     """Show what would change: the diff and the table of files. Writes nothing, runs no model code, needs no weights."""
+    from patcher.planning.options import Options
     from patcher.planning.plan import make_plan
-    from patcher.planning.rewriting import Options
     from patcher.source.snapshot import resolve
 
     console = Console(as_json=as_json, quiet=quiet).listen()

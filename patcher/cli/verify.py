@@ -67,7 +67,7 @@ def verify(
     with started(CHILD, devices[0], readable(model), sandbox) as child:
         # It imports its libraries while this process does its own work.
         from patcher.documents import card
-        from patcher.pipeline.api import verify_folder
+        from patcher.pipeline.folder import verify_folder
         from patcher.verify.texts import load_probe_texts
 
         verification = Verification(

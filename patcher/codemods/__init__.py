@@ -12,7 +12,7 @@ from patcher.codemods.config_defaults import config_defaults
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.drop_bos import drop_bos
 from patcher.codemods.max_length import max_length
-from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, SoftCap, Span
+from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, Span
 from patcher.codemods.removed_methods import removed_methods
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
 from patcher.codemods.soft_cap.removal import remove_cap
@@ -20,11 +20,9 @@ from patcher.codemods.tied_weights import tied_weights
 
 # Those that look at one file at a time. The others look at all files of a model.
 CODEMODS: Mapping[str, Codemod] = MappingProxyType({one.__name__: one for one in (computed_buffers, checkpointing)})
-REPAIRS = ("removed_methods", "tied_weights", "config_defaults", "computed_buffers", "max_length")
 
 __all__ = [
     "CODEMODS",
-    "REPAIRS",
     "Applied",
     "Class",
     "Code",
@@ -35,7 +33,6 @@ __all__ = [
     "Outcome",
     "Package",
     "Refused",
-    "SoftCap",
     "Span",
     "Target",
     "computed_buffers",

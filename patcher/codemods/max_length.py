@@ -12,16 +12,10 @@ from typing import Any
 
 from patcher.codemods.config_json import with_keys
 from patcher.codemods.outcomes import Applied, NotNeeded
-from patcher.constants import CONTEXT_KEYS
+from patcher.configuration import context_length
 
 KEY = "model_max_length"
 _NO_LIMIT = 10**20  # transformers writes 10**30 where a tokenizer has no limit
-
-
-def context_length(config: Any) -> int | None:
-    """The number of tokens that a configuration allows, or None where it says nothing."""
-    found = (config.get(key) for key in CONTEXT_KEYS) if isinstance(config, Mapping) else ()
-    return next((one for one in found if isinstance(one, int) and not isinstance(one, bool) and one > 0), None)
 
 
 def max_length(tokenizer_config: bytes, config: Mapping[str, Any]) -> Applied | NotNeeded:

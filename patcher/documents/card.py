@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher import __version__
-from patcher.codemods.max_length import context_length
+from patcher.configuration import context_length
 from patcher.constants import CARD, CONFIG, PAGE
 from patcher.documents import advice
 from patcher.documents.checks import LANGUAGES, check_rows, figures, is_own, modes_line

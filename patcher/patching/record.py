@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from patcher.codec import Unreadable, json_field, read_json
-from patcher.codemods import SoftCap
 from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
 from patcher.hashing import sha256_of
 from patcher.planning.auto_class import MASKED, MODEL, NAME
 from patcher.planning.files import find_weights
 from patcher.planning.layout import MODULES
-from patcher.planning.rewriting import CodemodResult, Options
+from patcher.planning.options import CodemodResult, Options
+from patcher.soft_cap import SoftCap
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Source
 

@@ -10,22 +10,21 @@ from functools import partial
 from pathlib import Path
 
 from patcher.codec import document, json_field
-from patcher.constants import CARD, PAGE
-from patcher.documents import card, page, plots
+from patcher.constants import CARD
+from patcher.documents import card
 from patcher.errors import OutputError
 from patcher.patching.convert import convert_weights
-from patcher.patching.record import PatchedModel, load
 from patcher.patching.sharing import AUTO
 from patcher.patching.staging import check_output
 from patcher.patching.writer import rewrite, staged_model
 from patcher.pipeline.disk import discard_weights
+from patcher.pipeline.folder import describe, run
 from patcher.planning.plan import Plan, make_plan
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify.preconditions import check_snapshot
 from patcher.verify.report import Report, document_of
 from patcher.verify.settings import CHILD, Progress, Verification
-from patcher.verify.verification import verify
 
 logger = logging.getLogger(__name__)
 
@@ -98,13 +97,13 @@ def patch_model(
         report = None
         if verification is not None:
             logger.info("Running %s on %d texts ...", model.what_runs, len(verification.texts))
-            report = _run(verification, model, waiting[0], progress)
+            report = run(verification, model, waiting[0], progress)
             shift = _calibrated_shift(report) if calibrate else None
             if shift:
                 logger.info("Subtracting %g from every logit, and running both again ...", shift)
                 plan = make_plan(snapshot, replace(plan.options, shift=shift))
                 model = rewrite(plan, model)
-                report = _run(verification, model, None, progress)
+                report = run(verification, model, None, progress)
         describe(model, report, out.name)
         if discard_since is not None:
             discard_weights(model, discard_since)
@@ -120,38 +119,3 @@ def _calibrated_shift(report: Report) -> float | None:
     """The constant to subtract, if nothing but the logit sparsity fails and a constant can help."""
     failed = {check.name for check in report.failed} - {"negative_logits"}
     return report.patched.get("shift_to_gate") if failed == {"relu_sparsity"} else None
-
-
-def verify_folder(
-    folder: Path, verification: Verification, child: Child | None = None, progress: Progress = lambda *_: None
-) -> Report:
-    """Verify a patched folder again. Replaces its report, and its card unless that was edited by hand."""
-    model = load(folder)
-    report = _run(verification, model, child, progress)
-    name = folder.resolve().name
-    _draw(model, report, name)
-    if card.is_ours(folder / CARD):
-        card.write(model, report, name)
-    return report
-
-
-def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
-    """Write the plots and the page of the report, and the card, whose path is returned."""
-    _draw(model, report, name)
-    return card.write(model, report, name)
-
-
-def _run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
-    plots.preload()
-    report = verify(model, verification, child, progress)
-    report.write(model.folder)
-    return report
-
-
-def _draw(model: PatchedModel, report: Report | None, name: str) -> None:
-    drawn = plots.draw(report) if report is not None else {}
-    plots.write(drawn, model.folder)
-    if report is not None:
-        page.write(model, report, drawn, name)
-    else:
-        (model.folder / PAGE).unlink(missing_ok=True)

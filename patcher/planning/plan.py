@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from patcher.codec import json_field
-from patcher.codemods import Code, SoftCap
+from patcher.codemods import Code
 from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG, TOKENIZER
 from patcher.errors import SourceError
@@ -28,8 +28,10 @@ from patcher.planning.layout import (
     read_json,
 )
 from patcher.planning.model_code import MissingCode
-from patcher.planning.rewriting import CodemodResult, Options, Rewritten, rewrite_code, rewrite_tokenizer
+from patcher.planning.options import CodemodResult, Options
+from patcher.planning.rewriting import Rewritten, rewrite_code, rewrite_tokenizer
 from patcher.printable import printable
+from patcher.soft_cap import SoftCap
 from patcher.source.snapshot import Snapshot, Source, fetch_texts
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from patcher.codemods import (
     CODEMODS,
-    REPAIRS,
     Applied,
     Class,
     Code,
@@ -19,7 +18,6 @@ from patcher.codemods import (
     Outcome,
     Package,
     Refused,
-    SoftCap,
     computed_buffers,
     config_defaults,
     drop_bos,
@@ -32,85 +30,12 @@ from patcher.codemods import (
 from patcher.codemods.chunks import lines
 from patcher.codemods.proof import Hunk, defect, hunks, prove
 from patcher.constants import CONFIG, TOKENIZER
-from patcher.errors import UsageError
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.marked import mark_configuration
 from patcher.planning.model_code import ModelCode, find_code
+from patcher.planning.options import CodemodResult, Edit, Options
 from patcher.planning.refusals import refusal
-
-NAMES = ("soft_cap", "removed_methods", "tied_weights", "config_defaults", *CODEMODS, "max_length", "drop_bos")
-# The names in commands and records of earlier versions.
-_RENAMED = {"rotary_tables": "computed_buffers", "is_decoder": "config_defaults"}
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One change: its `line` (from 1) in the file as published, and the lines before and after."""
-
-    line: int
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class CodemodResult:
-    """What one codemod did to one file.
-
-    `status` is `applied`, with the edits; or `not_needed` or `left_alone` (found and not changed), with a reason.
-    """
-
-    name: str
-    status: str
-    file: str
-    edits: tuple[Edit, ...] = ()
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
-
-    `shift` is a constant to subtract from the raw logits, found by a calibration. `drop_bos` makes the synthetic first
-    row of the logits zero. `codemods` are the only ones to run.
-    `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for a
-    codemod that does not exist.
-    """
-
-    also_causal_lm: bool = False
-    checkpointing: bool = False
-    codemods: tuple[str, ...] = ()
-    shift: float = 0.0
-    trained_without_cap: bool = False
-    drop_bos: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
-        unknown = [name for name in self.codemods if name not in NAMES]
-        if unknown:
-            why = f"There is no codemod {unknown[0]!r}."
-            raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
-
-    @classmethod
-    def choose(
-        cls,
-        codemods: Iterable[str],
-        *,
-        also_causal_lm: bool = False,
-        checkpointing: bool = False,
-        trained_without_cap: bool = False,
-        drop_bos: bool = False,
-    ) -> Options:
-        """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
-        names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
-        chosen = tuple(dict.fromkeys(names))
-        return cls(also_causal_lm, checkpointing, chosen, trained_without_cap=trained_without_cap, drop_bos=drop_bos)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The codemods to run, in their order: those that were chosen, or else the cap and the repairs."""
-        chosen = [name for name in ("checkpointing", "drop_bos") if getattr(self, name)]
-        wanted = {*(self.codemods or ("soft_cap", *REPAIRS)), *chosen}
-        return tuple(name for name in NAMES if name in wanted)
+from patcher.soft_cap import SoftCap
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from patcher.errors import AccessDenied, HubUnreachable, PatcherError, SourceErr
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.planning.files import join, read_by_plans
-from patcher.planning.plan import make_plan, rewrite_folders
 from patcher.publish.code import same_meaning
 from patcher.publish.findings import Checked, Finding, finding
 from patcher.publish.hub import Hub
@@ -174,6 +173,8 @@ def _by_another(model: PatchedModel, name: str) -> Finding | None:
 
 def _regenerated(model: PatchedModel, published: Published) -> tuple[dict[str, bytes], str]:
     """The Python files that the codemods of this version make, and of what."""
+    from patcher.planning.plan import make_plan, rewrite_folders  # with LibCST, which publishing does without
+
     if (source := published.source) is not None:
         # Card and tokenizer tell nothing about code. Originals whose hash the source lists need no download.
         other = (CARD, TOKENIZER)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from patcher.codemods import REPAIRS
+from patcher.constants import REPAIRS
 from patcher.errors import PublishError, UsageError
 from patcher.patching.record import PatchedModel
-from patcher.planning.rewriting import Options
+from patcher.planning.options import Options
 from patcher.publish.operations import PublishedFile, published_file
 from patcher.publish.publishable import Publishable
 from patcher.publish.target import Target

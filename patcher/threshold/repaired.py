@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher.codemods import SoftCap
 from patcher.constants import CARD, CONFIG, TOKENIZER
 from patcher.errors import CodeError, SourceError, UsageError
 from patcher.planning.files import check_loadable, join
 from patcher.planning.layout import Layout, loaded_weights, read_json, read_layout
 from patcher.planning.rewriting import rewrite_code, rewrite_tokenizer
+from patcher.soft_cap import SoftCap
 from patcher.source.names import check_auto_map
 from patcher.source.snapshot import Snapshot, Source, check_content, fetch, fetch_texts, resolve
 

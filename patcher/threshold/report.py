@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patcher.codec import json_field
-from patcher.codemods import SoftCap
+from patcher.soft_cap import SoftCap
 from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import Point, Row, Sparsity

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from patcher.codemods.outcomes import SoftCap
+from patcher.soft_cap import SoftCap
 from patcher.verify.messages import LogitsMeasured, ModeResult
 from patcher.verify.report import Check, Disagreement, ModeReport
 

@@ -9,7 +9,7 @@ import pytest
 from patcher import cli as commands
 from patcher.cli import main
 from patcher.cli.app import ORDER
-from patcher.codemods import REPAIRS
+from patcher.constants import REPAIRS
 from patcher.planning.rewriting import NAMES
 from tests.conftest import MINI
 

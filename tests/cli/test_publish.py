@@ -42,6 +42,21 @@ def test_a_dry_run_shows_the_operations_and_the_bytes_and_writes_nothing(
     assert writes(hub) == [] and not hub.exists(repo_id)
 
 
+LOADED = """
+import sys
+from patcher.cli import main
+codes = [main(["card", sys.argv[1], "-q"]), main(["publish", sys.argv[1], sys.argv[2], "--dry-run", "-q"])]
+print(codes, [name for name in ("libcst", "torch", "transformers") if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_what_has_a_record_needs_no_parser_of_code(hub: LocalHub, folder: Path, repo_id: str, tmp_path: Path) -> None:
+    environment = client_env(hub.endpoint, tmp_path, OLA)
+    words = [sys.executable, "-c", LOADED, str(folder), repo_id]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[0, 0] []"
+
+
 def test_where_nobody_can_answer_the_error_names_yes(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:

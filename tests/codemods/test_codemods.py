@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from patcher.codemods import CODEMODS, REPAIRS, NotNeeded
+from patcher.codemods import CODEMODS, NotNeeded
+from patcher.constants import REPAIRS
 from patcher.planning.rewriting import Options
 from tests.codemods.tools import run
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from patcher.codemods import Applied, NotNeeded, max_length
-from patcher.codemods.max_length import context_length
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
 from patcher.planning.plan import make_plan
@@ -47,10 +46,6 @@ def test_the_context_of_the_configuration_is_written_where_there_is_no_limit(key
 def test_it_is_left_alone_where_it_says_so_or_nobody_does(content: str, config: dict[str, Any], why: str) -> None:
     made = max_length(content.encode(), config)
     assert isinstance(made, NotNeeded) and why in made.reason
-
-
-def test_a_configuration_that_is_none_has_no_context() -> None:
-    assert context_length([]) is None
 
 
 def test_a_text_longer_than_the_context_is_cut_by_sentence_transformers(mini: Path, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from patcher.codemods import (
     Outcome,
     Package,
     Refused,
-    SoftCap,
     Span,
     Target,
     find_cap,
@@ -27,6 +26,7 @@ from patcher.codemods import (
     tied_weights,
 )
 from patcher.codemods.proof import prove
+from patcher.soft_cap import SoftCap
 from tests.codemods.shapes import Shape
 from tests.codemods.tables import REPAIRED
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from patcher.patching.record import PatchedModel, load
-from patcher.pipeline.api import verify_folder
+from patcher.pipeline.folder import verify_folder
 from patcher.verify.report import Report
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts

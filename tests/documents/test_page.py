@@ -19,7 +19,7 @@ from patcher.documents import page, plots
 from patcher.errors import OutputError
 from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import check_output, unrecorded
-from patcher.pipeline.api import describe
+from patcher.pipeline.folder import describe
 from patcher.planning.files import dropped_because
 from patcher.publish.operations import published_files
 from patcher.publish.publishable import patched

@@ -11,7 +11,6 @@ import pytest
 
 from patcher.cli import main, tables
 from patcher.cli.console import Console
-from patcher.codec import Unreadable, from_json, to_json
 from patcher.documents import card
 from patcher.errors import SourceError
 from patcher.hashing import sha256_of
@@ -260,12 +259,3 @@ def test_a_codemod_that_does_not_exist_is_wrong_usage_and_the_names_are_listed(
     error, hint = capsys.readouterr().err.splitlines()
     assert "'soft-cap'" in error
     assert all(name in hint for name in ("soft_cap", "computed_buffers", "checkpointing", "repairs"))
-
-
-def test_options_survive_their_record_and_old_records_are_read() -> None:
-    options = Options.choose(["repairs", "config_defaults"], checkpointing=True)
-    assert from_json(Options, json.loads(json.dumps(to_json(options)))) == options
-    old = {"also_causal_lm": True, "checkpointing": False}
-    assert from_json(Options, old) == from_json(Options, {**old, "also_signed": True}) == Options(also_causal_lm=True)
-    with pytest.raises(Unreadable, match="frobnicate"):
-        from_json(Options, {"codemods": ["frobnicate"]})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from patcher.codemods import SoftCap
+from patcher.soft_cap import SoftCap
 from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import Interval, Point, Row, Tau

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from patcher.codemods.outcomes import SoftCap
 from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
 from patcher.planning.rewriting import Options
+from patcher.soft_cap import SoftCap
 from patcher.source.snapshot import Source
 from patcher.verify.messages import (
     Agreement,

@@ -19,10 +19,11 @@ from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.dataflow.replaced import replaced_code
 from patcher.codemods.dataflow.steps import Obstacle, Step
 from patcher.codemods.nodes import walk
-from patcher.codemods.outcomes import LeftAlone, NotNeeded, Refused, SoftCap
+from patcher.codemods.outcomes import LeftAlone, NotNeeded, Refused
 from patcher.codemods.soft_cap.lookalikes import HINT, lookalikes
 from patcher.codemods.soft_cap.recognition import Cap, UnrecognizedCap, recognize
 from patcher.codemods.work import TooComplex
+from patcher.soft_cap import SoftCap
 
 _MARKED = re.compile(
     rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "

@@ -1,0 +1,49 @@
+"""What is done with a folder that was patched: it is verified, and its card, page and plots are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from patcher.constants import CARD, PAGE
+from patcher.documents import card, page, plots
+from patcher.patching.record import PatchedModel, load
+from patcher.sandbox.guard import Child
+from patcher.verify.report import Report
+from patcher.verify.settings import Progress, Verification
+from patcher.verify.verification import verify
+
+
+def verify_folder(
+    folder: Path, verification: Verification, child: Child | None = None, progress: Progress = lambda *_: None
+) -> Report:
+    """Verify a patched folder again. Replaces its report, and its card unless that was edited by hand."""
+    model = load(folder)
+    report = run(verification, model, child, progress)
+    name = folder.resolve().name
+    _draw(model, report, name)
+    if card.is_ours(folder / CARD):
+        card.write(model, report, name)
+    return report
+
+
+def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
+    """Write the plots and the page of the report, and the card, whose path is returned."""
+    _draw(model, report, name)
+    return card.write(model, report, name)
+
+
+def run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
+    """Verify a model and write its report."""
+    plots.preload()
+    report = verify(model, verification, child, progress)
+    report.write(model.folder)
+    return report
+
+
+def _draw(model: PatchedModel, report: Report | None, name: str) -> None:
+    drawn = plots.draw(report) if report is not None else {}
+    plots.write(drawn, model.folder)
+    if report is not None:
+        page.write(model, report, drawn, name)
+    else:
+        (model.folder / PAGE).unlink(missing_ok=True)
