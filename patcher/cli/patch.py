@@ -18,7 +18,7 @@ from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
 from patcher.errors import UsageError
 
 if TYPE_CHECKING:
-    from patcher.planning.rewriting import Options
+    from patcher.planning.options import Options
     from patcher.source.snapshot import Snapshot
     from patcher.verify.settings import Verification
 
@@ -67,6 +67,15 @@ def patch(
             rich_help_panel=opt.STORAGE,
         ),
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="NUMBER",
+            help="With --all: patch so many models at once, on the CPU, if they fit into memory together.",
+            min=1,
+            rich_help_panel=opt.RUNNING,
+        ),
+    ] = 1,
     sparse_encoder: opt.Encoder = None,
     reference: opt.Reference = None,
     also_causal_lm: opt.AlsoCausal = False,
@@ -96,9 +105,14 @@ def patch(
         )
     if every is None and source is None:
         raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
+    if jobs > 1 and (every is None or not (no_verify or device == "cpu")):
+        raise UsageError(
+            "--jobs is for lists of models on the CPU: they would share the memory of a GPU.",
+            "Add --all and --device cpu, or leave out --jobs.",
+        )
     # After what costs nothing to refuse.
     from patcher.hashing import forget
-    from patcher.planning.rewriting import Options
+    from patcher.planning.options import Options
     from patcher.source.snapshot import resolve
     from patcher.verify.preconditions import check_machine, check_reference
     from patcher.verify.settings import SPARSE_ENCODER, Verification, parse_devices, parse_dtype, wants_sparse_encoder
@@ -131,8 +145,17 @@ def patch(
         check_reference(reference)
     console = Console(as_json=as_json, quiet=quiet).listen()
     if every is not None:
-        flags = {"discard_weights": discard_weights, "trusted": trust_remote_code}
-        code = _patch_list(console, every, out or Path(), options, wanted, storage, **flags)
+        code = _patch_list(
+            console,
+            every,
+            out or Path(),
+            options,
+            wanted,
+            storage,
+            discard_weights=discard_weights,
+            jobs=jobs,
+            trusted=trust_remote_code,
+        )
     else:
         assert source is not None
         out = out or opt.default_out(source, "splade" if "soft_cap" in options.names else "repaired")
@@ -200,9 +223,10 @@ def _patch_list(
     storage: str,
     *,
     discard_weights: bool,
+    jobs: int,
     trusted: bool,
 ) -> int:
-    """Plan all models of a list, ask once, then patch one after another; the exit code of what is worst."""
+    """Plan all models of a list, ask once, then patch them; the exit code of what is worst."""
     from patcher.pipeline.family import inspect_entries, patch_all, read_list
 
     members = inspect_entries(read_list(path, out), options)
@@ -211,7 +235,7 @@ def _patch_list(
     if verification is not None and code:
         diff = "".join(dict.fromkeys(plan.diff for plan in plans))
         require_trust(console, code, f"{len(plans)} models", trusted=trusted, diff=diff, may_skip=True)
-    done = patch_all(members, verification, storage, discard_weights=discard_weights)
+    done = patch_all(members, verification, storage, discard_weights=discard_weights, jobs=jobs)
 
     def human() -> Iterator[Table]:
         yield tables.family(done)

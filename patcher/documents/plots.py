@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from patcher.constants import PLOTS
@@ -27,6 +28,7 @@ SIZE, DPI = (5.6, 3.5), 160  # inches, and dots per inch of the PNG
 _FINEST = 1e-6  # the smallest distance from 100 % that a curve of shifts shows
 _FRAME = (0.145, 0.145, 0.835, 0.68)  # left, bottom, width and height of the axes, as shares of the picture
 _SHAPES = {"nb": ("o", "●"), "nn": ("s", "■"), "se": ("^", "▲"), "": ("D", "◆")}  # "": every other language
+_drawing = Lock()  # settings of matplotlib are those of the process
 _SETTINGS = {
     "svg.hashsalt": "splade-patcher",
     "svg.fonttype": "none",
@@ -90,7 +92,7 @@ def draw(report: Report) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     # The user's own matplotlibrc must not affect a published picture.
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
-    with matplotlib.rc_context({**defaults, **_SETTINGS}):
+    with _drawing, matplotlib.rc_context({**defaults, **_SETTINGS}):
         for picture in wanted:
             figure = Figure(figsize=SIZE, dpi=DPI)
             figure.patch.set_alpha(0)

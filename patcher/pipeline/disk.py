@@ -43,14 +43,14 @@ def need_of(plan: Plan, snapshot: Snapshot, out: Path, storage: str) -> Need:
     return Need(sum(sizes[path] for path in missing), sum(sizes[path] for path in written))
 
 
-def check_room(needs: Collection[Need], out: Path, *, one_at_a_time: bool) -> str:
-    """What models need together, in words; with `one_at_a_time` the weights of one go before those of the next come.
+def check_room(needs: Collection[Need], out: Path, *, at_once: int | None = None) -> str:
+    """What models need together, in words; with `at_once`, the weights of only so many are there at the same time.
 
     Raises OutputError where the disk has less.
     """
     from huggingface_hub import constants
 
-    need = max(needs, key=lambda one: one.total) if one_at_a_time else sum(needs, Need())
+    need = sum(sorted(needs, key=lambda one: -one.total)[:at_once], Need())
     cache = Path(constants.HF_HUB_CACHE).expanduser()
     same = _existing(cache).stat().st_dev == _existing(out).stat().st_dev
     asked = [(out, need.total)] if same else [(cache, need.downloaded), (out, need.written)]

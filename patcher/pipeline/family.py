@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Thread
 
@@ -22,12 +23,14 @@ from patcher.patching.record import PatchedModel, load
 from patcher.patching.sharing import AUTO
 from patcher.pipeline.api import check_out, patch_model
 from patcher.pipeline.disk import Need, check_room, need_of
+from patcher.pipeline.jobs import Stop, Task, run_all
+from patcher.pipeline.memory import available_memory, memory_of
+from patcher.planning.options import Options
 from patcher.planning.plan import Plan, make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import Snapshot, fetch, resolve
 from patcher.verify.report import Report, document_of, load_report
 from patcher.verify.requests import is_encoder
-from patcher.verify.settings import Verification
+from patcher.verify.settings import Progress, Verification
 from patcher.verify.verification import hash_folder
 
 logger = logging.getLogger(__name__)
@@ -157,27 +160,47 @@ def patch_all(
     storage: str = AUTO,
     *,
     discard_weights: bool = False,
+    jobs: int = 1,
 ) -> Outcomes:
     """Patch each inspected entry, and verify it where `verification` says how. Executes the models' code then.
 
     A folder that already is a complete result of the same source, options and limits is left unchanged. The weights of
-    the next model are downloaded meanwhile, unless those of each are discarded at its end.
+    the next model are downloaded meanwhile, unless those of each are discarded at its end. At most `jobs` models are
+    patched at once, each verified in a process of its own on the CPU, and never more than fit into memory together.
     Raises OutputError before anything is done where the disk has not enough room.
     """
     job = _Job(verification, storage, time.time() if discard_weights else None)
     needs = {entry.out: _need(entry, storage) for entry in entries if entry.runs}
     if new := [need for out, need in needs.items() if not (out / RECORD).exists()]:
-        words = check_room(new, entries[0].out.parent, one_at_a_time=discard_weights)
+        words = check_room(new, entries[0].out.parent, at_once=jobs if discard_weights else None)
         logger.info("This list needs %s.", words)
-    outcomes = []
-    for number, entry in enumerate(entries, 1):
-        started_at = time.monotonic()
+
+    def patch(number: int, stop: Stop) -> Outcome:
+        entry, started_at = entries[number], time.monotonic()
         if not discard_weights:
-            Thread(target=_fetch_ahead, args=entries[number : number + 1], daemon=True).start()
-        outcome = _patch(entry, job, f"[{number}/{len(entries)}]")
+            Thread(target=_fetch_ahead, args=entries[number + 1 : number + 2], daemon=True).start()
+        outcome = _patch(entry, job, f"[{number + 1}/{len(entries)}]", stop.check)
         need = Need() if outcome.status == SKIPPED else needs.get(entry.out, Need())
-        outcomes.append(replace(outcome, seconds=time.monotonic() - started_at, need=need))
-    return Outcomes(tuple(outcomes))
+        if jobs > 1:  # the lines of several models are mixed
+            logger.info("[%d/%d] %s: %s", number + 1, len(entries), entry.out, outcome.status)
+        return replace(outcome, seconds=time.monotonic() - started_at, need=need)
+
+    tasks = [
+        Task(partial(patch, number), _memory(entry, verification), _repository(entry))
+        for number, entry in enumerate(entries)
+    ]
+    return Outcomes(run_all(tasks, jobs, available_memory() if jobs > 1 else 0))
+
+
+def _repository(entry: Entry) -> str | None:
+    return entry.snapshot.source.repo_id if entry.snapshot is not None else None
+
+
+def _memory(entry: Entry, verification: Verification | None) -> int:
+    if verification is None or not entry.runs:
+        return 0
+    assert entry.plan is not None and entry.snapshot is not None
+    return memory_of(entry.plan, entry.snapshot)
 
 
 @dataclass(frozen=True)
@@ -201,7 +224,7 @@ def _fetch_ahead(entry: Entry | None = None) -> None:
             fetch(entry.snapshot, [*entry.plan.files.copied, *entry.plan.files.converted.values()])
 
 
-def _patch(entry: Entry, job: _Job, number: str) -> Outcome:
+def _patch(entry: Entry, job: _Job, number: str, progress: Progress) -> Outcome:
     plan, snapshot = entry.plan, entry.snapshot
     if plan is None or snapshot is None:
         assert entry.error is not None
@@ -215,7 +238,13 @@ def _patch(entry: Entry, job: _Job, number: str) -> Outcome:
             return Outcome(entry, source, SKIPPED, 0, "complete already", report=None if done is True else done)
         logger.info("%s Patching %s into %s ...", number, source, entry.out)
         patched = patch_model(
-            plan, snapshot, entry.out, job.verification, storage=job.storage, discard_since=job.discard_since
+            plan,
+            snapshot,
+            entry.out,
+            job.verification,
+            storage=job.storage,
+            discard_since=job.discard_since,
+            progress=progress,
         )
         report = patched.report
     except Exception as error:

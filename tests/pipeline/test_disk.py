@@ -37,18 +37,18 @@ def test_the_room_is_tried_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("one_at_a_time", "fits"), [(False, False), (True, True)])
+@pytest.mark.parametrize(("at_once", "fits"), [(None, False), (2, False), (1, True)])
 def test_a_list_that_does_not_fit_is_refused_before_it_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_at_a_time: bool, fits: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int | None, fits: bool
 ) -> None:
     room = shutil.disk_usage("/")._replace(free=5_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
     needs = [Need(1_000_000, 2_000_000), Need(3_000_000, 1_000_000)]
     if fits:
-        assert check_room(needs, tmp_path, one_at_a_time=one_at_a_time) == "3.0 MB to download and 1.0 MB to write"
+        assert check_room(needs, tmp_path, at_once=at_once) == "3.0 MB to download and 1.0 MB to write"
     else:
         with pytest.raises(OutputError, match=r"The list needs .* on the disk of .*, where 5\.0 MB are free"):
-            check_room(needs, tmp_path, one_at_a_time=one_at_a_time)
+            check_room(needs, tmp_path, at_once=at_once)
 
 
 def test_discarded_weights_are_gone_from_the_folder_and_from_the_cache_if_this_run_put_them_there(

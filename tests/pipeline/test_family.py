@@ -94,6 +94,9 @@ def test_the_list_of_the_family_comes_with_the_package(tmp_path: Path, monkeypat
         ["patch", "--all", "family", "--out", "x", "--revision", "main"],
         ["patch", "--all", "family", "--out", "x", "--code-only", "--no-verify"],
         ["patch", "--all", "/nowhere/list.txt", "--out", "x"],
+        ["patch", str(MINI), "--jobs", "2"],
+        ["patch", "--all", "family", "--jobs", "2", "--device", "cpu,cuda"],
+        ["patch", "--all", "family", "--jobs", "0"],
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
@@ -118,13 +121,13 @@ def run(path: Path, out: Path, home: Path, *flags: str) -> subprocess.CompletedP
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Four repositories: sound, broken, pickled, gone; patched and verified once."""
+    """Four repositories: sound, broken, pickled, gone; patched and verified once, two at a time."""
     place = tmp_path_factory.mktemp("all")
     sources = {name: shutil.copytree(MINI, place / name) for name in ("sound", "broken", "pickled")}
     (sources["broken"] / CODE).write_text("def forward(:\n")
     pickle_weights(sources["pickled"])
     path = written(place, str(sources["sound"]), str(sources["broken"]), f"{sources['pickled']} shelved", "/nowhere")
-    ended = run(path, place / "out", place / "home", "--trust-remote-code", "--json")
+    ended = run(path, place / "out", place / "home", "--trust-remote-code", "--json", "--jobs", "2")
     return {
         "place": place,
         "list": path,
