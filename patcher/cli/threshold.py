@@ -13,6 +13,7 @@ from patcher.cli.app import app, examples
 from patcher.cli.consent import require_trust
 from patcher.cli.console import Console
 from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
+from patcher.errors import UsageError
 
 
 @app.command(
@@ -66,6 +67,10 @@ def threshold(
     beir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder with corpus.jsonl, queries.jsonl and qrels/.")
     ] = None,
+    drop_bos: Annotated[
+        bool,
+        typer.Option("--drop-bos", help="Also leave out the bos token, which is active in every vector otherwise."),
+    ] = False,
     trust_remote_code: opt.Trust = False,
     device: opt.Device = "auto",
     plot: Annotated[
@@ -103,11 +108,16 @@ def threshold(
     )
     given = (chosen, query_threshold, document_threshold, query_top_k, document_top_k)
     asked = point if any(value is not None for value in given) else None
-    request = Request(asked, sweep or plot is not None, tolerance, device, timeout, sandbox)
+    request = Request(asked, sweep or plot is not None, tolerance, device, timeout, sandbox, drop_bos)
     evaluation = load_evaluation(queries, documents, qrels, beir)
     if plot is not None:
         check_plot(plot)
     trained = repair(resolve(model, revision))
+    if drop_bos and not trained.capped:
+        raise UsageError(
+            f"{model} needs no threshold: its cap was removed before.",
+            f"`patcher patch {model} --drop-bos --out DIR` drops the bos token's row from its code.",
+        )
     check_snapshot(trained.snapshot, trained.files)
     check_machine([device])
     if save is not None:

@@ -169,14 +169,18 @@ class PatchedModel:
         return None
 
     def source_weights(self, file: FileRecord) -> Path:
-        """The source's own copy of a weight file where this machine has it unchanged, else the folder's.
+        """A file with the source's weights: the folder's own if its SHA-256 is that of the source.
 
-        For converted weights the source's copy is the pickle that they were made from.
+        Otherwise the source's copy where this machine has it unchanged, else the folder's all the same. For converted
+        weights the source's copy is the pickle that they were made from.
         """
+        own = (self.folder / file.path).resolve()
+        if sha256_of(own) == file.before:
+            return own
         found = self.source_copy(file)
         if found is not None and found.is_file() and sha256_of(found) == file.before:
             return found
-        return (self.folder / file.path).resolve()
+        return own
 
     @property
     def code_only(self) -> bool:

@@ -46,6 +46,20 @@ def judge(measured: ThresholdMeasured, point: Point, capped: Collection[str], to
     return (*checks, *([] if unjudged else [_retrieval(row, reference, tolerance, by)]))
 
 
+def judge_bos(measured: ThresholdMeasured, *, asked: bool) -> tuple[Check, ...]:
+    """Whether leaving the bos token out keeps every ranking; no check if that was not asked for."""
+    if not asked:
+        return ()
+    by, found = Judge(measured.failure), measured.bos
+    if found is None:
+        return (by.check("rankings_kept", None, 0, "it was not measured", passed=False),)
+    detail = (
+        f"of {found.texts} texts had another activation of the bos token than the rest; where none has, every score "
+        "falls by the same number, and no ranking changes"
+    )
+    return (by.none_of("rankings_kept", found.others, detail),)
+
+
 def _fits(measured: ThresholdMeasured, reference: Row | None, by: Judge) -> Check:
     """Whether the weights do not rank better without the cap, which its code then should not have."""
     other = measured.without_cap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from sentence_transformers import SparseEncoder
 from transformers import PreTrainedModel
 
 from patcher.sandbox.child import Service
-from patcher.threshold.messages import Point, Sparsity, ThresholdMeasured, ThresholdRequest
+from patcher.threshold.messages import KINDS, DroppedBos, Point, Sparsity, ThresholdMeasured, ThresholdRequest
 from patcher.threshold.rows import Questions
 from patcher.threshold.scoring import Scorer, Vectors, dot
 from patcher.verify.costs import Counts
@@ -50,9 +51,11 @@ def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> 
     yield found
     documents = dict(sorted(request.documents.items()))  # by id, which is what decides between equal scores
     questions = Questions.of(list(request.queries), list(documents), request.relevant, request.expected)
-    texts = _Texts(list(request.queries.values()), list(documents.values()), Path(request.progress))
+    capped = [kind for kind in KINDS if kind not in request.uncapped_tasks]
+    bos = Bos(model.tokenizer.bos_token_id, capped) if request.drop_bos else None
+    texts = _Texts(list(request.queries.values()), list(documents.values()), Path(request.progress), bos)
     scorer, width, not_finite = texts.score(model.to(device), request.points, request.uncapped_tasks)
-    found = replace(found, width=width, not_finite=not_finite)
+    found = replace(found, width=width, not_finite=not_finite, bos=bos.result() if bos else None)
     yield found
     if not_finite:
         return
@@ -73,6 +76,27 @@ def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> 
         yield replace(found, without_cap=row)
 
 
+class Bos:
+    """Leaves the dimension of the bos token out of vectors of some `kinds` of text, and looks at what was there."""
+
+    def __init__(self, dim: int | None, kinds: Sequence[str]) -> None:
+        if dim is None:
+            raise ValueError("the tokenizer has no bos token")
+        self._dim, self._kinds = dim, kinds
+        self._times: Counter[float] = Counter()
+
+    def drop(self, kind: str, vectors: NDArray[np.float32]) -> None:
+        """Make that dimension of vectors [texts, dimensions] zero, in place."""
+        if kind in self._kinds:
+            self._times.update(vectors[:, self._dim].tolist())
+            vectors[:, self._dim] = 0
+
+    def result(self) -> DroppedBos:
+        """What was found until now."""
+        texts = self._times.total()
+        return DroppedBos(self._dim, texts, texts - max(self._times.values(), default=0))
+
+
 @dataclass
 class _Texts:
     """The texts to encode, and the file in which those that are done are counted."""
@@ -80,6 +104,7 @@ class _Texts:
     queries: Sequence[str]
     documents: Sequence[str]
     progress: Path
+    bos: Bos | None = None
     done: int = 0
 
     def score(
@@ -102,7 +127,10 @@ class _Texts:
     def _encoded(self, model: Any, kind: str, texts: Sequence[str]) -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(texts), CHUNK):
             chunk = list(texts[start : start + CHUNK])
-            yield in_order(encode(model, chunk, f"encode_{kind}"), len(chunk)).float().numpy()
+            vectors = in_order(encode(model, chunk, f"encode_{kind}"), len(chunk)).float().numpy()
+            if self.bos is not None:
+                self.bos.drop(kind, vectors)
+            yield vectors
             self.done += len(chunk)
             self.progress.write_text(str(self.done), "utf-8")
 

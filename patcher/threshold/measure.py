@@ -15,7 +15,7 @@ from patcher.errors import UsageError
 from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import ask, left_behind, started
 from patcher.threshold import bm25
-from patcher.threshold.checks import judge
+from patcher.threshold.checks import judge, judge_bos
 from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import Point, ThresholdMeasured, ThresholdRequest
 from patcher.threshold.repaired import RepairedModel
@@ -42,6 +42,7 @@ class Request:
     device: str = "auto"
     timeout: float = VERIFY_TIMEOUT
     sandbox: str = "auto"
+    drop_bos: bool = False
 
     def __post_init__(self) -> None:
         for value in (self.point.query, self.point.document) if self.point else ():
@@ -91,6 +92,7 @@ def measure(
             uncapped_tasks=tuple(model.layout.uncapped_tasks),
             expected=evaluation.expected,
             progress=str(child.scratch / "progress"),
+            drop_bos=request.drop_bos and model.capped,
         )
         texts = len(folders) * (len(evaluation.queries) + len(evaluation.documents))
         watch = partial(_watch, Path(asked.progress), texts, progress)
@@ -114,7 +116,8 @@ def measure(
             "sandbox": choose_level(request.sandbox),
             **denied,
         },
-        checks=judge(measured, point, kinds, request.tolerance),
+        checks=(*judge(measured, point, kinds, request.tolerance), *judge_bos(measured, asked=request.drop_bos)),
+        bos=measured.bos,
         raw=measured.raw,
         rows=tuple(row for row in measured.rows if is_common(row.point)),
         more_rows=tuple(row for row in measured.rows if not is_common(row.point)),

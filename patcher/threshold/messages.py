@@ -47,8 +47,8 @@ class ThresholdRequest:
     `model` is its folder, `without_cap` a folder of the same model whose code has no cap, to measure both (None where
     there is nothing to compare); `encoders` are the sub-folders with a masked LM. `queries` and `documents` are texts
     by id, `relevant` are ids of documents by id of the query. The first point prunes nothing; `uncapped_tasks` keep
-    everything. `expected` are ids of queries whose ranks are reported. `progress` is a file in which the child counts
-    the texts that are done.
+    everything. With `drop_bos` the bos token's dimension is left out of vectors of a capped head. `expected` are ids of
+    queries whose ranks are reported. `progress` is a file in which the child counts the texts that are done.
     """
 
     device: str
@@ -62,6 +62,7 @@ class ThresholdRequest:
     uncapped_tasks: tuple[str, ...]
     expected: tuple[str, ...]
     progress: str
+    drop_bos: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,18 @@ class Row:
         return self.point.document
 
 
+@dataclass(frozen=True)
+class DroppedBos:
+    """The dimension of the bos token, and how many of the `texts` did not have the same activation there as all others.
+
+    Where none, leaving it out takes the same number from every score.
+    """
+
+    dim: int
+    texts: int
+    others: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ThresholdMeasured(Measured):
     """What a trained model shows; `tensors_changed` names those that only the model or its checkpoint has.
@@ -144,3 +157,4 @@ class ThresholdMeasured(Measured):
     raw: Mapping[str, Sparsity]
     rows: tuple[Row, ...]
     without_cap: Row | None = None
+    bos: DroppedBos | None = None

@@ -10,7 +10,7 @@ from patcher.codec import json_field
 from patcher.soft_cap import SoftCap
 from patcher.source.snapshot import Source
 from patcher.threshold.evaluation import Evaluation
-from patcher.threshold.messages import Point, Row, Sparsity
+from patcher.threshold.messages import DroppedBos, Point, Row, Sparsity
 from patcher.threshold.sweep import Fit
 from patcher.verify.report import Check
 
@@ -23,7 +23,7 @@ class ThresholdReport:
     `SparseEncoder.sparsity()` without pruning, for queries and for documents. `rows` are those of one threshold for
     both sides and begin with 0, `more_rows` those of other points. `without_cap` is the model run without its cap, and
     `fit` which of both its weights fit. `capped` is False for a model whose code has no cap. `bm25` are the metrics of
-    BM25 on the same questions, by name.
+    BM25 on the same questions, by name. `bos` is the bos token's dimension, if that is left out of all figures.
     """
 
     json_properties = ("threshold", "recommended", "passed")
@@ -45,6 +45,7 @@ class ThresholdReport:
     swept: bool = json_field(omit=True)
     best: Point | None = json_field(key="recommended_point")
     bm25: Mapping[str, float] | None
+    bos: DroppedBos | None = None
 
     @property
     def passed(self) -> bool:

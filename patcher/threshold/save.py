@@ -20,7 +20,6 @@ from patcher.patching.staging import atomic_directory, check_output, hashes
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.source.metadata import split_card
 from patcher.source.snapshot import fetch
-from patcher.threshold.messages import Point
 from patcher.threshold.repaired import RepairedModel
 from patcher.threshold.report import ThresholdReport
 from patcher.verify.requests import lay_out
@@ -63,7 +62,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path, *, force: boo
         entry = {"idx": position, "name": str(position), "path": folder, "type": f"{MODULE_NAME}.{CLASS_NAME}"}
         (stage / MODULES).write_text(json_text([*model.layout.modules, entry]), "utf-8")
         (stage / folder).mkdir()
-        (stage / folder / "config.json").write_text(json_text(_settings(model, report.point)), "utf-8")
+        (stage / folder / "config.json").write_text(json_text(_settings(model, report)), "utf-8")
         shutil.copyfile(Path(__file__).with_name(f"{MODULE_NAME}.py"), stage / f"{MODULE_NAME}.py")
         (stage / CARD).write_text(_card(model, report, out.name), "utf-8")
         record = {"schema_version": SCHEMA_VERSION, "tool": {"name": TOOL, "version": __version__}, **hashes(stage)}
@@ -71,14 +70,16 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path, *, force: boo
     return out
 
 
-def _settings(model: RepairedModel, point: Point) -> dict[str, Any]:
+def _settings(model: RepairedModel, report: ThresholdReport) -> dict[str, Any]:
     """The configuration of the module; a query without a threshold of its own has that of documents."""
+    point = report.point
     return {
         "threshold": point.document,
         "query_threshold": point.query if point.query != point.document else None,
         "query_top_k": point.query_top_k,
         "document_top_k": point.document_top_k,
         "uncapped_tasks": list(model.layout.uncapped_tasks),
+        "dropped_dims": [report.bos.dim] if report.bos else [],
     }
 
 

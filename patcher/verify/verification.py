@@ -37,8 +37,8 @@ def verify(
 ) -> Report:
     """Run the base and the patched model on the texts and judge the result. Executes the model's code.
 
-    The base model is the published code with the loading repairs and with the cap. Its weights are those of the source
-    if they are still on this machine, otherwise the folder's own; both are compared with the recorded hashes. A folder
+    The base model is the published code with the loading repairs and with the cap. Its weights are those of the source:
+    the folder's own if they have the recorded hash, else the source's copy if it is still on this machine. A folder
     whose cap stays, or that never had one, has no such base (see `checks.judge_single`). With `settings.reference` the
     published code runs too, on transformers 4.
     `child` is a process that is waiting already; it serves the first device. `progress` gets the device, the number of
@@ -60,8 +60,8 @@ def verify(
             if child is None or child.device != device:
                 shared = [reference] if reference is not None else []
                 child = running.enter_context(started(CHILD, device, [*readable(model), *shared], settings.sandbox))
+            hashing.result()  # before the model's code runs, and so that no file is hashed twice
             request = prepare(model, child.scratch, settings, device, reference)
-            hashing.result()  # before the model's code runs
             if not measured:
                 original = run_original(model, settings, Path(request.original))
             answer = PairMeasured if model.soft_cap else SingleMeasured

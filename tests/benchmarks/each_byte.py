@@ -87,6 +87,10 @@ def targets(workshop: Workshop, shape: Shape) -> Iterator[Comparison]:
     yield Comparison(f"patch --link, {name}: written", [patch.written], [MAX_WRITTEN], "B", 1.0)
     read, passes = sum(row.read for row in chain), sum(row.passes for row in chain)
     yield Comparison(f"patch, verify and publish, {name}, against hashing once: read", [read], [hashing.read], "B", 2.1)
+    disk = sum(row.disk for row in chain)
+    yield Comparison(
+        "the same, against hashing once: from the disk, by calls and maps", [disk], [hashing.disk], "B", 2.1
+    )
     both = hashing.passes + mapping.passes
     yield Comparison("the same, against hashing and mapping once: read and mapped", [passes], [both], "B")
     hashed = sum(row.hashed for row in chain)

@@ -26,7 +26,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
     return code, captured.out, captured.err
 
 
-def test_a_sweep_passes_the_six_checks_recommends_draws_and_saves(
+def test_a_sweep_passes_its_checks_recommends_draws_and_saves(
     handmade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "load_hard_questions", tuple)  # the head was set for the others
@@ -34,7 +34,7 @@ def test_a_sweep_passes_the_six_checks_recommends_draws_and_saves(
     before = {path: path.stat().st_mtime_ns for path in handmade.rglob("*")}
     code, printed, err = run(
         capsys,
-        *("threshold", handmade, "--sweep", "--trust-remote-code", "--device", "cpu", "--json"),
+        *("threshold", handmade, "--sweep", "--drop-bos", "--trust-remote-code", "--device", "cpu", "--json"),
         *("--plot", plot, "--save", out),
     )
     assert code == 0, err
@@ -48,6 +48,7 @@ def test_a_sweep_passes_the_six_checks_recommends_draws_and_saves(
         "query_sparsity",
         "document_sparsity",
         "retrieval_preserved",
+        "rankings_kept",
     ]
     assert all(one["passed"] and one["value"] is not None for one in found["checks"])
     assert found["raw_metric"]["query"] == found["raw_metric"]["document"]
@@ -67,6 +68,8 @@ def test_a_sweep_passes_the_six_checks_recommends_draws_and_saves(
     assert found["saved"] == str(out) and (out / "sparse_threshold.py").is_file()
     written = json.loads((out / "2_SparseThreshold" / "config.json").read_text())
     assert written["threshold"] == found["point"]["document_threshold"]
+    assert written["dropped_dims"] == [found["bos"]["dim"]]
+    assert f"the bos token (dimension {found['bos']['dim']})" in (out / "README.md").read_text("utf-8")
     assert written["query_threshold"] in (None, found["point"]["query_threshold"])
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert {path: path.stat().st_mtime_ns for path in handmade.rglob("*")} == before
@@ -107,6 +110,8 @@ def test_a_model_trained_on_a_patched_base_needs_no_threshold(
     capped: Path, patched_once: Path, texts: tuple[str | Path, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copyfile(patched_once / CODE, capped / CODE)
+    code, out, err = run(capsys, "threshold", capped, *texts, "--drop-bos")
+    assert code == 2 and "patcher patch" in err and "--drop-bos" in err
     code, out, err = run(capsys, "threshold", capped, *texts, "--trust-remote-code", "--device", "cpu")
     assert code == 0, err
     assert "so it needs no threshold" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,22 @@ def test_a_record_that_can_not_be_trusted_is_refused(tmp_path: Path, change: dic
     (tmp_path / "out" / "patch.json").write_text(json.dumps({**record, **change}))
     with pytest.raises(OutputError, match="is not a record that this version"):
         load(tmp_path / "out")
+
+
+def test_the_source_s_copy_of_weights_is_read_only_where_the_folder_s_own_are_others(
+    patched: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    own, copy = (folder / "model.safetensors" for folder in (patched, source))
+    content = own.read_bytes()
+    copy.write_bytes(content)
+    model = load(patched)
+    model = replace(model, source=replace(model.source, path=source.name, folder=source))
+    (file,) = model.weights
+    assert model.source_weights(file) == own.resolve(), "the same bytes"
+    own.unlink()  # it may share its bytes with the miniature's
+    own.write_bytes(content[:-1] + b"\0")
+    assert model.source_weights(file) == copy
+    copy.write_bytes(content[:-1] + b"\1")
+    assert model.source_weights(file) == own.resolve(), "nothing else is left"

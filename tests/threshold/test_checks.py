@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from patcher.threshold.checks import judge
-from patcher.threshold.messages import Interval, Point, Sparsity, Tau, ThresholdMeasured
+from patcher.threshold.checks import judge, judge_bos
+from patcher.threshold.messages import DroppedBos, Interval, Point, Sparsity, Tau, ThresholdMeasured
 from patcher.threshold.metrics import interval
 from patcher.threshold.sweep import fit
 from patcher.verify.messages import Environment
@@ -215,3 +215,14 @@ def test_a_model_that_did_not_run_fails_everything_and_says_why() -> None:
     checks = judge(broken, USUAL, BOTH, 0.01)
     assert [one.name for one in checks] == NAMES
     assert all(not one.passed and "KeyError: x" in one.detail and one.value is None for one in checks)
+
+
+@pytest.mark.parametrize(
+    ("bos", "passed"), [(DroppedBos(2, 50, 0), True), (DroppedBos(2, 50, 1), False), (None, False)]
+)
+def test_rankings_are_kept_where_every_text_had_the_same_activation_of_the_bos_token(
+    bos: DroppedBos | None, passed: bool
+) -> None:
+    assert [one.passed for one in judge_bos(replace(MEASURED, bos=bos), asked=True)] == [passed]
+    assert judge_bos(replace(MEASURED, bos=bos), asked=False) == ()
+    assert not judge_bos(replace(MEASURED, bos=bos, failure="no"), asked=True)[0].passed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from patcher.threshold import embeddings
-from patcher.threshold.messages import Point
+from patcher.threshold.messages import DroppedBos, Point
 from patcher.threshold.metrics import METRICS
 from patcher.threshold.sparse_threshold import SparseThreshold
 from tests.threshold.made_up import load
@@ -55,6 +56,32 @@ def test_figures_are_those_of_the_library_s_evaluator_whatever_the_size_of_a_chu
         assert row.document_sparsity == pytest.approx(theirs["corpus_sparsity_ratio"], abs=1e-6)
         assert row.flops == pytest.approx(theirs["avg_flops"], rel=1e-5)
     assert found.raw["query"].active_dims == 8192
+
+
+def test_the_bos_token_is_left_out_of_every_figure_and_no_ranking_changes(hand_made_once: Path, tmp_path: Path) -> None:
+    texts = few_questions(8, among=8)
+    folder = tmp_path / f"copy-{tmp_path.name}"
+    asked = request(folder, lay_out(hand_made_once, folder), texts, POINT)
+    kept, dropped = (embeddings.measure(replace(asked, drop_bos=one)) for one in (False, True))
+    assert kept.failure is dropped.failure is kept.bos is None and dropped.bos is not None
+    assert (dropped.bos.texts, dropped.bos.others) == (len(texts.queries) + len(texts.documents), 0)
+    assert dropped.bos.dim == load(folder).tokenizer.bos_token_id
+    for before, after in zip(kept.rows[:2], dropped.rows[:2], strict=True):
+        assert before.document_active_dims - after.document_active_dims == pytest.approx(1)
+        assert before.postings_per_query - after.postings_per_query == pytest.approx(len(texts.documents))
+        assert (before.ndcg, before.mrr, before.recall) == (after.ndcg, after.mrr, after.recall)
+
+
+def test_texts_whose_bos_token_has_an_activation_of_its_own_are_counted() -> None:
+    bos = embeddings.Bos(1, ["document"])
+    for kind, values in (("document", [0.7, 0.7]), ("query", [3.0]), ("document", [0.7, 0.8, 0.6])):
+        vectors = np.ones((len(values), 3), np.float32)
+        vectors[:, 1] = values
+        bos.drop(kind, vectors)
+        assert (vectors[:, 1] == 0).all() == (kind == "document") and (vectors[:, [0, 2]] == 1).all()
+    assert bos.result() == DroppedBos(1, 5, 2)
+    with pytest.raises(ValueError, match="no bos token"):
+        embeddings.Bos(None, ["document"])
 
 
 def test_a_similarity_other_than_the_dot_product_is_the_model_s_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SparseEncoder
@@ -41,7 +42,14 @@ def test_saving_and_loading_again_twice_keeps_every_embedding(saved: Path, tmp_p
         assert torch.equal(model.encode_document(DOCUMENTS, convert_to_sparse_tensor=False), expected)
 
 
-def embed(threshold: SparseThreshold, task: str | None = None) -> torch.Tensor:
+class Same:
+    """A module that changes nothing."""
+
+    def __call__(self, features: dict[str, Any]) -> dict[str, Any]:
+        return features
+
+
+def embed(threshold: SparseThreshold | Same, task: str | None = None) -> torch.Tensor:
     """What the module makes of one embedding."""
     given = {"sentence_embedding": torch.tensor([[0.05, 0.5, 0.04, 0.0]]), "task": task}
     found: torch.Tensor = threshold(given)["sentence_embedding"]
@@ -59,6 +67,14 @@ def test_each_side_has_its_threshold_and_its_top_k_and_what_is_no_query_is_a_doc
     assert torch.equal(embed(module), torch.tensor([[0.0, 0.5, 0.0, 0.0]]))
     assert int(embed(SparseThreshold(0.05, query_threshold=0.01), "query").count_nonzero()) == 3
     assert torch.equal(embed(SparseThreshold(0.05, document_top_k=9)), embed(SparseThreshold(0.05)))
+
+
+def test_a_dropped_dimension_becomes_0_before_anything_else_and_every_other_one_stays_bit_by_bit() -> None:
+    module = SparseThreshold(0.01, document_top_k=2, dropped_dims=[1])
+    assert torch.equal(embed(module), torch.tensor([[0.05, 0.0, 0.04, 0.0]])), "it takes no place of the top k"
+    assert torch.equal(embed(module, "query"), torch.tensor([[0.05, 0.0, 0.04, 0.0]]))
+    assert SparseThreshold(**module.get_config_dict()).dropped_dims == [1]
+    assert torch.equal(embed(SparseThreshold(0.01, uncapped_tasks=["query"], dropped_dims=[1]), "query"), embed(Same()))
 
 
 def test_no_dense_copy_of_the_batch_is_made_where_no_gradient_needs_it() -> None:
