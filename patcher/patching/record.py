@@ -174,7 +174,7 @@ class PatchedModel:
         Otherwise the source's copy where this machine has it unchanged, else the folder's all the same. For converted
         weights the source's copy is the pickle that they were made from.
         """
-        own = (self.folder / file.path).resolve()
+        own = self.folder.resolve() / file.path  # not what a link leads to: a blob of the cache has no suffix
         if sha256_of(own) == file.before:
             return own
         found = self.source_copy(file)

@@ -13,6 +13,7 @@ from typing import Any
 
 from patcher.constants import CONFIG, CONTEXT_KEYS, TOOL
 from patcher.errors import OutputError
+from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel, apply_changes
 from patcher.verify.messages import Base, CapFunction, Encoder, Request
 from patcher.verify.settings import (
@@ -86,10 +87,17 @@ def max_tokens(model: PatchedModel) -> int:
 def readable(model: PatchedModel) -> list[Path]:
     """What a child of a verification reads beside its scratch folder: the model, and the source's copies of weights.
 
-    The record may be anybody's, so a file that it names and that is not called like weights stays out.
+    The folder may link to the latter. It may be anybody's, so a file that the record names and that is not called like
+    weights stays out, and so does one behind a link that has not the recorded hash.
     """
     copies = [model.source_copy(file) for file in model.weights]
+    links = {file.after: (model.folder / file.path).resolve() for file in model.weights if _is_link(model, file)}
+    copies += [path for after, path in links.items() if path.is_file() and sha256_of(path) == after]
     return [model.folder, *(path for path in copies if path is not None and path.suffix in _WEIGHTS)]
+
+
+def _is_link(model: PatchedModel, file: FileRecord) -> bool:
+    return (model.folder / file.path).is_symlink()
 
 
 def is_encoder(model: PatchedModel) -> bool:

@@ -52,7 +52,7 @@ def test_a_sweep_passes_its_checks_recommends_draws_and_saves(
     ]
     assert all(one["passed"] and one["value"] is not None for one in found["checks"])
     assert found["raw_metric"]["query"] == found["raw_metric"]["document"]
-    assert found["raw_metric"]["query"]["sparsity_ratio"] == 0
+    assert found["raw_metric"]["query"]["active_dims"] == 8191, "all but the bos token"
     assert found["evaluation"]["bundled"] and found["evaluation"]["queries"] >= 40
     thresholds = [row["threshold"] for row in found["rows"]]
     assert thresholds == sorted(thresholds) and thresholds[0] == 0

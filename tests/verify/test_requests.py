@@ -11,7 +11,7 @@ import pytest
 
 from patcher.errors import OutputError
 from patcher.patching.record import FileRecord, load
-from patcher.verify.requests import base_code, max_tokens, prepare
+from patcher.verify.requests import base_code, max_tokens, prepare, readable
 from tests.verify.running import CAP, wanted
 
 
@@ -40,6 +40,25 @@ def test_the_base_model_is_laid_out_with_its_code_and_links_to_the_weights(patch
     assert (folder / "model.safetensors").resolve() == (patched_once / "model.safetensors").resolve()
     assert [json.loads(line)["text"] for line in Path(request.texts).read_text("utf-8").splitlines()] == ["Ein", "To"]
     assert request.count == 2 and request.vocabulary == 8192
+
+
+def test_a_link_is_followed_to_the_weights_that_the_record_describes_and_to_nothing_else(
+    patched: Path, tmp_path: Path
+) -> None:
+    model, own = load(patched), patched / "model.safetensors"
+    weights, other = tmp_path / "weights.safetensors", tmp_path / "blob"
+    own.rename(weights)
+    own.symlink_to(weights)
+    assert readable(model) == [patched, weights], "a child that is confined may read it"
+    weights.rename(other)
+    own.unlink()
+    own.symlink_to(other)
+    assert readable(model) == [patched], "it is not called like weights"
+    other.rename(weights)
+    weights.write_bytes(b"mine")
+    own.unlink()
+    own.symlink_to(weights)
+    assert readable(model) == [patched], "somebody's private file"
 
 
 @pytest.mark.parametrize(
