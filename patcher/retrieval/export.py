@@ -26,7 +26,7 @@ from patcher.source.snapshot import Source, fetch
 from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
-from patcher.verify.texts import load_probe_texts, load_questions
+from patcher.verify.texts import load_probe_texts, load_questions, passages
 from patcher.verify.tolerances import device_tolerance
 
 CHILD = "patcher.retrieval.graph"
@@ -126,9 +126,10 @@ def check_export(out: Path, to: str, quantize: str | None) -> None:
 def _bundled() -> Ranked:
     """Every bundled question against the passages of all questions."""
     questions = load_questions()
-    wrong = tuple(text for one in questions for text in one.negatives)
-    right = tuple(range(len(wrong), len(wrong) + len(questions)))
-    return Ranked(tuple(one.query for one in questions), (*wrong, *(one.positive for one in questions)), right)
+    documents = passages(questions)
+    rows = {key: row for row, key in enumerate(documents)}
+    right = tuple(rows[one.right] for one in questions)
+    return Ranked(tuple(one.query for one in questions), tuple(documents.values()), right)
 
 
 def _card(model: Runnable, export: Export, name: str) -> str:

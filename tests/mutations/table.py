@@ -639,5 +639,17 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("paths", "a hook is no reason to doubt that logits are raw", "codemods/soft_cap/find.py",
      "if others := quote_obstacles(replaced_code(flow)):", "if others := None:",
      "codemods/soft_cap/test_lookalikes.py::test_code_that_may_bound_what_the_head_returns_is_quoted"),
+    ("lists", "what a task needs itself is not counted", "pipeline/jobs.py",
+     " + task.memory <= memory", " <= memory",
+     "pipeline/test_jobs.py::test_never_more_run_than_fit_into_memory_and_one_alone_always_does"),
+    ("rankings_kept", "any activation of the bos token may be left out", "threshold/checks.py",
+     'none_of("rankings_kept", found.others,', 'none_of("rankings_kept", 0,',
+     "threshold/test_checks.py::test_rankings_are_kept_where_every_text_had_the_same_activation_of_the_bos_token"),
+    ("weights_unchanged", "the folder's own weights always count as the source's", "patching/record.py",
+     "if sha256_of(own) == file.before:", "if True:",
+     "patching/test_record.py::test_the_source_s_copy_of_weights_is_read_only_where_the_folder_s_own_are_others"),
+    ("weights_unchanged", "a link of the folder may lead to anybody's file", "verify/requests.py",
+     "if path.is_file() and sha256_of(path) == after]", "if path.is_file()]",
+     "verify/test_requests.py::test_a_link_is_followed_to_the_weights_that_the_record_describes_and_to_nothing_else"),
 ))
 # fmt: on

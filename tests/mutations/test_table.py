@@ -51,6 +51,7 @@ def test_every_check_has_a_mutation() -> None:
         "export",
         "hashes remembered",
         "listed bytes",
+        "lists",
         "loading repairs",
         "not finite",
         "numbers",
