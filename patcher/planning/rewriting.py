@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from patcher.codemods import (
     config_defaults,
     drop_bos,
     find_cap,
+    lower_cap,
     max_length,
     remove_cap,
     removed_methods,
@@ -70,10 +72,11 @@ class CodemodResult:
 class Options:
     """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
-    `shift` is a constant to subtract from the raw logits, found by a calibration. `drop_bos` makes the synthetic first
-    row of the logits zero. `codemods` are the only ones to run.
+    `shift` is a constant to subtract from the raw logits, found by a calibration. With a `threshold` the cap stays, and
+    activations of up to this value become 0, as the code subtracts expm1(threshold) behind the cap. `drop_bos` makes
+    the synthetic first row of the logits zero. `codemods` are the only ones to run.
     `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for a
-    codemod that does not exist.
+    codemod that does not exist and for a threshold that is none.
     """
 
     also_causal_lm: bool = False
@@ -82,6 +85,7 @@ class Options:
     shift: float = 0.0
     trained_without_cap: bool = False
     drop_bos: bool = False
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
@@ -89,6 +93,15 @@ class Options:
         if unknown:
             why = f"There is no codemod {unknown[0]!r}."
             raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
+        if self.threshold is None:
+            return
+        if not 0 < self.threshold < math.inf:
+            raise UsageError(f"{self.threshold:g} is not a threshold for activations.", "Give a number above 0.")
+        if self.trained_without_cap or self.shift or "soft_cap" not in self.names:
+            raise UsageError(
+                "A threshold is subtracted behind the cap, which the other options remove or leave as it is.",
+                "Leave out --threshold, or --trained-without-cap, --calibrate and --codemod.",
+            )
 
     @classmethod
     def choose(
@@ -99,11 +112,12 @@ class Options:
         checkpointing: bool = False,
         trained_without_cap: bool = False,
         drop_bos: bool = False,
+        threshold: float | None = None,
     ) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
         chosen = tuple(dict.fromkeys(names))
-        return cls(also_causal_lm, checkpointing, chosen, trained_without_cap=trained_without_cap, drop_bos=drop_bos)
+        return cls(also_causal_lm, checkpointing, chosen, 0.0, trained_without_cap, drop_bos, threshold)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,7 +179,7 @@ def rewrite_code(
     files = {path: _File(code) for path, code in model.package.codes.items()}
     model, first = _repair_package(model, files, options.names)
     published, repaired_config = model.package.codes, model.package.config_json
-    outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
+    outcomes = _cap_outcomes(model, options) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
     if any(result.status == "applied" for result in results):
         _assert_removed(model, files)
@@ -256,7 +270,7 @@ def _json_result(name: str, before: bytes, after: bytes, path: str = CONFIG) -> 
     return CodemodResult(name, "applied", path, edits)
 
 
-def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeeded | LeftAlone]:
+def _cap_outcomes(model: ModelCode, options: Options) -> dict[str, Applied | NotNeeded | LeftAlone]:
     """What happens to the caps of the targets, by file. Raises CodeError where the codemod refuses."""
     outcomes: dict[str, Applied | NotNeeded | LeftAlone] = {}
     caps: list[FoundCap] = []
@@ -268,10 +282,13 @@ def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeed
             caps.append(found)
         else:
             outcomes.setdefault(target.path, found)
-    removed = remove_cap(model.package, caps, model.others, shift)
-    if isinstance(removed, Refused):
-        raise refusal(model.targets[0].path, removed)
-    return {**outcomes, **removed}
+    if options.threshold is not None:
+        changed = lower_cap(model.package, caps, model.others, math.expm1(options.threshold))
+    else:
+        changed = remove_cap(model.package, caps, model.others, options.shift)
+    if isinstance(changed, Refused):
+        raise refusal(model.targets[0].path, changed)
+    return {**outcomes, **changed}
 
 
 def _cap_result(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.codec import Unreadable, from_json
+from patcher.codemods import SoftCap
 from patcher.constants import CARD, EXPORT_RECORD, RECORD, THRESHOLD_RECORD, TRAINING_RECORD
 from patcher.errors import OutputError, PublishError
 from patcher.hashing import sha256_of
@@ -163,10 +164,16 @@ def patched(model: PatchedModel) -> Publishable:
         source=model.source,
         origin=model.source.repo_id,
         files=model.files,
-        made="without the logit cap" if model.soft_cap else "repaired for transformers 5",
+        made=_made(model.soft_cap),
         again="`patcher patch`",
         model=model,
     )
+
+
+def _made(cap: SoftCap | None) -> str:
+    if cap is None:
+        return "repaired for transformers 5"
+    return f"with a threshold of {cap.threshold:g} in its code" if cap.kept else "without the logit cap"
 
 
 def _file(folder: Path, path: str, digest: str | None = None) -> FileRecord:
