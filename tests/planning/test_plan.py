@@ -20,7 +20,7 @@ from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 from tests.planning.folders import CAP, configure, edit, plan_of, refusal
 
-REST = ("kind", "shift")
+REST = ("kind", "shift", "kept")
 
 
 @pytest.fixture(scope="module")
