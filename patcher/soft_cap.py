@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 class SoftCap:
     """A cap as found in the code: `scale * kind(x / temperature)` with kind sigmoid or tanh. `line` counts from 1.
 
-    Without the cap the model gives x - shift; `shift` is 0 unless a calibration asked for another one.
+    Without the cap the model gives x - shift; `shift` is 0 unless a calibration asked for another one. If it is `kept`,
+    the model gives cap(x) - shift: activations log(1 + ReLU(x)) of up to log(1 + shift) become 0.
     """
 
     class_name: str = field(metadata={"json_key": "class"})  # see patcher.codec
@@ -21,3 +23,9 @@ class SoftCap:
     temperature: float
     kind: str = "sigmoid"
     shift: float = 0.0
+    kept: bool = False
+
+    @property
+    def threshold(self) -> float | None:
+        """The activation that a kept cap lowers to 0; None where the cap is removed."""
+        return math.log1p(self.shift) if self.kept else None

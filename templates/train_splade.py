@@ -38,13 +38,13 @@ if _missing := [name for module, name in _PACKAGES.items() if find_spec(module) 
 
 import yaml
 
-from patcher.constants import CARD, RECORD
+from patcher.constants import CARD, RECORD, REPAIRS
 from patcher.documents.templating import templates
 from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError
 from patcher.planning.files import check_loadable
 from patcher.planning.layout import find_layout, loaded_weights
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import REPAIRS, Options
 from patcher.source.hub_errors import explained
 from patcher.source.snapshot import fetch, resolve
 

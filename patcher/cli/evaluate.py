@@ -60,12 +60,13 @@ def evaluate(
     The tasks are those of mteb, NanoBEIR or BEIR folders.
     """
     from patcher.patching.staging import check_parent
-    from patcher.retrieval.benchmark import Tasks, check_packages
+    from patcher.retrieval.benchmark import NEEDED, Tasks
     from patcher.retrieval.benchmark import evaluate as measure
     from patcher.retrieval.encoder import Settings
+    from patcher.verify.texts.mteb_task import check_packages
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    check_packages()
+    check_packages(NEEDED)
     check_parent(out / "results")
     models = {model: find_trusted(console, model, revision, trusted=trust_remote_code, device=device)}
     if against is not None:

@@ -145,6 +145,15 @@ DropBos = Annotated[
         rich_help_panel=CODE,
     ),
 ]
+BuiltInThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="NUMBER",
+        help="Keep the cap of a trained model, and subtract a constant behind it: activations up to this become 0.",
+        rich_help_panel=CODE,
+    ),
+]
 NoVerify = Annotated[
     bool, typer.Option("--no-verify", help="Write the folder without running it.", rich_help_panel=RUNNING)
 ]

@@ -82,6 +82,7 @@ def patch(
     checkpointing: opt.Checkpointing = False,
     trained_without_cap: opt.TrainedWithoutCap = False,
     drop_bos: opt.DropBos = False,
+    threshold: opt.BuiltInThreshold = None,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
@@ -98,6 +99,8 @@ def patch(
         raise UsageError("--reference compares what the model computes.", "Leave out --no-verify.")
     if calibrate is not None and (no_verify or every is not None):
         raise UsageError("--calibrate measures one model.", "Leave out --no-verify and --all.")
+    if calibrate is not None and threshold is not None:
+        raise UsageError("--calibrate shifts the logits of a model without its cap.", "Leave out one of both options.")
     if every is not None and (source is not None or revision is not None or code_only):
         raise UsageError(
             "--all takes its sources from the list.",
@@ -138,6 +141,7 @@ def patch(
         checkpointing=checkpointing,
         trained_without_cap=trained_without_cap,
         drop_bos=drop_bos,
+        threshold=threshold,
     )
     wanted = None if no_verify else verification
     if wanted is not None:

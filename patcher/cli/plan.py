@@ -17,6 +17,7 @@ def plan(
     checkpointing: opt.Checkpointing = False,
     trained_without_cap: opt.TrainedWithoutCap = False,
     drop_bos: opt.DropBos = False,
+    threshold: opt.BuiltInThreshold = None,
     codemod: opt.Codemods = [],  # noqa: B006 - typer reads it
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -33,6 +34,7 @@ def plan(
         checkpointing=checkpointing,
         trained_without_cap=trained_without_cap,
         drop_bos=drop_bos,
+        threshold=threshold,
     )
     made = make_plan(resolve(source, revision), options)
     console.result(made, str(made.source), lambda: tables.plan(made))

@@ -57,7 +57,9 @@ def plan(plan: Plan) -> Iterator[Table | str]:
 def nothing_line(plan: Plan) -> str:
     """Why there is nothing to patch."""
     if plan.already_patched and plan.soft_cap:
-        return f"{plan.source} is already patched: `{plan.soft_cap.expression}` was removed before. Nothing to do."
+        cap = plan.soft_cap
+        done = f"has a threshold of {cap.threshold:g} behind it" if cap.kept else "was removed before"
+        return f"{plan.source} is already patched: `{cap.expression}` {done}. Nothing to do."
     return f"{plan.source}: {plan.nothing_to_do}. Nothing to do."
 
 
@@ -212,7 +214,8 @@ def threshold(report: ThresholdReport, model: str, save: Path | None, *, saved: 
     if report.capped and report.evaluation.expected and report.row is not None:
         yield from ("", _expectations(report))
     if report.row is not None and report.swept:
-        yield from ("", _sweep(report.rows), "", _sweep(_beside(report)), "")
+        yield from ("", _sweep(report.rows), "")
+        yield from (_sweep(beside), "") if (beside := _beside(report)) else ()
         yield from curve(report.rows)
     yield from ("", *_threshold_lines(report, model, save, saved=saved))
 
@@ -242,7 +245,7 @@ def _threshold_figures(report: ThresholdReport, row: Row) -> Table:
     }
     shown = {"no threshold": report.rows[0]}
     if report.capped:
-        shown[f"threshold {report.point}"] = row
+        shown[f"threshold {report.point}{' in the code' * report.in_code}"] = row
     if report.without_cap is not None:
         shown["cap taken off, no threshold"] = report.without_cap
     rows = [(name, *map(show, shown.values())) for name, show in figures.items()]
@@ -318,7 +321,9 @@ def _threshold_lines(report: ThresholdReport, model: str, save: Path | None, *, 
     row = report.row
     failed = ", ".join(check.name for check in report.checks if not check.passed)
     if not report.capped and row is not None and not failed:
-        yield f"The code of {model} has no cap (`{report.soft_cap.expression}` was removed), so it needs no threshold."
+        cap = report.soft_cap
+        done = f"has a threshold of {cap.threshold:g} behind it" if cap.kept else "was removed"
+        yield f"The cap in the code of {model}, `{cap.expression}`, {done}, so it needs no threshold."
         yield (
             f"Zeros by SparseEncoder.sparsity(): {percent(row.query_sparsity)} of each query, "
             f"{percent(row.document_sparsity)} of each document."
@@ -340,7 +345,8 @@ def _threshold_lines(report: ThresholdReport, model: str, save: Path | None, *, 
         yield f"Recommended: none; {why}."
     if not failed:
         unjudged = "" if report.evaluation.judged else f" (retrieval was not judged: {_UNJUDGED})"
-        yield f"Passed all {len(report.checks)} checks{unjudged}: use {model} with a threshold of {report.point}."
+        point = f"{report.point}{' in its code' * report.in_code}"
+        yield f"Passed all {len(report.checks)} checks{unjudged}: use {model} with a threshold of {point}."
         yield f"Saved: {save}" if saved else "`--save DIR` writes a copy with the threshold built in."
         return
     yield f"FAILED: at a threshold of {report.point} {model} did not pass {failed}."

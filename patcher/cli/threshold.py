@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +12,16 @@ from patcher.cli import hints, tables
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.consent import require_trust
-from patcher.cli.console import Console
+from patcher.cli.console import Console, Table
 from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
 from patcher.errors import UsageError
+
+if TYPE_CHECKING:
+    from patcher.planning.plan import Plan
+    from patcher.source.snapshot import Snapshot
+    from patcher.threshold.measure import Request
+    from patcher.threshold.report import ThresholdReport
+    from patcher.verify.report import Report
 
 
 @app.command(
@@ -65,12 +73,14 @@ def threshold(
         typer.Option(metavar="FILE", help='Relevance judgements: TREC qrels, or rows with "query" and "document".'),
     ] = None,
     beir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A folder with corpus.jsonl, queries.jsonl and qrels/.")
+        str | None,
+        typer.Option(metavar="DIR", help="A folder with corpus.jsonl, queries.jsonl and qrels/, or hf://..."),
     ] = None,
     drop_bos: Annotated[
         bool,
         typer.Option("--drop-bos", help="Also leave out the bos token, which is active in every vector otherwise."),
     ] = False,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="A retrieval task of mteb, in one language.")] = None,
     trust_remote_code: opt.Trust = False,
     device: opt.Device = "auto",
     plot: Annotated[
@@ -80,6 +90,9 @@ def threshold(
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save it although a check failed.")] = False,
+    in_code: Annotated[
+        bool, typer.Option("--in-code", help="Subtract it in the model's code, for runtimes that ignore modules.")
+    ] = False,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
@@ -108,11 +121,12 @@ def threshold(
     )
     given = (chosen, query_threshold, document_threshold, query_top_k, document_top_k)
     asked = point if any(value is not None for value in given) else None
-    request = Request(asked, sweep or plot is not None, tolerance, device, timeout, sandbox, drop_bos)
-    evaluation = load_evaluation(queries, documents, qrels, beir)
+    request = Request(asked, sweep or plot is not None, tolerance, device, timeout, sandbox, drop_bos, in_code)
+    evaluation = load_evaluation(queries, documents, qrels, beir, task)
     if plot is not None:
         check_plot(plot)
-    trained = repair(resolve(model, revision))
+    snapshot = resolve(model, revision)
+    trained = repair(snapshot)
     if drop_bos and not trained.capped:
         raise UsageError(
             f"{model} needs no threshold: its cap was removed before.",
@@ -121,7 +135,11 @@ def threshold(
     check_snapshot(trained.snapshot, trained.files)
     check_machine([device])
     if save is not None:
-        saving.check_save(trained, save)
+        saving.check_capped(trained)
+        if in_code:
+            _plan_in_code(snapshot, both, save)
+        else:
+            saving.check_save(trained, save)
     require_trust(console, trained.executed(), trained.snapshot.source, trusted=trust_remote_code)
     texts = f"{len(evaluation.queries):,} queries and {len(evaluation.documents):,} documents"
     console.talk(f"Encoding {texts} with {model} ...")
@@ -131,10 +149,49 @@ def threshold(
         report = measure(trained, evaluation, request, progress)
     if plot is not None and report.swept:
         draw(report, plot)
-    writes = save is not None and report.capped and (report.passed or force)
-    saved = saving.save(trained, report, save, force=force) if save is not None and writes else None
-    data = {**document(report), "saved": str(saved) if saved else None}
-    verdict = "passed" if report.passed else "failed"
-    console.result(data, verdict, lambda: tables.threshold(report, model, save, saved=saved is not None))
-    console.hint(hints.after_threshold(report, console.words, saved))
-    raise typer.Exit(0 if report.passed else 1)
+    saved, verified = None, None
+    if save is not None and report.capped and (report.passed or force):
+        if in_code:
+            console.talk(f"Patching {model} into {save} ...")
+            verified = _patch(snapshot, report, request, save)
+        saved = save if in_code else saving.save(trained, report, save, force=force)
+    passed = report.passed and (verified is None or verified.passed)
+    data = {**document(report), "saved": str(saved) if saved else None, "verification": verified and verified.passed}
+
+    def shown() -> Iterator[Table | str]:
+        yield from tables.threshold(report, model, save, saved=saved is not None)
+        if verified is not None and saved is not None:
+            yield from ("", *tables.verification(verified, saved))
+
+    console.result(data, "passed" if passed else "failed", shown)
+    if verified is not None and save is not None:
+        console.hint(hints.after_report(verified, save))
+    else:
+        console.hint(hints.after_threshold(report, console.words, saved))
+    raise typer.Exit(0 if passed else 1)
+
+
+def _plan_in_code(snapshot: Snapshot, threshold: float, out: Path) -> Plan:
+    """The plan of a patch that builds the threshold into the code. Raises what refuses it."""
+    from patcher.pipeline import api
+    from patcher.planning.options import Options
+    from patcher.planning.plan import make_plan
+
+    api.check_out(out, snapshot)
+    return make_plan(snapshot, Options(threshold=threshold))
+
+
+def _patch(snapshot: Snapshot, report: ThresholdReport, request: Request, out: Path) -> Report | None:
+    """Write the model with the threshold in its code, verified as `patcher patch --threshold` does."""
+    from patcher.pipeline import api
+    from patcher.verify.settings import Verification
+    from patcher.verify.texts import load_probe_texts
+
+    verification = Verification(
+        texts=load_probe_texts(),
+        devices=(request.device,),
+        timeout=request.timeout,
+        sparse_encoder=True,  # which ran before
+        sandbox=request.sandbox,
+    )
+    return api.patch_model(_plan_in_code(snapshot, report.threshold, out), snapshot, out, verification).report

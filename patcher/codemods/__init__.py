@@ -15,7 +15,7 @@ from patcher.codemods.max_length import max_length
 from patcher.codemods.outcomes import Applied, LeftAlone, NotNeeded, Outcome, Refused, Span
 from patcher.codemods.removed_methods import removed_methods
 from patcher.codemods.soft_cap.find import FoundCap, Target, find_cap
-from patcher.codemods.soft_cap.removal import remove_cap
+from patcher.codemods.soft_cap.removal import lower_cap, remove_cap
 from patcher.codemods.tied_weights import tied_weights
 
 # Those that look at one file at a time. The others look at all files of a model.
@@ -39,6 +39,7 @@ __all__ = [
     "config_defaults",
     "drop_bos",
     "find_cap",
+    "lower_cap",
     "max_length",
     "remove_cap",
     "removed_methods",

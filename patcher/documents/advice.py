@@ -52,6 +52,7 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
     # Without negative logits nothing is zero either: that check fails for the same reason.
     if {one.name for one in report.failed} - {check.name, "negative_logits"}:
         return None
+    lowered = any(one.name == "cap_lowered_exactly" for one in report.checks)
     curve = report.patched.get("curve") or ()
     reached = next((point for point in curve if point["logit_sparsity"] > check.limit), None)
     return Advice(
@@ -59,7 +60,10 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
         f"{(check.limit - check.value) * 100:.2g} percentage points are missing.",
         _lengths(report),
         _texts(report),
-        (*_train_anyway(check.value, folder), _calibrate(report, check.limit, reached, folder)),
+        (
+            *_train_anyway(check.value, folder),
+            _higher_threshold(report) if lowered else _calibrate(report, check.limit, reached, folder),
+        ),
         reached["shift"] if reached else None,
     )
 
@@ -120,6 +124,11 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
         "say that the logits are shifted.",
         patch_command(report.source, "--out", folder, "--calibrate", f"{limit:g}"),
     )
+
+
+def _higher_threshold(report: Report) -> Choice:
+    source = shlex.quote(str(report.source))
+    return Choice("Choose a higher threshold; a sweep shows what each costs.", f"patcher threshold {source} --sweep")
 
 
 def _span(row: Mapping[str, Any]) -> str:

@@ -185,7 +185,8 @@ def _metadata(model: PatchedModel) -> str:
     base: Mapping[str, Any] = model.base_card
     link = base.get("license_link")
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
-    ours = ["splade", "sparse-retrieval", *(["raw-logits"] if model.soft_cap else []), "custom_code"]
+    raw = ["raw-logits"] if model.soft_cap and not model.soft_cap.kept else []
+    ours = ["splade", "sparse-retrieval", *raw, "custom_code"]
     is_splade = model.soft_cap is not None or model.loaded_by == "SparseEncoder"
     tags = [*(ours if is_splade else ["custom_code"]), *own]
     data = ModelCardData(

@@ -23,6 +23,7 @@ _COUNTED = {
     "weights_unchanged": "weight tensors that differ from the source",
     "buffers_rebuilt": "computed tables that differ from fresh ones",
     "cap_removed_exactly": "largest |base - cap(patched)|",
+    "cap_lowered_exactly": "largest |base - (patched + constant)|",
     "predictions_unchanged": "positions that predict another token",
     "logits_finite": "logits that are not finite",
     "outputs_finite": "output values that are not finite",

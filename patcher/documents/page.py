@@ -106,7 +106,8 @@ def _command(model: PatchedModel) -> str:
     causal = ["--also-causal-lm"] if model.options.also_causal_lm else []
     checkpointing = ["--checkpointing"] if model.options.checkpointing else []
     drop_bos = ["--drop-bos"] if model.drops_bos else []
-    return advice.patch_command(model.source, *causal, *checkpointing, *drop_bos, "--out", "DIR")
+    threshold = [f"--threshold={model.options.threshold:g}"] if model.options.threshold is not None else []
+    return advice.patch_command(model.source, *causal, *checkpointing, *drop_bos, *threshold, "--out", "DIR")
 
 
 def _kind(line: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -44,10 +45,11 @@ class CodemodResult:
 class Options:
     """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
-    `shift` is a constant to subtract from the raw logits, found by a calibration. `drop_bos` makes the synthetic first
-    row of the logits zero. `codemods` are the only ones to run.
+    `shift` is a constant to subtract from the raw logits, found by a calibration. With a `threshold` the cap stays, and
+    activations of up to this value become 0, as the code subtracts expm1(threshold) behind the cap. `drop_bos` makes
+    the synthetic first row of the logits zero. `codemods` are the only ones to run.
     `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for a
-    codemod that does not exist.
+    codemod that does not exist and for a threshold that is none.
     """
 
     also_causal_lm: bool = False
@@ -56,6 +58,7 @@ class Options:
     shift: float = 0.0
     trained_without_cap: bool = False
     drop_bos: bool = False
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codemods", tuple(_RENAMED.get(name, name) for name in self.codemods))
@@ -63,6 +66,15 @@ class Options:
         if unknown:
             why = f"There is no codemod {unknown[0]!r}."
             raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
+        if self.threshold is None:
+            return
+        if not 0 < self.threshold < math.inf:
+            raise UsageError(f"{self.threshold:g} is not a threshold for activations.", "Give a number above 0.")
+        if self.trained_without_cap or self.shift or "soft_cap" not in self.names:
+            raise UsageError(
+                "A threshold is subtracted behind the cap, which the other options remove or leave as it is.",
+                "Leave out --threshold, or --trained-without-cap, --calibrate and --codemod.",
+            )
 
     @classmethod
     def choose(
@@ -73,11 +85,12 @@ class Options:
         checkpointing: bool = False,
         trained_without_cap: bool = False,
         drop_bos: bool = False,
+        threshold: float | None = None,
     ) -> Options:
         """Options from names as a user gives them; `repairs` stands for all that loading needs. Raises UsageError."""
         names = [part for name in codemods for part in (REPAIRS if name == "repairs" else (name,))]
         chosen = tuple(dict.fromkeys(names))
-        return cls(also_causal_lm, checkpointing, chosen, trained_without_cap=trained_without_cap, drop_bos=drop_bos)
+        return cls(also_causal_lm, checkpointing, chosen, 0.0, trained_without_cap, drop_bos, threshold)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -258,10 +258,11 @@ def _code_on_top(
 def _check_trained(cap: SoftCap | None, encoders: tuple[str, ...], source: Source, options: Options) -> None:
     """Refuse to take the cap off a trained model unless its user says that the weights never passed it.
 
-    A training script can remove the cap in memory and push code that still has it, and no file tells.
+    A training script can remove the cap in memory and push code that still has it, and no file tells. With a threshold
+    the cap stays.
     """
     assert cap is not None
-    if not options.trained_without_cap:
+    if not options.trained_without_cap and not cap.kept:
         raise SourceError(
             f"{source} is a trained SPLADE model with a cap in its code (`{cap.expression}`, line {cap.line} of "
             f"{cap.file}); no file says whether its weights were trained with that cap or without it.",
@@ -270,9 +271,10 @@ def _check_trained(cap: SoftCap | None, encoders: tuple[str, ...], source: Sourc
         )
     if encoders != ("",):
         raise SourceError(
-            f"The transformers of {source} are in folders of their own ({', '.join(encoders)}), and --trained-without-"
-            "cap can't verify such a model.",
-            "Take the cap off the base model that it was trained on, and train again from there.",
+            f"The transformers of {source} are in folders of their own ({', '.join(encoders)}), and a change of what "
+            "such a model computes can't be verified.",
+            f"`patcher threshold {source} --save DIR` builds a threshold in as a module; or take the cap off the base "
+            "model that it was trained on, and train again from there.",
         )
 
 

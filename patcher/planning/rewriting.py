@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from patcher.codemods import (
     config_defaults,
     drop_bos,
     find_cap,
+    lower_cap,
     max_length,
     remove_cap,
     removed_methods,
@@ -90,7 +92,7 @@ def rewrite_code(
     files = {path: _File(code) for path, code in model.package.codes.items()}
     model, first = _repair_package(model, files, options.names)
     published, repaired_config = model.package.codes, model.package.config_json
-    outcomes = _cap_outcomes(model, options.shift) if removes_cap else {}
+    outcomes = _cap_outcomes(model, options) if removes_cap else {}
     results = [_cap_result(path, outcome, model, files) for path, outcome in outcomes.items()]
     if any(result.status == "applied" for result in results):
         _assert_removed(model, files)
@@ -181,7 +183,7 @@ def _json_result(name: str, before: bytes, after: bytes, path: str = CONFIG) -> 
     return CodemodResult(name, "applied", path, edits)
 
 
-def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeeded | LeftAlone]:
+def _cap_outcomes(model: ModelCode, options: Options) -> dict[str, Applied | NotNeeded | LeftAlone]:
     """What happens to the caps of the targets, by file. Raises CodeError where the codemod refuses."""
     outcomes: dict[str, Applied | NotNeeded | LeftAlone] = {}
     caps: list[FoundCap] = []
@@ -193,10 +195,13 @@ def _cap_outcomes(model: ModelCode, shift: float) -> dict[str, Applied | NotNeed
             caps.append(found)
         else:
             outcomes.setdefault(target.path, found)
-    removed = remove_cap(model.package, caps, model.others, shift)
-    if isinstance(removed, Refused):
-        raise refusal(model.targets[0].path, removed)
-    return {**outcomes, **removed}
+    if options.threshold is not None:
+        changed = lower_cap(model.package, caps, model.others, math.expm1(options.threshold))
+    else:
+        changed = remove_cap(model.package, caps, model.others, options.shift)
+    if isinstance(changed, Refused):
+        raise refusal(model.targets[0].path, changed)
+    return {**outcomes, **changed}
 
 
 def _cap_result(

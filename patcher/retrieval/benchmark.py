@@ -9,23 +9,21 @@ import hashlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from patcher.codec import json_text, read_json
-from patcher.errors import MissingRequirement, PatcherError, SourceError, UsageError
 from patcher.patching.staging import write_atomically
 from patcher.planning.files import fingerprint
 from patcher.retrieval.encoder import Settings, encode
 from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors, joined
-from patcher.source.hub_errors import from_hub, status_of
 from patcher.verify.costs import Costs, Counts, costs, count
 from patcher.verify.texts import load_questions, passages
 from patcher.verify.texts.beir import Retrieval, read_beir
+from patcher.verify.texts.mteb_task import check_packages, document_text, find_task, loading
 
 if TYPE_CHECKING:
     from mteb import AbsTask
@@ -36,7 +34,7 @@ NORWEGIAN = ("NorQuadRetrieval", "SNLRetrieval")
 NANOBEIR = "NanoBEIR"
 BM25 = "mteb/baseline-bm25s"
 SCORED = 4096  # documents that are scored together: 4 bytes for each of them and each query
-_NEEDED = {"mteb": "mteb", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
+NEEDED = {"mteb": "mteb", "bm25s": "bm25s", "Stemmer": "PyStemmer"}
 
 
 @dataclass(frozen=True)
@@ -85,15 +83,6 @@ class Evaluated:
     notes: tuple[str, ...]
 
 
-def check_packages() -> None:
-    """Raise MissingRequirement if mteb or what its BM25 needs is not installed."""
-    missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        why = f"Evaluating runs with {', '.join(missing)}, which {verb} not installed."
-        raise MissingRequirement(why, "pip install 'splade-patcher[evaluate]'")
-
-
 def evaluate(
     models: Mapping[str, Runnable],
     tasks: Tasks,
@@ -108,7 +97,7 @@ def evaluate(
     Executes the models' code, in a sandbox. Raises MissingRequirement without a package, UsageError for an unknown
     task, SourceError if a data set can't be loaded, and what `encode` raises.
     """
-    check_packages()
+    check_packages(NEEDED)
     import mteb
 
     found, notes = _find_tasks(tasks)
@@ -145,7 +134,7 @@ class Searcher:
     def search(self, queries: Any, *, top_k: int, **_: Any) -> dict[str, dict[str, float]]:
         """The scores of the best `top_k` documents of each query that share a dimension with it, by id."""
         best = _Best(queries["id"], self._corpus["id"], top_k)
-        texts = {"query": queries["text"], "document": map(_document, self._corpus)}
+        texts = {"query": queries["text"], "document": map(document_text, self._corpus)}
         encode(self._model, texts, self._settings, lambda kind, _, vectors: best.add(kind, vectors))
         best.score()
         self.costs.append((costs(best.counts["query"]), costs(best.counts["document"], best.counts["query"])))
@@ -204,10 +193,6 @@ def _matrix(vectors: Vectors) -> csr_array:
     return csr_array((vectors.values, vectors.indices, ends), shape=(len(vectors), vectors.width))
 
 
-def _document(row: Mapping[str, str]) -> str:
-    return f"{row.get('title') or ''} {row['text']}".strip()
-
-
 def _meta(name: str, model: Runnable) -> ModelMeta:
     """What mteb files results under: the name, and the commit or the hash of the files."""
     from mteb.models import ModelMeta
@@ -222,16 +207,8 @@ def _row(cache: Any, task: AbsTask, name: str, searcher: Any) -> Row:
     is_model = isinstance(searcher, Searcher)
     if is_model:
         searcher.costs.clear()
-    try:
+    with loading(task.metadata.name):
         results = mteb.evaluate(searcher, task, cache=cache, co2_tracker=False, show_progress_bar=False)
-    except PatcherError:
-        raise
-    except Exception as error:  # a data set fails in as many ways as there are formats
-        if status_of(error) in {401, 403}:
-            raise from_hub(error, f"the data of {task.metadata.name}") from error
-        reason = " ".join(str(error).split())[:300]
-        hint = "Without a connection only data sets that are in the cache can be loaded."
-        raise SourceError(f"{task.metadata.name} can't be evaluated: {reason}.", hint) from error
     scores = [one for split in results.task_results[0].scores.values() for one in split]
     ndcg, mrr, recall = (
         round(statistics.fmean(one[key] for one in scores), 5) for key in ("ndcg_at_10", "mrr_at_10", "recall_at_100")
@@ -269,23 +246,10 @@ def _find_tasks(wanted: Tasks) -> tuple[list[AbsTask], list[str]]:
     ]
     local = [*sets, *([bundled()] if wanted.bundled else [])]
     names = wanted.names or (() if local or wanted.nanobeir else NORWEGIAN)
-    found = [_known(name) for name in names]
+    found = [find_task(name) for name in names]
     if wanted.nanobeir:
         found += list(mteb.get_benchmark(NANOBEIR).tasks)
     return [*found, *(_local(one, wanted.language) for one in local)], notes
-
-
-def _known(name: str) -> AbsTask:
-    import mteb
-
-    try:
-        task = mteb.get_task(name)
-    except (KeyError, ValueError) as error:
-        hint = "mteb's documentation lists its tasks: https://embeddings-benchmark.github.io/mteb/"
-        raise UsageError(f"mteb has no task {name!r}.", hint) from error
-    if task.metadata.type != "Retrieval":
-        raise UsageError(f"{name} is a task of type {task.metadata.type}.", "Give retrieval tasks.")
-    return task
 
 
 def bundled() -> Retrieval:

@@ -54,7 +54,8 @@ def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> 
     capped = [kind for kind in KINDS if kind not in request.uncapped_tasks]
     bos = Bos(model.tokenizer.bos_token_id, capped) if request.drop_bos else None
     texts = _Texts(list(request.queries.values()), list(documents.values()), Path(request.progress), bos)
-    scorer, width, not_finite = texts.score(model.to(device), request.points, request.uncapped_tasks)
+    model = model.to(device)
+    scorer, width, not_finite = texts.score(model, request.points, request.uncapped_tasks, in_code=request.in_code)
     found = replace(found, width=width, not_finite=not_finite, bos=bos.result() if bos else None)
     yield found
     if not_finite:
@@ -70,7 +71,7 @@ def _steps(request: ThresholdRequest, found: ThresholdMeasured, device: str) -> 
         del scorer
         point = request.points[0]
         model = _load(request.without_cap).to(device)
-        scorer, _, _ = texts.score(model, [point], request.uncapped_tasks, unpruned.best.columns)
+        scorer, _, _ = texts.score(model, [point], request.uncapped_tasks, follow=unpruned.best.columns)
         counts = scorer.counts(0)
         row = questions.row(point, _sparsity(counts), counts, scorer.measurement(0), unpruned)
         yield replace(found, without_cap=row)
@@ -112,11 +113,13 @@ class _Texts:
         model: Any,
         points: Sequence[Point],
         uncapped: Sequence[str],
+        *,
+        in_code: bool = False,
         follow: NDArray[np.int64] | None = None,
     ) -> tuple[Scorer, int, int]:
         """The scores at every point, the dimensions, and how many values are not finite, of which none are scored."""
         queries = np.concatenate(list(self._encoded(model, "query", self.queries)))
-        scorer = Scorer(queries, points, uncapped, partial(_similarity, model), follow)
+        scorer = Scorer(queries, points, uncapped, partial(_similarity, model), follow, in_code=in_code)
         width, not_finite = queries.shape[1], int((~np.isfinite(queries)).sum())
         for chunk in self._encoded(model, "document", self.documents):
             width, not_finite = chunk.shape[1], not_finite + int((~np.isfinite(chunk)).sum())

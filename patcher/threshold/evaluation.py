@@ -1,4 +1,4 @@
-"""The queries and documents that rankings are measured on: the bundled ones, the user's files, or a BEIR folder."""
+"""The queries and documents that rankings are measured on: the bundled ones, a user's files, or a task of mteb."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from patcher.codec import json_field
 from patcher.errors import UsageError
 from patcher.source.dataset_file import fetch_input
 from patcher.verify.texts import load_hard_questions, load_questions, passages
-from patcher.verify.texts.beir import read_beir, read_judgements
+from patcher.verify.texts.beir import CORPUS, QRELS, QUERIES, read_beir, read_grade, read_judgements
 from patcher.verify.texts.lines import Line
+from patcher.verify.texts.mteb_task import read_task
 from patcher.verify.texts.rows import identifier, read_rows, read_texts
 
 # What judgements call their columns, here and in the data sets of BEIR and mteb.
@@ -52,9 +53,15 @@ def bundled_questions() -> Evaluation:
 
 
 def load_evaluation(
-    queries: str | Path | None, documents: str | Path | None, qrels: str | Path | None, beir: Path | None = None
+    queries: str | Path | None,
+    documents: str | Path | None,
+    qrels: str | Path | None,
+    beir: str | Path | None = None,
+    task: str | None = None,
 ) -> Evaluation:
-    """The user's files or BEIR folder where given, else the bundled questions.
+    """The user's files, BEIR folder or task of mteb where given, else the bundled questions.
+
+    A folder, too, is local or a data set on the Hub (`hf://datasets/namespace/name`), of which qrels/test.tsv is read.
 
     A file is local or `hf://datasets/namespace/name/path`. Queries and documents are .jsonl or .parquet with "id" (or
     "_id") and "text", and perhaps "title". Judgements are TREC qrels (`query iteration document relevance`), three
@@ -62,14 +69,17 @@ def load_evaluation(
     "corpus-id" and "score"). A relevance above 0 makes a document relevant. Queries without a relevant document are
     left out where others have one; judgements of texts that are not there are counted.
 
-    Raises UsageError, naming file and line, for what can't be read or is empty, and what `fetch_input` raises.
+    Raises UsageError, naming file and line, for what can't be read or is empty, and what `fetch_input` and `read_task`
+    raise.
     """
     options = {"--queries": queries, "--documents": documents, "--qrels": qrels}
     given = [option for option, path in options.items() if path is not None]
-    if beir is not None:
-        if given:
-            raise UsageError(f"--beir brings its own texts; {given[0]} can't be added.", f"Leave out {given[0]}.")
-        found = read_beir(beir)
+    if beir is not None or task is not None:
+        whole = "--beir" if beir is not None else "--task"
+        others = [*given, *(["--task"] if beir is not None and task is not None else [])]
+        if others:
+            raise UsageError(f"{whole} brings its own texts; {others[0]} can't be added.", f"Leave out {others[0]}.")
+        found = read_beir(_folder(str(beir)), fractions=True) if beir is not None else read_task(str(task))
         relevant = {query: _positive(grades) for query, grades in found.relevant.items()}
         return _judged(found.queries, found.documents, relevant, found.left_out)
     if not given:
@@ -83,6 +93,14 @@ def load_evaluation(
     if qrels is None:
         return Evaluation(asked, texts, {}, bundled=False)
     return _judged(asked, texts, *_judgements(fetch_input(str(qrels)), asked, texts))
+
+
+def _folder(spec: str) -> Path:
+    """A local folder as given, or that in the cache which holds the files of a data set in BEIR's layout."""
+    if not spec.startswith("hf://"):
+        return Path(spec)
+    corpus, *_ = [fetch_input(f"{spec.rstrip('/')}/{name}") for name in (CORPUS, QUERIES, f"{QRELS}/test.tsv")]
+    return corpus.parent
 
 
 def _judged(
@@ -104,11 +122,7 @@ def _judgements(
     grades: dict[str, dict[str, float]] = {}
     left_out = 0
     for line, query, document, written in _read_judgements(path):
-        try:
-            grade = float(written)
-        except (TypeError, ValueError) as error:
-            why = f"{line.place}: the relevance {written!r} is not a number."
-            raise UsageError(why, "Use 0, 1 or a grade.") from error
+        grade = read_grade(line, written)
         if query in queries and document in documents:
             grades.setdefault(query, {})[document] = grade
         else:

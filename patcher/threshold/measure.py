@@ -33,7 +33,8 @@ class Request:
     """What to measure: with `sweep` many points, and on which device. `timeout` is in seconds.
 
     `point` is the one to check; without it a sweep checks the one that it recommends. `tolerance` is the share of a
-    ranking metric that may be lost.
+    ranking metric that may be lost. If `in_code`, a threshold is measured as the constant that `Options.threshold`
+    builds into the code.
     """
 
     point: Point | None = None
@@ -43,8 +44,15 @@ class Request:
     timeout: float = VERIFY_TIMEOUT
     sandbox: str = "auto"
     drop_bos: bool = False
+    in_code: bool = False
 
     def __post_init__(self) -> None:
+        if self.in_code and self.drop_bos:
+            why = "The module leaves out the bos token's dimension, and a threshold in the code has no module."
+            raise UsageError(why, "Leave out --in-code, or --drop-bos.")
+        if self.in_code and self.point and not is_common(self.point):
+            why = "The code does not know which text is a query, so it has one threshold for both sides and no top k."
+            raise UsageError(why, "Give --threshold alone, or leave out --in-code.")
         for value in (self.point.query, self.point.document) if self.point else ():
             if not 0 < value < math.inf:
                 raise UsageError(f"{value:g} is not a threshold for activations.", "Give a number above 0.")
@@ -88,11 +96,12 @@ def measure(
             queries=evaluation.queries,
             documents=evaluation.documents,
             relevant=evaluation.relevant,
-            points=points(request.point, sweep=swept) if model.capped else (UNPRUNED,),
+            points=points(request.point, sweep=swept, in_code=request.in_code) if model.capped else (UNPRUNED,),
             uncapped_tasks=tuple(model.layout.uncapped_tasks),
             expected=evaluation.expected,
             progress=str(child.scratch / "progress"),
             drop_bos=request.drop_bos and model.capped,
+            in_code=request.in_code,
         )
         texts = len(folders) * (len(evaluation.queries) + len(evaluation.documents))
         watch = partial(_watch, Path(asked.progress), texts, progress)
@@ -125,6 +134,7 @@ def measure(
         fit=fit(measured.without_cap),
         evaluation=evaluation,
         swept=swept,
+        in_code=request.in_code and model.capped,
         best=best.point if best else None,
         bm25=bm25.figures(evaluation),
     )

@@ -45,7 +45,8 @@ class ThresholdRequest:
     """Encode the texts with a SparseEncoder model and measure every point.
 
     `model` is its folder, `without_cap` a folder of the same model whose code has no cap, to measure both (None where
-    there is nothing to compare); `encoders` are the sub-folders with a masked LM. `queries` and `documents` are texts
+    there is nothing to compare); `encoders` are the sub-folders with a masked LM. If `in_code`, a threshold is what the
+    code subtracts, not a module. `queries` and `documents` are texts
     by id, `relevant` are ids of documents by id of the query. The first point prunes nothing; `uncapped_tasks` keep
     everything. With `drop_bos` the bos token's dimension is left out of vectors of a capped head. `expected` are ids of
     queries whose ranks are reported. `progress` is a file in which the child counts the texts that are done.
@@ -63,6 +64,7 @@ class ThresholdRequest:
     expected: tuple[str, ...]
     progress: str
     drop_bos: bool = False
+    in_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class ThresholdReport:
     `SparseEncoder.sparsity()` without pruning, for queries and for documents. `rows` are those of one threshold for
     both sides and begin with 0, `more_rows` those of other points. `without_cap` is the model run without its cap, and
     `fit` which of both its weights fit. `capped` is False for a model whose code has no cap. `bm25` are the metrics of
-    BM25 on the same questions, by name. `bos` is the bos token's dimension, if that is left out of all figures.
+    BM25 on the same questions, by name. `bos` is the bos token's dimension, if that is left out of all figures. If
+    `in_code`, thresholds are constants in the code, not a module's.
     """
 
     json_properties = ("threshold", "recommended", "passed")
@@ -46,6 +47,7 @@ class ThresholdReport:
     best: Point | None = json_field(key="recommended_point")
     bm25: Mapping[str, float] | None
     bos: DroppedBos | None = None
+    in_code: bool = False
 
     @property
     def passed(self) -> bool:

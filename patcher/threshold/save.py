@@ -32,12 +32,16 @@ _METADATA = {
 }
 
 
+def check_capped(model: RepairedModel) -> None:
+    """Raise UsageError for a model that an earlier patch gave zeros."""
+    if not model.capped:
+        done = "has a threshold behind it" if model.soft_cap.kept else "was removed before"
+        raise UsageError(f"{model.snapshot.source} needs no threshold: its cap {done}.", "Leave out --save.")
+
+
 def check_save(model: RepairedModel, out: Path) -> None:
     """Refuse what can't be saved, before the model runs. Raises UsageError or OutputError."""
-    if not model.capped:
-        raise UsageError(
-            f"{model.snapshot.source} needs no threshold: its cap was removed before.", "Leave out --save."
-        )
+    check_capped(model)
     if (model.snapshot.source.folder or Path()).resolve() == out.resolve():
         raise UsageError(f"{out} is the model itself.", "Choose another folder for --save.")
     check_output(out, THRESHOLD_RECORD)

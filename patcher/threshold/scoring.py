@@ -32,7 +32,8 @@ class Scorer:
     """Takes chunks of documents and measures each point; `queries` are the vectors of all queries, unpruned.
 
     The first point prunes nothing; its best documents are followed through the other ones. `follow` are the columns
-    [queries, up to TOP] of documents to follow instead. `uncapped` kinds of text are never pruned.
+    [queries, up to TOP] of documents to follow instead. `uncapped` kinds of text are never pruned. If `in_code`, what a
+    threshold leaves is lowered too (see `lowered`).
     """
 
     def __init__(
@@ -42,12 +43,15 @@ class Scorer:
         uncapped: Sequence[str],
         score: Score,
         follow: NDArray[np.int64] | None = None,
+        *,
+        in_code: bool = False,
     ) -> None:
+        self._in_code = in_code
         self._sides = {kind: [ALL if kind in uncapped else one.side(kind) for one in points] for kind in KINDS}
         self._score, self._follow, self._seen = score, follow, 0
         self._queries, self._pruned = queries, dict[Side, Vectors]()
         self._counts: dict[str, dict[Side, Counts]] = {"query": {}, "document": {}}
-        for side, vectors in in_turn(queries, self._sides["query"]):
+        for side, vectors in in_turn(queries, self._sides["query"], in_code=in_code):
             self._counts["query"][side] = count(vectors)
             if not isinstance(vectors, np.ndarray):  # the others would need as much memory as the queries, each
                 self._pruned[side] = vectors
@@ -58,7 +62,7 @@ class Scorer:
     def add(self, documents: NDArray[np.float32]) -> None:
         """Score the next documents [documents, dimensions]; of equal scores the earlier document is the better one."""
         counts, sides = self._counts["document"], self._sides["document"]
-        for side, vectors in in_turn(documents, sides):
+        for side, vectors in in_turn(documents, sides, in_code=self._in_code):
             found = count(vectors)
             counts[side] = counts[side] + found if side in counts else found
             for number in (number for number, one in enumerate(sides) if one == side):
@@ -77,7 +81,10 @@ class Scorer:
         return Measurement(best, followed)
 
     def _query(self, side: Side) -> Vectors:
-        return self._pruned[side] if side in self._pruned else pruned(self._queries, side)
+        if side in self._pruned:
+            return self._pruned[side]
+        found = pruned(self._queries, side)
+        return lowered(found, side[0]) if self._in_code else found
 
     def _rank(self, number: int, scores: NDArray[np.float32]) -> None:
         """Let the scores of a chunk [queries, documents] into the best of a point, where they belong there."""
@@ -99,13 +106,15 @@ class Scorer:
         self._followed[number][rows] = _take(both, order)
 
 
-def in_turn(vectors: NDArray[np.float32], sides: Sequence[Side]) -> Iterator[tuple[Side, Vectors]]:
+def in_turn(
+    vectors: NDArray[np.float32], sides: Sequence[Side], *, in_code: bool = False
+) -> Iterator[tuple[Side, Vectors]]:
     """The vectors as each side prunes them, each from those of the next lower threshold; the unpruned ones first."""
     last: Vectors = vectors
     for side in sorted(set(sides), key=lambda one: (one[0], one[1] or 0)):
         found = pruned(last, side)
         last = found if side[1] is None else last
-        yield side, found
+        yield side, lowered(found, side[0]) if in_code else found
 
 
 def pruned(vectors: Vectors, side: Side) -> Vectors:
@@ -125,6 +134,26 @@ def pruned(vectors: Vectors, side: Side) -> Vectors:
             row[np.argsort(-row)[top_k:]] = 0
         kept.eliminate_zeros()
     return kept
+
+
+def lowered(vectors: Vectors, threshold: float) -> Vectors:
+    """Activations w = log(1 + logit) as they are once the code subtracts expm1(threshold) from the logits.
+
+    Those of up to the threshold become 0. A row that the code puts in front of the logits afterwards, the bos token's
+    alone, is lowered here as well: that takes the same from every score.
+    """
+    constant = np.float32(np.expm1(threshold))
+
+    def lower(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = np.maximum(np.expm1(values) - constant, 0)
+        return np.log1p(logits)
+
+    if isinstance(vectors, np.ndarray):
+        return lower(vectors)
+    found = vectors.copy()
+    found.data = lower(found.data)
+    found.eliminate_zeros()
+    return found
 
 
 def dot(queries: Vectors, documents: Vectors) -> NDArray[np.float32]:

@@ -21,15 +21,16 @@ UNPRUNED = Point(0.0, 0.0)
 Fit = Literal["with_cap", "without_cap", "undecided"]
 
 
-def points(chosen: Point | None, *, sweep: bool) -> tuple[Point, ...]:
+def points(chosen: Point | None, *, sweep: bool, in_code: bool = False) -> tuple[Point, ...]:
     """The points to measure: nothing pruned first, then one threshold for both sides, ascending, then the others.
 
-    The chosen point, or the usual threshold, is among them; a sweep adds one threshold for both sides, one for each
-    side, and a top k for each side.
+    The chosen point, or the usual threshold, is among them; a sweep adds one threshold for both sides, and unless it is
+    built into the code, which knows no sides, one for each side, and a top k for each side.
     """
     wanted = [Point(THRESHOLD, THRESHOLD), *([chosen] if chosen else [])]
     if sweep:
         wanted += [Point(value, value) for value in GRID]
+    if sweep and not in_code:
         wanted += [Point(query, document) for query, document in product(SIDE, SIDE)]
         wanted += [Point(GRID[0], GRID[0], query_top_k=k) for k in QUERY_TOP_K]
         wanted += [Point(GRID[0], GRID[0], document_top_k=k) for k in DOCUMENT_TOP_K]

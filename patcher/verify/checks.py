@@ -93,12 +93,14 @@ def judge(
     cap_tolerance: float = 0.0,
     *,
     shifted: bool = False,
+    kept: bool = False,
     drops_bos: bool = False,
 ) -> tuple[Check, ...]:
     """The checks, in the order in which a failure of one explains a failure of the next.
 
     `files_changed` are weight files whose SHA-256 is not that of the source; `cap_tolerance` is that of
     `tolerances.cap_tolerance`; `modes` are those of `tolerances.judge_mode`; `shifted` logits have to keep their order;
+    where the cap is `kept`, a constant subtracted behind it is all that may differ from the base;
     with `drops_bos` the synthetic first row has to be zero.
     """
     invalid = f"{measured.not_finite} logits are not finite" if measured.not_finite else None
@@ -106,13 +108,15 @@ def judge(
     cap_error = math.nan if measured.cap_error is None else measured.cap_error
     negative = measured.patched.negative_fraction if measured.patched else math.nan
     sparsity = measured.patched.logit_sparsity if measured.patched else math.nan
+    spacings = "1 spacing" if kept else f"{7 if shifted else 5} spacings"
     checks = [
         *by.loaded(measured, files_changed),
         by.check(
-            "cap_removed_exactly",
+            "cap_lowered_exactly" if kept else "cap_removed_exactly",
             cap_error,
             cap_tolerance,
-            f"largest |base - cap(patched)|; at most 5 spacings of {measured.head_dtype} at the cap's scale",
+            f"largest |base - {'(patched + constant)' if kept else 'cap(patched)'}|; at most {spacings} of "
+            f"{measured.head_dtype} at the cap's scale",
             passed=cap_error <= cap_tolerance,
         ),
         by.none_of(

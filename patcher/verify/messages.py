@@ -13,9 +13,9 @@ FloatType = Literal["float64", "float32", "float16", "bfloat16"]
 
 @dataclass(frozen=True)
 class CapFunction:
-    """What the cap computes: scale * kind((x + shift) / temperature)."""
+    """What the cap computes: scale * kind((x + shift) / temperature), kind being sigmoid, tanh or identity."""
 
-    kind: str  # sigmoid or tanh
+    kind: str
     scale: float
     temperature: float
     shift: float = 0.0

@@ -15,6 +15,7 @@ from patcher.constants import CONFIG, CONTEXT_KEYS, TOOL
 from patcher.errors import OutputError
 from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel, apply_changes
+from patcher.soft_cap import SoftCap
 from patcher.verify.messages import Base, CapFunction, Encoder, Request
 from patcher.verify.settings import (
     MAX_BATCH_TOKENS,
@@ -47,7 +48,7 @@ def prepare(
         code = base_code(model)
         files = {file.path: code.get(file.path, model.folder / file.path) for file in model.files}
         folder = lay_out(files, scratch / f"base-of-{scratch.name}-{token_hex(4)}")
-        base = Base(str(folder), CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift))
+        base = Base(str(folder), _function(cap))
     elif model.drops_bos:
         undropped = lay_out(_undropped(model), scratch / f"undropped-{token_hex(4)}")
     found = _config(model).get("vocab_size")
@@ -106,6 +107,13 @@ def is_encoder(model: PatchedModel) -> bool:
     masked = isinstance(named, list) and any(str(name).endswith("ForMaskedLM") for name in named)
     pools_logits = bool(model.soft_cap or model.encoders) or (masked and model.file("modules.json") is None)
     return pools_logits or model.loaded_by == "SentenceTransformer"
+
+
+def _function(cap: SoftCap) -> CapFunction:
+    """What turns the logits of the patched model into the base's: the cap, or adding what a kept one is lowered by."""
+    if cap.kept:
+        return CapFunction("identity", 1.0, 1.0, cap.shift)
+    return CapFunction(cap.kind, cap.scale, cap.temperature, cap.shift)
 
 
 def base_code(model: PatchedModel) -> dict[str, bytes]:

@@ -26,15 +26,16 @@ def spacing(value: float, dtype: str) -> float:
     return math.ldexp(EPS[dtype], exponent - (2 if fraction == 0.5 else 1))
 
 
-def cap_tolerance(scale: float, dtype: str, shift: float = 0.0) -> float:
+def cap_tolerance(scale: float, dtype: str, shift: float = 0.0, *, kept: bool = False) -> float:
     """Largest |base - scale * kind((patched + shift) / temperature)| that rounding explains: 5 spacings at `scale`.
 
     No capped logit is larger than `scale`, so a correctly rounded step errs by half a spacing at most. The head takes
     three steps (the quotient, whose error the slope of the sigmoid, at most 1/4, and of tanh, at most 1, passes on; the
     function itself, one spacing as libraries compute it; the product), and so does the cap that is recomputed:
     2 * (1/2 + 1 + 1/2) = 4, and one for a scale that is itself rounded. A shift, subtracted and added back, adds two.
+    Where the cap is `kept`, both models compute it alike, and the two halves of a shift are all: one spacing.
     """
-    return (7 if shift else 5) * spacing(scale, dtype)
+    return (1 if kept else 7 if shift else 5) * spacing(scale, dtype)
 
 
 def device_tolerance(largest: float, dtype: str, roundings: int) -> float:
@@ -50,14 +51,16 @@ def device_tolerance(largest: float, dtype: str, roundings: int) -> float:
 def judge_mode(mode: ModeResult, measured: LogitsMeasured, cap: SoftCap | None) -> ModeReport:
     """Whether a mode is right: nothing is wrong in it, and its differences are those that rounding explains.
 
-    `cap` is what was removed; None where the cap stays.
+    `cap` is what was removed or lowered; None where the cap stays as it is.
     """
     error = mode.error if mode.error is not None and math.isfinite(mode.error) else None
     if mode.not_run is not None:
         return ModeReport(mode.name, None, None, mode.not_run)
     wrong = [mode.wrong] if mode.wrong else []
-    if not (mode.error or 0.0) <= (cap_tolerance(cap.scale, mode.dtype, cap.shift) if cap is not None else 0.0):
-        wrong.append(f"base and {'cap(patched)' if cap is not None else 'this model'} differ by {mode.error:.3g}")
+    limit = cap_tolerance(cap.scale, mode.dtype, cap.shift, kept=cap.kept) if cap is not None else 0.0
+    if not (mode.error or 0.0) <= limit:
+        other = "this model" if cap is None else f"patched + {cap.shift:.4g}" if cap.kept else "cap(patched)"
+        wrong.append(f"base and {other} differ by {mode.error:.3g}")
     if not (mode.drift or 0.0) <= device_tolerance(mode.largest, measured.coarsest_dtype, measured.roundings):
         wrong.append(f"the logits differ by {mode.drift:.3g} from those in evaluation")
     return ModeReport(mode.name, not wrong, error, "; ".join(wrong))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from patcher.cli import main
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
-from patcher.planning.rewriting import Options
+from patcher.planning.options import Options
 from patcher.verify.checks import judge_single
 from patcher.verify.messages import EncoderLoaded
 from tests.conftest import Run

@@ -15,8 +15,11 @@ import torch
 from patcher.cli import main
 from patcher.threshold import evaluation
 from patcher.verify import preconditions
+from patcher.verify import texts as texts_module
 from tests.threshold.measuring import few_questions
 from tests.threshold.models import CODE
+
+PROBES = Path(texts_module.__file__).with_name("probe.jsonl")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -73,6 +76,25 @@ def test_a_sweep_passes_its_checks_recommends_draws_and_saves(
     assert written["query_threshold"] in (None, found["point"]["query_threshold"])
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert {path: path.stat().st_mtime_ns for path in handmade.rglob("*")} == before
+
+
+def test_a_threshold_in_the_code_is_measured_saved_and_verified(
+    handmade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "load_hard_questions", tuple)  # the head was set for the others
+    monkeypatch.setattr(texts_module, "_PROBE_TEXTS", few := tmp_path / "few.jsonl")
+    few.write_text("".join(PROBES.read_text("utf-8").splitlines(keepends=True)[:3]), "utf-8")
+    out = tmp_path / f"saved-{tmp_path.name}"
+    options = ("--in-code", "--trust-remote-code", "--device", "cpu", "--json")
+    code, printed, err = run(capsys, "threshold", handmade, *options, "--save", out)
+    found = json.loads(printed)
+    assert code == 0, err
+    assert found["passed"] and found["in_code"] and found["verification"] is True and found["saved"] == str(out)
+    assert not list(out.glob("*SparseThreshold")) and "SPLADE_LOGIT_SHIFT" in (out / CODE).read_text("utf-8")
+    names = [one["name"] for one in json.loads((out / "report.json").read_text("utf-8"))["checks"]]
+    assert "cap_lowered_exactly" in names
+    code, _, err = run(capsys, "threshold", out, *options, "--save", tmp_path / "again")
+    assert code == 2 and "needs no threshold: its cap has a threshold behind it" in err
 
 
 @pytest.fixture

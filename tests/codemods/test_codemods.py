@@ -6,7 +6,7 @@ import pytest
 
 from patcher.codemods import CODEMODS, NotNeeded
 from patcher.constants import REPAIRS
-from patcher.planning.rewriting import Options
+from patcher.planning.options import Options
 from tests.codemods.tools import run
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
-from patcher.codemods import Applied, LeftAlone, Refused
+from patcher.codemods import Applied, LeftAlone, NotNeeded, Refused, Target, find_cap
 from tests.codemods.programs import Program, configuration, loaded, logits_of, programs
 from tests.codemods.shapes import ACCEPTED, BESIDE, REFUSED, SIGNED_CAPS, Shape
 from tests.codemods.tools import assert_only_intended, find_and_remove, package_of
@@ -47,12 +48,12 @@ def each_of(shapes: Sequence[Shape], count: int, check: Callable[[Program], None
     assert set(met) == {shape.name for shape in shapes}
 
 
-def patched(program: Program) -> tuple[dict[str, str], Any]:
+def patched(program: Program, **options: Any) -> tuple[dict[str, str], Any]:
     """The files after the codemod, proved, and the record of the cap."""
-    outcomes = find_and_remove(package_of(program.files, program.settings))
+    outcomes = find_and_remove(package_of(program.files, program.settings), **options)
     assert not isinstance(outcomes, Refused), outcomes
     after, record = dict(program.files), None
-    for path, outcome in outcomes.items():
+    for path, outcome in ((path, one) for path, one in outcomes.items() if path != "config.json"):
         assert isinstance(outcome, Applied), outcome
         after[path], record = outcome.code.decode(), outcome.soft_cap
         assert_only_intended(program.files[path], after[path], outcome.spans, path)
@@ -89,6 +90,24 @@ def same_formula(program: Program) -> None:
 
 def test_the_original_is_the_cap_of_the_patched_in_generated_programs() -> None:
     each_of(ACCEPTED, PROGRAMS, same_formula)
+
+
+def test_a_kept_cap_gives_the_constant_less_and_a_second_run_changes_nothing_in_generated_programs() -> None:
+    def check(program: Program) -> None:
+        shift = math.expm1(0.05)
+        after, record = patched(program, keep=True, shift=shift)
+        assert record.kept and record.threshold == pytest.approx(0.05)
+        found = find_cap(package_of(after, program.settings), Target("Head", "modeling.py"))
+        assert isinstance(found, NotNeeded) and found.soft_cap is not None and found.soft_cap.kept
+        switched = "self.capped" in program.files["modeling.py"].replace("self.capped =", "")
+        for capped in (True, False) if switched else (True,):
+            original, aux = run(program, dict(program.files), capped, True)
+            now, aux_after = run(program, after, capped, True)
+            assert original.dtype == now.dtype and all(map(torch.equal, aux, aux_after))
+            expected = original - shift
+            assert torch.allclose(now, expected, rtol=0, atol=1e-5) or (not capped and torch.equal(original, now))
+
+    each_of(ACCEPTED, PROGRAMS // 3, check)
 
 
 def test_a_signed_cap_is_named_and_left_alone_in_generated_programs() -> None:

@@ -22,6 +22,7 @@ from patcher.codemods import (
     Span,
     Target,
     find_cap,
+    lower_cap,
     remove_cap,
     tied_weights,
 )
@@ -65,7 +66,8 @@ def find_and_remove(
             caps.append(found)
         else:
             outcomes.setdefault(path, found)
-    removed = remove_cap(package, caps, **options)
+    keep = options.pop("keep", False)
+    removed = lower_cap(package, caps, (), **options) if keep else remove_cap(package, caps, **options)
     return removed if isinstance(removed, Refused) else {**outcomes, **removed}
 
 
@@ -84,7 +86,7 @@ def run(
     outcomes = find_and_remove(package_of({HOME: code}, config), classes, **options)
     if isinstance(outcomes, Refused):
         return outcomes
-    applied = [outcome for outcome in outcomes.values() if isinstance(outcome, Applied)]
+    applied = [one for path, one in outcomes.items() if isinstance(one, Applied) and path != "config.json"]
     return (applied or list(outcomes.values()))[0]
 
 

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from patcher.codemods import Applied
 from patcher.patching.record import load
-from patcher.planning.rewriting import Options, rewrite_code
+from patcher.planning.options import Options
+from patcher.planning.rewriting import rewrite_code
 from patcher.verify.original import run_original
 from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts

@@ -42,6 +42,7 @@ VERIFIED = "verify/test_verification.py::test_"
 UNCLEAR_ROW = "codemods/test_drop_bos.py::test_what_is_not_understood_is_refused_with_its_lines[{}]"
 DROPPED_ROW = COMPARED + "a_dropped_first_row_was_the_bos_tokens_alone_and_is_zero[base{0}-patched{0}-1]"
 DROPPED = VERIFIED + "the_row_of_the_bos_token_is_dropped_and_every_other_row_is_the_same[{}]"
+LOWERED = "pipeline/test_trained.py::test_a_threshold_in_the_code_keeps_the_cap_and_needs_no_module"
 KEPT = "verify/test_checks.py::test_shifted_logits_have_to_keep_their_rankings[1-fails1]"
 THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails[found{}]"
 EDITED = VERIFIED + "a_folder_that_is_no_longer_what_patch_wrote_fails[{}]"
@@ -140,6 +141,15 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "test_a_tensor_made_from_a_parameter_is_refused_with_its_line[in a method, on the device of a parameter]"),
     ("buffers_rebuilt", "what is made of a saved buffer is not seen", "codemods/tensors.py",
      "or _needs_saved(node, saved)", "", "codemods/test_tensors.py::test_tables_are_seen_wherever_they_are_made"),
+    ("cap_lowered_exactly", "a cap that stays is judged as if it were removed", "verify/verification.py",
+     "kept=cap.kept,\n", "kept=False,\n", LOWERED),
+    ("cap_lowered_exactly", "a wrong constant is within the tolerance", "verify/tolerances.py",
+     "(1 if kept else 7 if shift else 5)", "(7 if shift else 5) * (1e4 if kept else 1)", LOWERED),
+    ("cap_lowered_exactly", "two ends of a cap are lowered at one of them", "codemods/soft_cap/removal.py",
+     "return {node: steps[node] for node in last if node is not None}",
+     "return {node: steps[node] for node in [next(last)]}",
+     "codemods/soft_cap/test_edits.py::"
+     "test_a_cap_with_several_ends_is_shifted_at_each_of_them_and_at_none_twice[True]"),
     ("cap_removed_exactly", "always passes", "verify/checks.py",
      "cap_error <= cap_tolerance", "True", JUDGED.format(2, "cap_removed_exactly")),
     ("cap_removed_exactly", "the limit itself does not pass", "verify/checks.py",
@@ -201,7 +211,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("modes_agree", "no mode is enough", "verify/checks.py", "len(wrong) if run else None", "len(wrong)",
      "verify/test_checks.py::test_a_model_that_was_run_in_no_mode_fails[modes0]"),
     ("modes_agree", "any difference from the base passes", "verify/tolerances.py",
-     "<= (cap_tolerance(cap.scale, mode.dtype", "<= (1e9 + cap_tolerance(cap.scale, mode.dtype",
+     "if not (mode.error or 0.0) <= limit:", "if False:",
      MODE_JUDGED.format(2)),
     ("modes_agree", "every mode gets the tolerance of bfloat16", "verify/tolerances.py",
      "cap_tolerance(cap.scale, mode.dtype", 'cap_tolerance(cap.scale, "bfloat16"', MODE_JUDGED.format(2)),

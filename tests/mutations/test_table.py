@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from patcher.planning.rewriting import CodemodResult
-from patcher.verify.checks import judge_reference, judge_single
+from patcher.planning.options import CodemodResult
+from patcher.verify.checks import judge, judge_reference, judge_single
 from patcher.verify.messages import Agreement, EncoderFigures, EncoderLoaded, OriginalRun, SingleMeasured
 from tests.conftest import ROOT
 from tests.mutations.table import MUTATIONS, Mutation
@@ -42,7 +42,8 @@ def test_every_check_has_a_mutation() -> None:
         **NOTHING, environment=GOOD.environment, positions=1, patched=None, sparse_encoder=EncoderLoaded("6", True, 0)
     )
     single = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
-    names = {check.name for check in (*everything.all_checks, *single)}
+    lowered = judge(GOOD, kept=True)
+    names = {check.name for check in (*everything.all_checks, *single, *lowered)}
     others = {
         "card",
         "code of its own",

@@ -21,8 +21,8 @@ from patcher.patching.record import load
 from patcher.patching.sharing import AUTO
 from patcher.pipeline import family
 from patcher.pipeline.family import NOT_DONE, PATCHED, SKIPPED, inspect_entries, patch_all, read_list
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from patcher.verify.settings import Verification
 from patcher.verify.texts import load_probe_texts

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,8 @@ from patcher.errors import SourceError
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
+from patcher.planning.options import Options
 from patcher.planning.plan import Plan, make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from patcher.verify.measure.logits import measure
 from patcher.verify.messages import SingleMeasured
@@ -33,7 +35,7 @@ CODE, CONFIGURATION = "modeling_gptbert.py", "configuration_gptbert.py"
 CAP = b"30 * torch.sigmoid(subword_prediction / 7.5)"
 
 
-def plan_of(folder: Path, *codemods: str, **options: bool) -> Plan:
+def plan_of(folder: Path, *codemods: str, **options: Any) -> Plan:
     return make_plan(resolve(str(folder)), Options.choose(codemods, **options))
 
 
@@ -76,6 +78,26 @@ def test_a_user_who_knows_takes_the_cap_off_a_trained_model_and_the_record_and_c
     assert request.sparse_encoder and [Path(one.folder) for one in request.encoders] == [out]
 
 
+def test_a_threshold_in_the_code_keeps_the_cap_and_needs_no_module(trained: Path, tmp_path: Path) -> None:
+    plan = plan_of(trained, threshold=2.0)
+    out = patch_model(plan, resolve(str(trained)), tmp_path / f"out-{tmp_path.name}", None).folder
+    assert out is not None and CAP in (out / CODE).read_bytes() and not (out / "sparse_threshold.py").exists()
+    model = load(out)
+    assert model.options.threshold == 2.0 and model.soft_cap is not None and model.soft_cap.kept
+    assert plan_of(out).already_patched and "has a threshold of 2 behind it" in tables.nothing_line(plan_of(out))
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
+    assert [check.name for check in report.checks if not check.passed] == ["relu_sparsity"], "it was never trained"
+    assert report.patched["min"] == pytest.approx(report.base["min"] - math.expm1(2.0), abs=1e-5)
+    text = card.render(model, report, "me/model")
+    assert "patcher threshold" in text, "the advice is a higher threshold"
+    assert "--calibrate" not in text and "no longer caps" not in text and "expm1(2)" in text
+    wrong = (out / CODE).read_text("utf-8").replace("SPLADE_LOGIT_SHIFT = 6.389", "SPLADE_LOGIT_SHIFT = 6.388")
+    broken = shutil.copytree(out, tmp_path / f"broken-{tmp_path.name}")
+    (broken / CODE).write_text(wrong, "utf-8")
+    failed = {check.name for check in report_on(broken, tmp_path / "again").checks if not check.passed}
+    assert {"cap_lowered_exactly", "modes_agree"} <= failed
+
+
 def test_two_models_of_one_name_in_one_process_run_their_own_code(
     loading: Path, patched_once: Path, tmp_path: Path
 ) -> None:
@@ -97,8 +119,10 @@ def test_a_trained_model_with_routes_is_not_patched_unverified(trained: Path) ->
     modules = json.loads((trained / "modules.json").read_text())
     modules[0]["path"] = sub.name
     (trained / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(SourceError, match="in folders of their own"):
-        plan_of(trained, trained_without_cap=True)
+    for options in ({"trained_without_cap": True}, {"threshold": 0.05}):
+        with pytest.raises(SourceError, match="in folders of their own") as caught:
+            plan_of(trained, **options)
+        assert "--save DIR" in str(caught.value.hint)
 
 
 def test_a_trained_model_whose_base_had_no_cap_needs_nothing(trained: Path, patched_once: Path) -> None:

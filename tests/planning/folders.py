@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from patcher.errors import PatcherError
+from patcher.planning.options import Options
 from patcher.planning.plan import Plan, make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 
 CAP = "        subword_prediction = 30 * torch.sigmoid(subword_prediction / 7.5)\n"

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from patcher.errors import SourceError
 from patcher.planning.auto_class import CAUSAL, MASKED, MODEL, find_auto_class, read_shapes
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 from tests.finetuned import write_classifier, write_dense

@@ -14,13 +14,13 @@ import pytest
 
 from patcher.codec import document
 from patcher.errors import CodeError, SourceError
+from patcher.planning.options import Options
 from patcher.planning.plan import Plan, make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 from tests.planning.folders import CAP, configure, edit, plan_of, refusal
 
-REST = ("kind", "shift")
+REST = ("kind", "shift", "kept")
 
 
 @pytest.fixture(scope="module")

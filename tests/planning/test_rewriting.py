@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from difflib import SequenceMatcher
 from functools import cache
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from patcher.codec import Unreadable, from_json, to_json
-from patcher.errors import CodeError
+from patcher.errors import CodeError, UsageError
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options, Rewritten, rewrite_code
+from patcher.planning.rewriting import Rewritten, rewrite_code
 from patcher.source.snapshot import resolve
 from tests.conftest import MINI
 from tests.verify.heads import HEADS, MODES, NOT_FOLLOWED, Head
@@ -30,7 +32,7 @@ def rewritten(**options: Any) -> Rewritten:
     return rewrite_code(modules, json.loads(content), Options(**options), content)
 
 
-@pytest.mark.parametrize("options", [{}, {"also_causal_lm": True}, {"shift": 1.25}])
+@pytest.mark.parametrize("options", [{}, {"also_causal_lm": True}, {"shift": 1.25}, {"threshold": 0.05}])
 def test_the_base_has_the_repairs_and_each_cap_whatever_is_removed(options: dict[str, Any]) -> None:
     base = rewritten(**options).base
     assert base[CODE].count(CAP) == (MINI / CODE).read_bytes().count(CAP) == 2
@@ -43,6 +45,25 @@ def test_the_patched_code_is_the_base_without_the_cap() -> None:
     lines = {name: code[CODE].splitlines() for name, code in (("base", done.base), ("patched", done.contents))}
     changed = [pair for pair in zip(lines["base"], lines["patched"], strict=True) if pair[0] != pair[1]]
     assert len(changed) == 1 and changed[0][0].strip() + b"\n" == CAP and b"splade-patcher: removed" in changed[0][1]
+
+
+def test_a_threshold_is_a_constant_behind_the_cap_and_in_the_configuration() -> None:
+    done = rewritten(threshold=0.05)
+    constant = math.expm1(0.05)
+    assert done.soft_cap is not None and done.soft_cap.kept and done.soft_cap.shift == constant
+    assert done.soft_cap.threshold == pytest.approx(0.05) and done.kept_cap is None
+    assert f"SPLADE_LOGIT_SHIFT = {constant!r}  #".encode() in done.contents[CODE]
+    assert json.loads(done.contents["config.json"])["splade_logit_shift"] == constant
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 0.0}, {"threshold": math.nan}, {"threshold": 0.1, "trained_without_cap": True}]
+)
+def test_a_threshold_that_is_none_or_has_no_cap_to_be_behind_is_wrong_usage(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="threshold"):
+        Options(**options)
+    with pytest.raises(UsageError, match="behind the cap"):
+        Options.choose(["repairs"], threshold=0.1)
 
 
 def test_a_cap_that_is_not_to_be_removed_is_told_and_is_in_the_base_and_in_the_result() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patcher.errors import MissingRequirement, SourceError, UsageError
+from patcher.errors import SourceError, UsageError
 from patcher.retrieval import benchmark
-from patcher.retrieval.benchmark import Tasks, check_packages, evaluate
+from patcher.retrieval.benchmark import Tasks, evaluate
 from patcher.retrieval.encoder import Settings
 from patcher.retrieval.model import find_model
 from patcher.threshold.repaired import repair
@@ -108,10 +108,3 @@ def test_the_norwegian_tasks_are_the_default() -> None:
     assert all("nob-Latn" in task.metadata.eval_langs for task in found)
     nano, _ = benchmark._find_tasks(Tasks(nanobeir=True))
     assert len(nano) == 13 and all(task.metadata.name.startswith("Nano") for task in nano)
-
-
-def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "_NEEDED", {"no_such_module": "mteb", "json": "json"})
-    with pytest.raises(MissingRequirement, match="Evaluating runs with mteb, which is not installed") as found:
-        check_packages()
-    assert "splade-patcher[evaluate]" in str(found.value.hint)

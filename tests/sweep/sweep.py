@@ -19,7 +19,6 @@ import libcst as cst
 
 from patcher.codemods import (
     CODEMODS,
-    REPAIRS,
     Applied,
     Code,
     LeftAlone,
@@ -29,6 +28,7 @@ from patcher.codemods import (
     Refused,
 )
 from patcher.codemods.proof import prove
+from patcher.constants import REPAIRS
 from tests.codemods.tools import find_and_remove
 
 FOUND = Path(__file__).with_name("found.txt")

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from patcher.pipeline.api import patch_model
+from patcher.planning.options import Options
+from patcher.planning.plan import make_plan
+from patcher.source.snapshot import resolve
 from patcher.threshold import embeddings
+from patcher.threshold.evaluation import Evaluation
 from patcher.threshold.messages import DroppedBos, Point
 from patcher.threshold.metrics import METRICS
 from patcher.threshold.sparse_threshold import SparseThreshold
@@ -20,11 +25,22 @@ from tests.threshold.measuring import few_questions, lay_out, request
 POINT = Point(0.05, 0.3, query_top_k=24, document_top_k=48)
 
 
+def evaluator_of(texts: Evaluation) -> Any:
+    from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
+
+    return SparseInformationRetrievalEvaluator(
+        queries=dict(texts.queries),
+        corpus=dict(texts.documents),
+        relevant_docs={query: set(right) for query, right in texts.relevant.items()},
+        precision_recall_at_k=[10],
+        write_csv=False,
+    )
+
+
 def test_figures_are_those_of_the_library_s_evaluator_whatever_the_size_of_a_chunk(
     trained_capped_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sentence_transformers import SparseEncoder
-    from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 
     monkeypatch.setattr(embeddings, "CHUNK", 7)
     texts = few_questions(20, among=20)
@@ -34,13 +50,7 @@ def test_figures_are_those_of_the_library_s_evaluator_whatever_the_size_of_a_chu
     assert found.failure is None
     assert Path(asked.progress).read_text() == str(len(texts.queries) + len(texts.documents))
     plain = load(folder)
-    evaluator = SparseInformationRetrievalEvaluator(
-        queries=dict(texts.queries),
-        corpus=dict(texts.documents),
-        relevant_docs={query: set(right) for query, right in texts.relevant.items()},
-        precision_recall_at_k=[10],
-        write_csv=False,
-    )
+    evaluator = evaluator_of(texts)
     modules: dict[Point, list[Any]] = {
         Point(0.0, 0.0): [*plain],
         Point(0.05, 0.05): [*plain, SparseThreshold(0.05)],
@@ -82,6 +92,26 @@ def test_texts_whose_bos_token_has_an_activation_of_its_own_are_counted() -> Non
     assert bos.result() == DroppedBos(1, 5, 2)
     with pytest.raises(ValueError, match="no bos token"):
         embeddings.Bos(None, ["document"])
+
+
+def test_a_threshold_in_the_code_is_measured_as_the_patched_code_computes(
+    trained_capped_once: Path, tmp_path: Path
+) -> None:
+    texts = few_questions(20, among=20)
+    folder = tmp_path / f"copy-{tmp_path.name}"
+    asked = request(folder, lay_out(trained_capped_once, folder), texts, Point(0.3, 0.3))
+    found = embeddings.measure(replace(asked, in_code=True))
+    snapshot = resolve(str(trained_capped_once))
+    out = tmp_path / f"in-code-{tmp_path.name}"
+    patch_model(make_plan(snapshot, Options(threshold=0.3)), snapshot, out, None)
+    theirs, row = evaluator_of(texts)(load(out)), found.rows[2]
+    for name, ours in zip(METRICS, (row.ndcg, row.mrr, row.recall), strict=True):
+        assert ours == pytest.approx(theirs[f"dot_{name}"], abs=1e-6), name
+    assert row.query_active_dims == pytest.approx(theirs["query_active_dims"], abs=1e-3)
+    assert row.document_active_dims == pytest.approx(theirs["corpus_active_dims"], abs=1e-3)
+    assert row.flops == pytest.approx(theirs["avg_flops"], rel=1e-5)
+    module = embeddings.measure(asked).rows[2]
+    assert module.document_active_dims == row.document_active_dims and module.ndcg_interval is not None
 
 
 def test_a_similarity_other_than_the_dot_product_is_the_model_s_own() -> None:

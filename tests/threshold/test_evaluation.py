@@ -9,6 +9,7 @@ import pytest
 from patcher.errors import UsageError
 from patcher.threshold import evaluation
 from patcher.threshold.evaluation import bundled_questions, load_evaluation
+from patcher.verify.texts.beir import read_beir
 from tests.verify.texts.test_beir import FILES, written
 
 QUERIES = '{"id": "q1", "text": "Hvem?"}\n{"id": 2, "text": "Hva?"}\n'
@@ -117,6 +118,28 @@ def test_a_beir_folder_is_read_as_it_is_and_takes_no_other_files(
     assert found.documents["d1"] == "Oslo Hovedstaden." and found.left_out == 2
     with pytest.raises(UsageError, match="--queries can't be added"):
         load_evaluation(files[0], None, None, tmp_path / "set")
+
+
+def test_a_task_of_mteb_is_an_evaluation_set_and_takes_no_other_files(
+    tmp_path: Path, files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "set", {**FILES, "qrels/test.tsv": "q1\td1\t0.5\nq1\td2\t-1\n"})
+    assert load_evaluation(None, None, None, folder).relevant == {"q1": ("d1",)}, "any grade above 0 is relevant"
+    monkeypatch.setattr(evaluation, "read_task", lambda name: read_beir(folder, fractions=name == "Some"))
+    found = load_evaluation(None, None, None, task="Some")
+    assert (found.queries, found.relevant, found.bundled) == ({"q1": "Hva?"}, {"q1": ("d1",)}, False)
+    with pytest.raises(UsageError, match="--beir brings its own texts; --task can't be added"):
+        load_evaluation(None, None, None, folder, "Some")
+    with pytest.raises(UsageError, match="--task brings its own texts; --qrels can't be added"):
+        load_evaluation(None, None, files[2], None, "Some")
+
+
+def test_a_data_set_on_the_hub_in_the_layout_of_beir_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "set", FILES)
+    monkeypatch.setattr(evaluation, "fetch_input", lambda spec: folder / spec.removeprefix("hf://datasets/me/set/"))
+    assert load_evaluation(None, None, None, "hf://datasets/me/set/").relevant == {"q1": ("d1",)}
 
 
 def test_three_columns_and_the_names_of_mteb_in_parquet_are_judgements(files: tuple[Path, Path, Path]) -> None:

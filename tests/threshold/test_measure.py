@@ -43,6 +43,12 @@ def test_a_top_k_keeps_at_least_one_activation(top: int) -> None:
         Request(Point(0.05, 0.05, document_top_k=top))
 
 
+def test_code_knows_no_sides() -> None:
+    for point in (Point(0.05, 0.1), Point(0.05, 0.05, 8, 8)):
+        with pytest.raises(UsageError, match="does not know which text is a query"):
+            Request(point, in_code=True)
+
+
 @pytest.mark.parametrize("tolerance", [-0.1, 1.0, math.nan])
 def test_a_tolerance_is_a_share(tolerance: float) -> None:
     with pytest.raises(UsageError, match="is not a share"):

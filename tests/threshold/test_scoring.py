@@ -73,6 +73,21 @@ def test_fewer_documents_than_are_kept_are_all_there() -> None:
     assert sorted(scorer.measurement(0).best.columns[0]) == [0, 1, 2]
 
 
+def test_in_the_code_a_threshold_lowers_what_it_leaves() -> None:
+    queries, documents = vectors(5, 1), vectors(41, 2)
+    points = (Point(0.0, 0.0), Point(0.3, 0.3), Point(0.75, 0.75))
+    scorer = Scorer(queries, points, (), dot, in_code=True)
+    for start in range(0, len(documents), 4):
+        scorer.add(documents[start : start + 4])
+    for number, point in enumerate(points):
+        query, document = (
+            np.log1p(np.maximum(np.expm1(one.astype(float)) - np.expm1(point.query), 0)) for one in (queries, documents)
+        )
+        expected = np.sort(query @ document.T, axis=1)[:, ::-1][:, : scorer.measurement(number).best.scores.shape[1]]
+        assert np.allclose(scorer.measurement(number).best.scores, expected, atol=1e-5)
+        assert scorer.counts(number)["document"].active.sum() == np.count_nonzero(documents > point.document)
+
+
 @pytest.mark.parametrize("side", [(0.4, None), (0.6, 3), (0.1, 100), (3.0, 2)])
 def test_compressed_vectors_are_pruned_as_the_module_prunes_dense_ones(side: tuple[float, int | None]) -> None:
     dense = np.random.default_rng(3).random((9, 40), np.float32) * (np.random.default_rng(4).random((9, 40)) < 0.2)

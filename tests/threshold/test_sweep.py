@@ -17,6 +17,8 @@ BOTH = ("query", "document")
 def test_the_points_begin_with_the_unpruned_one_and_hold_the_chosen_and_the_usual_one_once() -> None:
     chosen = Point(0.02, 0.3, document_top_k=64)
     assert points(None, sweep=False) == (Point(0, 0), Point(0.05, 0.05))
+    assert [one.document for one in points(None, sweep=True, in_code=True)] == [0.0, *GRID]
+    assert all(is_common(one) for one in points(None, sweep=True, in_code=True)), "the code knows no sides"
     assert points(Point(0.05, 0.05), sweep=False) == (Point(0, 0), Point(0.05, 0.05))
     assert points(chosen, sweep=False) == (Point(0, 0), Point(0.05, 0.05), chosen)
 

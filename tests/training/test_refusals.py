@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from patcher.pipeline.api import patch_model
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from tests.training.conftest import Configure
 

@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 
 from patcher.hashing import sha256_of
 from patcher.pipeline.api import patch_model
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
 from patcher.publish import load
 from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import resolve

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from patcher.patching.record import Converted, FileRecord, PatchedModel, Tool
-from patcher.planning.rewriting import Options
+from patcher.planning.options import Options
 from patcher.soft_cap import SoftCap
 from patcher.source.snapshot import Source
 from patcher.verify.messages import (

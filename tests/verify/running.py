@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from patcher.patching.record import PatchedModel, load
 from patcher.pipeline.api import patch_model
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from patcher.verify.measure.logits import measure
 from patcher.verify.report import Report

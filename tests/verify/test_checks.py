@@ -87,6 +87,11 @@ def test_shifted_logits_have_to_keep_their_rankings(changed: int, fails: list[st
     assert failing(measured) == [], "nothing but a shift could disturb them"
 
 
+def test_a_cap_that_stays_has_to_be_lowered_by_the_constant_alone() -> None:
+    assert failing(GOOD, shifted=True, kept=True) == []
+    assert failing(replace(GOOD, cap_error=1.0), shifted=True, kept=True) == ["cap_lowered_exactly"]
+
+
 @pytest.mark.parametrize(("wrong", "fails"), [(0, []), (1, ["bos_row_dropped"]), (None, ["bos_row_dropped"])])
 def test_a_first_row_that_was_to_be_dropped_has_to_be_zero(wrong: int | None, fails: list[str]) -> None:
     measured = replace(GOOD, bos_rows_wrong=wrong)

@@ -58,6 +58,10 @@ def test_a_shift_costs_two_more_spacings() -> None:
     assert cap_tolerance(30, "float32", 1.5) * 5 == cap_tolerance(30, "float32") * 7
 
 
+def test_a_cap_that_stays_is_computed_alike_and_costs_one_spacing() -> None:
+    assert cap_tolerance(30, "bfloat16", 0.05, kept=True) == spacing(30, "bfloat16")
+
+
 def test_one_device_disagrees_with_nothing() -> None:
     assert worst_disagreement([GOOD], ["cpu"]) is None
 

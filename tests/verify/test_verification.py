@@ -17,8 +17,8 @@ from patcher.documents.card import describe_commit, render
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.pipeline.api import patch_model
+from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
-from patcher.planning.rewriting import Options
 from patcher.source.snapshot import resolve
 from patcher.verify.report import load_report
 from patcher.verify.requests import base_code

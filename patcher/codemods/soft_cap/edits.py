@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -26,23 +26,28 @@ _Line = cst.SimpleStatementLine | cst.BaseCompoundStatement
 class FileEdits:
     """The changes to one file: what replaces which node, and which lines are meant to change."""
 
-    def __init__(self, code: Code, shift: float = 0.0) -> None:
+    def __init__(self, code: Code, shift: float = 0.0, *, keep: bool = False) -> None:
         self.code = code
         self.shift = shift
+        self.keep = keep  # the steps, behind whose ends the shift is subtracted
         self.replacements: dict[cst.CSTNode, Replacement] = {}
         self.spans: list[Span] = []
         self._removed_lines: dict[cst.CSTNode, list[cst.EmptyLine]] = {}  # with the comment that replaces each
         self._inserted_before: dict[cst.CSTNode, cst.BaseStatement] = {}
         self._blocks: dict[cst.CSTNode, None] = {}
 
-    def add(self, steps: Sequence[Step], body: Body, comment: str, last: Step | None) -> None:
-        """Plan the removal of the steps of one function; the comment is put where the step `last` was."""
+    def add(
+        self, steps: Sequence[Step], body: Body, comment: str, last: Step | None, ends: Collection[int] = ()
+    ) -> None:
+        """Plan the change of the steps of one function; the comment is put where the step `last` is.
+
+        At `ends`, ids of nodes, the shift is subtracted.
+        """
         nodes = {step.node: step for step in steps}
-        shifted = last.node if last is not None and self.shift else None
         for step in steps:
-            if step.node is shifted:
+            if id(step.node) in ends:
                 optional = isinstance(body.parent(step.node), _PARENTHESES_OPTIONAL)
-                self.replacements[step.node] = partial(_shifted, step, optional=optional)
+                self.replacements[step.node] = partial(_shifted, step, optional=optional, keep=self.keep)
                 self._define_shift(step, body)
             elif step.extract is not None:
                 self.replacements[step.node] = self._remainder_of(step, nodes, body)
@@ -51,7 +56,7 @@ class FileEdits:
             self.spans.append(self._span(line, [node for node in nodes if body.statement(node) is statement]))
             here = last is not None and body.statement(last.node) is statement
             note = [_comment_line(comment, line)] if here else []
-            keeps_shift = shifted is not None and body.statement(shifted) is statement
+            keeps_shift = any(id(node) in ends and body.statement(node) is statement for node in nodes)
             if isinstance(statement, cst.BaseSmallStatement) and not keeps_shift and _is_redundant(statement, nodes):
                 self._remove(statement, line, note, body)
             else:
@@ -125,13 +130,17 @@ class FileEdits:
         return updated.with_changes(body=[empty])
 
 
-def _shifted(step: Step, updated: Any, *, optional: bool) -> Any:
-    """The outermost step with the subtraction of the shift in its place."""
+def _shifted(step: Step, updated: Any, *, optional: bool, keep: bool) -> Any:
+    """The outermost step with the subtraction of the shift in its place, or behind it."""
     shift = cst.Name(SHIFT)
     if isinstance(updated, cst.AugAssign):
-        return updated.with_changes(operator=cst.SubtractAssign(), value=shift)
-    assert step.extract is not None
-    inner = _parenthesized(step.extract(updated), parentheses_optional=False)
+        subtraction = updated.with_changes(operator=cst.SubtractAssign(), value=shift)
+        return cst.FlattenSentinel([updated, subtraction]) if keep else subtraction
+    inner = updated
+    if not keep:
+        assert step.extract is not None
+        inner = step.extract(updated)
+    inner = _parenthesized(inner, parentheses_optional=False)
     if step.in_place:
         return cst.Call(cst.Attribute(inner, cst.Name("sub_")), [cst.Arg(shift)])
     return _parenthesized(cst.BinaryOperation(inner, cst.Subtract(), shift), parentheses_optional=optional)

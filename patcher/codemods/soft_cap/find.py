@@ -26,7 +26,8 @@ from patcher.codemods.work import TooComplex
 from patcher.soft_cap import SoftCap
 
 _MARKED = re.compile(
-    rf"# {MARK} removed `(.+)` \((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "
+    rf"# {MARK} (removed|lowered) `(.+)` "
+    r"\((sigmoid|tanh), scale ([^ ,]+), temperature ([^ ,)]+)(?:, shift ([^ ,)]+))?\); "
 )
 _CALLS = re.compile(r"\b(\w*[Ss]igmoid_?|expit)\s*\(")
 _LISTED = 5
@@ -53,8 +54,8 @@ class FoundCap:
 def find_cap(package: Package, target: Target) -> FoundCap | NotNeeded | LeftAlone | Refused:
     """The one sigmoid cap on the logits of a class.
 
-    NotNeeded where an earlier run removed it or config.json switches it off, LeftAlone for a signed cap, Refused where
-    there is no cap, more than one, or one that is not understood.
+    NotNeeded where an earlier run removed or lowered it or config.json switches it off, LeftAlone for a signed cap,
+    Refused where there is no cap, more than one, or one that is not understood.
     """
     try:
         return _find(package, target)
@@ -111,7 +112,8 @@ def _without_cap(
     if off := next((one for one in unrecognized if one.name == "switched-off"), None):
         return NotNeeded(f"{name} no longer has a cap: {off.reason}")
     if removed := _marked(flow.frames, name):
-        return NotNeeded(f"{name} is already patched: `{removed.expression}` was removed before", removed)
+        done = f"has a threshold of {removed.threshold:g} behind it" if removed.kept else "was removed before"
+        return NotNeeded(f"{name} is already patched: `{removed.expression}` {done}", removed)
     if unrecognized:
         reasons = [f"{quote_steps([one.step])} {one.reason}" for one in unrecognized[:_LISTED]]
         return Refused(unrecognized[0].name, f"{name}: {'; '.join(reasons)}")
@@ -143,9 +145,10 @@ def _marked(frames: Iterable[Frame], class_name: str) -> SoftCap | None:
     for frame in frames:
         for node in walk(frame.function):
             if isinstance(node, cst.Comment) and (found := _MARKED.match(node.value)):
-                expression, kind, scale, temperature, shift = found.groups()
+                what, expression, kind, *numbers = found.groups()
                 where = class_name, frame.function.name.value, frame.code.path, frame.code.line(node)
-                return SoftCap(*where, expression, float(scale), float(temperature), kind, float(shift or 0))
+                scale, temperature, shift = (float(one or 0) for one in numbers)
+                return SoftCap(*where, expression, scale, temperature, kind, shift, what == "lowered")
     return None
 
 

@@ -18,7 +18,8 @@ _RANKED = 100  # best tokens of a position whose order has to stay
 
 def capped(cap: CapFunction, patched: torch.Tensor) -> torch.Tensor:
     """cap(patched), computed in float32 whatever the model computed in."""
-    function: Callable[[torch.Tensor], torch.Tensor] = {"sigmoid": torch.sigmoid_, "tanh": torch.tanh_}[cap.kind]
+    functions = {"sigmoid": torch.sigmoid_, "tanh": torch.tanh_, "identity": torch.positive}
+    function: Callable[[torch.Tensor], torch.Tensor] = functions[cap.kind]
     raw = patched.float() + cap.shift if cap.shift else patched.float()
     return function(raw / cap.temperature).mul_(cap.scale)
 
@@ -30,7 +31,8 @@ def cap_error(cap: CapFunction, base: torch.Tensor, patched: torch.Tensor) -> to
 
 def apply_cap(cap: CapFunction, logits: torch.Tensor) -> torch.Tensor:
     """The cap as a function that gradients pass through, in float32."""
-    function: Callable[[torch.Tensor], torch.Tensor] = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}[cap.kind]
+    functions = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "identity": torch.positive}
+    function: Callable[[torch.Tensor], torch.Tensor] = functions[cap.kind]
     return function((logits.float() + cap.shift) / cap.temperature) * cap.scale
 
 

@@ -102,7 +102,8 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
                 active[one.index] = vectors.active[1]
 
     runner.run(forward, add)
-    reference = Reference(base, partial(apply_cap, capped_base.cap), drops_bos=request.drops_bos)
+    cap = capped_base.cap
+    reference = Reference(base, partial(apply_cap, cap), uncapped=cap.kind != "identity", drops_bos=request.drops_bos)
     modes = _run_modes(request, request.patched, patched, runner.tokenizer, reference, known)
     # Both models hold the same tensors: a forward pass that writes into them is visible only now.
     changed |= set(changed_tensors(patched, weights)) - {*found.tensors_unused, *found.tensors_initial}

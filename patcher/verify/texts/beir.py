@@ -5,7 +5,9 @@ https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from patcher.verify.texts.rows import read_texts
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 SPLITS = ("test", "dev", "validation", "train")  # the first that the folder has is read
+_HEADERS = {"query-id", "query_id", "query", "qid"}  # what the first column is called where a header names it
 _ADVICE = 'Give each line as {"_id": "...", "text": "..."}.'
 _FORM = "Give it as query-id, corpus-id and score with tabs between, or as TREC qrels with four fields."
 
@@ -30,7 +33,7 @@ class Retrieval:
     split: str
     documents: Mapping[str, str]
     queries: Mapping[str, str]
-    relevant: Mapping[str, Mapping[str, int]]
+    relevant: Mapping[str, Mapping[str, float]]
     left_out: int
 
     @property
@@ -39,11 +42,12 @@ class Retrieval:
         return {key: text for key, text in self.queries.items() if key in self.relevant}
 
 
-def read_beir(folder: Path, split: str | None = None) -> Retrieval:
+def read_beir(folder: Path, split: str | None = None, *, fractions: bool = False) -> Retrieval:
     """The corpus, the queries and the judgements of one split; the title of a document stands before its text.
 
     Raises UsageError, naming file and line, for what can't be read, for an id that stands twice, for grades that are
-    not whole numbers, and for judgements of which none makes a document of the corpus relevant.
+    not whole numbers (unless `fractions` are allowed: mteb's metrics have none), and for judgements of which none makes
+    a document of the corpus relevant.
     """
     chosen = split or _split(folder)
     documents, queries = (
@@ -51,13 +55,17 @@ def read_beir(folder: Path, split: str | None = None) -> Retrieval:
         for name in (CORPUS, QUERIES)
     )
     path = folder / QRELS / f"{chosen}.tsv"
-    relevant: dict[str, dict[str, int]] = {}
+    relevant: dict[str, dict[str, float]] = {}
     left_out = 0
-    for line, query, document, grade in read_judgements(path):
+    for line, query, document, written in read_judgements(path):
+        grade = read_grade(line, written)
+        if not (fractions or grade.is_integer()):
+            why = f"{line.place}: the relevance {written!r} is not a whole number."
+            raise UsageError(why, "Multiply all of them until they are whole, or round them.")
         if query not in queries or document not in documents:
             left_out += 1
         else:
-            relevant.setdefault(query, {})[document] = _grade(line, grade)
+            relevant.setdefault(query, {})[document] = int(grade) if grade.is_integer() else grade
     found = {query: grades for query, grades in relevant.items() if any(grade > 0 for grade in grades.values())}
     if not found:
         raise UsageError(
@@ -82,17 +90,19 @@ def read_judgements(path: Path) -> Iterator[tuple[Line, str, str, str]]:
 
     Each comes with its line. Raises UsageError, naming file and line.
     """
-    for line in read_lines(path, skip_empty=True, limited=False):
-        fields = line.text.split("\t") if "\t" in line.text else line.text.split()
-        if line.number == 1 and fields[0] == "query-id":
+    for number, line in enumerate(read_lines(path, skip_empty=True, limited=False)):
+        fields = [field.strip() for field in line.text.split("\t" if "\t" in line.text else None)]
+        if number == 0 and fields[0].lower() in _HEADERS and not fields[-1].isdigit():
             continue
         if len(fields) not in {3, 4}:
             raise UsageError(f"{line.place}: {len(fields)} fields instead of 3.", _FORM)
         yield line, fields[0], fields[-2], fields[-1]
 
 
-def _grade(line: Line, written: str) -> int:
-    try:
-        return int(float(written))
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{line.place}: the relevance {written!r} is not a number.", "Use 0, 1 or a grade.") from error
+def read_grade(line: Line, written: object) -> float:
+    """A grade as a finite number. Raises UsageError, naming file and line."""
+    with suppress(TypeError, ValueError):
+        grade = float(written)  # type: ignore[arg-type] # a TypeError says so
+        if math.isfinite(grade) and not isinstance(written, bool):
+            return grade
+    raise UsageError(f"{line.place}: the relevance {written!r} is not a number.", "Use 0, 1 or a grade.")

@@ -56,11 +56,15 @@ def read_texts(
         key = identifier(line, record, names)
         if key in found:
             raise UsageError(f"{line.place}: the id {key!r} stands twice in this file.", "Give each text its own id.")
-        filled = {name: value for name, value in record.items() if value != ""}
+        filled = {name: value for name, value in record.items() if not _is_empty(value)}
         title = string(line, filled, "title", "")
-        is_empty = record.get("text") == "" and (allow_empty or title)
+        is_empty = "text" in record and "text" not in filled and (allow_empty or title)
         found[key] = f"{title} {'' if is_empty else string(line, record, 'text')}".strip()
     return found
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def identifier(line: Line, record: Mapping[str, object], names: Sequence[str]) -> str:

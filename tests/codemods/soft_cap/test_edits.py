@@ -204,6 +204,40 @@ def test_a_shift_is_subtracted_where_the_cap_was(body: tuple[str, ...], after: l
     assert lines == ["SPLADE_LOGIT_SHIFT = 2.5  # config.json has it as well", *after]
 
 
+@pytest.mark.parametrize(
+    ("body", "after"),
+    [
+        ((NORBERT, "return x"), ["x = (30 * torch.sigmoid(x / 7.5)) - SPLADE_LOGIT_SHIFT", "return x"]),
+        (
+            ("return x.div_(7.5).sigmoid_().mul_(30)",),
+            ["return x.div_(7.5).sigmoid_().mul_(30).sub_(SPLADE_LOGIT_SHIFT)"],
+        ),
+        (
+            ("x /= 7.5", "x = x.sigmoid()", "x *= 30", "return x"),
+            ["x /= 7.5", "x = x.sigmoid()", "x *= 30; x -= SPLADE_LOGIT_SHIFT", "return x"],
+        ),
+    ],
+)
+def test_a_cap_that_stays_is_lowered_where_it_ends(body: tuple[str, ...], after: list[str]) -> None:
+    found = applied("soft_cap", head_file(*body), keep=True, shift=2.5)
+    lines = [line.strip() for line in found.splitlines()[3:]]
+    (comment,) = (line for line in lines if line.startswith("#"))
+    assert comment.startswith("# splade-patcher: lowered `") and "temperature 7.5, shift 2.5)" in comment
+    rest = [line for line in lines if line not in (comment, "SPLADE_LOGIT_SHIFT = 2.5  # config.json has it as well")]
+    assert rest == after and len(rest) == len(lines) - 2
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_cap_with_several_ends_is_shifted_at_each_of_them_and_at_none_twice(keep: bool) -> None:
+    shared = ("y = torch.sigmoid(x / 7.5)", "if self.training:", "    return 30 * y", "return y * 30")
+    found = run("soft_cap", head_file(*shared), keep=keep, shift=2.5)
+    assert isinstance(found, Applied) and found.code.decode().count("- SPLADE_LOGIT_SHIFT") == 2
+    twice = (NORBERT, "if self.training:", "    x = x * 1.0", "return x")
+    refused = run("soft_cap", head_file(*twice), keep=keep, shift=2.5)
+    assert isinstance(refused, Refused) and "ends in several places" in refused.reason
+    assert isinstance(run("soft_cap", head_file(*twice)), Applied), "without a constant nothing is subtracted twice"
+
+
 @pytest.mark.parametrize(("value", "code"), [(30.0, "30"), (-2.0, "-2"), (1e300, "1e+300"), (0.1, "0.1")])
 def test_a_whole_number_is_written_without_a_point(value: float, code: str) -> None:
     assert number(value) == code

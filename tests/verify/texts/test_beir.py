@@ -47,6 +47,43 @@ def test_trec_judgements_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "query_id\tdoc_id\trelevance\nq1\td1\t2\n",
+        "qid\tcorpus-id\tscore\r\nq1\td1\t2\r\n",
+        "\ufeffquery-id\tcorpus-id\tscore\nq1\td1\t2\n",
+        "\n\nquery-id\tcorpus-id\tscore\n\nq1 \t d1\t 2\n\n",
+        "q1\t0\td1\t2\n",
+        "q1  Q0  d1  2.0",
+    ],
+    ids=["underscores", "CRLF", "byte order mark", "empty lines", "TREC with tabs", "TREC with spaces"],
+)
+def test_judgements_come_in_many_spellings(tmp_path: Path, content: str) -> None:
+    folder = written(tmp_path / "set", FILES)
+    (folder / "qrels" / "test.tsv").write_text(content, "utf-8", newline="")
+    assert read_beir(folder).relevant == {"q1": {"d1": 2}}
+
+
+def test_a_query_that_is_called_like_a_header_is_none(tmp_path: Path) -> None:
+    files = {**FILES, "queries.jsonl": '{"_id": "query", "text": "Hva?"}\n', "qrels/test.tsv": "query\td1\t1\n"}
+    assert read_beir(written(tmp_path / "set", files)).relevant == {"query": {"d1": 1}}
+
+
+def test_fractions_are_grades_only_where_metrics_take_them(tmp_path: Path) -> None:
+    folder = written(tmp_path / "set", {**FILES, "qrels/test.tsv": "q1\td1\t0.5\nq1\td2\t1.0\n"})
+    with pytest.raises(UsageError, match=r"test.tsv:1: the relevance '0\.5' is not a whole number"):
+        read_beir(folder)
+    assert read_beir(folder, fractions=True).relevant == {"q1": {"d1": 0.5, "d2": 1}}
+
+
+@pytest.mark.parametrize("empty", ["null", '""', '" "'])
+def test_texts_and_titles_may_be_empty_in_any_form(tmp_path: Path, empty: str) -> None:
+    lines = f'{{"_id": 1, "title": {empty}, "text": "Fjord."}}\r\n{{"_id": "d1", "title": "Oslo", "text": {empty}}}\n'
+    found = read_beir(written(tmp_path / "set", {**FILES, "corpus.jsonl": lines}))
+    assert found.documents == {"1": "Fjord.", "d1": "Oslo"}
+
+
+@pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("corpus.jsonl", '{"_id": "a"}\n', 'corpus.jsonl:1: "text" is missing'),
@@ -59,6 +96,8 @@ def test_trec_judgements_are_read(tmp_path: Path) -> None:
         ("queries.jsonl", "no json\n", "queries.jsonl:1: is not JSON"),
         ("qrels/test.tsv", "q1\td1\n", "test.tsv:1: 2 fields instead of 3"),
         ("qrels/test.tsv", "q1\td1\tmuch\n", "test.tsv:1: the relevance 'much' is not a number"),
+        ("qrels/test.tsv", "q1\td1\tnan\n", "test.tsv:1: the relevance 'nan' is not a number"),
+        ("qrels/test.tsv", "q1\td1\tinf\n", "test.tsv:1: the relevance 'inf' is not a number"),
         ("qrels/test.tsv", "q1\td1\t0\n", "makes no document of corpus.jsonl relevant"),
         ("qrels/test.tsv", "q8\td8\t1\n", "makes no document of corpus.jsonl relevant"),
     ],
