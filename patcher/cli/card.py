@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from patcher.cli import hints, options as opt
+from patcher.cli import hints
+from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 from patcher.constants import SCHEMA_VERSION

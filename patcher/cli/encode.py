@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from patcher.cli import hints, options as opt
+from patcher.cli import hints
+from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Table
 from patcher.cli.search import IdColumn, Inactivity, Model, TextColumn, Texts, find_trusted

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patcher.cli import hints, options as opt
+from patcher.cli import hints
+from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Table
 from patcher.cli.search import Inactivity, Model, find_trusted
@@ -59,7 +60,8 @@ def evaluate(
     The tasks are those of mteb, NanoBEIR or BEIR folders.
     """
     from patcher.patching.staging import check_parent
-    from patcher.retrieval.benchmark import Tasks, check_packages, evaluate as measure
+    from patcher.retrieval.benchmark import Tasks, check_packages
+    from patcher.retrieval.benchmark import evaluate as measure
     from patcher.retrieval.encoder import Settings
 
     console = Console(as_json=as_json, quiet=quiet).listen()

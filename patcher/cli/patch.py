@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patcher.cli import hints, options as opt, tables
+from patcher.cli import hints, tables
+from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.consent import require_trust, where
 from patcher.cli.console import Console, Table

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from patcher.cli import hints, options as opt, tables
+from patcher.cli import hints, tables
+from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console
 from patcher.constants import HUB_TIMEOUT

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from patcher.cli import hints, options as opt, tables
+from patcher.cli import hints, tables
+from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.consent import require_trust
 from patcher.cli.console import Console

@@ -19,7 +19,8 @@ from sentence_transformers import SparseEncoder
 from patcher.retrieval.messages import Encoded, EncodeRequest, chunk_name
 from patcher.retrieval.vectors import Vectors
 from patcher.sandbox.child import Service
-from patcher.verify.measure.encoding import Batches, encode as encode_texts
+from patcher.verify.measure.encoding import Batches
+from patcher.verify.measure.encoding import encode as encode_texts
 from patcher.verify.measure.hardware import confine_on_device
 from patcher.verify.measure.models import nan_filled_memory
 from patcher.verify.measure.serving import measured

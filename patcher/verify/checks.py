@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY, RECORD
+from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
+from patcher.constants import RECORD
 from patcher.patching.record import PatchedModel
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.verify.messages import LogitsMeasured, Measured, OriginalRun, PairMeasured, SingleMeasured

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from tests.hub import LocalHub
-from tests.publish.tools import Patcher
 
 PROGRAM = """
 import json, sys

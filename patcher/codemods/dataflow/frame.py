@@ -11,7 +11,8 @@ import libcst as cst
 from patcher.codemods.code import Code
 from patcher.codemods.dataflow.known import Constants
 from patcher.codemods.dataflow.package import Class, Definition, External, Function, Package, Value
-from patcher.codemods.dataflow.reaching import Body, Definition as Reached
+from patcher.codemods.dataflow.reaching import Body
+from patcher.codemods.dataflow.reaching import Definition as Reached
 from patcher.codemods.nodes import dotted, is_name
 
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself

@@ -13,7 +13,8 @@ from patcher.codemods.code import Code
 from patcher.codemods.dataflow.configuration import ABSENT, configured
 from patcher.codemods.dataflow.numbers import NAMES, UNKNOWN, Known, Number, evaluate
 from patcher.codemods.dataflow.package import Class, External, Function, Package, Value
-from patcher.codemods.dataflow.reaching import Body, Definition as Reached
+from patcher.codemods.dataflow.reaching import Body
+from patcher.codemods.dataflow.reaching import Definition as Reached
 from patcher.codemods.nodes import dotted, is_name, last_name, walk
 
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
