@@ -84,19 +84,8 @@ def test_the_python_api_page_is_made_from_the_code() -> None:
 
 
 def test_the_site_builds_and_no_page_is_left_out_of_it(tmp_path: Path) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "--quiet",
-        "--strict",
-        "-f",
-        "docs/mkdocs.yml",
-        "-d",
-        str(tmp_path),
-    ]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    words = ["mkdocs", "build", "--quiet", "--strict", "-f", "docs/mkdocs.yml", "-d", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for page in (ROOT / "docs").glob("*.md"):
         assert (tmp_path / ("index.html" if page.stem == "README" else f"{page.stem}/index.html")).is_file(), page

@@ -54,7 +54,7 @@ def check_reference(python: Path | None) -> None:
 def no_device(device: str, found: Iterable[str]) -> MissingRequirement:
     """The error for a device that torch does not find; `found` are those that it does."""
     why = f"There is no {device} device that torch can use here; it finds {', '.join(found)}."
-    return MissingRequirement(why, "Leave out --device, or install a torch that was built for it." + see("no-device"))
+    return MissingRequirement(why, "Leave out --device, or install a torch that was built for it.")
 
 
 def check_folder(model: PatchedModel) -> None:
