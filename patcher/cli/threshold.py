@@ -58,7 +58,7 @@ def threshold(
         str | None, typer.Option(metavar="FILE", help='Your queries: .jsonl or .parquet with "id" and "text".')
     ] = None,
     documents: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Your documents, in the same form. Files may be hf://datasets/...")
+        str | None, typer.Option(metavar="FILE", help="The same for documents. Files may be hf://datasets/...")
     ] = None,
     qrels: Annotated[
         str | None,
