@@ -84,7 +84,7 @@ def test_the_python_api_page_is_made_from_the_code() -> None:
 
 
 def test_the_site_builds_and_no_page_is_left_out_of_it(tmp_path: Path) -> None:
-    words = ["mkdocs", "build", "--quiet", "--strict", "-f", "docs/mkdocs.yml", "-d", str(tmp_path)]
+    words = ["mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", "-d", str(tmp_path)]
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for page in (ROOT / "docs").glob("*.md"):
