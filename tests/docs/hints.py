@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -29,26 +30,32 @@ class Hint:
 
 def hints() -> Iterator[Hint]:
     """The second argument of each error that is made, and each text of the tables of the Hub's errors."""
-    for path in sorted((ROOT / "patcher").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            name = getattr(node, "func", None)
-            called = getattr(name, "id", getattr(name, "attr", ""))
-            if isinstance(node, ast.Call) and called in ERRORS and len(node.args) == 2:
+    for path, node in _nodes():
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if called in ERRORS and len(node.args) == 2:
                 yield from (Hint(f"{path.name}:{node.lineno}", text) for text in _texts(node.args[1], path))
-            if isinstance(node, ast.Tuple) and len(node.elts) == 3 and getattr(node.elts[0], "id", "") in ERRORS:
-                yield from (Hint(f"{path.name}:{node.lineno}", text) for text in _texts(node.elts[2], path))
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 3 and getattr(node.elts[0], "id", "") in ERRORS:
+            yield from (Hint(f"{path.name}:{node.lineno}", text) for text in _texts(node.elts[2], path))
 
 
 def entries() -> set[tuple[str, str]]:
     """The pages and entries that the code links to by name."""
     found = set()
-    for path in (ROOT / "patcher").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "see":
-                words = [one.value for one in node.args if isinstance(one, ast.Constant)]
-                if len(words) == len(node.args):
-                    found.add((str(words[1]) if len(words) > 1 else "troubleshooting", str(words[0])))
+    for _, node in _nodes():
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "see":
+            words = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            if len(words) == len(node.args):
+                found.add((str(words[1]) if len(words) > 1 else "troubleshooting", str(words[0])))
     return found
+
+
+@cache
+def _nodes() -> list[tuple[Path, ast.Call | ast.Tuple]]:
+    """The calls and tuples of the package, each with its file."""
+    paths = sorted((ROOT / "patcher").rglob("*.py"))
+    found = ((path, node) for path in paths for node in ast.walk(ast.parse(path.read_bytes())))
+    return [(path, node) for path, node in found if isinstance(node, (ast.Call, ast.Tuple))]
 
 
 def _texts(node: ast.expr, path: Path) -> list[str]:
