@@ -21,7 +21,7 @@ _OFFERED = {
     "check": "publish.check",
     "Snapshot": "source.snapshot",
     "Source": "source.snapshot",
-    "Options": "planning.rewriting",
+    "Options": "planning.options",
     "Plan": "planning.plan",
     "Verification": "verify.settings",
     "Patched": "pipeline.api",

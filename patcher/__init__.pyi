@@ -15,7 +15,7 @@ from patcher.errors import (
 from patcher.pipeline.api import Patched as Patched, patch_model as patch_model
 from patcher.pipeline.folder import verify_folder as verify_folder
 from patcher.planning.plan import Plan as Plan, make_plan as make_plan
-from patcher.planning.rewriting import Options as Options
+from patcher.planning.options import Options as Options
 from patcher.publish.check import check as check
 from patcher.publish.commit import Publication as Publication
 from patcher.publish.findings import Checked as Checked, Finding as Finding

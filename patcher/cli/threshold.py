@@ -116,7 +116,7 @@ def threshold(
     if drop_bos and not trained.capped:
         raise UsageError(
             f"{model} needs no threshold: its cap was removed before.",
-            f"`patcher patch {model} --drop-bos --out DIR` drops the bos token's row from its code.",
+            f"`patcher patch {model} --drop-bos --out DIR` drops the row from its code.",
         )
     check_snapshot(trained.snapshot, trained.files)
     check_machine([device])

@@ -25,7 +25,7 @@ MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configur
 MAX_TEXTS = 50_000_000  # and of all of them together
 POINTER = b"version https://git-lfs.github.com/spec/"
 IS_POINTER = "is a pointer of Git LFS, not the file itself"
-FETCH_LFS = "Run `git lfs pull` where it was cloned, or get the model with `hf download`."
+FETCH_LFS = "Run `git lfs pull` in its clone, or get the model with `hf download`."
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
