@@ -10,7 +10,7 @@ from patcher import cli as commands
 from patcher.cli import main
 from patcher.cli.app import ORDER
 from patcher.constants import REPAIRS
-from patcher.planning.rewriting import NAMES
+from patcher.planning.options import NAMES
 from tests.conftest import MINI
 
 
