@@ -20,9 +20,9 @@ MINI    := tests/snapshots/norbert4-mini
 DEMO    := build/norbert4-mini-splade
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test test-nightly lint test-transformers4 \
+.PHONY: help install demo patch patch-family publish train train-demo threshold-demo test test-nightly lint docs test-transformers4 \
         test-sentence-transformers5 test-hub \
-        sweep mutations bench snapshot pictures clean
+        sweep mutations bench snapshot pictures figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -55,6 +55,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/codespell
+
+docs: $(STAMP) ## build the site of docs/ into build/site; a warning is an error
+	$(BIN)/python -m mkdocs build --strict -f docs/mkdocs.yml
 
 train: $(STAMP) ## train a SPLADE retriever on a patched base: CONFIG=
 	$(BIN)/python templates/train_splade.py $(CONFIG) $(ARGS)
@@ -103,8 +107,11 @@ bench: $(STAMP) ## ratios of time, memory and bytes against their floors (half a
 snapshot: $(STAMP) ## train the bundled miniature again (some minutes)
 	$(BIN)/python -m tests.snapshots.build --out $(MINI)
 
-pictures: $(STAMP) ## draw the README's pictures again, from a verification of the miniature
+pictures: $(STAMP)
 	$(BIN)/python -m tests.snapshots.pictures
+
+figures: pictures ## run again what README and docs show: pictures, outputs, tables, the page of the Python API
+	$(BIN)/python -m tests.docs.figures $(ARGS)
 
 clean: ## remove what the targets made, the environments too
 	rm -rf build .venv .venv4 .venv5

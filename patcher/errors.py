@@ -10,8 +10,18 @@ import errno
 import os
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FREE_TEMPORARY = "Free disk space there or name another folder in TMPDIR, then run the same command again."
+DOCUMENTATION = "https://splade-patcher.readthedocs.io/"
 _FULL = 1 << 24  # bytes that are left
+
+
+def see(entry: str, page: str = "troubleshooting") -> str:
+    """The end of a hint that has more to say than one line: the address of an entry in docs/."""
+    return f" See {DOCUMENTATION}{page}/#{entry}"
+
+
+FREE_TEMPORARY = "Free disk space there or name another folder in TMPDIR, then run the same command again." + see(
+    "no-space"
+)
 
 
 class PatcherError(Exception):

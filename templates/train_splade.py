@@ -359,7 +359,7 @@ def explain_stop(config: Config) -> Iterator[None]:
         raise
     except Exception as error:
         whole = whole_checkpoints(config.output_dir)
-        kept = f"The same command goes on from {whole[-1]}." if whole else "No checkpoint had been saved."
+        kept = f"The same command resumes from {whole[-1]}." if whole else "No checkpoint had been saved."
         reason, out = in_one_line(error), config.output_dir
         if out.is_dir() and shutil.disk_usage(out).free < FULL:  # torch's own error speaks of a position in a file
             reason, kept = f"the disk of {out} is full ({reason})", f"Free space on it. {kept}"
@@ -453,7 +453,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Error: {error.message}\nHint: {error.hint}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("Interrupted.\nHint: The same command goes on from the last checkpoint.", file=sys.stderr)
+        print("Interrupted.\nHint: The same command resumes from the last checkpoint.", file=sys.stderr)
         return 130
     for name in FIGURES if is_first() else ():
         print(f"{name:<24}{found['before'][name]:>10.4f} -> {found['after'][name]:.4f}")

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 from tests.hub import LocalHub
@@ -19,6 +20,12 @@ from tests.hub.fixtures import client_env
 
 MINI = Path(__file__).parent / "snapshots" / "norbert4-mini"
 SOURCE, TARGET = "ltg/norbert4-mini", "demo/norbert4-mini-splade"
+# The README's lines of Python, on the published model.
+USE = f"""from sentence_transformers import SparseEncoder
+
+model = SparseEncoder("{TARGET}", trust_remote_code=True)
+embeddings = model.encode(["Hva er hovedstaden i Norge?", "Oslo er hovedstaden i Norge."])
+print(SparseEncoder.sparsity(embeddings), model.decode(embeddings, top_k=8))"""
 
 
 def main() -> int:
@@ -51,6 +58,10 @@ def main() -> int:
                     "it copied itself.",
                     flush=True,
                 )
+        print(f"\n{textwrap.indent(USE, '>>> ', bool)}", flush=True)
+        done = subprocess.run([sys.executable, "-c", USE], env=environment)
+        if done.returncode:
+            return done.returncode
     print(f"\nThe patched model is in {out}; its card is {os.path.join(out, 'README.md')}.")
     return 0
 

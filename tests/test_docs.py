@@ -1,15 +1,22 @@
-"""README and docs: links lead somewhere, the README stays short, and its commands and options exist."""
+"""README and docs: links lead somewhere, also those of errors; the README stays short; commands and options exist."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from patcher.cli.main import app
+from patcher.errors import DOCUMENTATION
 from tests.conftest import ROOT
+from tests.docs import api
+from tests.docs.hints import entries, hints
+
+ONE_LINE = 80 - len("Hint: ")
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -52,3 +59,33 @@ def test_every_command_of_a_page_has_the_options_that_it_shows(page: Path) -> No
         options = {name for one in known[words[0]].params for name in (*one.opts, *one.secondary_opts)}
         shown = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
         assert shown <= {*options, "--help"}, words
+
+
+def test_a_hint_that_is_longer_than_one_line_links_to_its_entry() -> None:
+    found = list(hints())
+    assert len(found) > 200
+    assert [one for one in found if len(one.text) > ONE_LINE and not one.linked] == []
+
+
+def test_every_link_of_an_error_leads_to_an_entry_of_the_page() -> None:
+    linked = entries()
+    assert len(linked) > 20
+    assert [link for link in linked if link[1] not in anchors(ROOT / "docs" / f"{link[0]}.md")] == []
+
+
+def test_the_address_of_the_pages_is_that_of_the_project() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    assert f'Documentation = "{DOCUMENTATION}"\n' in project
+    assert f"site_url: {DOCUMENTATION}\n" in (ROOT / "docs" / "mkdocs.yml").read_text()
+
+
+def test_the_python_api_page_is_made_from_the_code() -> None:
+    assert api.PAGE.read_text("utf-8") == api.page(), "make figures"
+
+
+def test_the_site_builds_and_no_page_is_left_out_of_it(tmp_path: Path) -> None:
+    words = ["mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", "-d", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for page in (ROOT / "docs").glob("*.md"):
+        assert (tmp_path / ("index.html" if page.stem == "README" else f"{page.stem}/index.html")).is_file(), page

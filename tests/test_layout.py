@@ -22,7 +22,7 @@ MODULES = {path.relative_to(ROOT / "patcher").as_posix(): path for path in (ROOT
 def mirrored(module: str) -> Path:
     """The test file of a module; that of a package's own code bears the name of the package."""
     path = Path(module)
-    name = {"__init__": path.parent.name, "__main__": "main"}.get(path.stem, path.stem)
+    name = {"__init__": path.parent.name or "patcher", "__main__": "main"}.get(path.stem, path.stem)
     return ROOT / "tests" / path.parent / f"test_{name}.py"
 
 

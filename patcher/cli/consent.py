@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from patcher.cli.console import Console, Diff
 from patcher.cli.hints import hub_page
-from patcher.errors import Cancelled, TrustRequired
+from patcher.errors import Cancelled, TrustRequired, see
 
 if TYPE_CHECKING:
     from patcher.source.snapshot import Source
@@ -48,7 +48,7 @@ def require_trust(
         raise TrustRequired(
             "This runs the model's own code, which was not confirmed.",
             f"Read {'its code' if not code else ', '.join(sorted(code)[:3])} of {source}, then add --trust-remote-code"
-            f"{', or --no-verify to write the folder without running it' if may_skip else ''}.",
+            f"{', or --no-verify to write the folder without running it' if may_skip else ''}." + see("not-confirmed"),
         )
     if not agreed:
         raise Cancelled("Cancelled; nothing was run.", "")

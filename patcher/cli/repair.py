@@ -47,7 +47,7 @@ def repair(
 ) -> None:
     """Make a model load correctly on transformers 5.
 
-    That is for any model of the family, and nothing else of it changes: its cap, if any, stays.
+    It takes any model of the family, and changes nothing else: a cap stays.
     """
     patch(
         source=source,

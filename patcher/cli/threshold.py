@@ -66,7 +66,7 @@ def threshold(
         str | None, typer.Option(metavar="FILE", help='Your queries: .jsonl or .parquet with "id" and "text".')
     ] = None,
     documents: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Your documents, alike. Files may be hf://datasets/...")
+        str | None, typer.Option(metavar="FILE", help="The same for documents. Files may be hf://datasets/...")
     ] = None,
     qrels: Annotated[
         str | None,
@@ -130,7 +130,7 @@ def threshold(
     if drop_bos and not trained.capped:
         raise UsageError(
             f"{model} needs no threshold: its cap was removed before.",
-            f"`patcher patch {model} --drop-bos --out DIR` drops the bos token's row from its code.",
+            f"`patcher patch {model} --drop-bos --out DIR` drops the row from its code.",
         )
     check_snapshot(trained.snapshot, trained.files)
     check_machine([device])

@@ -13,7 +13,7 @@ from patcher.codemods.chunks import POSITIONED, Chunk, lines
 from patcher.codemods.code import Code
 from patcher.codemods.nodes import children
 from patcher.codemods.outcomes import Span
-from patcher.errors import CodeError
+from patcher.errors import CodeError, see
 
 Node = ast.AST | cst.CSTNode
 _SIMPLE = (*POSITIONED, cst.BaseSmallStatement, cst.BaseExpression)
@@ -126,5 +126,6 @@ def defect(what: str) -> CodeError:
     """The error for a result that no codemod should give."""
     return CodeError(
         f"{what}; nothing was written.",
-        "This is a defect of splade-patcher: please report it with the name and the revision of the model.",
+        "This is a defect of splade-patcher: please report it with the name and the revision of the model."
+        + see("defect"),
     )

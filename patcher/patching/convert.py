@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from patcher.constants import VERIFY_TIMEOUT
-from patcher.errors import PatcherError, SourceError, VerificationError
+from patcher.errors import PatcherError, SourceError, VerificationError, see
 from patcher.patching.messages import ConvertedFile
 from patcher.patching.record import Converted
 from patcher.sandbox.guard import Child, ask, started
@@ -64,12 +64,14 @@ def _accept(snapshot: Snapshot, target: str, origin: str, found: ConvertedFile) 
     if found.refused is not None:
         raise SourceError(
             f"{origin} of {snapshot.source} can't be converted: {found.refused}.",
-            "Nothing of it was run. Ask its authors for safetensors, or give a revision that has them.",
+            "Nothing of it was run. Ask its authors for safetensors, or give a revision that has them."
+            + see("pickle-refused"),
         )
     if found.differing:
         raise PatcherError(
             f"{target} is not equal to {origin} of {snapshot.source} in {', '.join(found.differing[:3])}.",
-            "Nothing was written. Check the memory and the disk of this machine, then run the command again.",
+            "Nothing was written. Check the memory and the disk of this machine, then run the command again."
+            + see("converted-weights-differ"),
         )
     return Converted(target, origin, found.tensors, found.tied)
 

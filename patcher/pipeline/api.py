@@ -71,12 +71,16 @@ def patch_model(
 ) -> Patched:
     """Write the patched folder beside `out`, verify it and write its card there, then move it to `out` in one step.
 
-    `storage` is "auto", "link" or "copy": how the weights get there (see `patching.sharing`). Pickled weights are
-    converted if there are no others. With `discard_since`, seconds since the epoch, weights that the Hub can copy are
-    removed at the end, also from the Hub's cache if they were downloaded after that time. With `calibrate`, a model
-    that fails nothing but the check of its logit sparsity gets the smallest constant subtracted from its logits that
-    passes it, and is verified again. Raises SourceError for a broken file of the source before
-    anything is copied.
+    With a `verification` the model's code runs, without another question; with None nothing runs. `storage` is "auto",
+    "link" or "copy": how the weights get there (see `patching.sharing`). Pickled weights are converted if there are no
+    others. With `discard_since`, seconds since the epoch, weights that the Hub can copy are removed at the end, also
+    from the Hub's cache if they were downloaded after that time. With `calibrate`, a model that fails nothing but the
+    check of its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified
+    again. `progress` is called with a device, the texts done and the texts in all.
+
+    A failed check is in the report and raises nothing. Raises SourceError for a broken file of the source before
+    anything is copied, OutputError where `out` can't be written, VerificationError where the model could not be run,
+    MissingRequirement where this machine lacks a package or a device.
     """
     check_source(plan, snapshot, runs=verification is not None)
     if plan.files.converted:

@@ -130,7 +130,7 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
         name = words[1] if len(words) > 1 else f"{_name(words[0])}-splade"
         if len(words) > 2 or PurePosixPath(name).name != name or "\\" in name or name in {"..", "."}:
             why = f"Line {number} of {path} is not a source and the name of a folder: {line.strip()}"
-            raise UsageError(why, "Write one model per line, and after it, if you like, a name without slashes.")
+            raise UsageError(why, "Write one model per line, then, if you like, a name without slashes.")
         if any(entry.out.name == name for entry in entries):
             why = f"Line {number} of {path} would write {name} a second time."
             raise UsageError(why, "Write another name after the source.")

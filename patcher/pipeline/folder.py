@@ -16,7 +16,12 @@ from patcher.verify.verification import verify
 def verify_folder(
     folder: Path, verification: Verification, child: Child | None = None, progress: Progress = lambda *_: None
 ) -> Report:
-    """Verify a patched folder again. Replaces its report, and its card unless that was edited by hand."""
+    """Verify a patched folder again. Replaces its report, and its card unless that was edited by hand.
+
+    Runs the model's code, without another question. `child` is a process that was started before; without one it is
+    started here. Raises OutputError for a folder without a record, VerificationError where the model could not be run,
+    MissingRequirement where this machine lacks a package or a device.
+    """
     model = load(folder)
     report = run(verification, model, child, progress)
     name = folder.resolve().name

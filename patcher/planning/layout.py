@@ -9,12 +9,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from patcher.constants import CARD, CONFIG
-from patcher.errors import SourceError
+from patcher.errors import SourceError, see
 from patcher.planning.auto_class import MASKED, MODEL
 from patcher.planning.files import Weights, find_weights, index_paths, join, why_left_out
 from patcher.source.snapshot import Snapshot, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
+
 MODULE_NAME, CLASS_NAME = "sparse_threshold", "SparseThreshold"
 
 
@@ -81,11 +82,16 @@ def check_loading(snapshot: Snapshot, folder: str, config: Mapping[str, Any]) ->
     adapter, named = join(folder, "adapter_config.json"), config.get("transformers_weights")
     if adapter in snapshot.paths:
         why = f"{snapshot.source} has {adapter}: transformers adds that adapter to the weights when it loads the model."
-        raise SourceError(why, "Merge the adapter (merge_and_unload in peft) and save that model, or remove its files.")
+        raise SourceError(
+            why,
+            "Merge the adapter (merge_and_unload in peft) and save that model, or remove its files."
+            + see("other-weights"),
+        )
     if named is not None:
         raise SourceError(
             f"{join(folder, 'config.json')} of {snapshot.source} names its weights in transformers_weights ({named}).",
-            "Rename them to model.safetensors, in a copy of the repository, and remove that key.",
+            "Rename them to model.safetensors, in a copy of the repository, and remove that key."
+            + see("other-weights"),
         )
 
 

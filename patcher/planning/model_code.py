@@ -12,7 +12,7 @@ from typing import Any
 import libcst as cst
 
 from patcher.codemods import Class, Code, Package, Target
-from patcher.errors import CodeError, SourceError
+from patcher.errors import CodeError, SourceError, see
 from patcher.planning.auto_class import CAUSAL, MASKED, NAME
 from patcher.source.names import check_auto_map
 
@@ -55,7 +55,10 @@ def find_code(
     missing = [name for name in wanted if name not in classes]
     if missing:
         why = f"auto_map in config.json names no class for {missing[0]}."
-        raise SourceError(why, "Only models that bring the code of the class that loads their weights can be patched.")
+        raise SourceError(
+            why,
+            "Only models that bring the code of the class that loads their weights can be patched." + see("no-code"),
+        )
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, [*(one.path for one in targets), *_configuration_paths(config, modules)], config)
     for target in targets:
@@ -79,7 +82,8 @@ def _auto_map(config: Mapping[str, Any], wanted: Iterable[str]) -> Mapping[str, 
     if foreign:
         raise SourceError(
             f"auto_map points to another repository ({foreign[0]}), so transformers would ignore the patched file.",
-            "Patch that other repository, or put its code beside config.json and name it without `repo--`.",
+            "Patch that other repository, or put its code beside config.json and name it without `repo--`."
+            + see("code-in-another-repository"),
         )
     # `save_pretrained` leaves the names of classes that it did not save: of the base model, in its repository.
     return {name: value for name, value in auto_map.items() if "--" not in str(value)}

@@ -15,7 +15,7 @@ from patcher.codec import json_field
 from patcher.codemods import Code
 from patcher.codemods.chunks import lines
 from patcher.constants import CARD, CONFIG, TOKENIZER
-from patcher.errors import SourceError
+from patcher.errors import SourceError, see
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS, find_auto_class, read_shapes
 from patcher.planning.files import FileTable, file_table, join, read_by_plans
 from patcher.planning.layout import (
@@ -267,21 +267,23 @@ def _check_trained(cap: SoftCap | None, encoders: tuple[str, ...], source: Sourc
             f"{source} is a trained SPLADE model with a cap in its code (`{cap.expression}`, line {cap.line} of "
             f"{cap.file}); no file says whether its weights were trained with that cap or without it.",
             f"`patcher threshold {source}` measures both and names the remedy; --trained-without-cap takes the cap off "
-            f"unmeasured, `patcher repair {source} --out DIR` keeps it and makes the model load on transformers 5.",
+            f"unmeasured, `patcher repair {source} --out DIR` keeps it and makes the model load on transformers 5."
+            + see("trained-with-a-cap"),
         )
     if encoders != ("",):
         raise SourceError(
             f"The transformers of {source} are in folders of their own ({', '.join(encoders)}), and a change of what "
             "such a model computes can't be verified.",
             f"`patcher threshold {source} --save DIR` builds a threshold in as a module; or take the cap off the base "
-            "model that it was trained on, and train again from there.",
+            "model that it was trained on, and train again from there." + see("inference-free"),
         )
 
 
 def _without_head(auto_class: str, source: Source) -> SourceError:
     return SourceError(
         f"The weights of {source} are those of {auto_class} and hold no vocabulary head, so there is no cap to remove.",
-        f"`patcher repair {source} --out DIR` makes it load on transformers 5. For SPLADE, patch its base model.",
+        f"`patcher repair {source} --out DIR` makes it load on transformers 5. For SPLADE, patch its base model."
+        + see("no-vocabulary-head"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from patcher.codemods import Refused
-from patcher.errors import CodeError
+from patcher.errors import CodeError, see
 
 _REPORT = "Nothing was changed. If this model should be patched, please report it with these lines."
 _NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
@@ -40,5 +40,6 @@ REFUSALS: Mapping[str, str] = {
 
 
 def refusal(path: str, refused: Refused) -> CodeError:
-    """The error that tells the user of a refusal, with its name in brackets."""
-    return CodeError(f"{path}: {refused.reason} [{refused.name}].", REFUSALS.get(refused.name, _REPORT))
+    """The error that tells the user of a refusal, with its name in brackets and the address of its entry."""
+    hint = REFUSALS.get(refused.name, _REPORT) + see(refused.name, "recognised")
+    return CodeError(f"{path}: {refused.reason} [{refused.name}].", hint)

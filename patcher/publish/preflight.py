@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfUriError, HFValidationError
 from huggingface_hub.hf_api import ModelInfo
 
 from patcher.constants import RECORD, REPORT
-from patcher.errors import AccessDenied, PublishError, UsageError
+from patcher.errors import AccessDenied, PublishError, UsageError, see
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry, Hub
@@ -110,12 +110,12 @@ def check_licence(item: Publishable, card: str) -> None:
     if found is None and item.base_card.get("unreadable"):
         raise PublishError(
             "The licence of the source is not known: the metadata of its card can't be read.",
-            "Look it up there and write `license: ...` into the metadata of README.md.",
+            "Look it up there and write `license: ...` into the metadata of README.md." + see("licence"),
         )
     if wanted is not None and found != wanted:
         raise PublishError(
             f"The source is under {wanted!r} and the card says {found!r}.",
-            f"Write `license: {wanted}` into README.md, or run `patcher card {item.folder}`.",
+            f"Write `license: {wanted}` into README.md, or run `patcher card {item.folder}`." + see("licence"),
         )
 
 
@@ -220,5 +220,6 @@ def check_source(item: Publishable, listed: Mapping[str, Entry]) -> None:
         if not same:
             raise PublishError(
                 f"{file.source_path} is not the file that the Hub lists for {item.source}.",
-                "The folder was made from a changed copy: make it again with `patcher patch`, which finds that copy.",
+                "The folder was made from a changed copy: make it again with `patcher patch`, which finds that copy."
+                + see("changed-copy"),
             )

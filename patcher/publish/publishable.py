@@ -10,7 +10,7 @@ from typing import Any
 
 from patcher.codec import Unreadable, from_json
 from patcher.constants import CARD, EXPORT_RECORD, RECORD, THRESHOLD_RECORD, TRAINING_RECORD
-from patcher.errors import OutputError, PublishError
+from patcher.errors import OutputError, PublishError, see
 from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel, read_record
 from patcher.planning.files import fingerprint, join
@@ -99,7 +99,8 @@ def load(folder: Path) -> Publishable:
     if name is None:
         raise OutputError(
             f"{folder} can't be published: it has none of {', '.join(KINDS)}.",
-            "Give a folder that `patcher patch`, `repair`, `threshold --save`, `export` or the training script wrote.",
+            "Give a folder that `patcher patch`, `repair`, `threshold --save`, `export` or the training script wrote."
+            + see("not-a-folder-of-this-tool"),
         )
     try:
         found = read(folder, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from patcher.constants import REPAIRS
-from patcher.errors import PublishError, UsageError
+from patcher.errors import PublishError, UsageError, see
 from patcher.patching.record import PatchedModel
 from patcher.planning.options import Options
 from patcher.publish.operations import PublishedFile, published_file
@@ -28,7 +28,8 @@ def check_repairs(item: Publishable, repo_id: str, *, create_pr: bool) -> Patche
     if model.soft_cap is not None or others:
         raise PublishError(
             f"{model.folder} has more than the repairs ({', '.join(others) or 'soft_cap'}); nothing was written.",
-            f"Make a folder with them alone: `patcher patch {source} --codemod repairs --out DIR`.",
+            f"Make a folder with them alone: `patcher patch {source} --codemod repairs --out DIR`."
+            + see("repairs-only"),
         )
     if not applied:
         raise PublishError(f"{source} needed no repairs; there is nothing to send.", "Nothing has to be done.")
@@ -53,5 +54,6 @@ def check_not_moved(model: PatchedModel, target: Target, wanted: tuple[Published
             raise PublishError(
                 f"{file.path} of {target.repo_id} has changed since {str(model.source.revision)[:7]}, "
                 f"which {model.folder} was made from; nothing was written.",
-                f"Make the folder again: `patcher patch {model.source.repo_id} --codemod repairs --out DIR`.",
+                f"Make the folder again: `patcher patch {model.source.repo_id} --codemod repairs --out DIR`."
+                + see("repairs-only"),
             )

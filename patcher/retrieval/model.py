@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from patcher.constants import CONFIG
-from patcher.errors import UsageError
+from patcher.errors import UsageError, see
 from patcher.planning.files import check_loadable, dropped_because
 from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
 from patcher.planning.plan import make_plan
@@ -86,7 +86,7 @@ def find_model(source: str, revision: str | None, repair: Callable[[Snapshot], T
         if trained.capped:
             raise UsageError(
                 f"{snapshot.source} still has its cap, so each of its vectors has every dimension of the vocabulary.",
-                f"`patcher threshold {source} --save DIR` builds a threshold in; then give DIR.",
+                f"`patcher threshold {source} --save DIR` builds a threshold in; then give DIR." + see("still-capped"),
             )
         return trained
     if layout is None and MODULES not in snapshot.paths:
@@ -102,5 +102,5 @@ def _check_masked_lm(source: str, snapshot: Snapshot) -> None:
     if isinstance(config, dict) and config.get("auto_map") and not make_plan(snapshot).already_patched:
         raise UsageError(
             f"{snapshot.source} is a base model with its cap, so none of its activations is 0.",
-            f"`patcher patch {source} --out DIR` takes it off; then give DIR.",
+            f"`patcher patch {source} --out DIR` takes it off; then give DIR." + see("still-capped"),
         )

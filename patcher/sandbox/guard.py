@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from patcher.codec import Unreadable, read_json, to_json
-from patcher.errors import FREE_TEMPORARY, VerificationError
+from patcher.errors import FREE_TEMPORARY, VerificationError, see
 from patcher.printable import one_line, printable
 from patcher.sandbox.access import child_policy
 from patcher.sandbox.bubblewrap import Level, choose_level, command
@@ -30,6 +30,7 @@ from patcher.sandbox.hook import ENDED, NOTE, REFUSED
 from patcher.temporary import claimed, remove_abandoned
 
 T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER, MAX_LOG = 50_000_000, 100_000  # bytes
@@ -156,7 +157,7 @@ def _report_attempts(child: Child, code: int) -> None:
         what = one_line(ended[0].removeprefix(ENDED))[:300] if ended else "do what is not allowed"
         raise VerificationError(
             f"The model's code tried to {what}; it was stopped.",
-            "No model needs that. Read its code with `patcher plan` before you run it anywhere.",
+            "No model needs that. Read its code with `patcher plan` before you run it anywhere." + see("stopped"),
         )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patcher.errors import SourceError, UsageError
+from patcher.errors import SourceError, UsageError, see
 from patcher.source.hub_errors import from_hub
 from patcher.source.retry import read_with_retry
 
-_FORM = "Give hf://datasets/namespace/name[@revision]/path/to/file; @~parquet is the Hub's copy in that format."
+_FORM = "Give hf://datasets/namespace/name[@revision]/path/to/file; @~parquet is the Hub's copy in that format." + see(
+    "dataset-files"
+)
 # The Hub keeps most data sets as parquet too, on a branch with this short name in URIs.
 _SHORT = {"~parquet": "refs/convert/parquet"}
 

@@ -17,13 +17,16 @@ from patcher.errors import (
     PatcherError,
     PublishError,
     SourceError,
+    see,
 )
 
 _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status", "any error"
 THE_HUB = "the Hub"  # as a repo_id: the request was about none
 _LIMITED = "The Hub limits the rate of requests."
 _TOKEN = "The Hub did not accept the token{to}."
-_TOKEN_VARIABLE = "HF_TOKEN is set and is used before the token of `hf auth login`: correct it, or unset it."
+_TOKEN_VARIABLE = "HF_TOKEN is set and is used before the token of `hf auth login`: correct it, or unset it." + see(
+    "token"
+)
 _LOGIN = "Run `hf auth login` with a valid token."
 _UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in some minutes.")
 _FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "HF_DEBUG=1 shows where."
@@ -34,13 +37,14 @@ _READING: _Table = {
     "GatedRepoError": (
         AccessDenied,
         "{repo_id} is gated and this account has no access.",
-        "Ask for access on its page (https://huggingface.co/{repo_id}), then run `hf auth login`.",
+        "Ask for access on its page (https://huggingface.co/{repo_id}), then run `hf auth login`." + see("gated"),
     ),
     "DisabledRepoError": (AccessDenied, "Access to {repo_id} has been disabled.", "Choose another source repository."),
     "RepositoryNotFoundError": (
         SourceError,
         "No model repository {repo_id} on the Hub, or it is private.",
-        "Check the spelling; no folder has that name either. A private repository needs `hf auth login`.",
+        "Check the spelling; no folder has that name either. A private repository needs `hf auth login`."
+        + see("not-found"),
     ),
     "RevisionNotFoundError": (
         SourceError,
@@ -139,10 +143,14 @@ def _translated(
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         where = f" ({error.filename})" if error.filename else ""
         what = f"No space left while files of {repo_id} were downloaded{where}."
-        return OutputError(what, "Free disk space where TMPDIR and HF_HOME point to, then run the same command again.")
+        return OutputError(
+            what,
+            "Free disk space where TMPDIR and HF_HOME point to, then run the same command again." + see("no-space"),
+        )
     if isinstance(error, OSError) and error.filename:
         what = f"{error.filename} can't be written: {error.strerror}."
-        return OutputError(what, "HF_HOME names the folder of the Hub's cache: set it to one that can be written.")
+        hint = "HF_HOME names the folder of the Hub's cache: set it to one that can be written."
+        return OutputError(what, hint + see("cache-folder"))
     kind, *texts = next(table[key] for key in _keys(error) if key in table)
     values = {
         "repo_id": repo_id,

@@ -7,11 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from patcher.errors import SourceError
+from patcher.errors import SourceError, see
 from patcher.printable import is_visible
 
 MAX_FILES = 10_000
 _REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
+
 _VARIATION = re.compile(
     "[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )  # of the character before: in a name, unseen
@@ -63,7 +64,8 @@ def check_auto_map(auto_map: Mapping[str, Any]) -> None:
                 raise SourceError(
                     f"auto_map in config.json names {str(one)[:100]!r} for {auto_class[:100]!r}, which is not "
                     "module.Class.",
-                    "Fix config.json: it names a Python file beside it, without .py, and a class in that file.",
+                    "Fix config.json: it names a Python file beside it, without .py, and a class in that file."
+                    + see("auto-map"),
                 )
 
 
@@ -81,4 +83,6 @@ def _is_reference(value: object) -> bool:
 
 
 def _refused(source: object, what: str) -> SourceError:
-    return SourceError(f"{source} {what}.", "Nothing more of it was read. Rename the file, or report it to the owners.")
+    return SourceError(
+        f"{source} {what}.", "Nothing more of it was read. Rename the file, or report it to the owners." + see("names")
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.codec import json_field
-from patcher.errors import HubUnreachable, PatcherError, SourceError, UsageError
+from patcher.errors import HubUnreachable, PatcherError, SourceError, UsageError, see
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.printable import printable
 from patcher.source.cache import linked_weights, named_hash, noted_commit, stores
@@ -25,7 +25,7 @@ MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configur
 MAX_TEXTS = 50_000_000  # and of all of them together
 POINTER = b"version https://git-lfs.github.com/spec/"
 IS_POINTER = "is a pointer of Git LFS, not the file itself"
-FETCH_LFS = "Run `git lfs pull` where it was cloned, or get the model with `hf download`."
+FETCH_LFS = "Run `git lfs pull` in its clone, or get the model with `hf download`."
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
 
 
@@ -232,7 +232,7 @@ def check_size(source: Source, path: str, size: int) -> None:
     if size > MAX_TEXT:
         raise SourceError(
             f"{path} of {source} has more than {MAX_TEXT:,} bytes; it was not read.",
-            "Code, configuration and cards of models are far smaller: inspect that file.",
+            "Code, configuration and cards of models are far smaller: inspect that file." + see("names"),
         )
 
 
@@ -255,7 +255,7 @@ def _parse(spec: str) -> tuple[str, str | None]:
     except (HfUriError, HFValidationError) as error:
         raise UsageError(
             f"{spec!r} is neither a folder nor a Hub id.",
-            "Give a folder, namespace/name, namespace/name@revision or hf://namespace/name.",
+            "Give a folder, namespace/name, namespace/name@revision or hf://namespace/name." + see("not-found"),
         ) from error
     if uri.type != "model" or uri.path_in_repo:
         raise UsageError(f"{spec} is not a model repository.", "Give hf://namespace/name[@revision].")
@@ -283,7 +283,7 @@ def _from_folder(folder: Path) -> Snapshot:
             if path.is_dir() or lost or not (known or any(target.is_relative_to(allowed) for allowed in inside)):
                 raise SourceError(
                     f"{name!r} in {folder} is a link to {str(target)!r}, which is not a file of that folder.",
-                    "Put the file itself there; links could bring private files into a published model.",
+                    "Put the file itself there; links could bring private files into a published model." + see("names"),
                 )
         if path.is_file():
             link = Path(os.readlink(path)).name if is_cache and path.is_symlink() else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.codec import json_field
-from patcher.errors import UsageError
+from patcher.errors import UsageError, see
 from patcher.source.dataset_file import fetch_input
 from patcher.verify.texts import load_hard_questions, load_questions, passages
 from patcher.verify.texts.beir import CORPUS, QRELS, QUERIES, read_beir, read_grade, read_judgements
@@ -131,7 +131,8 @@ def _judgements(
     if not any(relevant.values()):
         raise UsageError(
             f"{path} judges no document relevant that is there; {left_out:,} of its judgements are of other texts.",
-            "Give at least one line with a relevance above 0, and the ids of --queries and --documents.",
+            "Give at least one line with a relevance above 0, and the ids of --queries and --documents."
+            + see("texts-and-judgements"),
         )
     return relevant, left_out
 

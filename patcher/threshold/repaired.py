@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patcher.constants import CARD, CONFIG, TOKENIZER
-from patcher.errors import CodeError, SourceError, UsageError
+from patcher.errors import CodeError, SourceError, UsageError, see
 from patcher.planning.files import check_loadable, join
 from patcher.planning.layout import Layout, loaded_weights, read_json, read_layout
 from patcher.planning.rewriting import rewrite_code, rewrite_tokenizer
@@ -94,7 +94,8 @@ def repair(snapshot: Snapshot) -> RepairedModel:
     if any(other[0] != modules for other in found[1:]):
         raise SourceError(
             f"The transformers of {snapshot.source} ({', '.join(layout.encoders)}) bring different code.",
-            "Only models whose routes share one code can be loaded; transformers looks for it in one folder.",
+            "Only models whose routes share one code can be loaded; transformers looks for it in one folder."
+            + see("inference-free"),
         )
     try:
         rewritten = rewrite_code(modules, config)

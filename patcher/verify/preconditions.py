@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from patcher.constants import CONFIG
-from patcher.errors import MissingRequirement, SourceError, UsageError, VerificationError
+from patcher.errors import MissingRequirement, SourceError, UsageError, VerificationError, see
 from patcher.patching.record import PatchedModel
 from patcher.source.snapshot import FETCH_LFS, IS_POINTER, POINTER, Snapshot
 
 _LIBRARIES = ("torch", "transformers", "safetensors")
+
 _VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"}  # beside `*.model` and tokenizers of code
 MAKE_REFERENCE = (
-    "`python3 -m venv old && old/bin/pip install torch transformers==4.57.6` makes one, which is old/bin/python."
+    "`python3 -m venv old && old/bin/pip install torch transformers==4.57.6` makes it: old/bin/python."
+    + see("reference")
 )
 _MAX_HEADER = 100_000_000  # bytes; the limit of the format
 _COPY = "Copy or download that file again."

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from patcher.constants import MIN_LOGIT_SPARSITY, VERIFY_TIMEOUT
-from patcher.errors import UsageError, VerificationError
+from patcher.errors import UsageError, VerificationError, see
 from patcher.verify.messages import Measured
 from patcher.verify.preconditions import check_machine, no_device
 from patcher.verify.report import Report
@@ -17,12 +17,13 @@ from patcher.verify.texts import ProbeText
 
 CHILD = "patcher.verify.measure.logits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 MAX_TOKENS, USUAL_TOKENS = 520, 512  # where texts are cut: beyond the usual limit, if the model takes as many
 BATCH_SIZE = 32
 MAX_BATCH_TOKENS = 1024  # with padding; most memory is taken by the logits of a batch
-MORE_MEMORY = "Use a machine with more memory, another --device, or --dtype bfloat16."
+MORE_MEMORY = "Use a machine with more memory, another --device, or --dtype bfloat16." + see("out-of-memory")
 MAX_SINGLE_BATCH_TOKENS = 2048  # one model has half the logits
 
 _VOCABULARY = 51_200  # NorBERT4's, which the numbers of tokens are for

@@ -51,6 +51,7 @@ def test_every_check_has_a_mutation() -> None:
         "evaluate",
         "export",
         "hashes remembered",
+        "hints",
         "listed bytes",
         "lists",
         "loading repairs",

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import patcher.codemods
-from patcher.planning.refusals import REFUSALS
+from patcher.codemods import Refused
+from patcher.errors import DOCUMENTATION
+from patcher.planning.refusals import REFUSALS, refusal
 from tests.codemods.shapes import REFUSED
 
 NAME, HYPHENED = re.compile(r"[a-z]+(-[a-z]+)*"), re.compile(r"[a-z]+(-[a-z]+)+")
@@ -49,3 +51,9 @@ def test_every_refusal_has_a_name_in_the_table_and_a_test() -> None:
 
 def test_every_refusal_says_what_to_do_next() -> None:
     assert all(hint.endswith(".") for hint in REFUSALS.values())
+
+
+def test_a_refusal_ends_with_the_address_of_its_entry() -> None:
+    for name in REFUSALS:
+        error = refusal("modeling.py", Refused(name, "it is learned"))
+        assert error.hint.endswith(f" See {DOCUMENTATION}recognised/#{name}")

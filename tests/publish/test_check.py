@@ -197,8 +197,8 @@ def _rewritten(hub: LocalHub, repo_id: str, old: bytes, new: bytes, version: str
 @pytest.mark.parametrize(
     ("old", "new", "version", "code", "passed"),
     [
-        (b"# splade-patcher", b"# Written by an older splade-patcher", "0.0.9", 0, True),
-        (b"return subword_prediction", b"return (subword_prediction + 0)", "0.0.9", 3, None),
+        (b"# splade-patcher", b"# Written by an older splade-patcher", "0.1.0", 0, True),
+        (b"return subword_prediction", b"return (subword_prediction + 0)", "0.1.0", 3, None),
         (b"return subword_prediction", b"return (subword_prediction + 0)", __version__, 1, False),
     ],
 )

@@ -1,6 +1,6 @@
-"""Draws the pictures that the README shows: the miniature, patched and verified as a user does it.
+"""Draws the pictures that README and docs show: the miniature, patched and verified as a user does it.
 
-`make pictures` runs this.
+`make figures` runs this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from patcher.verify.texts import load_probe_texts
 from tests.snapshots.browser import chromium, screenshot
 
 HERE = Path(__file__).parent
-PICTURES = HERE / "pictures"
+PICTURES = HERE.parents[1] / "docs" / "pictures"
 
 
 def main() -> None:

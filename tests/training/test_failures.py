@@ -140,7 +140,7 @@ def test_what_fails_in_the_training_or_after_it_costs_no_step_that_was_saved(
         code, (error, hint) = run(path, capsys)
         assert code == 3
         assert error == "Error: The training stopped: OutOfMemoryError: CUDA out of memory."
-        assert hint == f"Hint: The same command goes on from {out / 'checkpoint-2'}."
+        assert hint == f"Hint: The same command resumes from {out / 'checkpoint-2'}."
 
     with monkeypatch.context() as patch:
         patch.setattr(train_splade, "write_record", failing(full, 1))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher.errors import UsageError
+from patcher.errors import UsageError, see
 from patcher.verify.texts.lines import Line, read_lines
 from patcher.verify.texts.rows import read_texts
 
@@ -19,7 +19,9 @@ CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 SPLITS = ("test", "dev", "validation", "train")  # the first that the folder has is read
 _HEADERS = {"query-id", "query_id", "query", "qid"}  # what the first column is called where a header names it
 _ADVICE = 'Give each line as {"_id": "...", "text": "..."}.'
-_FORM = "Give it as query-id, corpus-id and score with tabs between, or as TREC qrels with four fields."
+_FORM = "Give it as query-id, corpus-id and score with tabs between, or as TREC qrels with four fields." + see(
+    "texts-and-judgements"
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def read_beir(folder: Path, split: str | None = None, *, fractions: bool = False
     if not found:
         raise UsageError(
             f"{path} makes no document of {CORPUS} relevant to a query of {QUERIES}.",
-            "Check that the ids are those of the same data set, and that a score is above 0.",
+            "Check that the ids are those of the same data set, and that a score is above 0."
+            + see("texts-and-judgements"),
         )
     return Retrieval(folder.resolve().name, chosen, documents, queries, found, left_out)
 
@@ -80,7 +83,8 @@ def _split(folder: Path) -> str:
     if not names:
         raise UsageError(
             f"{folder} has no {QRELS}/test.tsv.",
-            f"Give a folder with {CORPUS} (_id, title, text), {QUERIES} (_id, text) and {QRELS}/test.tsv.",
+            f"Give a folder with {CORPUS} (_id, title, text), {QUERIES} (_id, text) and {QRELS}/test.tsv."
+            + see("texts-and-judgements"),
         )
     return next((name for name in SPLITS if name in names), names[0])
 

@@ -1,0 +1,1 @@
+"""The pages for users: their blocks of code run, and what they show is what the commands print."""
