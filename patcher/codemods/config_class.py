@@ -67,7 +67,7 @@ def _follow(
     named |= dict(zip([one.arg for one in init.args.kwonlyargs], init.args.kw_defaults, strict=True))
     taken = dict(_taken(before, names))
     given = next((one.value for one in call.keywords if one.arg in names), None)
-    is_set = any(_sets_key(node, names) for one in before for node in ast.walk(one))
+    is_set = any(sets_key(node) in names for one in before for node in ast.walk(one))
     for value in _assigned(before, names):
         name = value.id if isinstance(value, ast.Name) else None
         found["before"] = value
@@ -114,11 +114,13 @@ def _taken(statements: Iterable[ast.stmt], names: Collection[str]) -> Iterator[t
             yield node, node.args[1] if len(node.args) > 1 else None
 
 
-def _sets_key(node: ast.AST, names: Collection[str]) -> bool:
-    """Whether a node puts one of the names into the keyword arguments."""
+def sets_key(node: ast.AST) -> str | None:
+    """The key that a node puts into a mapping, such as the keyword arguments; None for any other node."""
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.slice, ast.Constant):
-        return node.slice.value in names
-    return _key_given(node, "setdefault") in names
+        key = node.slice.value
+    else:
+        key = _key_given(node, "setdefault")
+    return key if isinstance(key, str) else None
 
 
 def _key_given(node: ast.AST, method: str) -> Any:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json.decoder import JSONDecoder
 from typing import Any
 
 _KEY = re.compile(r'[\s,{]*"((?:[^"\\]|\\.)*)"\s*:\s*')
 
 
-def with_keys(content: bytes, keys: Mapping[str, Any]) -> bytes:
+def with_keys(content: bytes, keys: Mapping[str, Any], section: Sequence[str] = ()) -> bytes:
     """config.json with these keys, in place of those that it has or else at its end; every other byte stays.
 
+    `section` are the keys that lead to the object that gets them, the outermost one by default.
     Raises ValueError where the result would not be the same configuration with these keys.
     """
     text, config = content.decode("utf-8"), json.loads(content)
     spans = _values(text)
+    if section:
+        start, end = spans[section[0]]
+        inner = with_keys(text[start:end].encode("utf-8"), keys, section[1:])
+        return (text[:start] + inner.decode("utf-8") + text[end:]).encode("utf-8")
     for key in sorted((key for key in keys if key in spans), key=lambda one: -spans[one][0]):
         start, end = spans[key]
         text = text[:start] + json.dumps(keys[key]) + text[end:]

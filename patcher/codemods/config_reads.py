@@ -6,13 +6,17 @@ import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from patcher.codemods.code import Code
+from patcher.codemods.config_sections import TOP, Path, Section
 
 _CONFIG = re.compile(r"(?<!generation_)(conf|cfg)", re.IGNORECASE)
 _ANNOTATED = re.compile(r"Config\b")
 _COPIES = ("vars", "dict", "copy", "deepcopy", "asdict", "cast", "getattr", "get", "pop", "SimpleNamespace")
-_READERS = ("getattr", "hasattr", "attrgetter")
+_READERS = ("getattr", "hasattr")
+_TIED = "_tied_weights_keys"
+_TEXT_CONFIGS = ("text_encoder", "decoder", "generator", "text_config")  # those of transformers' get_text_config
 # Where code makes a mapping of a configuration or reads it by these, each string and parameter may name an attribute.
 _MAPPINGS = {
     "vars",
@@ -35,27 +39,33 @@ class Read:
     line: int
 
 
-def read_attributes(codes: Iterable[Code], wanted: Collection[str]) -> dict[str, Read]:
-    """The attributes of `wanted` that the code reads from its configuration, each with the first place.
+def read_attributes(
+    codes: Iterable[Code], wanted: Collection[str], places: Mapping[Path, Section]
+) -> dict[Path, dict[str, Read]]:
+    """The attributes of `wanted` that the code reads from each configuration, each with the first place.
 
-    An expression is taken for the configuration where its last name says so (`config`, `self.cfg`), where it was
+    An expression is taken for a configuration where its last name says so (`config`, `self.cfg`), where it was
     assigned or passed one, or where it is the argument of a model class. It may be one that is not: too many reads
-    cost a key of config.json, and one too few a wrong model.
+    cost a key of config.json, and one too few a wrong model. Names are joined over all files: one that is the
+    outermost configuration in one place and a section in another is both in all.
     """
-    here = [code for code in codes if any(not chunk.words.isdisjoint(wanted) for chunk in code.chunks)]
+    words = {*wanted, _TIED}
+    here = [code for code in codes if any(not chunk.words.isdisjoint(words) for chunk in code.chunks)]
+    found: dict[Path, dict[str, Read]] = {path: {} for path in places}
     if not here:
-        return {}
+        return found
     trees = {code.path: ast.Module([item for chunk in code.chunks for item in chunk.statements], []) for code in codes}
-    names = _Names.of(list(trees.values()))
-    found: dict[str, Read] = {}
-    by_name = any(_is_by_name(node, names) for tree in trees.values() for node in ast.walk(tree))
+    names = _Names.of(list(trees.values()), places)
+    by_name = frozenset(path for tree in trees.values() for node in ast.walk(tree) for path in _by_name(node, names))
     for code in here:
         named = _named(trees[code.path], wanted) if by_name else ()
-        for name, line in [*_reads(trees[code.path], names, wanted), *named]:
-            found.setdefault(name, Read(code.path, line))
+        reads = [*_reads(trees[code.path], names, wanted), *((name, line, by_name) for name, line in named)]
         for chunk in code.chunks:  # whose trees are LibCST's alone
-            for name in chunk.words.intersection(wanted) if chunk.newer_syntax else ():
-                found.setdefault(name, Read(code.path, chunk.above + 1))
+            newer = chunk.words.intersection(wanted) if chunk.newer_syntax else ()
+            reads += [(name, chunk.above + 1, frozenset(places)) for name in newer]
+        for name, line, paths in reads:
+            for path in paths:
+                found[path].setdefault(name, Read(code.path, line))
     return found
 
 
@@ -63,51 +73,84 @@ def read_attributes(codes: Iterable[Code], wanted: Collection[str]) -> dict[str,
 class _Names:
     """The last names of expressions that are a configuration: of variables, attributes and parameters."""
 
-    aliases: set[str] = field(default_factory=set)
+    places: Mapping[Path, Section]
+    aliases: dict[str, set[Path]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, trees: Iterable[ast.Module]) -> _Names:
+    def of(cls, trees: Iterable[ast.Module], places: Mapping[Path, Section]) -> _Names:
         nodes = [node for tree in trees for node in ast.walk(tree)]
         functions = dict[str, list[list[ast.arg]]]()
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef) and _is_configuration(node)]
+        own = {id(one) for each in classes for one in each.body}  # which no `super().__init__(config)` calls
         for node in nodes:
-            if isinstance(node, _Function):
+            if isinstance(node, _Function) and not (node.name == "__init__" and id(node) in own):
                 functions.setdefault(node.name, []).append([*node.args.posonlyargs, *node.args.args])
             elif isinstance(node, ast.ClassDef):
                 inits = [one for one in node.body if isinstance(one, _Function) and one.name == "__init__"]
                 functions.setdefault(node.name, []).extend([*one.args.posonlyargs, *one.args.args] for one in inits)
-        names = cls(_arguments_of_models(nodes))
+        names = cls(places, {name: {TOP} for name in _arguments_of_models(nodes)})
         before = -1
-        while before != len(names.aliases):
-            before = len(names.aliases)
+        while before != (before := sum(map(len, names.aliases.values()))):
             for node in nodes:
-                names.aliases.update(names.assigned(node))
-                if isinstance(node, ast.Call):
-                    names.aliases.update(names.passed(node, functions))
+                pairs = [*names.assigned(node)]
+                pairs += names.passed(node, functions) if isinstance(node, ast.Call) else ()
+                for name, paths in pairs:
+                    names.aliases.setdefault(name, set()).update(paths)
         return names
 
-    def named(self, name: str) -> bool:
-        return name in self.aliases or _CONFIG.search(name) is not None
+    @cached_property
+    def classes(self) -> Mapping[str, frozenset[Path]]:
+        """The configurations that are of each class, by its name."""
+        pairs = [(one.name, path) for path, place in self.places.items() for one in place.classes]
+        pairs += [(path[0].removesuffix("()"), path) for path in self.places if path[0:1] and path[0].endswith("()")]
+        return {name: frozenset(path for other, path in pairs if other == name) for name, _ in pairs}
 
-    def is_config(self, node: ast.expr | None) -> bool:
-        """Whether an expression is the configuration, or a mapping made of it."""
+    def named(self, name: str) -> frozenset[Path]:
+        """The configurations that an expression of this last name may be."""
+        found = frozenset(self.aliases.get(name, ())) | self.classes.get(name, frozenset())
+        if name in self.classes or _CONFIG.search(name) is None:
+            return found
+        return found | (frozenset(path for path in self.places if path[-1:] == (name,)) or {TOP})
+
+    def attribute(self, owners: frozenset[Path], name: str) -> frozenset[Path]:
+        """The sections that configurations have under a name; where they have none, what the name alone says."""
+        return frozenset(path for owner in owners if (path := (*owner, name)) in self.places)
+
+    def paths(self, node: ast.expr | None) -> frozenset[Path]:
+        """The configurations that an expression may be, or be a mapping made of; none for anything else."""
         if isinstance(node, ast.Name):
             return self.named(node.id)
         if isinstance(node, ast.Attribute):
-            return self.named(node.attr) or (node.attr == "__dict__" and self.is_config(node.value))
+            owners = self.paths(node.value)
+            found = self.attribute(owners, node.attr) or self.named(node.attr)
+            return found | owners if node.attr == "__dict__" else found
         if isinstance(node, ast.Call):
-            copies = _last(node.func) in _COPIES
-            values = [*node.args, *(one.value for one in node.keywords)] if copies else []
-            named = any(isinstance(one, ast.Constant) and self.named(str(one.value)) for one in node.args[:2])
-            owner = node.func.value if isinstance(node.func, ast.Attribute) else node.func
-            values += [one for one in node.args if isinstance(one, ast.Call)]  # `Namespace(config.to_dict())`
-            return (copies and named) or any(map(self.is_config, [node.func, owner, *values[:1]]))
-        return any(self.is_config(one) for one in _parts(node))
+            return self._paths_of_call(node)
+        found = frozenset(path for one in _parts(node) for path in self.paths(one))
+        keys = _texts([node.slice]) if isinstance(node, ast.Subscript) else []
+        return next((inner for key in keys if (inner := self.attribute(found, key))), found)
 
-    def assigned(self, node: ast.AST) -> Iterator[str]:
-        """The names that a statement gives the configuration, and that of a function which returns it."""
+    def _paths_of_call(self, node: ast.Call) -> frozenset[Path]:
+        copies = _last(node.func) in _COPIES
+        values = [*node.args, *(one.value for one in node.keywords)] if copies else []
+        named = [self.named(key) for key in _texts(node.args[:2])] if copies else []
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+        if _last(node.func) == "get_text_config" and (owners := self.paths(owner)):
+            texts = frozenset(path for name in _TEXT_CONFIGS for path in self.attribute(owners, name))
+            return texts | owners if not texts or node.args or node.keywords else texts
+        about = self.paths(node.args[0]) if _last(node.func) == "getattr" and node.args else self.paths(owner)
+        inner = [self.attribute(about, key) for key in _texts(node.args[:2])] if copies else []
+        built = [self.paths(one.value) for one in node.keywords if one.arg is None]
+        if any(inner) or (any(built) and (_last(node.func) or "").endswith("Config")):
+            return frozenset[Path]().union(*inner, *built)
+        values = values[:1] + [one for one in node.args if isinstance(one, ast.Call)]  # `Namespace(config.to_dict())`
+        return frozenset[Path]().union(*named, *map(self.paths, [node.func, owner, *values]))
+
+    def assigned(self, node: ast.AST) -> Iterator[tuple[str, frozenset[Path]]]:
+        """The names that a statement gives a configuration, and that of a function which returns it."""
         if isinstance(node, _Function):
             returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
-            yield from [node.name] if any(map(self.is_config, returned)) else []
+            yield from [(node.name, found)] if (found := frozenset[Path]().union(*map(self.paths, returned))) else []
         targets = node.targets if isinstance(node, ast.Assign) else []
         if isinstance(node, (ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension)):
             targets = [node.target]
@@ -116,18 +159,29 @@ class _Names:
             pairs = [(target, value)]
             if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
                 pairs = list(zip(target.elts, value.elts, strict=False))
-            yield from (name for one, other in pairs if self.is_config(other) and (name := _last(one)))
+            named = [(name, self.paths(other)) for one, other in pairs if (name := _last(one))]
+            # A script beside a model makes a `config` of its own; the model's is another one.
+            yield from ((name, found) for name, found in named if found and not (name == "config" and _is_made(found)))
 
-    def passed(self, call: ast.Call, functions: Mapping[str, list[list[ast.arg]]]) -> Iterator[str]:
-        """The parameters that a call gives the configuration, also one of `partial` or `map`."""
-        yield from (one.arg for one in call.keywords if one.arg and self.is_config(one.value))
+    def passed(
+        self, call: ast.Call, functions: Mapping[str, list[list[ast.arg]]]
+    ) -> Iterator[tuple[str, frozenset[Path]]]:
+        """The parameters that a call gives a configuration, also one of `partial` or `map`."""
+        yield from ((one.arg, found) for one in call.keywords if one.arg and (found := self.paths(one.value)))
         function, values = call.func, call.args
         if values and _last(function) not in functions and _last(values[0]) in functions:
             function, values = values[0], values[1:]
-        given = [index for index, one in enumerate(values) if self.is_config(one)]
+        given = [(index, found) for index, one in enumerate(values) if (found := self.paths(one))]
         for parameters in functions.get(_last(function) or "", []) if given else ():
             skipped = bool(parameters) and parameters[0].arg in ("self", "cls")
-            yield from (parameters[index + skipped].arg for index in given if index + skipped < len(parameters))
+            named = [
+                (parameters[index + skipped].arg, found) for index, found in given if index + skipped < len(parameters)
+            ]
+            yield from named
+
+
+def _is_made(paths: frozenset[Path]) -> bool:
+    return any(path[-1:] and path[-1].endswith("()") for path in paths)
 
 
 def _parts(node: ast.expr | None) -> Iterator[ast.expr]:
@@ -156,47 +210,58 @@ def _arguments_of_models(nodes: Iterable[ast.AST]) -> set[str]:
     return found
 
 
-def _reads(tree: ast.Module, names: _Names, wanted: Collection[str]) -> Iterator[tuple[str, int]]:
-    """The attributes of a configuration that one file reads, with their lines."""
-    own = {id(node) for cls in ast.walk(tree) if _is_configuration(cls) for node in ast.walk(cls)}
+def _reads(tree: ast.Module, names: _Names, wanted: Collection[str]) -> Iterator[tuple[str, int, frozenset[Path]]]:
+    """The attributes of configurations that one file reads, with their lines and the paths of the configurations."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and _is_configuration(node)]
+    own = {id(node): cls.name for cls in classes for node in ast.walk(cls)}
 
-    def is_config(node: ast.expr) -> bool:
+    def paths(node: ast.expr) -> frozenset[Path]:
         is_self = id(node) in own and ast.unparse(node) in ("self", "super()", "self.__dict__")
-        return is_self or names.is_config(node)
+        return names.paths(node) | (names.classes.get(own[id(node)], frozenset({TOP})) if is_self else frozenset())
 
     for node in ast.walk(tree):
-        line = getattr(node, "lineno", 0)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            found = [node.attr] if is_config(node.value) else []
+        found: list[str] = []
+        about: list[ast.expr] = []
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict) and _is_tied(node):
+            found, about = ["tie_word_embeddings"], [ast.Name("config")]  # 5 ties by the mapping where that says so
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found, about = [node.attr], [node.value]
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
-            found = [node.target.attr] if is_config(node.target.value) else []
+            found, about = [node.target.attr], [node.target.value]
         elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-            found = _texts([node.slice]) if is_config(node.value) else []
+            found, about = _texts([node.slice]), [node.value]
         elif isinstance(node, ast.Compare):
-            found = _texts([node.left]) if any(map(is_config, node.comparators)) else []
+            found, about = _texts([node.left]), node.comparators
+        elif isinstance(node, ast.Call) and _last(node.func) == "attrgetter":
+            yield from ((name, node.lineno, frozenset(names.places)) for name in _texts(node.args) if name in wanted)
         elif isinstance(node, ast.Call) and _last(node.func) in _READERS:
-            about = node.args[:1] if _last(node.func) != "attrgetter" else []
-            names_given = node.args[1:2] if about else node.args
-            found = _texts(names_given) if not about or is_config(about[0]) else []
-            if about and is_config(about[0]) and not all(isinstance(one, ast.Constant) for one in names_given):
-                found = _texts(list(ast.walk(tree)))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and is_config(node.func.value):
-            found = _texts(node.args[:1])
-        else:
-            continue
-        yield from ((name, line) for name in found if name in wanted)
+            about = node.args[:1]
+            is_constant = all(isinstance(one, ast.Constant) for one in node.args[1:2])
+            found = _texts(node.args[1:2] if is_constant or not (about and paths(about[0])) else ast.walk(tree))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found, about = _texts(node.args[:1]), [node.func.value]
+        if names_read := [name for name in found if name in wanted]:
+            where = frozenset[Path]().union(*map(paths, about))
+            yield from ((name, getattr(node, "lineno", 0), where) for name in names_read)
 
 
-def _is_by_name(node: ast.AST, names: _Names) -> bool:
-    """Whether code reads a configuration by names that stand anywhere: from a mapping, by `getattr` as a value."""
+def _is_tied(node: ast.Assign | ast.AnnAssign) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return any(isinstance(one, ast.Name) and one.id == _TIED for one in targets)
+
+
+def _by_name(node: ast.AST, names: _Names) -> frozenset[Path]:
+    """The configurations that code reads by names that stand anywhere: from a mapping, by `getattr` as a value."""
+    every = frozenset(names.places)
     if isinstance(node, ast.Match):
-        return names.is_config(node.subject)
+        return names.paths(node.subject)
     if isinstance(node, ast.Call):
-        is_mapping = _last(node.func) in _MAPPINGS and any(map(names.is_config, node.args))
-        return is_mapping or any(_last(one) == "getattr" for one in node.args)
+        if any(_last(one) == "getattr" for one in node.args):
+            return every
+        return frozenset[Path]().union(*map(names.paths, node.args if _last(node.func) in _MAPPINGS else ()))
     if isinstance(node, ast.Attribute):
-        return node.attr in _MAPPINGS and names.is_config(node.value)
-    return isinstance(node, ast.Assign) and _last(node.value) == "getattr"
+        return names.paths(node.value) if node.attr in _MAPPINGS else frozenset()
+    return every if isinstance(node, ast.Assign) and _last(node.value) == "getattr" else frozenset()
 
 
 def _named(tree: ast.Module, wanted: Collection[str]) -> Iterator[tuple[str, int]]:
@@ -206,9 +271,7 @@ def _named(tree: ast.Module, wanted: Collection[str]) -> Iterator[tuple[str, int
         yield from ((name, getattr(node, "lineno", 0)) for name in found if name in wanted)
 
 
-def _is_configuration(node: ast.AST) -> bool:
-    if not isinstance(node, ast.ClassDef):
-        return False
+def _is_configuration(node: ast.ClassDef) -> bool:
     sets = any(isinstance(one, ast.Assign) and _last(one.targets[0]) == "model_type" for one in node.body)
     return sets or any((_last(one) or "").endswith("Config") for one in node.bases)
 

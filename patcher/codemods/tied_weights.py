@@ -16,7 +16,6 @@ from typing import Any
 import libcst as cst
 from libcst.helpers import parse_template_expression
 
-from patcher.codemods.code import Code
 from patcher.codemods.dataflow.package import Class, Package, Value
 from patcher.codemods.nodes import assignments, dotted, is_name, last_name, walk
 from patcher.codemods.outcomes import Applied, NotNeeded, Outcome, Refused, Span
@@ -55,13 +54,6 @@ def tied_weights(package: Package) -> Mapping[str, Outcome]:
         if replacements:
             outcomes[path] = Applied(rewrite(code, replacements), tuple(spans))
     return outcomes
-
-
-def mappings(code: Code) -> list[cst.Dict]:
-    """The mappings by which transformers 5 ties weights, of the classes of a file."""
-    bodies = (node.body.body for node in code.class_nodes(_NAME))
-    values = [value for body in bodies for name, value in assignments(body) if name == _NAME]
-    return [value for value in values if isinstance(value, cst.Dict)]
 
 
 @dataclass(frozen=True)

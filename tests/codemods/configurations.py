@@ -18,7 +18,8 @@ AUTO_MAP = {"AutoConfig": "configuration_x.XConfig", "AutoModelForMaskedLM": "mo
 class Configuration:
     """A configuration class, and a statement of the model that reads it; `where` the value of 4.57 has to be written.
 
-    `lines` are the body of the class, `init` that of its constructor, whose parameters are `parameters`.
+    `lines` are the body of the class, `init` that of its constructor, whose parameters are `parameters`, and `above` is
+    what stands above the class.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Configuration:
     init: str = "super().__init__(**kwargs)"
     base: str = "PretrainedConfig"
     json: dict[str, Any] = field(default_factory=dict)
+    above: str = ""
 
     def files(self) -> dict[str, str]:
         """The files of a model with this configuration."""
@@ -37,7 +39,8 @@ class Configuration:
         if self.parameters:
             inner = "".join(f"        {line}\n" for line in [*self.init.splitlines(), "self.hidden_size = 64"])
             body += f"\n    def __init__(self, {self.parameters}):\n{inner}"
-        text = f"from transformers import {self.base}\n\n\nclass XConfig({self.base}):\n    model_type = 'x'\n{body}"
+        imports = f"from transformers import {self.base}\n{self.above}"
+        text = f"{imports}\n\nclass XConfig({self.base}):\n    model_type = 'x'\n{body}"
         model = f"{_MODEL}        {self.reads}\n"
         config = {"auto_map": AUTO_MAP, "model_type": "x", "hidden_size": 64, **self.json}
         return {CLASS: text, "modeling_x.py": model, KEY: json.dumps(config, indent=2)}

@@ -28,3 +28,11 @@ def test_keys_are_replaced_or_added_at_the_end(before: str, after: str) -> None:
 def test_a_key_that_is_there_twice_is_not_written() -> None:
     with pytest.raises(ValueError, match="config"):
         with_keys(b'{"b": 1, "a": 2, "b": 3}', {"b": 3, "a": {"b": 1}, "c": float("nan")})
+
+
+def test_a_section_gets_keys_in_its_own_indentation() -> None:
+    before = '{\n  "a": {\n    "x": {},\n    "b": 1\n  },\n  "b": 2\n}\n'
+    assert with_keys(before.encode(), {"b": 3, "c": 4}, ("a",)).decode() == (
+        '{\n  "a": {\n    "x": {},\n    "b": 3,\n    "c": 4\n  },\n  "b": 2\n}\n'
+    )
+    assert json.loads(with_keys(before.encode(), {"b": 3}, ("a", "x")))["a"] == {"x": {"b": 3}, "b": 1}

@@ -6,6 +6,9 @@ import pytest
 
 from patcher.codemods import Code
 from patcher.codemods.config_reads import Read, read_attributes
+from patcher.codemods.config_sections import TOP, Section
+
+ONE = {TOP: Section({})}
 
 READ = [
     "config.prefix",
@@ -74,16 +77,18 @@ NOT_READ = [
 
 @pytest.mark.parametrize("text", READ)
 def test_a_read_of_the_configuration_is_found_with_its_line(text: str) -> None:
-    found = read_attributes([Code("a.py", b"x = 1\n", {}), Code("b.py", text.encode(), {})], {"prefix"})
+    found = read_attributes([Code("a.py", b"x = 1\n", {}), Code("b.py", text.encode(), {})], {"prefix"}, ONE)[TOP]
     (line,) = [at for at, one in enumerate(text.split("\n"), 1) if "prefix" in one and "for name" not in one] or [2]
     assert found == {"prefix": Read("b.py", line)}
 
 
 @pytest.mark.parametrize("text", NOT_READ)
 def test_what_is_no_read_of_the_configuration_is_not_found(text: str) -> None:
-    assert read_attributes([Code("a.py", text.encode(), {})], {"prefix"}) == {}
+    assert read_attributes([Code("a.py", text.encode(), {})], {"prefix"}, ONE) == {TOP: {}}
 
 
 def test_a_name_that_another_file_gives_the_configuration_is_known() -> None:
     first, second = b"from .b import f\nf(config)\n", b"def f(hp):\n    return hp.prefix\n"
-    assert read_attributes([Code("a.py", first, {}), Code("b.py", second, {})], {"prefix"}).keys() == {"prefix"}
+    assert read_attributes([Code("a.py", first, {}), Code("b.py", second, {})], {"prefix"}, ONE)[TOP].keys() == {
+        "prefix"
+    }

@@ -27,6 +27,7 @@ from patcher.verify.settings import MAX_TOKENS
 from patcher.verify.texts import load_probe_texts
 from patcher.verify.verification import verify
 from tests.codemods.configurations import CONFIGURATIONS, REFUSED
+from tests.codemods.configurations_nested import NESTED
 from tests.codemods.heads_tied import TIED_HEADS
 from tests.codemods.tables import REPAIRED
 from tests.codemods.test_config_defaults import outcomes
@@ -119,7 +120,7 @@ def attributes(python: str, folders: Mapping[Path, Sequence[str]], place: Path) 
 
 def test_every_attribute_that_is_read_has_4_57_s_value(tmp_path: Path) -> None:
     """Of each way to read and to define one; on 5, saved and loaded again as well, and on 4.57 after the repair."""
-    known = [one for one in CONFIGURATIONS if one.where != REFUSED]
+    known = [one for one in [*CONFIGURATIONS, *NESTED] if one.where != REFUSED]
     published = {one.write(tmp_path / f"published-{index}"): one.keys for index, one in enumerate(known)}
     repaired = {one.write(tmp_path / f"repaired-{index}"): one.keys for index, one in enumerate(known)}
     for folder, one in zip(repaired, known, strict=True):
