@@ -66,6 +66,8 @@ class _Edit:
 def _edits(package: Package, cls: Class) -> Iterator[_Edit]:
     """What one class needs. Raises _Unclear."""
     value = next((value for name, value in assignments(cls.node.body.body) if name == _NAME), None)
+    if _sets(cls, _NAME):
+        raise _Unclear(f"its constructor sets `{_NAME}`")
     if value is not None and _is_mapping(package, cls, value):
         return
     heads = "lm_head" if not package.method(cls, _OUTPUT) and _is_model(package, cls) else _OUTPUT
@@ -107,10 +109,12 @@ def _sets(cls: Class, name: str) -> bool:
 
 
 def _is_mapping(package: Package, cls: Class, value: cst.BaseExpression) -> bool:
-    """Whether transformers 5 can read a value: a mapping, or what is not known."""
+    """Whether transformers 5 can read a value: a mapping, or a call that may return one. Raises _Unclear."""
     found = package.top_level(cls.code, value.value) if isinstance(value, cst.Name) and value.value != "None" else None
+    if isinstance(value, cst.Name) and found is None:
+        found = package.class_value(cls, value.value)
     if isinstance(value, cst.Name) and value.value != "None" and not isinstance(found, Value):
-        return True
+        raise _Unclear(f"it is not clear what `{value.value}` is, which `{_NAME}` names (line {cls.code.line(value)})")
     known = found.node if isinstance(found, Value) else value
     call = last_name(known.func) if isinstance(known, cst.Call) else None
     return isinstance(known, (cst.Dict, cst.DictComp)) or (call is not None and call not in ("list", "tuple", "set"))
@@ -133,6 +137,8 @@ def _returned(package: Package, cls: Class, name: str, after: Class | None = Non
     """The path of the module that a method returns; None for no method, None, or a parameter. Raises _Unclear."""
     method = package.method(cls, name, after)
     if method is None:
+        if after is None and (bound := package.class_value(cls, name)) is not None:
+            raise _Unclear(f"`{name}` is no method of its own (line {bound.code.line(bound.node)})")
         return None
     returns = [node.value for node in walk(method.node) if isinstance(node, cst.Return)]
     value = returns[0] if len(returns) == 1 else None
@@ -156,6 +162,10 @@ def _returned(package: Package, cls: Class, name: str, after: Class | None = Non
 def _module(package: Package, cls: Class, path: str) -> str | None:
     """The path where it is that of a module; None for a parameter."""
     first, _, rest = path.partition(".")
+    if package.method(cls, first) is not None:
+        if rest:
+            raise _Unclear(f"`{first}` is a property, and 4.57 ties the module that it returns")
+        return _returned(package, cls, first)
     values = [value for _, value in package.assigned(cls, first)]
     made = [last_name(value.func) for value in values if isinstance(value, cst.Call)]
     is_parameter = path.rpartition(".")[2] in _PARAMETERS or (not rest and "Parameter" in made)

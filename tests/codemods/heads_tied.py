@@ -87,6 +87,13 @@ TIED_HEADS = [
     TiedHead("no list", MAPPING, lines=""),
     TiedHead("a tuple", MAPPING, lines='_tied_weights_keys = ("head.weight",)'),
     TiedHead("a constant", MAPPING, lines="_tied_weights_keys = NAMES", above='NAMES = ["head.weight"]\n'),
+    TiedHead("a name of the class", MAPPING, lines='KEYS = ["head.weight"]\n_tied_weights_keys = KEYS'),
+    TiedHead(
+        "a property",
+        MAPPING,
+        methods=_METHODS.replace("return self.head", "return self.decoder")
+        + "\n@property\ndef decoder(self):\n    return self.head",
+    ),
     TiedHead("a sum of lists", MAPPING, lines='_tied_weights_keys = ["head.weight"] + ["head.bias"]'),
     TiedHead("init_weights in place of post_init", MAPPING, last="self.init_weights()"),
     TiedHead("neither of them", MAPPING, last=""),
@@ -125,6 +132,14 @@ TIED_HEADS = [
         "",
         True,
         methods=_METHODS.replace("return self.head", "return self.head if self.training else self.head"),
+    ),
+    TiedHead("a list in the constructor", "", True, "", f'{_INIT}\nself._tied_weights_keys = ["head.weight"]'),
+    TiedHead("a name from elsewhere", "", True, "from json import tool as K\n_tied_weights_keys = K"),
+    TiedHead(
+        "a lambda",
+        "",
+        True,
+        methods=_METHODS.partition("def get_output")[0] + "get_output_embeddings = lambda self: self.head",
     ),
     TiedHead(
         "_tie_weights", "", True, "", methods="def _tie_weights(self):\n    self.head.weight = self.embedding.weight"

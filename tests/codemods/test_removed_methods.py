@@ -54,7 +54,9 @@ def test_what_5_understands_needs_nothing(code: str) -> None:
     assert isinstance(outcome_of(code), NotNeeded)
 
 
-@pytest.mark.parametrize("name", ["get_head_mask", "get_extended_attention_mask", "invert_attention_mask"])
+@pytest.mark.parametrize(
+    "name", ["get_head_mask", "get_extended_attention_mask", "invert_attention_mask", "_tie_or_clone_weights"]
+)
 @pytest.mark.parametrize("owner", ["self", "self.model"])
 def test_a_method_that_is_gone_is_refused_with_its_line(name: str, owner: str) -> None:
     found = outcome_of(MODEL + POST + f"    def forward(self, mask):\n        return {owner}.{name}(mask)\n")

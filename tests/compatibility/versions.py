@@ -20,6 +20,11 @@ def is_json(value: object) -> bool:
         return False
 
 
+def is_named(name: str) -> bool:
+    """Whether code of others may name what the base class of models has: it also calls methods with an underscore."""
+    return not name.startswith("_") or (not name.startswith("__") and callable(getattr(PreTrainedModel, name)))
+
+
 def values(config: object) -> dict[str, object]:
     """The attributes of a configuration that config.json could hold, with their values."""
     found = {}
@@ -54,7 +59,7 @@ if __name__ == "__main__":
                 "version": transformers.__version__,
                 "config": values(PretrainedConfig()),
                 "not_loaded": sorted(getattr(GenerationConfig, "_get_default_generation_params", dict)()),
-                "model": sorted(name for name in dir(PreTrainedModel) if not name.startswith("_")),
+                "model": sorted(name for name in dir(PreTrainedModel) if is_named(name)),
                 "types": types(sys.argv[1:]),
             }
         )

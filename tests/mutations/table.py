@@ -37,6 +37,7 @@ DIFFER = "verify/measure/test_agreement.py::test_"
 OFF_CAP = COMPARED + "one_logit_off_the_cap_shows_above_and_below_it"
 FIGURES = "verify/measure/test_figures.py::test_figures_leave_out_padding_and_the_synthetic_row"
 NESTED = "codemods/test_config_sections.py::test_5_gives_4_57_s_value_of_what_is_read_as_loaded_and_saved[{}]"
+UNHELD = "codemods/test_config_sections.py::test_what_no_section_can_hold_is_refused_with_the_line[{}]"
 LACKS = "codemods/test_computed_buffers.py::test_a_saved_buffer_that_the_checkpoint_lacks_keeps_its_initial_value"
 TABLES = "codemods/test_computed_buffers.py::test_a_loaded_model_holds_what_a_fresh_one_computes"
 VERIFIED = "verify/test_verification.py::test_"
@@ -82,6 +83,7 @@ BROKEN = PRECONDITION + "a_broken_folder_is_one_error_with_a_remedy_and_its_repo
 UNFINISHED = "verify/test_checks.py::test_a_run_that_proves_nothing_fails_everything[change{}]"
 
 NESTED = "codemods/test_config_sections.py::test_5_gives_4_57_s_value_of_what_is_read_as_loaded_and_saved[{}]"
+UNHELD = "codemods/test_config_sections.py::test_what_no_section_can_hold_is_refused_with_the_line[{}]"
 LACKS = "codemods/test_config_defaults.py::test_the_value_of_4_is_written_where_5_reads_it[{}]"
 TIED = "codemods/test_tied_weights.py::test_a_head_is_tied_where_4_57_ties_it[{}]"
 LANDED = "publish/test_commit.py::test_an_answer_that_says_nothing_is_no_refusal[False-200-{}]"
@@ -601,9 +603,8 @@ MUTATIONS = tuple(Mutation(*row) for row in (
     ("loading repairs", "the key for a section is written at the top", "codemods/config_defaults.py",
      "content = with_keys(content, keys, path) if keys", "content = with_keys(content, keys) if keys",
      NESTED.format("an attribute")),
-    ("loading repairs", "what builds a section is taken to keep every key", "codemods/config_sections.py",
-     "return _Built(is_known=False, is_open=is_open)", "return _Built(is_open=is_open)",
-     "codemods/test_config_sections.py::test_what_no_section_can_hold_is_refused_with_the_line[an unknown builder]"),
+    ("loading repairs", "a key that a section gets anyway is written", "codemods/config_defaults.py",
+     "not {*place.given, *place.preset}.isdisjoint(names)", "False", UNHELD.format("a key that the outer class sets")),
     ("loading repairs", "what the base class overrides is taken for its value", "codemods/config_defaults.py",
      "return None if now == value else (_KEY, value)", "return None",
      LACKS.format("a parameter that the base class does not get")),
