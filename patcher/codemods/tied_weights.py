@@ -71,7 +71,7 @@ def _edits(package: Package, cls: Class) -> Iterator[_Edit]:
     if value is not None and _is_mapping(package, cls, value):
         return
     heads = "lm_head" if not package.method(cls, _OUTPUT) and _is_model(package, cls) else _OUTPUT
-    has_own = heads in cls.methods or (heads == "lm_head" and _sets(cls, heads))
+    has_own = _binds(cls, heads) or (heads == "lm_head" and (_binds(cls, _OUTPUT) or _sets(cls, heads)))
     pair = _tied(package, cls) if value is not None or has_own else None
     if pair is None and "_tie_weights" in cls.methods and _is_model(package, cls):
         raise _Unclear("its `_tie_weights` ties what transformers 5 ties by `_tied_weights_keys` alone")
@@ -100,6 +100,12 @@ def _inserted(cls: Class, texts: list[str]) -> _Edit:
 
 def _is_model(package: Package, cls: Class) -> bool:
     return any("PreTrainedModel" in base for base in package.unknown_bases(cls))
+
+
+def _binds(cls: Class, name: str) -> bool:
+    """Whether a class has a name as a method, also below an `if`, or as a value of its body."""
+    defined = any(isinstance(node, cst.FunctionDef) and node.name.value == name for node in walk(cls.node))
+    return defined or any(bound == name for bound, _ in assignments(cls.node.body.body))
 
 
 def _sets(cls: Class, name: str) -> bool:
@@ -137,8 +143,8 @@ def _returned(package: Package, cls: Class, name: str, after: Class | None = Non
     """The path of the module that a method returns; None for no method, None, or a parameter. Raises _Unclear."""
     method = package.method(cls, name, after)
     if method is None:
-        if after is None and (bound := package.class_value(cls, name)) is not None:
-            raise _Unclear(f"`{name}` is no method of its own (line {bound.code.line(bound.node)})")
+        if after is None and any(_binds(one, name) for one in package.lineage(cls)):
+            raise _Unclear(f"its `{name}` is no plain method of the class, and 4.57 ties what it returns")
         return None
     returns = [node.value for node in walk(method.node) if isinstance(node, cst.Return)]
     value = returns[0] if len(returns) == 1 else None

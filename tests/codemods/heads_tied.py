@@ -142,6 +142,14 @@ TIED_HEADS = [
         methods=_METHODS.partition("def get_output")[0] + "get_output_embeddings = lambda self: self.head",
     ),
     TiedHead(
+        "a method below an if",
+        "",
+        True,
+        "",
+        methods=_METHODS.partition("def get_output")[0]
+        + "if True:\n    def get_output_embeddings(self):\n        return self.head",
+    ),
+    TiedHead(
         "_tie_weights", "", True, "", methods="def _tie_weights(self):\n    self.head.weight = self.embedding.weight"
     ),
 ]
