@@ -24,6 +24,7 @@ _MADE = re.compile(r"Config\(")
 _UNPACKED = re.compile(r"\*\*\s*\w+\.")
 _COPIES = ("dict", "copy", "deepcopy", "get", "pop")
 _NO_CONFIGURATIONS = ("SimpleNamespace", "Namespace", "OrderedDict", "int", "str", "float", "bool", "list", "tuple")
+_OF_TRANSFORMERS = ("text_config", "vision_config", "audio_config")
 _PLAIN_BASES = ("PretrainedConfig", "PreTrainedConfig")
 
 
@@ -97,6 +98,11 @@ def _inner(package: Package, outer: Section) -> Iterator[tuple[str, Section]]:
     preset = frozenset(key for node in nodes for key in _preset(node))
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     computed = any(_sets_computed(node) for node in nodes)
+    if outer.base not in (None, *_PLAIN_BASES) and outer.config is package.config:
+        chunks = [chunk for code in package.codes.values() for chunk in code.chunks]
+        for name in (one for one in _OF_TRANSFORMERS if one not in (*keys, *built)):
+            if any(name in chunk.words for chunk in chunks):  # its own default, of which nothing is known
+                yield name, Section(None, is_known=False)
     for name in dict.fromkeys([*keys, *built]):
         config = keys.get(name)
         made = [_builder(package, code, call, config, preset) for code, call in built.get(name, ())]
@@ -185,12 +191,17 @@ def _values(outer: Section) -> dict[str, list[tuple[Code, ast.Call]]]:
     for one in outer.classes:
         tree = _tree(one)
         for function in tree.body if tree is not None else ():
-            if not isinstance(function, ast.FunctionDef):
+            if isinstance(function, ast.Assign):  # `text_config = property(lambda self: ...)`
+                made = [node.body for node in ast.walk(function.value) if isinstance(node, ast.Lambda)]
+                bound = {f"self.{ast.unparse(target)}": made for target in function.targets}
+            elif isinstance(function, ast.FunctionDef):
+                bound = _bound(function)
+            else:
                 continue
-            bound = _bound(function)
-            if any(ast.unparse(each).endswith("property") for each in function.decorator_list):
+            decorators = function.decorator_list if isinstance(function, ast.FunctionDef) else []
+            if any(ast.unparse(each).endswith("property") for each in decorators):
                 returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
-                bound[f"self.{function.name}"] = [value for value in returned if value is not None]
+                bound[f"self.{getattr(function, 'name', '')}"] = [value for value in returned if value is not None]
             for target, values in bound.items():
                 calls = [call for value in values for call in _calls(value, bound, set())]
                 if target.startswith("self.") and calls:
