@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import libcst as cst
 
+from patcher.codemods.code import Code
 from patcher.codemods.config_defaults import removed
 from patcher.codemods.dataflow.package import Class, Package
 from patcher.codemods.nodes import dotted, walk
@@ -33,10 +35,10 @@ def removed_methods(package: Package) -> Mapping[str, Outcome]:
     outcomes = dict[str, Outcome]()
     for path, code in package.codes.items():
         edits: list[_Edit] = []
-        for node in code.class_nodes("__init__", _TIE, *removed()["model"]):
+        if problem := _gone(package, code):
+            return {path: problem}
+        for node in code.class_nodes("__init__", _TIE):
             cls = Class(code, node)
-            if problem := _gone(package, cls):
-                return {path: problem}
             if any("PreTrainedModel" in base for base in package.unknown_bases(cls)):
                 edits += [*_constructor(package, cls), *_signature(cls)]
         outcomes[path] = NotNeeded("no model of this file calls what transformers 5 no longer has")
@@ -46,14 +48,23 @@ def removed_methods(package: Package) -> Mapping[str, Outcome]:
     return outcomes
 
 
-def _gone(package: Package, cls: Class) -> Refused | None:
+def _gone(package: Package, code: Code) -> Refused | None:
     """The refusal of a call of what the base class no longer has and no class of the package defines."""
-    for node in walk(cls.node):
-        name = node.func.attr.value if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) else ""
+    names = removed()["model"]
+    for node in code.nodes(cst.Call, re.compile(rf"\b({'|'.join(names)})\b")):
+        name = _called(node)
         if name in removed()["model"] and not _defines(package, name):
-            where = f"{cls.code.source(node)} (line {cls.code.line(node)})"
-            return Refused("removed-method", f"{cls.name} calls `{name}`, which transformers 5 no longer has: {where}")
+            where = f"{code.source(node)} (line {code.line(node)})"
+            return Refused("removed-method", f"the code calls `{name}`, which transformers 5 no longer has: {where}")
     return None
+
+
+def _called(call: cst.Call) -> str:
+    """The name of the method that a call calls or, as `getattr(self, name)`, asks for."""
+    if dotted(call.func) in ("getattr", "hasattr") and len(call.args) > 1:
+        name = call.args[1].value
+        return str(name.raw_value) if isinstance(name, cst.SimpleString) else ""
+    return call.func.attr.value if isinstance(call.func, cst.Attribute) else ""
 
 
 def _defines(package: Package, name: str) -> bool:

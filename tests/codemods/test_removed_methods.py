@@ -62,3 +62,16 @@ def test_a_method_that_is_gone_is_refused_with_its_line(name: str, owner: str) -
     found = outcome_of(MODEL + POST + f"    def forward(self, mask):\n        return {owner}.{name}(mask)\n")
     assert isinstance(found, Refused) and found.name == "removed-method"
     assert f"`{name}`" in found.reason and "line 7" in found.reason
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def masks(model, mask):\n    return model.get_extended_attention_mask(mask, mask.shape)\n",
+        "class Layer(nn.Module):\n    def f(self, m):\n        return getattr(self, 'get_head_mask', str)(m)\n",
+        "def masks(model):\n    return hasattr(model, 'get_head_mask')\n",
+    ],
+)
+def test_code_that_would_silently_go_without_it_is_refused_as_well(code: str) -> None:
+    found = outcome_of(MODEL + POST + code)
+    assert isinstance(found, Refused) and found.name == "removed-method"
