@@ -73,7 +73,7 @@ class Options:
         if self.trained_without_cap or self.shift or "soft_cap" not in self.names:
             raise UsageError(
                 "A threshold is subtracted behind the cap, which the other options remove or leave as it is.",
-                "Leave out --threshold, or --trained-without-cap, --calibrate and --codemod.",
+                "Leave out --threshold, or the other options.",
             )
 
     @classmethod
