@@ -50,8 +50,9 @@ def computes_tensors(codes: Sequence[Code]) -> bool:
         return True
     imports = {code.path: _imports(code) for code in codes}
     saved = _saved(codes)
-    special = {name for code in codes for name, _ in _definitions(code) if _SPECIAL.fullmatch(name)}
-    functions = _reachable(codes, {*_ENTRIES, *special}, lambda node: node)
+    defined = _defined(codes)
+    special = {name for name in defined if _SPECIAL.fullmatch(name)}
+    functions = _reachable(defined, {*_ENTRIES, *special}, lambda node: node)
     return any(
         _makes_tensor(node, imports[code.path]) or _needs_saved(node, saved)
         for code, function in functions
@@ -86,13 +87,13 @@ def from_parameter(codes: Sequence[Code]) -> tuple[Code, ast.expr] | None:
     A parameter has no memory while transformers builds a model, on 4.57 neither.
     """
     is_name = (ast.Name, ast.Attribute)
-    reached = _reachable(codes, ("__init__",), lambda node: node if isinstance(node, is_name) else None)
+    reached = _reachable(_defined(codes), ("__init__",), lambda node: node if isinstance(node, is_name) else None)
     functions = [(code, one) for code, one in reached if isinstance(one, ast.FunctionDef)]
     needs = _Needs(_parameters(codes), {one.name: one for _, one in functions if not _SPECIAL.fullmatch(one.name)})
     before = -1
     while before != len(needs.arguments) + len(needs.results):
         before = len(needs.arguments) + len(needs.results)
-        for _, function in functions:
+        for _, function in (*functions, *reversed(functions)):  # of chains of calls, either direction in one turn
             needs.follow(function)
     for code, function in functions:
         local = needs.local(function)
@@ -173,30 +174,39 @@ class _Needs:
                 if name is not None and self.reads(value, local):
                     self.arguments.add((called.name, name))
 
-    def reads(self, node: ast.AST, local: _Local) -> bool:
-        """Whether an expression needs the values or the device of a parameter; its shape and dtype are known."""
+    def reads(self, node: ast.AST, local: _Local, seen: set[int] | None = None) -> bool:
+        """Whether an expression needs the values or the device of a parameter; its shape and dtype are known.
+
+        `seen` are the values of names that were looked at before.
+        """
+        seen = set() if seen is None else seen
         if isinstance(node, ast.Name) and node.id in local:
-            others = {name: values for name, values in local.items() if name != node.id}
-            return any(self.reads(one, others) for one in local[node.id])
+            values = local[node.id]
+            is_new = id(values) not in seen
+            seen.add(id(values))
+            return is_new and any(self.reads(one, local, seen) for one in values)
         if _name(node) in ("shape", "dtype", "ndim") or _calls(node, (*_NUMBERS, *_PARAMETERS)):
             return False
         if isinstance(node, ast.Call) and _name(node.func) in self.functions:
             return _name(node.func) in self.results
         if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp)):
             items = {one.target.id: [one.iter] for one in node.generators if isinstance(one.target, ast.Name)}
-            return self.reads(node.elt, {**local, **items})
+            return self.reads(node.elt, {**local, **items}, {*seen})
         if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("self."):
             known = node.attr in self.results or not self.parameters.isdisjoint((node.attr, ast.unparse(node)))
-            return known or self.reads(node.value, local)
-        return _calls(node, ("parameters",)) or any(self.reads(one, local) for one in ast.iter_child_nodes(node))
+            return known or self.reads(node.value, local, seen)
+        return _calls(node, ("parameters",)) or any(self.reads(one, local, seen) for one in ast.iter_child_nodes(node))
 
-    def makes(self, node: ast.expr, local: _Local) -> bool:
+    def makes(self, node: ast.expr, local: _Local, seen: set[int] | None = None) -> bool:
         """Whether an expression may be a new tensor, rather than the parameter itself, a number or a module."""
+        seen = set() if seen is None else seen
         if isinstance(node, ast.Name) and node.id in local:
-            others = {name: values for name, values in local.items() if name != node.id}
-            return any(self.makes(one, others) for one in local[node.id])
+            values = local[node.id]
+            is_new = id(values) not in seen
+            seen.add(id(values))
+            return is_new and any(self.makes(one, local, seen) for one in values)
         if isinstance(node, (ast.Tuple, ast.List)):
-            return any(self.makes(one, local) for one in node.elts)
+            return any(self.makes(one, local, seen) for one in node.elts)
         name = _name(node.func) or "" if isinstance(node, ast.Call) else ""
         return isinstance(node, ast.BinOp) or name in self.functions or _FROM_TENSOR.fullmatch(name) is not None
 
@@ -206,21 +216,29 @@ def _calls(node: ast.AST, names: Collection[str] | None = None) -> TypeGuard[ast
     return isinstance(node, ast.Call) and (names is None or _name(node.func) in names)
 
 
+_Defined = Mapping[str, Sequence[tuple[Code, ast.FunctionDef | ast.expr]]]
+
+
+def _defined(codes: Sequence[Code]) -> _Defined:
+    """The functions and values of all files by name, with their files."""
+    found: dict[str, list[tuple[Code, ast.FunctionDef | ast.expr]]] = {}
+    for code in codes:
+        for name, node in _definitions(code):
+            found.setdefault(name, []).append((code, node))
+    return found
+
+
 def _reachable(
-    codes: Sequence[Code], entries: Iterable[str], refers: Callable[[ast.AST], ast.AST | None]
+    defined: _Defined, entries: Iterable[str], refers: Callable[[ast.AST], ast.AST | None]
 ) -> Iterator[tuple[Code, ast.FunctionDef | ast.expr]]:
     """The functions and values of these names, and those whose names their nodes refer to, with their files."""
-    functions: dict[str | None, list[tuple[Code, ast.FunctionDef | ast.expr]]] = {}
-    for code in codes:
-        for defined, node in _definitions(code):
-            functions.setdefault(defined, []).append((code, node))
-    waiting, seen = list[str | None](entries), set[str | None]()
+    waiting, seen = list(entries), set[str]()
     while waiting:
         name = waiting.pop()
-        for code, function in functions.get(name, ()) if name not in seen else ():
+        for code, function in defined.get(name, ()) if name not in seen else ():
             yield code, function
             found = (_name(other) for node in _walk(function) if (other := refers(node)) is not None)
-            waiting += {one for one in found if one in functions}
+            waiting += {one for one in found if one is not None and one in defined}
         seen.add(name)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,7 +153,9 @@ def _repair_package(
         "config_defaults": lambda one: config_defaults(one.package, one.configuration),
     }
     for name in (name for name in names if name in repairs):
-        for path, outcome in repairs[name](model).items():
+        with _refusing_what_is_too_deep(name, model.targets[0].path):
+            outcomes = repairs[name](model)
+        for path, outcome in outcomes.items():
             if isinstance(outcome, Refused):
                 raise refusal(path, outcome)
             if not isinstance(outcome, Applied):
@@ -234,7 +237,18 @@ def _repair(file: _File, names: Iterable[str], package: Package) -> list[Codemod
 
 def _outcome(name: str, code: Code, package: Package) -> Outcome:
     """What a codemod makes of a file; where tensors are computed and which class is to keep them may be two files."""
-    return computed_buffers(code, package) if name == computed_buffers.__name__ else CODEMODS[name](code)
+    with _refusing_what_is_too_deep(name, code.path):
+        return computed_buffers(code, package) if name == computed_buffers.__name__ else CODEMODS[name](code)
+
+
+@contextmanager
+def _refusing_what_is_too_deep(name: str, path: str) -> Iterator[None]:
+    """Raise CodeError where a codemod follows names or calls of a file deeper than Python's stack."""
+    try:
+        yield
+    except RecursionError as error:
+        why = f"{name} can't follow it to its end, so many values are made from one another"
+        raise refusal(path, Refused("too-complex", why)) from error
 
 
 def _apply(file: _File, name: str, outcome: Applied) -> CodemodResult:

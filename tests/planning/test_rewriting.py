@@ -147,3 +147,19 @@ def test_the_set_has_heads_of_every_mode() -> None:
     assert {head.mode for head in HEADS} == set(MODES)
     assert all(sum(head.mode == mode and not head.sound for head in HEADS) >= 6 for mode in MODES)
     assert sum(head.dynamic for head in HEADS) <= 6
+
+
+@pytest.mark.parametrize("names", [60, 3000])
+def test_values_that_are_made_from_one_another_are_followed_in_steps_that_do_not_double(names: int) -> None:
+    """Each name is used twice for the next one. More of them than Python's stack is deep are refused by name."""
+    made = "".join(f"        a{number + 1} = a{number} + a{number}\n" for number in range(names))
+    start = "\n\nclass Long(nn.Module):\n    def __init__(self):\n        a0 = torch.arange(3)\n"
+    modules = {path.name: path.read_bytes() for path in MINI.glob("*.py")}
+    modules[CODE] += f"{start}{made}        self.table = a{names}\n".encode()
+    content = (MINI / "config.json").read_bytes()
+    options = Options(codemods=("computed_buffers",))
+    if names < 1000:
+        assert rewrite_code(modules, json.loads(content), options, content).results
+    else:
+        with pytest.raises(CodeError, match="too-complex"):
+            rewrite_code(modules, json.loads(content), options, content)

@@ -72,6 +72,7 @@ def test_an_earlier_copy_is_replaced_and_nothing_else_stays(model: RepairedModel
         "query_top_k": None,
         "document_top_k": 64,
         "uncapped_tasks": [],
+        "dropped_dims": [],
     }
     assert "**0.02 for queries, 0.1 and top 64 for documents**" in (out / "README.md").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]

@@ -97,5 +97,5 @@ def test_saving_leaves_the_configuration_in_its_folder_and_the_code_above_it(tmp
     SparseThreshold(0.05, ["query"]).save(str(tmp_path / "2_SparseThreshold"))
     config = json.loads((tmp_path / "2_SparseThreshold" / "config.json").read_text())
     rest = dict.fromkeys(("query_threshold", "query_top_k", "document_top_k"))
-    assert config == {"threshold": 0.05, "uncapped_tasks": ["query"], **rest}
+    assert config == {"threshold": 0.05, "uncapped_tasks": ["query"], "dropped_dims": [], **rest}
     assert (tmp_path / "sparse_threshold.py").is_file()
