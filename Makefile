@@ -74,8 +74,9 @@ threshold-demo: $(STAMP) ## train a capped model honestly for three seeds, check
 test: lint ## lint, types and all tests; SNAPSHOT=<id or folder> also tests another model of the family
 	OMP_NUM_THREADS=1 $(if $(SNAPSHOT),PATCHER_TEST_SNAPSHOT=$(SNAPSHOT)) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-test-nightly: $(STAMP) ## 50,000 generated programs through the codemod, other ones each time: PROGRAMS= (300 run in make test)
+test-nightly: $(STAMP) ## what make test leaves out: 50,000 generated programs, other ones each time (PROGRAMS=), all installed models, benchmarks
 	PATCHER_TEST_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest tests/codemods/test_meaning.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m nightly $(ARGS)
 
 test-transformers4: $(STAMP) ## the original on transformers 4.57 against the patched one on 5, through the cap
 	$(PYTHON) -m venv .venv4

@@ -75,6 +75,7 @@ def test_the_shapes_have_the_published_numbers_of_parameters() -> None:
     assert millions == [pytest.approx(149, abs=0.5), pytest.approx(987, abs=0.5)]
 
 
+@pytest.mark.nightly
 def test_verify_is_held_against_its_floor(workshop: Workshop) -> None:
     rows = list(verify.against_floor(workshop, workshop.model(SMALLEST), "smallest"))
     assert [(row.unit, row.limit) for row in rows] == [("s", 1.25), ("B", 1.1)]
@@ -82,6 +83,7 @@ def test_verify_is_held_against_its_floor(workshop: Workshop) -> None:
     assert min(rows[1].ours + rows[1].floor) > 100e6  # torch alone needs more
 
 
+@pytest.mark.nightly
 def test_many_texts_are_held_against_few(workshop: Workshop) -> None:
     (row,) = many_texts.flat(workshop, few=2, many=3)
     assert row.unit == "B" and 0.9 < row.ratio < 1.1
@@ -91,11 +93,13 @@ def test_the_sentences_differ() -> None:
     assert len({many_texts.sentence(number) for number in range(5000)}) == 5000
 
 
+@pytest.mark.nightly
 def test_verify_is_held_against_encode(workshop: Workshop) -> None:
     throughput, memory = against_encode.against_encode(workshop, workshop.model(SMALLEST), "smallest", times=1)
     assert throughput.at_least and throughput.ours[0] > 0 and memory.ours[0] > 100e6
 
 
+@pytest.mark.nightly
 def test_encoding_is_held_against_sparse_encoder_and_against_itself(workshop: Workshop) -> None:
     (row,) = encoding.throughput(workshop, workshop.model(SMALLEST), "smallest", times=1, sizes=(2,))
     assert row.at_least and row.limit == 1.0 and min(row.ours + row.floor) > 0 and "size 2," in row.name
@@ -103,6 +107,7 @@ def test_encoding_is_held_against_sparse_encoder_and_against_itself(workshop: Wo
     assert row.unit == "B" and 0.9 < row.ratio < 1.1
 
 
+@pytest.mark.nightly
 def test_a_large_model_is_held_against_the_machine(workshop: Workshop) -> None:
     rows = list(xlarge.verify(workshop, SMALLEST))
     assert rows[0].floor[0] == (workshop.model(SMALLEST).patched / "model.safetensors").stat().st_size
@@ -142,7 +147,7 @@ def sparse(rows: list[dict[int, float]]) -> Vectors:
     return Vectors(4, counts, indices.astype(np.int32), values.astype(np.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_sweep_over_many_documents_is_held_against_one_over_few(workshop: Workshop) -> None:
     memory, speed = threshold.flat(workshop, SMALLEST, few=64, many=65)
     assert 0.8 < memory.ratio < 1.2 and memory.limit == 1.1

@@ -96,6 +96,7 @@ def test_what_is_no_retrieval_task_is_refused_before_anything_runs(tmp_path: Pat
             evaluate({}, Tasks((name,)), Settings("cpu"), tmp_path, bm25=False)
 
 
+@pytest.mark.nightly  # it waits for a network, as tests/verify/texts/test_mteb_task.py does
 def test_a_data_set_that_can_t_be_loaded_could_not_be_measured(patched: Path, tmp_path: Path) -> None:
     model = find_model(str(patched), None, repair)
     with pytest.raises(SourceError, match="NorQuadRetrieval can't be evaluated"):
