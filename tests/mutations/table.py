@@ -657,7 +657,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "title = name or item.folder.resolve().name", "title = item.folder.resolve().name",
      "documents/test_page.py::test_a_published_page_is_titled_after_its_repository"),
     ("loading repairs", "a table of a special method is not seen", "codemods/tensors.py",
-     "_reachable(codes, {*_ENTRIES, *special},", "_reachable(codes, {*_ENTRIES},",
+     "_reachable(defined, {*_ENTRIES, *special},", "_reachable(defined, {*_ENTRIES},",
      "codemods/test_tensors.py::test_tables_are_seen_wherever_they_are_made"),
     ("loading repairs", "a read by name from a mapping is not seen", "codemods/config_reads.py",
      "if by_name else ()", "if False else ()", LACKS.format("keywords")),
