@@ -10,7 +10,7 @@ from patcher.planning.plan import Plan
 from patcher.source.snapshot import Snapshot
 
 # Libraries of both processes and the logits of a batch, whose size is bounded. Measured (docs/benchmarks.md): 0.6 GB
-# for weights of 13 MB, 2.4 GB for 0.7 GB, 6.7 GB for 4.3 GB; this gives more for each.
+# for weights of 13 MB, 2.95 GB for 0.7 GB, 6.7 GB for 4.3 GB; this gives more for each.
 _FIXED, _TIMES = 2_000_000_000, 2
 
 
