@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from patcher.codemods.code import Code
-from patcher.codemods.config_sections import TOP, Path, Section
+from patcher.codemods.config_sections import TOP, Path, Section, assigned_pairs
 
 _CONFIG = re.compile(r"(?<!generation_)(conf|cfg)", re.IGNORECASE)
 _ANNOTATED = re.compile(r"Config\b")
@@ -151,17 +151,10 @@ class _Names:
         if isinstance(node, _Function):
             returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
             yield from [(node.name, found)] if (found := frozenset[Path]().union(*map(self.paths, returned))) else []
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, (ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension)):
-            targets = [node.target]
-        value = getattr(node, "value", getattr(node, "iter", None)) if targets else None
-        for target in targets:
-            pairs = [(target, value)]
-            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-                pairs = list(zip(target.elts, value.elts, strict=False))
-            named = [(name, self.paths(other)) for one, other in pairs if (name := _last(one))]
-            # A script beside a model makes a `config` of its own; the model's is another one.
-            yield from ((name, found) for name, found in named if found and not (name == "config" and _is_made(found)))
+        pairs = assigned_pairs(node, ast.For, ast.comprehension)
+        named = [(name, self.paths(value)) for target, value in pairs if (name := _last(target))]
+        # A script beside a model makes a `config` of its own; the model's is another one.
+        yield from ((name, found) for name, found in named if found and not (name == "config" and _is_made(found)))
 
     def passed(
         self, call: ast.Call, functions: Mapping[str, list[list[ast.arg]]]
@@ -174,10 +167,8 @@ class _Names:
         given = [(index, found) for index, one in enumerate(values) if (found := self.paths(one))]
         for parameters in functions.get(_last(function) or "", []) if given else ():
             skipped = bool(parameters) and parameters[0].arg in ("self", "cls")
-            named = [
-                (parameters[index + skipped].arg, found) for index, found in given if index + skipped < len(parameters)
-            ]
-            yield from named
+            places = [(index + skipped, found) for index, found in given]
+            yield from ((parameters[at].arg, found) for at, found in places if at < len(parameters))
 
 
 def _is_made(paths: frozenset[Path]) -> bool:

@@ -48,9 +48,14 @@ class Section:
     preset: frozenset[str] = frozenset()
 
     @cached_property
+    def parsed(self) -> list[tuple[Class, ast.ClassDef]]:
+        """The classes with Python's trees of them, without those whose syntax is newer than this Python's."""
+        return [(one, tree) for one in self.classes if (tree := _tree(one))]
+
+    @property
     def trees(self) -> list[ast.ClassDef]:
-        """Python's trees of the classes, without those whose syntax is newer than this Python's."""
-        return [tree for one in self.classes if (tree := _tree(one))]
+        """Python's trees of the classes."""
+        return [tree for _, tree in self.parsed]
 
 
 def sections(package: Package, configuration: Class | None) -> dict[Path, Section]:
@@ -188,9 +193,8 @@ def _kind(call: ast.Call, config: Mapping[str, Any]) -> str | None:
 def _values(outer: Section) -> dict[str, list[tuple[Code, ast.Call]]]:
     """The calls whose results a class sets its attributes to, or returns as properties, by their names."""
     found = dict[str, list[tuple[Code, ast.Call]]]()
-    for one in outer.classes:
-        tree = _tree(one)
-        for function in tree.body if tree is not None else ():
+    for one, tree in outer.parsed:
+        for function in tree.body:
             if isinstance(function, ast.Assign):  # `text_config = property(lambda self: ...)`
                 made = [node.body for node in ast.walk(function.value) if isinstance(node, ast.Lambda)]
                 bound = {f"self.{ast.unparse(target)}": made for target in function.targets}
@@ -237,17 +241,25 @@ def _bound(function: ast.FunctionDef) -> dict[str, list[ast.expr]]:
     """What a function assigns, by the text of the target."""
     found = dict[str, list[ast.expr]]()
     for node in ast.walk(function):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        targets = [node.target] if isinstance(node, (ast.AnnAssign, ast.NamedExpr)) else targets
-        for target in targets:
-            value = getattr(node, "value", None)
-            pairs = [(target, value)]
-            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-                pairs = list(zip(target.elts, value.elts, strict=False))
-            for one, other in pairs:
-                if other is not None:
-                    found.setdefault(ast.unparse(one), []).append(other)
+        for target, value in assigned_pairs(node):
+            if value is not None:
+                found.setdefault(ast.unparse(target), []).append(value)
     return found
+
+
+def assigned_pairs(node: Any, *loops: type[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """The targets of an assignment with their values, item by item where both are tuples.
+
+    Also those of these kinds of `loops`, with what they iterate over.
+    """
+    with_one: tuple[type[Any], ...] = (ast.AnnAssign, ast.NamedExpr, *loops)
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, with_one) else []
+    value = getattr(node, "value", getattr(node, "iter", None))
+    for target in targets:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            yield from zip(target.elts, value.elts, strict=False)
+        else:
+            yield target, value
 
 
 def _calls(value: ast.expr, bound: Mapping[str, list[ast.expr]], seen: set[str]) -> Iterator[ast.Call]:

@@ -181,10 +181,7 @@ class _Needs:
         """
         seen = set() if seen is None else seen
         if isinstance(node, ast.Name) and node.id in local:
-            values = local[node.id]
-            is_new = id(values) not in seen
-            seen.add(id(values))
-            return is_new and any(self.reads(one, local, seen) for one in values)
+            return any(self.reads(one, local, seen) for one in _unseen(local[node.id], seen))
         if _name(node) in ("shape", "dtype", "ndim") or _calls(node, (*_NUMBERS, *_PARAMETERS)):
             return False
         if isinstance(node, ast.Call) and _name(node.func) in self.functions:
@@ -201,14 +198,18 @@ class _Needs:
         """Whether an expression may be a new tensor, rather than the parameter itself, a number or a module."""
         seen = set() if seen is None else seen
         if isinstance(node, ast.Name) and node.id in local:
-            values = local[node.id]
-            is_new = id(values) not in seen
-            seen.add(id(values))
-            return is_new and any(self.makes(one, local, seen) for one in values)
+            return any(self.makes(one, local, seen) for one in _unseen(local[node.id], seen))
         if isinstance(node, (ast.Tuple, ast.List)):
             return any(self.makes(one, local, seen) for one in node.elts)
         name = _name(node.func) or "" if isinstance(node, ast.Call) else ""
         return isinstance(node, ast.BinOp) or name in self.functions or _FROM_TENSOR.fullmatch(name) is not None
+
+
+def _unseen(values: Sequence[ast.expr], seen: set[int]) -> Sequence[ast.expr]:
+    """The values of a name the first time that they are asked for, and nothing after that."""
+    is_new = id(values) not in seen
+    seen.add(id(values))
+    return values if is_new else ()
 
 
 def _calls(node: ast.AST, names: Collection[str] | None = None) -> TypeGuard[ast.Call]:
