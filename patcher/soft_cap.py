@@ -29,3 +29,8 @@ class SoftCap:
     def threshold(self) -> float | None:
         """The activation that a kept cap lowers to 0; None where the cap is removed."""
         return math.log1p(self.shift) if self.kept else None
+
+    @property
+    def done(self) -> str:
+        """What a patch did to the cap, in words that follow it."""
+        return f"has a threshold of {self.threshold:g} behind it" if self.kept else "was removed before"

@@ -57,9 +57,7 @@ def plan(plan: Plan) -> Iterator[Table | str]:
 def nothing_line(plan: Plan) -> str:
     """Why there is nothing to patch."""
     if plan.already_patched and plan.soft_cap:
-        cap = plan.soft_cap
-        done = f"has a threshold of {cap.threshold:g} behind it" if cap.kept else "was removed before"
-        return f"{plan.source} is already patched: `{cap.expression}` {done}. Nothing to do."
+        return f"{plan.source} is already patched: `{plan.soft_cap.expression}` {plan.soft_cap.done}. Nothing to do."
     return f"{plan.source}: {plan.nothing_to_do}. Nothing to do."
 
 

@@ -14,7 +14,6 @@ from patcher.cli.app import app, examples
 from patcher.cli.consent import require_trust
 from patcher.cli.console import Console, Table
 from patcher.constants import MAX_LOSS, THRESHOLD, VERIFY_TIMEOUT
-from patcher.errors import UsageError
 
 if TYPE_CHECKING:
     from patcher.planning.plan import Plan
@@ -127,11 +126,8 @@ def threshold(
         check_plot(plot)
     snapshot = resolve(model, revision)
     trained = repair(snapshot)
-    if drop_bos and not trained.capped:
-        raise UsageError(
-            f"{model} needs no threshold: its cap was removed before.",
-            f"`patcher patch {model} --drop-bos --out DIR` drops the row from its code.",
-        )
+    if drop_bos:
+        saving.check_capped(trained, f"`patcher patch {model} --drop-bos --out DIR` drops the row from its code.")
     check_snapshot(trained.snapshot, trained.files)
     check_machine([device])
     if save is not None:

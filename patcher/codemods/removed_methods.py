@@ -53,7 +53,7 @@ def _gone(package: Package, code: Code) -> Refused | None:
     names = removed()["model"]
     for node in code.nodes(cst.Call, re.compile(rf"\b({'|'.join(names)})\b")):
         name = _called(node)
-        if name in removed()["model"] and not _defines(package, name):
+        if name in names and not _defines(package, name):
             where = f"{code.source(node)} (line {code.line(node)})"
             return Refused("removed-method", f"the code calls `{name}`, which transformers 5 no longer has: {where}")
     return None

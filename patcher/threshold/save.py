@@ -32,11 +32,11 @@ _METADATA = {
 }
 
 
-def check_capped(model: RepairedModel) -> None:
-    """Raise UsageError for a model that an earlier patch gave zeros."""
+def check_capped(model: RepairedModel, hint: str = "Leave out --save.") -> None:
+    """Raise UsageError, with this hint, for a model that an earlier patch gave zeros."""
     if not model.capped:
         done = "has a threshold behind it" if model.soft_cap.kept else "was removed before"
-        raise UsageError(f"{model.snapshot.source} needs no threshold: its cap {done}.", "Leave out --save.")
+        raise UsageError(f"{model.snapshot.source} needs no threshold: its cap {done}.", hint)
 
 
 def check_save(model: RepairedModel, out: Path) -> None:

@@ -13,7 +13,7 @@ from patcher.patching.record import PatchedModel
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.verify.messages import LogitsMeasured, Measured, OriginalRun, PairMeasured, SingleMeasured
 from patcher.verify.report import Check, ModeReport
-from patcher.verify.tolerances import reference_tolerance
+from patcher.verify.tolerances import cap_spacings, reference_tolerance
 
 # Files that loading a model looks for by name, or that its code may import.
 _LOADED = re.compile(
@@ -108,15 +108,15 @@ def judge(
     cap_error = math.nan if measured.cap_error is None else measured.cap_error
     negative = measured.patched.negative_fraction if measured.patched else math.nan
     sparsity = measured.patched.logit_sparsity if measured.patched else math.nan
-    spacings = "1 spacing" if kept else f"{7 if shifted else 5} spacings"
+    allowed = cap_spacings(shifted=shifted, kept=kept)
     checks = [
         *by.loaded(measured, files_changed),
         by.check(
             "cap_lowered_exactly" if kept else "cap_removed_exactly",
             cap_error,
             cap_tolerance,
-            f"largest |base - {'(patched + constant)' if kept else 'cap(patched)'}|; at most {spacings} of "
-            f"{measured.head_dtype} at the cap's scale",
+            f"largest |base - {'(patched + constant)' if kept else 'cap(patched)'}|; at most {allowed} "
+            f"spacing{'s' * (allowed > 1)} of {measured.head_dtype} at the cap's scale",
             passed=cap_error <= cap_tolerance,
         ),
         by.none_of(

@@ -35,7 +35,12 @@ def cap_tolerance(scale: float, dtype: str, shift: float = 0.0, *, kept: bool = 
     2 * (1/2 + 1 + 1/2) = 4, and one for a scale that is itself rounded. A shift, subtracted and added back, adds two.
     Where the cap is `kept`, both models compute it alike, and the two halves of a shift are all: one spacing.
     """
-    return (1 if kept else 7 if shift else 5) * spacing(scale, dtype)
+    return cap_spacings(shifted=bool(shift), kept=kept) * spacing(scale, dtype)
+
+
+def cap_spacings(*, shifted: bool, kept: bool) -> int:
+    """The number of spacings that `cap_tolerance` allows."""
+    return 1 if kept else 7 if shifted else 5
 
 
 def device_tolerance(largest: float, dtype: str, roundings: int) -> float:

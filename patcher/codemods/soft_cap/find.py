@@ -112,8 +112,7 @@ def _without_cap(
     if off := next((one for one in unrecognized if one.name == "switched-off"), None):
         return NotNeeded(f"{name} no longer has a cap: {off.reason}")
     if removed := _marked(flow.frames, name):
-        done = f"has a threshold of {removed.threshold:g} behind it" if removed.kept else "was removed before"
-        return NotNeeded(f"{name} is already patched: `{removed.expression}` {done}", removed)
+        return NotNeeded(f"{name} is already patched: `{removed.expression}` {removed.done}", removed)
     if unrecognized:
         reasons = [f"{quote_steps([one.step])} {one.reason}" for one in unrecognized[:_LISTED]]
         return Refused(unrecognized[0].name, f"{name}: {'; '.join(reasons)}")
