@@ -153,18 +153,15 @@ def test_an_output_below_a_file_is_refused_before_anything_runs(
     file.touch()
     texts = tmp_path / "texts.txt"
     texts.write_text("Oslo\n", "utf-8")
-    for words in (
-        ["patch", MINI, "--no-verify", "--out", file / "x"],
-        ["encode", patched, texts, "--to", "lucene", "--out", file / "x"],
-        ["evaluate", patched, "--questions", "--out", file],
-        ["templates", file / "x"],
-        ["templates", file],
+    for what, words in (
+        ("not a folder.", ["patch", MINI, "--no-verify", "--out", file / "x"]),
+        ("not a folder.", ["encode", patched, texts, "--to", "lucene", "--out", file / "x"]),
+        ("not a folder.", ["evaluate", patched, "--questions", "--out", file]),
+        ("not a folder.", ["templates", file / "x"]),
+        ("a file, not a folder; nothing was written.", ["templates", file]),
     ):
         code, out, err = said(capsys, *words)
-        told = err.splitlines()[-2]
-        assert (
-            code == 3 and out == "" and any(f"{file} is {what}" in told for what in ("not a folder.", "a file, not"))
-        ), words
+        assert code == 3 and out == "" and f"{file} is {what}" in err.splitlines()[-2], words
 
 
 def test_a_patched_model_gets_no_templates(patched: Path, capsys: pytest.CaptureFixture[str]) -> None:

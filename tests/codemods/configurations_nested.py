@@ -29,6 +29,12 @@ elif text_config is None:
 self.text_config = text_config
 super().__init__(**kwargs)"""
 
+_BERT = {
+    "built": "BertConfig(**text_config)",
+    "default": "BertConfig()",
+    "above": "from transformers import BertConfig\n",
+}
+
 
 def text_class(lines: str = "", parameters: str = "width=4, **kwargs", init: str = "super().__init__(**kwargs)") -> str:
     """The class of the section."""
@@ -92,9 +98,7 @@ NESTED = [
         "a class of transformers",
         "config.text_config.torchscript",
         keys=("text_config.torchscript",),
-        built="BertConfig(**text_config)",
-        default="BertConfig()",
-        above="from transformers import BertConfig\n",
+        **_BERT,
     ),
     nested(
         "a class that the model type names",
@@ -169,18 +173,14 @@ NESTED = [
         "config.text_config.pad_token_id",
         NOTHING,
         _PADDING,
-        built="BertConfig(**text_config)",
-        default="BertConfig()",
-        above="from transformers import BertConfig\n",
+        **_BERT,
     ),
     nested(
         "one without a section",
         "config.text_config.pad_token_id",
         NOTHING,
         _PADDING,
-        built="BertConfig(**text_config)",
-        default="BertConfig()",
-        above="from transformers import BertConfig\n",
+        **_BERT,
         json={},
     ),
     nested("a plain mapping", 'config.more.get("is_decoder", True)', NOTHING, (), json={"more": {"a": 1}}),
@@ -195,9 +195,7 @@ NESTED = [
         "a class of transformers without a section",
         'getattr(config.text_config, "torchscript", True)',
         REFUSED,
-        built="BertConfig(**text_config)",
-        default="BertConfig()",
-        above="from transformers import BertConfig\n",
+        **_BERT,
         json={},
     ),
     nested(

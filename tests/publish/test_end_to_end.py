@@ -28,8 +28,8 @@ def test_the_miniature_travels_from_the_hub_to_the_hub(
     sent = [one for one in done.data["plan"]["operations"] if one["op"] == "upload"]
     drawn = sum(one["size"] for one in sent if one["path"] in DRAWN)
     assert {one["path"] for one in sent} >= DRAWN - {"plots/shift.png", "plots/shift.svg"} and drawn < 250_000
-    # On the way a small file is base64, which takes 4/3 of its size; the requests themselves take the rest.
-    assert hub.counters.uploaded < 1.4 * sum(one["size"] for one in sent)
+    # On the way a small file is base64, which takes 4/3 of its size; the rest are the requests themselves.
+    assert hub.counters.uploaded < 4 / 3 * sum(one["size"] for one in sent) + 36_000
     assert hub.counters.xet_stored == hub.counters.lfs_uploaded == 0
     changed = {"config.json", "modeling_gptbert.py", "README.md", "patch.json", "report.json"}
     assert sum(one["size"] for one in sent if one["path"] in changed) < 200_000
