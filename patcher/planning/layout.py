@@ -15,7 +15,6 @@ from patcher.planning.files import Weights, find_weights, index_paths, join, why
 from patcher.source.snapshot import Snapshot, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
-
 MODULE_NAME, CLASS_NAME = "sparse_threshold", "SparseThreshold"
 
 

@@ -12,7 +12,6 @@ from patcher.printable import is_visible
 
 MAX_FILES = 10_000
 _REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
-
 _VARIATION = re.compile(
     "[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )  # of the character before: in a name, unseen

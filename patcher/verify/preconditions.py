@@ -18,7 +18,6 @@ from patcher.patching.record import PatchedModel
 from patcher.source.snapshot import FETCH_LFS, IS_POINTER, POINTER, Snapshot
 
 _LIBRARIES = ("torch", "transformers", "safetensors")
-
 _VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"}  # beside `*.model` and tokenizers of code
 MAKE_REFERENCE = (
     "`python3 -m venv old && old/bin/pip install torch transformers==4.57.6` makes it: old/bin/python."

@@ -92,13 +92,10 @@ def readable(model: PatchedModel) -> list[Path]:
     weights stays out, and so does one behind a link that has not the recorded hash.
     """
     copies = [model.source_copy(file) for file in model.weights]
-    links = {file.after: (model.folder / file.path).resolve() for file in model.weights if _is_link(model, file)}
-    copies += [path for after, path in links.items() if path.is_file() and sha256_of(path) == after]
+    paths = [(model.folder / file.path, file.after) for file in model.weights]
+    links = [(path.resolve(), after) for path, after in paths if path.is_symlink()]
+    copies += [path for path, after in links if path.is_file() and sha256_of(path) == after]
     return [model.folder, *(path for path in copies if path is not None and path.suffix in _WEIGHTS)]
-
-
-def _is_link(model: PatchedModel, file: FileRecord) -> bool:
-    return (model.folder / file.path).is_symlink()
 
 
 def is_encoder(model: PatchedModel) -> bool:

@@ -17,7 +17,6 @@ from patcher.verify.texts import ProbeText
 
 CHILD = "patcher.verify.measure.logits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-
 DTYPES = ("float32", "bfloat16", "float16")
 
 MAX_TOKENS, USUAL_TOKENS = 520, 512  # where texts are cut: beyond the usual limit, if the model takes as many
