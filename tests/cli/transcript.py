@@ -1,8 +1,9 @@
 """What every command shows in a terminal of 80 columns, with colours and bars on: to be looked at before a release.
 
-    python -m tests.cli.transcript [--out FOLDER]
+    python -m tests.cli.transcript [--out FOLDER] [--trained FOLDER]
 
-Writes `transcript.txt` with its escape sequences and `transcript.html`, on white.
+Writes `transcript.txt` with its escape sequences and `transcript.html`, on white. With a capped model that
+`tests.threshold.demo` trained, the commands for trained models are shown as well.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import os
 import pty
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -59,6 +61,18 @@ COMMANDS = (
     ("search splade texts.jsonl 'Hvor er hytta?' --top 3 --trust-remote-code --device cpu", ""),
     ("export splade --trust-remote-code", ""),
 )
+TRAINED = tuple(
+    (command, "")
+    for command in (
+        "plan trained",
+        "threshold trained --trust-remote-code --device cpu",
+        "threshold trained --threshold 3 --trust-remote-code --device cpu",
+        "threshold trained --sweep --save sparse --trust-remote-code --device cpu",
+        "evaluate sparse --questions --trust-remote-code --device cpu",
+        "publish sparse ola/sparse --yes",
+        "check ola/sparse",
+    )
+)
 
 
 def run_in_terminal(
@@ -97,8 +111,9 @@ def main() -> int:
     """Run all commands one after the other and write what they show."""
     parser = argparse.ArgumentParser(prog="python -m tests.cli.transcript", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/transcript"), help="the folder to write")
-    out = parser.parse_args().out
-    parts = []
+    parser.add_argument("--trained", type=Path, help="a capped SPLADE model, copied into the folder of the commands")
+    given = parser.parse_args()
+    out, parts = given.out, []
     with tempfile.TemporaryDirectory() as name, LocalHub(Path(name) / "hub") as hub:
         work = Path(name) / "work"
         work.mkdir()
@@ -107,7 +122,9 @@ def main() -> int:
         hub.seed(SOURCE, MINI)
         environment = client_env(hub.endpoint, Path(name) / "home", OLA)
         del environment["HF_HUB_DISABLE_PROGRESS_BARS"]
-        for command, answer in COMMANDS:
+        if given.trained:
+            shutil.copytree(given.trained, work / "trained")
+        for command, answer in (*COMMANDS, *(TRAINED if given.trained else ())):
             if "bad" in command:
                 (work / "bad").mkdir()
                 for path in (work / "splade").iterdir():
