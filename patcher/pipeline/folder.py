@@ -39,8 +39,13 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 def run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
     """Verify a model and write its report."""
-    plots.preload()
-    report = verify(model, verification, child, progress)
+
+    def watch(device: str, done: int, total: int) -> None:
+        if done == total:  # what the child still does takes less memory than the texts did
+            plots.preload()
+        progress(device, done, total)
+
+    report = verify(model, verification, child, watch)
     report.write(model.folder)
     return report
 

@@ -1,9 +1,10 @@
 """Runs a whole process and says how long it took and how much memory it and its descendants needed. Linux only.
 
 Memory is the largest sum, over the samples, of the high-water marks of resident memory (VmHWM) of all processes that
-were alive: the parent and the guarded child of a verification both count. The kernel keeps the mark, so no short peak
-between two samples is lost. Pages that two processes share, those of the interpreter above all, count twice, which is
-to the disadvantage of whoever starts a second process.
+were alive: the parent and the sandboxed child of a verification both count. The kernel keeps the mark, so no short peak
+between two samples is lost; each sample starts it anew, so that two processes whose peaks are seconds apart do not
+count as if they had met. Pages that two processes share, those of the interpreter above all, count twice, which is to
+the disadvantage of whoever starts a second process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +115,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _status(pid: int) -> Mapping[str, int]:
-    """High-water mark and swapped pages of one process, in bytes; zeros when it has just ended."""
+    """High-water mark since the last look and swapped pages of a process, in bytes; zeros when it has just ended."""
     found = {"VmHWM": 0, "VmSwap": 0}
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -123,4 +125,6 @@ def _status(pid: int) -> Mapping[str, int]:
         name, _, value = line.partition(":")
         if name in found:
             found[name] = int(value.split()[0]) * 1024
+    with suppress(OSError):  # it has just ended, or another user's mark stays that of the whole run
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
     return found

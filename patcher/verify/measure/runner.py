@@ -82,8 +82,8 @@ class Runner(Generic[T]):
         self._run(batch, forward, add)
 
     def _report(self, texts: int) -> None:
-        """Write how many texts are done, a few times a second, to the file that the parent reads."""
+        """Write how many texts are done, a few times a second and in the end, to the file that the parent reads."""
         self._done += texts
-        if time.monotonic() - self._reported_at > 0.2:
+        if self._done == self.request.count or time.monotonic() - self._reported_at > 0.2:
             self._reported_at = time.monotonic()
             Path(self.request.progress).write_text(str(self._done), "utf-8")
