@@ -1,4 +1,4 @@
-"""What a configuration says that several rooms ask for."""
+"""What a configuration says that several packages ask for."""
 
 from __future__ import annotations
 

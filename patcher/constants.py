@@ -1,4 +1,4 @@
-"""Names and defaults that several rooms share: files of a patched folder, versions of formats, limits of commands.
+"""Names and defaults that several packages share: files of a patched folder, versions of formats, limits of commands.
 
 The defaults that the command line shows in its help stand here so that help costs no imports.
 """

@@ -72,7 +72,7 @@ def patch_model(
     """Write the patched folder beside `out`, verify it and write its card there, then move it to `out` in one step.
 
     With a `verification` the model's code runs, without another question; with None nothing runs. `storage` is "auto",
-    "link" or "copy": how the weights get there (see `patching.sharing`). Pickled weights are converted if there are no
+    "link" or "copy": how the weights get there (docs/lists.md). Pickled weights are converted if there are no
     others. With `discard_since`, seconds since the epoch, weights that the Hub can copy are removed at the end, also
     from the Hub's cache if they were downloaded after that time. With `calibrate`, a model that fails nothing but the
     check of its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified

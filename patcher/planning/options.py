@@ -46,10 +46,10 @@ class Options:
     """What to do beyond removing the cap of the masked-LM head and repairing the loading, or instead of these.
 
     `shift` is a constant to subtract from the raw logits, found by a calibration. With a `threshold` the cap stays, and
-    activations of up to this value become 0, as the code subtracts expm1(threshold) behind the cap. `drop_bos` makes
+    activations of up to this value become 0, as the code subtracts expm1(threshold) after the cap. `drop_bos` makes
     the synthetic first row of the logits zero. `codemods` are the only ones to run.
-    `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for a
-    codemod that does not exist and for a threshold that is none.
+    `trained_without_cap`: the user knows that a trained model's weights never passed its cap. Raises UsageError for an
+    unknown codemod and for an invalid threshold.
     """
 
     also_causal_lm: bool = False

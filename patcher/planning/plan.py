@@ -42,8 +42,8 @@ class Plan:
     `auto_class` loads the class that the weights are for. `soft_cap` is None where other codemods were chosen;
     `kept_cap` is the cap that stays then, if there is one. `encoders` are the folders of the transformers of a trained
     SparseEncoder model ("" is the model's own folder), and those below the model's own of a dense one; any other model
-    has none. `modules` is all code before; `originals` and `contents` are the changed files before and after;
-    `base` is the code with the repairs and with the cap, as far as it differs from that of the source.
+    has none. Not in its JSON: `modules`, all code before; `originals` and `contents`, the changed files before and
+    after; `base`, the code with the repairs and with the cap, as far as it differs from that of the source.
     """
 
     source: Source

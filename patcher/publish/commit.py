@@ -39,7 +39,7 @@ _REFUSALS = frozenset({400, 401, 403, 404, 413, 422})
 
 @dataclass(frozen=True)
 class Publication:
-    """What is on the Hub now. `case`: `committed`, `landed` (its answer was lost) or `nothing to do`."""
+    """What is on the Hub now. `case`: `committed`, `landed` (its reply was lost) or `nothing to do`."""
 
     case: str
     commit: str

@@ -72,7 +72,7 @@ class DeviceReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A verification. `base` and `patched` are the figures of both models (see `messages.LogitFigures`).
+    """A verification. `base` and `patched` are the figures of both models, by name.
 
     `files` maps each file of the folder to its SHA-256 at that time, so that the report can't be shown for other bytes.
     `probe_texts` are the first texts with their strongest terms. With several devices, the first one is described here,
@@ -120,7 +120,7 @@ class Report:
 
     @property
     def seal(self) -> str:
-        """SHA-256 of the document without it: it shows an edit, not who made it."""
+        """SHA-256 of the other fields: it reveals an edit, not its author."""
         return seal(document(_Unsealed(**{one.name: getattr(self, one.name) for one in fields(self)})))
 
     def write(self, folder: Path) -> None:

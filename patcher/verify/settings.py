@@ -42,8 +42,8 @@ class Verification:
     """How to verify a folder. `timeout` is in seconds, for each device.
 
     The figures of the first of `devices` lead the report; `attention` is a value for transformers'
-    `attn_implementation`; `sandbox` is one of `bubblewrap.LEVELS`; `reference` is an interpreter with transformers 4
-    that runs the published code.
+    `attn_implementation`; `sandbox` is auto, bubblewrap, hook or none; `reference` is an interpreter with transformers
+    4 that runs the published code.
     """
 
     texts: tuple[ProbeText, ...]

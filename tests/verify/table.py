@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "verification.md"
 
 def modes() -> Iterator[str]:
     """A line for each mode of use."""
-    yield "| mode | has to repeat | a model without it is not wrong |"
+    yield "| mode | has to repeat | optional |"
     yield "|---|---|---|"
     for mode in (*MODES_OF_USE, SAVED):
         repeats = f"`{mode.equal}`" if mode.equal else ""
