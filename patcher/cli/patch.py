@@ -241,8 +241,8 @@ def _patch_list(
         require_trust(console, code, f"{len(plans)} models", trusted=trusted, diff=diff, may_skip=True)
     done = patch_all(members, verification, storage, discard_weights=discard_weights, jobs=jobs)
 
-    def human() -> Iterator[Table]:
-        yield tables.family(done)
+    def human() -> Iterator[Table | str]:
+        yield from tables.family(done)
         for outcome in done.all:
             if outcome.hint:
                 console.talk(f"Hint for {outcome.source}: {outcome.hint}")
