@@ -248,6 +248,7 @@ def _patch_list(
                 console.talk(f"Hint for {outcome.source}: {outcome.hint}")
 
     console.result(done, "\n".join(map(tables.family_line, done.all)), human)
+    console.hint(hints.after_list(done, console.words))
     if any(one.report is not None and not one.report.passed for one in done.all):
         return 1
     return 0 if done.passed else 3
