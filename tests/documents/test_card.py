@@ -73,6 +73,22 @@ def test_a_base_from_a_folder_claims_no_repository(patched_once: Path) -> None:
     assert "base_model" not in data and "base_model_relation" not in data
 
 
+def test_what_is_known_of_a_folder_s_origin_stands_in_its_provenance(patched_once: Path) -> None:
+    """The notes of `hf download --local-dir` name the commit, and the user the repository."""
+    found = load(patched_once)
+    link = "[ltg/norbert4-base](https://huggingface.co/ltg/norbert4-base)"
+    for repaired in (False, True):
+        model = replace(found, soft_cap=None) if repaired else found
+        for changes, said in (
+            ({}, "folder `norbert4-mini`"),
+            ({"base_revision": COMMIT}, f"folder `norbert4-mini`, downloaded from the Hub at commit `{COMMIT}`"),
+            ({"base_model": "ltg/norbert4-base"}, f"folder `norbert4-mini` of {link}"),
+        ):
+            text = rendered(replace(model, source=replace(model.source, **changes)), None)
+            (line,) = [line for line in text.splitlines() if line.startswith("- source: ")]
+            assert line.removeprefix("- source: ").partition(", whose own")[0] == said
+
+
 def test_every_figure_of_the_card_is_in_the_report(model: PatchedModel) -> None:
     text = rendered(model, report())
     table = text.partition("## Measured")[2].partition("##")[0]
