@@ -92,7 +92,7 @@ def test_what_is_known_of_a_folder_s_origin_stands_in_its_provenance(patched_onc
 def test_every_figure_of_the_card_is_in_the_report(model: PatchedModel) -> None:
     text = rendered(model, report())
     table = text.partition("## Measured")[2].partition("##")[0]
-    for shown in ("-41.25", "9.50", "98.77 %", "99.12 %", "98.01 %", "12.50", "31", "0.00 %"):
+    for shown in ("-41.25", "9.50", *(f"{one}\u00a0%" for one in ("98.77", "99.12", "98.01", "0.00")), "12.50", "31"):
         assert shown in table
     other = rendered(model, replace(report(), patched={**FIGURES, "max": 7.25}))
     assert (
