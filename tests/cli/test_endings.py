@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from patcher.cli import hints, main
 from patcher.cli.app import ORDER
@@ -167,3 +168,24 @@ def test_a_list_goes_on_with_its_first_model_or_is_run_again(tmp_path: Path) -> 
     assert after(PATCHED, NOT_DONE) == ["patch", "--all", "list.txt"]
     assert after("nothing to do", SKIPPED)[:2] == ["publish", str(tmp_path / "b")]
     assert after("nothing to do", "nothing to do") == ["plan", "a"]
+
+
+def test_patch_a_list_and_repair_end_with_1_where_a_check_fails(
+    mini: Path, say: Say, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit that nothing reaches, and a tensor that the checkpoint of a repaired model lacks."""
+    (tmp_path / "list.txt").write_text(f"{mini}\n")
+    limit = [*ON_CPU, "--min-logit-sparsity", "1"]
+    for words in (
+        ["patch", str(mini), "--out", str(tmp_path / "one"), *limit],
+        ["patch", "--all", str(tmp_path / "list.txt"), "--out", str(tmp_path / "many"), *limit],
+    ):
+        assert main(words) == 1
+        shown, err = capsys.readouterr()
+        assert "relu_sparsity" in shown, err
+    tensors = load_file(mini / "model.safetensors")
+    tensors.pop(next(name for name in tensors if name.endswith("up_proj.scale")))
+    save_file(tensors, mini / "model.safetensors", metadata={"format": "pt"})
+    assert main(["repair", str(mini), "--out", str(tmp_path / "repaired"), *ON_CPU]) == 1
+    shown, err = capsys.readouterr()
+    assert "FAILED" in shown and "weights_unchanged" in shown, err
