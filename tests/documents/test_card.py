@@ -134,7 +134,7 @@ def test_a_check_that_failed_on_the_second_device_alone_is_named_and_counts(mode
     text = rendered(model, replace(one, more_devices=(other,)))
     assert "**Verification failed.** `cap_removed_exactly`: largest difference." in text
     assert "| check | cpu | cuda | what the value is | limit | passed |" in text
-    assert "| `cap_removed_exactly` | 0 | 0.5 | largest difference | ≤ 1e-05 | **no** |" in text
+    assert "| `cap_removed_exactly` | 0 | 0.5 | largest difference | ≤\u00a01e-05 | **no** |" in text
 
 
 def test_the_card_says_what_changed_what_did_not_and_what_to_mind(model: PatchedModel) -> None:
