@@ -14,7 +14,7 @@ from patcher.cli.main import app
 from patcher.errors import DOCUMENTATION
 from tests.conftest import ROOT
 from tests.docs import api
-from tests.docs.hints import entries, hints
+from tests.docs.hints import entries, hints, strings
 
 ONE_LINE = 80 - len("Hint: ")
 
@@ -65,6 +65,16 @@ def test_a_hint_that_is_longer_than_one_line_links_to_its_entry() -> None:
     found = list(hints())
     assert len(found) > 200
     assert [one for one in found if len(one.text) > ONE_LINE and not one.linked] == []
+
+
+def test_no_hint_names_what_only_a_checkout_or_an_index_has() -> None:
+    """A target of make, a module of the tests, or this package with an extra, under a name of an index."""
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.compile(rf"`make |\bmake ({'|'.join(targets)})\b|-m tests\.|splade-patcher\[|--(?:extra-)?index-url")
+    own = re.compile(r"pip install [^`]*splade-patcher")
+    found = [*hints(), *strings()]
+    assert len(targets) > 20 and len(found) > 400
+    assert [one for one in found if named.search(one.text) or own.search(one.text)] == []
 
 
 def test_every_link_of_an_error_leads_to_an_entry_of_the_page() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from patcher.constants import TOOL_URL
-from tests.conftest import ROOT
+from tests.conftest import MINI, ROOT, user_environment
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,51 @@ def test_the_templates_are_found_in_a_bare_environment(wheel: Path, tmp_path: Pa
     )
     done = subprocess.run([str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "model_card.md.jinja" in done.stdout
+
+
+def without_extras(folder: Path) -> Path:
+    """Links to what a wheel without extras brings along: its requirements, theirs, and nothing else of this one."""
+    folder.mkdir()
+    wanted, met = ["splade-patcher"], set[str]()
+    while wanted:
+        name = canonicalize_name(wanted.pop())
+        if name in met:
+            continue
+        met.add(name)
+        found = distribution(name)
+        needs = [Requirement(text) for text in found.requires or ()]
+        wanted += [one.name for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
+        if name != "splade-patcher":
+            tops = {path.parts[0] for path in found.files or () if path.parts[0] not in {"..", "__pycache__"}}
+            for top in tops:
+                if not (folder / top).exists():
+                    (folder / top).symlink_to(Path(str(found.locate_file(top))))
+    return folder
+
+
+def test_without_extras_the_command_writes_templates_and_plans_and_the_script_names_what_it_lacks(
+    wheel: Path, tmp_path: Path
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+    environment = user_environment(tmp_path / "home") | {"PYTHONPATH": str(without_extras(tmp_path / "packages"))}
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(word) for word in words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    command = tmp_path / "venv" / "bin" / "patcher"
+    written = run(command, "templates", "mine")
+    assert written.returncode == 0 and written.stdout.startswith("Wrote "), written.stderr
+    train = shlex.split(written.stderr.removeprefix("next: "))
+    assert train == ["python", "mine/train_splade.py", "mine/training_config.yaml"]
+    done = run(python, *train[1:])
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.startswith("Error: Training needs ") and "sentence-transformers" in done.stderr
+    planned = run(command, "plan", MINI, "--quiet")
+    assert planned.returncode == 0, planned.stderr
 
 
 def test_help_imports_neither_torch_nor_transformers() -> None:

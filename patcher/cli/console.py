@@ -341,7 +341,7 @@ def _new_bar(stream: TextIO) -> Progress:
 def _wrapped(text: str, stream: TextIO) -> list[str]:
     """The lines of a sentence on a terminal, which would divide a hash; commands and code stay as they are to copy."""
     room = shutil.get_terminal_size().columns
-    copied = text.startswith((" ", "next: ", "page: ", "report: ")) or "`" in text or "\n" in text
+    copied = text.startswith((" ", "next: ", "or: ", "page: ", "record: ", "report: ")) or "`" in text or "\n" in text
     if copied or len(text) <= room or not stream.isatty():
         return [text]
     return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)

@@ -92,9 +92,9 @@ def encode(
     with console.progress("texts") as progress:
         result = encode_file(found, job, progress)
     console.result(result, str(out), lambda: _shown(result))
-    if not queries:
-        again = opt.repeated(trusted=trust_remote_code, revision=revision, id_column=id_column, text_column=text_column)
-        console.hint([hints.command("search", model, texts, "YOUR QUESTION", *again)])
+    again = opt.repeated(trusted=trust_remote_code, revision=revision, id_column=id_column, text_column=text_column)
+    words = ("encode", model, "DOCUMENTS.jsonl", "--to", to) if queries else ("search", model, texts, "YOUR QUESTION")
+    console.hint([hints.command(*words, *again)])
     raise typer.Exit(0)
 
 

@@ -14,10 +14,10 @@ from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Table
 from patcher.cli.search import Inactivity, Model, find_trusted
 from patcher.constants import VERIFY_TIMEOUT
-from patcher.documents.formatting import decimal, number
+from patcher.documents.formatting import decimal, rounded
 
 if TYPE_CHECKING:
-    from patcher.retrieval.benchmark import Evaluated, Row
+    from patcher.retrieval.benchmark import Evaluated, Figures, Row
 
 
 @app.command(
@@ -88,23 +88,23 @@ def evaluate(
 
 
 def _shown(found: Evaluated) -> Iterator[Table | str]:
-    """A table for each task."""
+    """For each task the retrieval of every model, and what the vectors of those that have some cost."""
     for task in dict.fromkeys(row.task for row in found.rows):
+        rows = [row for row in found.rows if row.task == task]
         yield f"{task}:"
-        yield Table(
-            ("model", "nDCG@10", "MRR@10", "recall@100", "query dims", "document dims", "FLOPS", "postings"),
-            [_cells(row) for row in found.rows if row.task == task],
-            right=tuple(range(1, 8)),
-        )
+        yield Table(("model", "nDCG@10", "MRR@10", "recall@100"), list(map(_retrieval, rows)), right=(1, 2, 3))
+        yield ""
+        heads = ("model", "query dims", "document dims", "FLOPS", "postings")
+        yield Table(heads, [_costs(row.model, row.costs) for row in rows if row.costs is not None], right=(1, 2, 3, 4))
         yield ""
     yield from (f"Note: {note}" for note in found.notes)
     yield f"Results of mteb: {found.results}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    retrieval = (f"{value:.3f}" for value in (row.ndcg_at_10, row.mrr_at_10, row.recall_at_100))
-    if row.costs is None:
-        return (row.model, *retrieval, "", "", "", "")
-    cost = row.costs
-    dims = (decimal(cost.query_active_dims), decimal(cost.document_active_dims))
-    return (row.model, *retrieval, *dims, number(round(cost.flops, 3)), decimal(cost.postings_per_query))
+def _retrieval(row: Row) -> tuple[str, ...]:
+    return (row.model, *(f"{value:.3f}" for value in (row.ndcg_at_10, row.mrr_at_10, row.recall_at_100)))
+
+
+def _costs(model: str, cost: Figures) -> tuple[str, ...]:
+    means = (cost.query_active_dims, cost.document_active_dims, cost.flops, cost.postings_per_query)
+    return (model, *(decimal(mean) if mean < 1000 else rounded(mean) for mean in means))

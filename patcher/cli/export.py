@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from patcher.cli import hints
 from patcher.cli import options as opt
 from patcher.cli.app import app, examples
 from patcher.cli.console import Console, Failure, Table
 from patcher.cli.search import Model, find_trusted
-from patcher.constants import EXPORT_RECORD, VERIFY_TIMEOUT
+from patcher.constants import VERIFY_TIMEOUT
 
 if TYPE_CHECKING:
     from patcher.retrieval.export import Export
@@ -55,8 +56,8 @@ def export(
     console.talk(f"Exporting {model} and running both on the probe texts ...")
     result = export_model(found, out, timeout, sandbox, to, quantize)
     console.result(result, "passed" if result.passed else "failed", lambda: _shown(result, out))
-    if result.passed:
-        console.hint([f"record: {out / EXPORT_RECORD}"])
+    again = opt.repeated(trusted=trust_remote_code, revision=revision)
+    console.hint(hints.after_export(out, [model, *again], passed=result.passed))
     raise typer.Exit(0 if result.passed else 1)
 
 

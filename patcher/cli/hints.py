@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patcher.constants import PAGE, RECORD, REPORT
+from patcher.constants import EXPORT_RECORD, PAGE, RECORD, REPORT, THRESHOLD_RECORD, TRAINING_RECORD
 
 if TYPE_CHECKING:
+    from patcher.pipeline.family import Outcomes
     from patcher.planning.plan import Plan
     from patcher.publish import Checked, PublishPlan
     from patcher.threshold.report import ThresholdReport
@@ -33,6 +34,8 @@ def after_plan(plan: Plan, source: str, options: Sequence[str]) -> Iterator[str]
         yield command("verify", plan.source.folder)
     elif plan.already_patched and plan.source.repo_id is not None:
         yield command("check", plan.source)
+    else:  # neither made by this tool nor to be changed: a model is measured, a base is trained on
+        yield command(*(("threshold", source) if plan.encoders else ("templates", "DIR")))
 
 
 def after_report(report: Report | None, folder: Path, *, code_only: bool = False) -> Iterator[str]:
@@ -42,24 +45,82 @@ def after_report(report: Report | None, folder: Path, *, code_only: bool = False
     if report is None and not code_only:
         yield command("verify", folder)
     elif report is None or report.passed:
-        unverified = ["--unverified"] if report is None else []
-        yield command("publish", folder, f"YOUR_NAME/{folder.resolve().name}", "--dry-run", *unverified)
+        yield f"{_publish(folder)}{' --unverified' * (report is None)}"
+
+
+def after_list(outcomes: Outcomes, words: Sequence[str]) -> Iterator[str]:
+    """Go on with the first model that was patched; or run the list again, which leaves out what is complete."""
+    done = next((one for one in outcomes.all if one.status in ("patched", "skipped")), None)
+    if not outcomes.passed:
+        yield command(*words)
+    elif done is not None:
+        yield from after_report(done.report, done.entry.out)
+    else:
+        yield command("plan", outcomes.all[0].source)
 
 
 def after_dry_run(plan: PublishPlan, words: Sequence[str]) -> Iterator[str]:
     """The same words without `--dry-run`, where there is anything to publish."""
     if plan.operations or plan.tag_missing:
         yield command(*(word for word in words if word != "--dry-run"))
+    else:
+        yield command("check", plan.repo_id, *(["--revision", plan.options.revision] if plan.options.revision else []))
 
 
 def after_threshold(report: ThresholdReport, words: Sequence[str], saved: Path | None) -> Iterator[str]:
-    """Use what was saved, save what passed, take a cap off that does not fit, or sweep."""
-    if saved is not None:
-        yield command("export", saved, "--trust-remote-code")
+    """Publish what passed and was saved, use or save what passed, or run again what may pass then."""
+    model = str(report.source)
+    failed = {check.name for check in report.checks if not check.passed}
+    if report.passed and saved is not None:
+        yield _publish(saved)
+        yield f"or: {command('export', saved, '--trust-remote-code').removeprefix('next: ')}"
+    elif report.passed:
+        encode = ("encode", model, "TEXTS.jsonl", "--to", "parquet")
+        yield command(*words, "--save", "DIR") if report.capped else command(*encode)
     elif report.fit == "without_cap":
-        yield command("patch", str(report.source), "--out", "DIR", "--trained-without-cap")
-    elif report.capped and (report.passed or not report.swept):
-        yield command(*words, *(["--save", "DIR"] if report.passed else ["--sweep"]))
+        yield command("patch", model, "--out", "DIR", "--trained-without-cap")
+    elif failed & {"loads_right", "embeddings_finite"}:
+        yield command("plan", model)
+    elif not report.capped:
+        yield "Its vectors are not sparse without a threshold: train it with a stronger regularizer."
+        yield command("templates", "DIR")
+    elif not report.swept:
+        yield command(*words, "--sweep")
+    elif report.best is not None:  # the point that failed was asked for
+        yield command(*_without(words, *_POINT))
+    elif not report.evaluation.judged:
+        yield command(*words, "--qrels", "FILE")
+    else:
+        wider = command(*_without(words, *_POINT, "--tolerance"), "--tolerance", f"{2 * report.tolerance:g}")
+        yield f"{wider}  (twice as much may be lost)"
+
+
+def after_export(out: Path, again: Sequence[str], *, passed: bool) -> Iterator[str]:
+    """Publish a graph, alone or with the model in whose folder it is; or encode with the model itself."""
+    if not passed:
+        yield command("encode", *again[:1], "TEXTS.jsonl", "--to", "parquet", *again[1:])
+        return
+    yield f"record: {out / EXPORT_RECORD}"
+    made = any((out.parent / name).is_file() for name in (RECORD, THRESHOLD_RECORD, TRAINING_RECORD))
+    yield _publish(out.parent if made else out)
+
+
+def _publish(folder: Path) -> str:
+    return command("publish", folder, f"YOUR_NAME/{folder.resolve().name}", "--dry-run")
+
+
+_POINT = ("--threshold", "--query-threshold", "--document-threshold", "--query-top-k", "--document-top-k")
+
+
+def _without(words: Sequence[str], *options: str) -> list[str]:
+    """The words of a command without these options and their values."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word in options:
+            next(rest, None)
+        elif word.partition("=")[0] not in options:
+            kept.append(word)
+    return kept
 
 
 def after_check(found: Checked) -> Iterator[str]:

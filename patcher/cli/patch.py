@@ -241,13 +241,14 @@ def _patch_list(
         require_trust(console, code, f"{len(plans)} models", trusted=trusted, diff=diff, may_skip=True)
     done = patch_all(members, verification, storage, discard_weights=discard_weights, jobs=jobs)
 
-    def human() -> Iterator[Table]:
-        yield tables.family(done)
+    def human() -> Iterator[Table | str]:
+        yield from tables.family(done)
         for outcome in done.all:
             if outcome.hint:
                 console.talk(f"Hint for {outcome.source}: {outcome.hint}")
 
     console.result(done, "\n".join(map(tables.family_line, done.all)), human)
+    console.hint(hints.after_list(done, console.words))
     if any(one.report is not None and not one.report.passed for one in done.all):
         return 1
     return 0 if done.passed else 3

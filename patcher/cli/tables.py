@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patcher.cli.console import Diff, Failure, Table
 from patcher.constants import THRESHOLD
-from patcher.documents.formatting import decimal, decimal4, number, percent, rounded, size
+from patcher.documents.formatting import decimal, decimal4, number, percent, size
 
 if TYPE_CHECKING:  # each serves one command, and the others do not import it
     from patcher.pipeline.api import Patched
@@ -101,15 +102,17 @@ def figures(report: Report) -> Table:
 
 
 def checks(report: Report) -> Table:
-    """Every check: its verdict, its value on each device, its limit, and what the value counts."""
+    """Every check: its verdict, its value on each device, its limit, and what the value counts if there is room."""
     from patcher.documents.checks import check_rows
 
-    headers = ("", "check", *_by_device(report, "value"), "limit", "what the value is")
+    values = _by_device(report, "value")
+    words = len(values) == 1  # 80 columns hold the values of two devices or the words
+    headers = ("", "check", *values, "limit", *(["what the value is"] if words else []))
     rows = [
-        (_VERDICTS[row.check.passed], row.check.name, *row.values, row.plain_limit, row.counted)
+        (_VERDICTS[row.check.passed], row.check.name, *row.values, row.plain_limit, *([row.counted] if words else []))
         for row in check_rows(report)
     ]
-    return Table(headers, rows, right=range(2, len(headers) - 1))
+    return Table(headers, rows, right=range(2, 3 + len(values)))
 
 
 def _by_device(report: Report, name: str) -> list[str]:
@@ -117,23 +120,23 @@ def _by_device(report: Report, name: str) -> list[str]:
     return [name] if len(devices) == 1 else [f"{name}, {device}" for device in devices]
 
 
-def family(outcomes: Outcomes) -> Table:
-    """One row for each model of a list."""
-    rows = [
+def family(outcomes: Outcomes) -> Iterator[Table | str]:
+    """How each model of a list ended, what it cost, and why where it was not simply patched."""
+    ended = [(_short(one.source), one.status, one.checks, percent(one.logit_sparsity)) for one in outcomes.all]
+    costs = [
         (
-            one.source,
-            one.status,
-            percent(one.logit_sparsity),
-            one.checks,
-            f"{one.seconds:.1f}",
+            one.source.partition("@")[0],
+            f"{one.seconds:,.1f}",
             size(one.need.downloaded),
             size(one.need.written),
-            one.reason,
         )
         for one in outcomes.all
     ]
-    head = ("repository", "status", "logit sparsity", "checks", "seconds", "downloaded", "written", "reason")
-    return Table(head, rows, right=(2, 3, 4, 5, 6))
+    yield Table(("repository", "status", "checks", "logit sparsity"), ended, right=(2, 3))
+    yield ""
+    yield Table(("repository", "seconds", "downloaded", "written"), costs, right=(1, 2, 3))
+    if reasons := [f"{_short(one.source)}: {one.reason}" for one in outcomes.all if one.reason]:
+        yield from ("", *reasons)
 
 
 def family_line(outcome: Outcome) -> str:
@@ -145,13 +148,21 @@ def publish_plan(plan: PublishPlan) -> Iterator[Table | str]:
     """The diff of a publication, one row for each operation and for each file that is kept at the target, its notes."""
     yield Diff(plan.diff)
     there = {"delete": "removed", "upload": "replaced", "copy": "replaced"}
+    sources = dict.fromkeys(_short(one.origin) for one in plan.operations if one.op == "copy")
     rows = [
-        (one.op, one.path, _short(one.origin), size(one.size), there[one.op] if one.replaces else "new")
+        (
+            one.op,
+            one.path,
+            "the source" if one.op == "copy" else one.origin,
+            size(one.size),
+            there[one.op] if one.replaces else "new",
+        )
         for one in plan.operations
     ]
     rows += [("keep", path, "", "", f"kept: {reason}") for path, reason in plan.kept.items()]
     yield Table(("operation", "path", "from", "size", "at the target"), rows, right=(3,))
-    yield from ("", plan_line(plan), *(f"Note: {note}." for note in plan.notes))
+    yield from ("", *(f"The source of what the Hub copies: {source}" for source in sources))
+    yield from (plan_line(plan), *(f"Note: {note}." for note in plan.notes))
 
 
 def plan_line(plan: PublishPlan) -> str:
@@ -291,27 +302,25 @@ def _beside(report: ThresholdReport) -> list[Row]:
 
 
 def _sweep(rows: Sequence[Row]) -> Table:
-    """One row for each point of a sweep."""
+    """One row for each point of a sweep: what is judged, and FLOPS for its costs; the JSON has the other figures."""
     columns: dict[str, Callable[[Row], str]] = {
         "threshold": lambda row: row.point.short,
         "query sparsity": lambda row: percent(row.query_sparsity),
-        "dims": lambda row: rounded(row.query_active_dims),
         "document sparsity": lambda row: percent(row.document_sparsity),
-        "dims ": lambda row: rounded(row.document_active_dims),
         "FLOPS": lambda row: decimal(row.flops),
-        "postings": lambda row: rounded(row.postings_per_query),
-        "index": lambda row: size(row.index_bytes),
         "nDCG@10": lambda row: decimal4(row.ndcg),
-        "95 % interval": _interval,
+        "95 % interval": partial(_interval, decimals=3),
         "same top 10": lambda row: percent(row.exact),
-        "tau": lambda row: f"{row.tau.mean:.3f}",
     }
-    return Table(tuple(columns), [[cell(row) for cell in columns.values()] for row in rows], right=range(1, 12))
+    return Table(
+        tuple(columns), [[cell(row) for cell in columns.values()] for row in rows], right=range(1, len(columns))
+    )
 
 
-def _interval(row: Row) -> str:
+def _interval(row: Row, decimals: int = 4) -> str:
+    """The bounds as one word, which no column divides."""
     found = row.ndcg_interval
-    return f"{found.low:.4f} to {found.high:.4f}" if found else "-"
+    return f"{found.low:.{decimals}f}–{found.high:.{decimals}f}" if found else "-"
 
 
 def _threshold_lines(report: ThresholdReport, model: str, save: Path | None, *, saved: bool) -> Iterator[str]:

@@ -26,9 +26,7 @@ def templates(
 
     console = Console(as_json=as_json, quiet=quiet).listen()
     written = copy_templates(folder)
-    lines = [
-        f"Wrote {len(written)} files into {folder}.",
-        f"Train: {shlex.join(['python', str(folder / 'train_splade.py'), str(folder / 'training_config.yaml')])}",
-    ]
     result = {"schema_version": SCHEMA_VERSION, "path": str(folder), "files": written}
-    console.result(result, str(folder), lambda: lines)
+    console.result(result, str(folder), lambda: [f"Wrote {len(written)} files into {folder}."])
+    training = ["python", str(folder / "train_splade.py"), str(folder / "training_config.yaml")]
+    console.hint([f"next: {shlex.join(training)}"])

@@ -39,6 +39,11 @@ def decimal4(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def unbroken(value: str) -> str:
+    """A figure with its unit, which no narrow cell of a table divides: its spaces do not break."""
+    return value.replace(" ", "\u00a0") if any(one.isdigit() for one in value) else value
+
+
 def confinement(level: str | None) -> str:
     """The level of the sandbox that a model's code ran in, in words."""
     words = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patcher.constants import RECORD, TOOL_URL
-from patcher.documents.formatting import confinement, number, percent, rounded, size
+from patcher.documents.formatting import confinement, number, percent, rounded, size, unbroken
 from patcher.errors import OutputError, from_os
 from patcher.patching.staging import check_parent, write_atomically
 from patcher.printable import one_line, printable, printable_json
@@ -73,7 +73,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (confinement, number, percent, rounded, size, code, fence, literal, printable, text)
+    filters = (confinement, number, percent, rounded, size, unbroken, code, fence, literal, printable, text)
     environment.globals["tool"] = TOOL_URL
     environment.filters.update({one.__name__: one for one in filters})
     return environment.get_template(name)

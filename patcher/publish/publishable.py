@@ -48,8 +48,8 @@ class Publishable:
     """A folder that can be published.
 
     `record` is the name of its record, `version` that of the tool that wrote it, `source` the model it was made from,
-    `origin` the repository behind that, whose terms hold. `passed` is the record's own verdict. `fingerprint` tells
-    which model an export was made of. `exports` are the folders in it that hold one, by path.
+    `origin` the repository behind that, also behind a folder, whose terms hold. `passed` is the record's own verdict.
+    `fingerprint` tells which model an export was made of. `exports` are the folders in it that hold one, by path.
     """
 
     folder: Path
@@ -135,7 +135,8 @@ def read(folder: Path, name: str) -> Publishable:
         hashes = from_json(Mapping[str, str], data["files"])  # type: ignore[type-abstract]
         passed = all(_under(data, keys) is True for keys in [kind.passed] if keys)
         version = str((data.get("tool") or {}).get("version") or data["versions"].get("splade-patcher", ""))
-        origin = source.repo_id or (data.get("base", {}).get("patched_from") or {}).get("repo_id")
+        before = data.get("base", {}).get("patched_from") or {}
+        origin = source.repo_id or source.base_model or before.get("repo_id") or before.get("base_model")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     if any(why_unsafe(path) is not None for path in hashes) or (origin is not None and not is_repository(str(origin))):
@@ -163,7 +164,7 @@ def patched(model: PatchedModel) -> Publishable:
         record=RECORD,
         version=model.tool.version,
         source=model.source,
-        origin=model.source.repo_id,
+        origin=model.source.repo_id or model.source.base_model,
         files=model.files,
         made=_made(model.soft_cap),
         again="`patcher patch`",

@@ -31,7 +31,7 @@ class Point:
     def short(self) -> str:
         """One threshold for both sides, or those of queries and documents on either side of a slash."""
         query, document = (f"{value:g}" + f" top {top}" * (top is not None) for value, top in map(self.side, KINDS))
-        return query if query == document else f"{query} / {document}"
+        return query if query == document else f"{query}/{document}"
 
     def __str__(self) -> str:
         sides = {kind: self.side(kind) for kind in KINDS}

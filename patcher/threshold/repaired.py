@@ -129,7 +129,8 @@ def _configs(snapshot: Snapshot, folders: Iterable[str], found: Iterable[_Code])
     """The configurations that change: auto_map is made local, or an attribute or the tokenizer's limit is missing."""
     for folder, (modules, local, _, foreign) in zip(folders, found, strict=True):
         path = join(folder, CONFIG)
-        written = (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode() if foreign else snapshot.read(path)
+        made = (json.dumps(local, indent=2, ensure_ascii=False) + "\n").encode()
+        written = made if foreign else fetch_texts(snapshot, [path]).read(path)
         rewritten = rewrite_code(modules, local, config_json=written)
         if foreign or CONFIG in rewritten.base:
             yield path, rewritten.base.get(CONFIG, written)

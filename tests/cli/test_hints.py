@@ -42,6 +42,8 @@ def test_one_command_leads_to_the_next(tmp_path: Path, capsys: pytest.CaptureFix
     assert next_command(err) == ["verify", str(out)]
     _, _, err = said(capsys, "plan", out)
     assert next_command(err) == ["verify", str(out)]
+    (out / "patch.json").unlink()
+    assert next_command(said(capsys, "plan", out)[2]) == ["templates", "DIR"], "nothing to change: train on it"
 
 
 def test_quiet_says_nothing_and_an_already_patched_model_names_the_folder_that_was_asked_for(

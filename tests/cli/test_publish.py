@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_hints import next_command
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.conftest import folder, hub, patched, patcher, repo_id, running_hub  # noqa: F401
@@ -91,3 +92,18 @@ def test_what_is_printed_loads_exactly_this_commit(hub: LocalHub, patcher: Patch
     assert done.out.count(f'revision="{hub.head(repo_id)}"') == 2
     quiet = patcher("publish", folder, repo_id, "--yes", "--quiet")
     assert (quiet.out, quiet.err) == (f"{hub.endpoint}/{repo_id}\n", "")
+
+
+def test_a_publication_leads_to_its_check_and_a_check_to_the_page_and_both_can_be_quiet(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
+) -> None:
+    shown = patcher("publish", folder, repo_id, "--dry-run")
+    assert next_command(shown.err) == ["publish", str(folder), repo_id]
+    done = patcher("publish", folder, repo_id, "--yes")
+    assert next_command(done.err) == ["check", repo_id]
+    assert next_command(patcher("publish", folder, repo_id, "--dry-run").err) == ["check", repo_id]
+    checked = patcher("check", repo_id)
+    assert checked.code == 0 and checked.err.splitlines()[-1].startswith(f"page: {hub.endpoint}/{repo_id}/tree/")
+    assert patcher("publish", folder, repo_id, "--dry-run", "-q").err == ""
+    assert patcher("publish", folder, repo_id, "--yes", "-q").err == ""
+    assert patcher("check", repo_id, "-q").err == ""

@@ -33,7 +33,7 @@ def test_every_template_is_written_once_and_nothing_of_the_user_is_replaced(
         ROOT / "templates" / "configs" / "norbert4-base.yaml"
     ).read_bytes()
     assert main(["templates", str(out)]) == 0, "the same again changes nothing"
-    assert f"Train: python {out / 'train_splade.py'} {out / 'training_config.yaml'}" in capsys.readouterr().out
+    assert capsys.readouterr().err == f"next: python {out / 'train_splade.py'} {out / 'training_config.yaml'}\n"
     (out / "training_config.yaml").write_text("mine")
     assert main(["templates", str(out)]) == 3
     assert "training_config.yaml was edited" in capsys.readouterr().err

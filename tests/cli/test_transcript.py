@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.transcript import COLUMNS, run_in_terminal
+from patcher.cli.app import ORDER
+from tests.cli.transcript import COLUMNS, COMMANDS, TRAINED, run_in_terminal
 from tests.hub import LocalHub
 from tests.hub.fixtures import OLA, client_env
 from tests.publish.conftest import hub, running_hub  # noqa: F401
@@ -32,6 +33,11 @@ with Running():
         show("cpu", 40, 65)
     console.result(None, "", lambda: ["result"])
 """
+
+
+def test_the_transcript_shows_every_command() -> None:
+    """What is looked at before a release: with a trained model all of them."""
+    assert {command.split()[0] for command, _ in (*COMMANDS, *TRAINED) if command} >= set(ORDER)
 
 
 def screen(shown: str) -> list[str]:

@@ -39,6 +39,14 @@ def hints() -> Iterator[Hint]:
             yield from (Hint(f"{path.name}:{node.lineno}", text) for text in _texts(node.elts[2], path))
 
 
+def strings() -> Iterator[Hint]:
+    """Every constant text of the next commands and of the templates, which a user has without a checkout."""
+    for path in (ROOT / "patcher" / "cli" / "hints.py", *sorted((ROOT / "templates").glob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield Hint(f"{path.name}:{node.lineno}", node.value)
+
+
 def entries() -> set[tuple[str, str]]:
     """The pages and entries that the code links to by name."""
     found = set()

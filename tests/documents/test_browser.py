@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from patcher.constants import PAGE
 from patcher.verify.report import Report
+from tests.documents import screenshots
 from tests.snapshots.browser import NAMES, chromium, started
 
 Verified = tuple[Path, Report]
@@ -141,6 +143,25 @@ LABELS = """
   ]);
 })
 """
+
+
+# The figures in the tables of a card that stand on more than one line.
+BROKEN_CELLS = """
+[...document.querySelectorAll('td')].filter(cell => /^[>≤]?\\s?[\\d.,]+\\s(%|[kMG]?B)$/.test(cell.innerText.trim()))
+  .filter(cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1;
+  }).map(cell => cell.innerText)
+"""
+
+
+def test_no_figure_of_a_card_is_divided_on_a_telephone(browser: Any, verified: Verified, tmp_path: Path) -> None:
+    folder = shutil.copytree(verified[0], tmp_path / "model")
+    with Opened(browser, screenshots.card_page(folder), 380) as opened:
+        assert opened.page.locator("td").count() > 40
+        assert opened.page.evaluate(BROKEN_CELLS) == []
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == 380
 
 
 def test_a_hostile_text_is_shown_and_not_run(browser: Any, verified: Verified, tmp_path: Path) -> None:

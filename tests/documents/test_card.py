@@ -73,10 +73,26 @@ def test_a_base_from_a_folder_claims_no_repository(patched_once: Path) -> None:
     assert "base_model" not in data and "base_model_relation" not in data
 
 
+def test_what_is_known_of_a_folder_s_origin_stands_in_its_provenance(patched_once: Path) -> None:
+    """The notes of `hf download --local-dir` name the commit, and the user the repository."""
+    found = load(patched_once)
+    link = "[ltg/norbert4-base](https://huggingface.co/ltg/norbert4-base)"
+    for repaired in (False, True):
+        model = replace(found, soft_cap=None) if repaired else found
+        for changes, said in (
+            ({}, "folder `norbert4-mini`"),
+            ({"base_revision": COMMIT}, f"folder `norbert4-mini`, downloaded from the Hub at commit `{COMMIT}`"),
+            ({"base_model": "ltg/norbert4-base"}, f"folder `norbert4-mini` of {link}"),
+        ):
+            text = rendered(replace(model, source=replace(model.source, **changes)), None)
+            (line,) = [line for line in text.splitlines() if line.startswith("- source: ")]
+            assert line.removeprefix("- source: ").partition(", whose own")[0] == said
+
+
 def test_every_figure_of_the_card_is_in_the_report(model: PatchedModel) -> None:
     text = rendered(model, report())
     table = text.partition("## Measured")[2].partition("##")[0]
-    for shown in ("-41.25", "9.50", "98.77 %", "99.12 %", "98.01 %", "12.50", "31", "0.00 %"):
+    for shown in ("-41.25", "9.50", *(f"{one}\u00a0%" for one in ("98.77", "99.12", "98.01", "0.00")), "12.50", "31"):
         assert shown in table
     other = rendered(model, replace(report(), patched={**FIGURES, "max": 7.25}))
     assert (
@@ -118,7 +134,7 @@ def test_a_check_that_failed_on_the_second_device_alone_is_named_and_counts(mode
     text = rendered(model, replace(one, more_devices=(other,)))
     assert "**Verification failed.** `cap_removed_exactly`: largest difference." in text
     assert "| check | cpu | cuda | what the value is | limit | passed |" in text
-    assert "| `cap_removed_exactly` | 0 | 0.5 | largest difference | ≤ 1e-05 | **no** |" in text
+    assert "| `cap_removed_exactly` | 0 | 0.5 | largest difference | ≤\u00a01e-05 | **no** |" in text
 
 
 def test_the_card_says_what_changed_what_did_not_and_what_to_mind(model: PatchedModel) -> None:

@@ -30,6 +30,11 @@ def test_counts_keep_all_digits_and_measured_values_the_significant_ones() -> No
     assert (formatting.decimal4(0.5), formatting.rounded(1234.6)) == ("0.5000", "1,235")
 
 
+def test_a_figure_keeps_its_unit_on_its_line_and_words_are_left_alone() -> None:
+    assert formatting.unbroken("> 98.00 %") == "> 98.00 %".replace(" ", "\u00a0")
+    assert formatting.unbroken("not measured") == "not measured"
+
+
 @pytest.mark.parametrize(
     "shown",
     [formatting.number, formatting.percent, formatting.decimal, formatting.decimal4, formatting.rounded],

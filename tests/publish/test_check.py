@@ -30,6 +30,14 @@ def test_a_publication_is_what_its_record_says(hub: LocalHub, patcher: Patcher, 
     assert patcher("check", f"{published}@{hub.head(published)}", "--quiet").out == "passed\n"
 
 
+@pytest.mark.parametrize("path", ["/api/models/.*/revision/|/api/models/[^/]+/[^/]+$", "/tree/", "/resolve/"])
+def test_one_bad_answer_does_not_end_the_check(hub: LocalHub, patcher: Patcher, published: str, path: str) -> None:
+    hub.faults.status("GET|HEAD", path, 429, headers={"Retry-After": "1"})
+    done = patcher("check", published)
+    assert len(hub.faults.fired) == 1 and done.code == 0, done.err
+    assert "The Hub answered 429; trying again in 1 s (2 of 4)." in done.err and "matches its record" in done.out
+
+
 def test_nothing_of_the_model_is_executed(hub: LocalHub, patcher: Patcher, published: str, tmp_path: Path) -> None:
     trace = tmp_path / "ran"
     hub.commit(published, {"modeling_gptbert.py": f"open({str(trace)!r}, 'w')\n".encode()})

@@ -14,7 +14,7 @@ from patcher.errors import AccessDenied
 from patcher.publish.commit import Steps, with_steps
 from tests.hub import LocalHub, RequestRecord
 from tests.hub.fixtures import KARI
-from tests.publish.tools import SOURCE, Patcher, hub_files, older
+from tests.publish.tools import SOURCE, Patcher, hub_files, older, passing_report
 
 COMMIT = "/commit/main"
 
@@ -201,6 +201,30 @@ def test_a_gated_source_is_published_for_everybody_only_by_name(
     assert shown.code == 0 and f"{SOURCE} is gated: publishing this for everybody needs --from-gated" in shown.out
     assert refused.code == 3 and f"{SOURCE} is gated" in refused.err and not hub.exists(repo_id)
     assert private.code == named.code == 0, private.err + named.err
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_downloaded_from_a_gated_repository_is_gated_too_if_that_is_named(
+    hub: LocalHub, patcher: Patcher, repo_id: str, tmp_path: Path, named: bool
+) -> None:
+    local, out = tmp_path / "norbert4-tiny", tmp_path / "out"
+    local.mkdir()
+    for path, content in hub_files(hub, SOURCE).items():
+        (local / path).write_bytes(content)
+    base_model = ["--base-model", SOURCE] if named else []
+    assert patcher("patch", local, "--out", out, "--no-verify", *base_model).code == 0
+    passing_report(out)
+    assert patcher("card", out).code == 0
+    gate(hub)
+    try:
+        shown = patcher("publish", out, repo_id, "--dry-run")
+        done = patcher("publish", out, repo_id, "--yes")
+        allowed = patcher("publish", out, f"{repo_id}-named", "--yes", "--from-gated")
+    finally:
+        hub.repo(SOURCE).gated = False
+    assert (f"{SOURCE} is gated: publishing this for everybody needs --from-gated" in shown.out) is named, shown.out
+    assert (done.code, hub.exists(repo_id)) == ((3, False) if named else (0, True)), done.err
+    assert allowed.code == 0, allowed.err
 
 
 def test_a_publication_asks_no_more_than_it_has_to(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:

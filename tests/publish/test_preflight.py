@@ -16,6 +16,7 @@ from patcher.errors import UsageError
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.publish.preflight import check_names
+from patcher.source.metadata import read_metadata
 from tests.hub import LocalHub
 from tests.hub.fixtures import LESER
 from tests.publish.tools import SOURCE, Patcher, passing_report, sealed, source_files, writes
@@ -198,3 +199,27 @@ def test_what_git_takes_for_no_branch_or_tag_is_wrong_usage(name: str) -> None:
 @pytest.mark.parametrize("name", ["v1", "v1.0", "feature/æøå", "2026-11", "a@b", "release_1"])
 def test_what_git_takes_for_a_branch_or_a_tag_is_one(name: str) -> None:
     check_names("ola/model", name, name)
+
+
+LICENCES = "---\nlicense:\n- mit\n- apache-2.0\n---\n# Base\n"
+UNREADABLE = "---\nlicense: mit\nlanguage: [\n---\n# Base\n"
+
+
+@pytest.mark.parametrize("card", [LICENCES, UNREADABLE], ids=["several", "unreadable"])
+def test_no_licence_of_the_source_is_lost_silently(
+    card: str, hub: LocalHub, patcher: Patcher, repo_id: str, tmp_path: Path
+) -> None:
+    source, out = f"{repo_id}-source", tmp_path / "out"
+    hub.create_repo(source, {**source_files(b"w" * 1000), "README.md": card.encode()})
+    assert patcher("patch", source, "--out", out, "--no-verify").code == 0
+    passing_report(out)
+    assert patcher("card", out).code == 0
+    done = patcher("publish", out, repo_id, "--yes")
+    if card == UNREADABLE:
+        assert done.code == 3 and "The licence of the source is not known" in done.err and not hub.exists(repo_id)
+        written = (out / "README.md").read_text("utf-8").replace("---\n", "---\nlicense: mit\n", 1)
+        (out / "README.md").write_text(written, "utf-8")
+        done = patcher("publish", out, repo_id, "--yes")
+    assert done.code == 0, done.err
+    expected = ["mit", "apache-2.0"] if card == LICENCES else "mit"
+    assert read_metadata(hub.read(repo_id, "README.md").decode())["license"] == expected

@@ -271,6 +271,7 @@ def test_what_is_not_cached_is_not_said_to_be_missing_from_the_repository(
     [
         (r"/api/models/ltg/norbert4-base$", {"RateLimit": '"api";r=0;t=1'}),
         ("/tree/", {"Retry-After": "1"}),
+        ("/resolve-cache/.*/modeling_gptbert.py", {"Retry-After": "1"}),
     ],
 )
 def test_one_bad_answer_does_not_end_the_reading(

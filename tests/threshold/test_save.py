@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from patcher.documents.card import front_matter
 from patcher.errors import OutputError, SourceError, UsageError
-from patcher.source.snapshot import resolve
+from patcher.source.metadata import read_metadata
+from patcher.source.snapshot import Source, resolve
 from patcher.threshold.messages import Point
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.threshold.save import check_save, save
 from patcher.verify.report import Check
-from tests.conftest import MINI
+from tests.conftest import COMMIT, MINI
 from tests.threshold.made_up import PASSED
 
 
@@ -34,6 +36,47 @@ def test_the_card_says_what_was_done_above_the_original_and_keeps_its_metadata(s
     assert "embedding sparsity" in card
     assert card.index("SparseThreshold") < card.index("# My model")
     assert "Trained on something.\n\n<!-- splade-patcher card" in card
+
+
+def test_the_card_names_its_versions_and_its_source_and_is_found_among_sparse_encoders(
+    model: RepairedModel, tmp_path: Path
+) -> None:
+    report = replace(PASSED, source=Source("ola/trained", COMMIT, None))
+    card = (save(model, report, tmp_path / "saved") / "README.md").read_text("utf-8")
+    data = read_metadata(card)
+    tags = data.pop("tags")
+    assert data == {
+        "language": ["no"],
+        "license": "apache-2.0",
+        "base_model": "ola/trained",
+        "base_model_relation": "finetune",
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "feature-extraction",
+    }
+    assert {"sentence-transformers", "sparse-encoder", "splade", "custom_code"} <= set(tags)
+    assert "it was saved with sentence-transformers 6 and transformers 5." in card
+    assert f"[ola/trained](https://huggingface.co/ola/trained) at commit `{COMMIT}`" in card
+
+
+@pytest.mark.parametrize(
+    ("block", "kept"),
+    [
+        ("license: [mit, apache-2.0]", {"license": ["mit", "apache-2.0"]}),
+        (
+            "license: other\nlicense_name: mine\ntags: x",
+            {"license": "other", "license_name": "mine", "tags": ["y", "x"]},
+        ),
+    ],
+)
+def test_a_licence_of_the_other_card_is_kept_as_it_is(block: str, kept: dict[str, object]) -> None:
+    made = front_matter(f"---\n{block}\n---\n# A\n", Source(None, None, "m", base_model="ola/base"), tags=["y"])
+    data = read_metadata(f"---\n{made}---\n")
+    assert data.items() >= kept.items() and data["base_model"] == "ola/base"
+
+
+def test_metadata_that_can_not_be_read_stands_in_the_new_card_as_it_was() -> None:
+    block = "license: mit\nlanguage: [\n"
+    assert front_matter(f"---\n{block}---\n# A\n", Source(None, None, "m"), tags=["y"]) == block
 
 
 def test_the_example_of_the_card_runs_as_it_stands(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from patcher.verify.preconditions import check_files, check_folder, check_machin
 from patcher.verify.requests import prepare
 from patcher.verify.settings import check_available
 from patcher.verify.verification import verify
-from tests.conftest import MINI, ON_CPU
+from tests.conftest import MINI, ON_CPU, ROOT
+from tests.hub import LocalHub
 from tests.verify.running import edit, wanted
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{0:064}\nsize 6529776\n"
@@ -121,7 +124,7 @@ def test_an_index_that_names_a_shard_which_is_missing_is_told(tmp_path: Path) ->
         check_files({index.name: index}, tmp_path)
 
 
-@pytest.mark.parametrize("command", ["encode", "search", "export"])
+@pytest.mark.parametrize("command", ["threshold", "search", "export"])
 def test_every_command_that_runs_a_model_tells_it(
     command: str,
     patched: Path,
@@ -161,6 +164,58 @@ def test_a_missing_device_is_told_before_weights_are_read(monkeypatch: pytest.Mo
     check_machine(["cuda", "cpu"])
     with pytest.raises(MissingRequirement, match="no mps device"):
         check_machine(["cuda", "mps"])
+
+
+HUB_SOURCE = "ltg/norbert4-base"
+WITHOUT = """
+import sys
+from patcher.cli import main
+from patcher.verify import preconditions
+missing, find = sys.argv[1], preconditions.find_spec
+preconditions.find_spec = lambda name: None if name == missing else find(name)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "what"),
+    [
+        ("torch", ["patch"], "torch, which is not installed"),
+        ("sentence_transformers", ["patch", "--sparse-encoder"], "sentence-transformers, which is not installed"),
+        ("", ["patch", "--device", "cuda"], "There is no cuda device"),
+        ("tokenizer.json", ["patch"], "has no tokenizer"),
+        ("sentence_transformers", ["threshold"], "sentence-transformers, which is not installed"),
+        ("", ["threshold", "--device", "cuda"], "There is no cuda device"),
+        ("tokenizer.json", ["threshold"], "has no tokenizer"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_what_a_source_on_the_hub_lacks_is_told_before_its_weights_are_fetched(
+    missing: str,
+    words: list[str],
+    what: str,
+    hub: LocalHub,
+    hub_env: dict[str, str],
+    capped_once: Path,
+    tmp_path: Path,
+) -> None:
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    command, *options = words
+    folder = MINI if command == "patch" else capped_once
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    hub.create_repo(HUB_SOURCE, {name: path for name, path in files.items() if path.name != missing})
+    out = ["--out" if command == "patch" else "--save", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, missing, command, HUB_SOURCE, *out, *options, "--trust-remote-code"],
+        env={**hub_env, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3 and what in done.stderr.splitlines()[-2], done.stderr
+    assert [one.path for one in hub.requests if "/resolve/" in one.path and WEIGHTS in one.path] == []
+    assert not (tmp_path / "out").exists()
 
 
 ROW = "        first_row = torch.zeros_like"

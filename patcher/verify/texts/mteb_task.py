@@ -24,7 +24,7 @@ def check_packages(needed: Mapping[str, str]) -> None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         why = f"Evaluating runs with {', '.join(missing)}, which {verb} not installed."
-        raise MissingRequirement(why, "pip install 'splade-patcher[evaluate]'")
+        raise MissingRequirement(why, f"pip install {' '.join(missing)}")
 
 
 def find_task(name: str) -> AbsTask:
