@@ -100,6 +100,10 @@ class Snapshot:
         """What a child that runs the model reads: the folder, and the weights that it links to."""
         return (self.root, *self.linked) if self.root else ()
 
+    def has(self, paths: Iterable[str]) -> bool:
+        """Whether all of these files are on this machine."""
+        return self.root is not None and all((self.root / path).is_file() for path in paths)
+
     def local(self, path: str) -> Path:
         """Path of a fetched file. Raises HubUnreachable where it is missing, SourceError where a folder lost it."""
         found = self.root / path if self.root else None
