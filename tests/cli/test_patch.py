@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from patcher.cli import main
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from tests.conftest import COMMIT, MINI, ON_CPU, ROOT, Run
 from tests.hub import LocalHub
@@ -132,6 +133,33 @@ def test_a_pointer_that_the_hub_sends_for_weights_is_told_although_nothing_runs(
     done = cli("patch", "ltg/pushed", "--out", tmp_path / "out", "--no-verify", **hub_env)
     assert done.returncode == 3 and "model.safetensors of ltg/pushed@" in done.stderr
     assert "is a pointer of Git LFS" in done.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["a listing", "links to blobs", "files", "a folder"])
+def test_the_hash_of_weights_that_are_left_is_known_without_the_hub(
+    place: str, cli: Run, hub: LocalHub, hub_env: dict[str, str], hub_cache: Path, tmp_path: Path
+) -> None:
+    """From the listing in the cache, from the name of a blob, or by reading the file."""
+    source, environment, out = "ltg/norbert4-base", {"HF_HUB_CACHE": str(hub_cache)}, tmp_path / "out"
+    snapshot = hub_cache / "models--ltg--norbert4-base" / "snapshots" / COMMIT
+    digest = sha256_of(MINI / "model.safetensors")
+    if place == "a listing":
+        hub.add_user("ltg", "hf_ltg")
+        hub.seed(source, MINI)
+        environment = hub_env
+        earlier = ["patch", source, "--out", tmp_path / "earlier", "--no-verify", "--code-only", "-q"]
+        assert cli(*earlier, **environment).returncode == 0, "which fetches everything but weights"
+    elif place == "links to blobs":
+        (snapshot.parents[1] / "blobs").mkdir()
+        (snapshot / "model.safetensors").rename(snapshot.parents[1] / "blobs" / digest)
+        (snapshot / "model.safetensors").symlink_to(f"../../blobs/{digest}")
+    elif place == "a folder":
+        source = str(MINI)
+    words = ["patch", source, "--out", out, "--no-verify", "--code-only", "-q"]
+    done = cli(*words, **environment, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    model = load(out)
+    assert model.code_only and [(file.before, file.after) for file in model.weights] == [(digest, digest)]
 
 
 def test_nobody_is_asked_about_a_model_that_can_not_run(
