@@ -40,13 +40,16 @@ def staged_model(
     storage: str = sharing.AUTO,
     convert: Convert | None = None,
     on_begin: Callable[[list[Path]], None] = lambda _: None,
+    check: Callable[[Snapshot], None] = lambda _: None,
 ) -> Iterator[PatchedModel]:
     """Write the patched folder beside `out`, let the caller add files to it, and rename it to `out` at the end.
 
     Whatever interrupts this, `out` is the complete old folder or the complete new one. An `out` that splade-patcher
     wrote is replaced; any other is refused. `code_only` records the hashes of the safetensors without copying them;
     `storage` says how they come here otherwise (see `sharing`). `convert` makes safetensors of pickled weights.
-    `on_begin` gets the folder that is written, empty yet, and that of the source.
+    `on_begin` gets the folder that is written, empty yet, and what a run of the model reads beside it: before weights
+    are downloaded, unless a run reads these where the download puts them. `check` gets the source once all of it is
+    here, and may raise before anything of it is copied.
 
     Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors and
     nothing to make them of.
@@ -60,9 +63,16 @@ def staged_model(
     weights = loaded_weights(snapshot, plan.encoders or ("",))
     check_loadable(snapshot, weights, pickled=bool(pickles))
     wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
-    snapshot = fetch(snapshot, [*wanted, *pickles])
+    needed = [*wanted, *pickles]
+    read_there = storage == sharing.LINK or pickles
+    late = read_there and not snapshot.has(needed)
     with atomic_directory(out) as stage:
-        on_begin([stage, *([snapshot.root] if snapshot.root else [])])
+        if not late:
+            on_begin([stage, *snapshot.readable])
+        snapshot = fetch(snapshot, needed)
+        check(snapshot)
+        if late:
+            on_begin([stage, *snapshot.readable])
         shared = _share(snapshot, [path for path in wanted if path.endswith(".safetensors")], stage, storage)
         _check_room(snapshot, [path for path in (*wanted, *pickles) if shared.get(path, COPY) == COPY], stage.parent)
         converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()

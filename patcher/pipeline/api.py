@@ -91,11 +91,18 @@ def patch_model(
     with ExitStack() as running:
 
         def start(folders: Iterable[Path]) -> None:
-            if verification is not None:  # the child imports its libraries while the folder is written
+            if verification is not None:  # the child imports its libraries while files are downloaded and written
                 waiting.append(running.enter_context(started(CHILD, verification.devices[0], folders, sandbox)))
 
         staged = staged_model(
-            plan, snapshot, out, code_only=code_only, storage=storage, convert=converter, on_begin=start
+            plan,
+            snapshot,
+            out,
+            code_only=code_only,
+            storage=storage,
+            convert=converter,
+            on_begin=start,
+            check=lambda fetched: check_source(plan, fetched, runs=verification is not None),
         )
         model = running.enter_context(staged)
         report = None

@@ -64,8 +64,7 @@ def encode(
     check_sentence_transformers("Encoding runs with")
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
-    roots = [model.snapshot.root] if model.snapshot.root else []
-    with started(CHILD, settings.device, roots, settings.sandbox, place) as child:
+    with started(CHILD, settings.device, model.snapshot.readable, settings.sandbox, place) as child:
         # transformers keeps remote code by the folder's name.
         folder = lay_out(model.contents(), child.scratch / f"model-{token_hex(4)}")
         out = child.scratch / "vectors"

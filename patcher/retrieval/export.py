@@ -85,8 +85,7 @@ def export_model(
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
     texts = tuple(one.text for one in load_probe_texts())
-    roots = [model.snapshot.root] if model.snapshot.root else []
-    with started(CHILD, "cpu", roots, sandbox) as child:
+    with started(CHILD, "cpu", model.snapshot.readable, sandbox) as child:
         # transformers keeps remote code by the folder's name.
         files, made = model.contents(), child.scratch / "graph"
         made.mkdir()

@@ -81,17 +81,28 @@ class Snapshot:
     """The files of one revision, and the folder of those that were fetched.
 
     `complete` is False where the Hub could not be asked and its cache has no listing: `files` are those in the cache.
+    `linked` are the weights of a patched folder that lie outside of it, behind links, and have the recorded hashes.
     """
 
     source: Source
     files: tuple[File, ...]
     root: Path | None
     complete: bool = True
+    linked: tuple[Path, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths of the files."""
         return tuple(file.path for file in self.files)
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """What a child that runs the model reads: the folder, and the weights that it links to."""
+        return (self.root, *self.linked) if self.root else ()
+
+    def has(self, paths: Iterable[str]) -> bool:
+        """Whether all of these files are on this machine."""
+        return self.root is not None and all((self.root / path).is_file() for path in paths)
 
     def local(self, path: str) -> Path:
         """Path of a fetched file. Raises HubUnreachable where it is missing, SourceError where a folder lost it."""
@@ -273,7 +284,7 @@ def _from_folder(folder: Path) -> Snapshot:
     is_cache = len(inside) > 1
     listed = _cached_listing(root.parent.parent, root.name) or {} if is_cache else {}
     linked = linked_weights(root)
-    files = []
+    files, verified = [], []
     for path in _walk(root):
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
@@ -285,11 +296,13 @@ def _from_folder(folder: Path) -> Snapshot:
                     f"{name!r} in {folder} is a link to {str(target)!r}, which is not a file of that folder.",
                     "Put the file itself there; links could bring private files into a published model." + see("names"),
                 )
+            if known and target.suffix == ".safetensors":  # a blob of the Hub's cache is one by its place
+                verified.append(target)
         if path.is_file():
             link = Path(os.readlink(path)).name if is_cache and path.is_symlink() else ""
             files.append(listed.get(name) or File(name, path.stat().st_size, **named_hash(link)))
     source = Source(None, None, root.name, base_revision=noted_commit(root), folder=folder)
-    return _snapshot(source, files, root, complete=not is_cache)
+    return replace(_snapshot(source, files, root, complete=not is_cache), linked=tuple(verified))
 
 
 def _snapshot(source: Source, files: Iterable[File], root: Path | None, *, complete: bool = True) -> Snapshot:

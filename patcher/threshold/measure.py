@@ -80,8 +80,7 @@ def measure(
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
     swept = request.sweep and model.capped
-    roots = [model.snapshot.root] if model.snapshot.root else []
-    with started(CHILD, request.device, roots, request.sandbox) as child:
+    with started(CHILD, request.device, model.snapshot.readable, request.sandbox) as child:
         # transformers keeps remote code by the folder's name.
         folders = {
             name: str(lay_out(contents, child.scratch / f"{name}-{token_hex(4)}"))

@@ -19,9 +19,11 @@ from tests.benchmarks import (
     each_byte,
     encoding,
     head,
+    lists,
     many_texts,
     planning,
     publish,
+    startup,
     threshold,
     training,
     verify,
@@ -46,6 +48,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "training": training.cpu,
     "training-rows": training.memory,
     "threshold-sweep": threshold.sweep,
+    "startup": startup.against_hf,
+    "jobs": lists.jobs,
     "plan": planning.command,
     "sweep": planning.sweep,
     "publish": publish.against_upload_folder,
@@ -55,6 +59,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 # More than five minutes, or gigabytes on the disk.
 LARGE: Mapping[str, Benchmark] = {
     "threshold-100k": threshold.largest_sweep,
+    "verify-sparse-encoder": verify.base_with_sparse_encoder,
     "xlarge": xlarge.verify,
     "encode-flat-100000": encoding.flat_100000,
     "publish-1gb": publish.of_a_gigabyte,

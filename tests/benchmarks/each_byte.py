@@ -118,6 +118,8 @@ def measure(shape: Shape, root: Path, *, all_commands: bool = True) -> Iterator[
             meter.forget()
             row = meter.run("", *patcher, "patch", SOURCE, "--out", out, "--no-verify", *options, "-q")
             yield replace(row, name=f"patch {''.join(options) or 'by default'}: {load(out).weights[0].storage}")
+        if all_commands:
+            yield from of_read_only_folder(meter, source, root / "shared")
         yield meter.run("verify", *patcher, "verify", out, *CPU, "-q")
         yield meter.run("publish", *patcher, "publish", out, "ola/ours", "--yes", "-q")
         if all_commands:
@@ -131,6 +133,15 @@ def measure(shape: Shape, root: Path, *, all_commands: bool = True) -> Iterator[
             for program in ("replace_and_upload", "save_and_push"):
                 words = (SOURCE, root / program, f"ola/{program}")
                 yield meter.run(f"peer: {program}", PROGRAMS / f"{program}.py", *words)
+
+
+def of_read_only_folder(meter: Meter, source: Path, out: Path) -> Iterator[Row]:
+    """A patch by an ordinary user whose file system makes no clones: the weights get a second name."""
+    (source / WEIGHTS).chmod(0o444)
+    meter.forget()
+    words = ("patch", source, "--out", out, "--no-verify", "-q")
+    row = meter.run("", PROGRAMS / "unprivileged.py", *words)
+    yield replace(row, name=f"patch of a read-only folder: {load(out).weights[0].storage}")
 
 
 def write_trained(source: Path, folder: Path) -> Path:

@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from patcher.retrieval.vectors import Vectors
-from tests.benchmarks import against_encode, bos, encoding, head, many_texts, planning, threshold, verify, xlarge
+from tests.benchmarks import (
+    against_encode,
+    bos,
+    encoding,
+    head,
+    lists,
+    many_texts,
+    planning,
+    startup,
+    threshold,
+    verify,
+    xlarge,
+)
 from tests.benchmarks.processes import python, run
 from tests.benchmarks.shapes import BASE, SMALLEST, XLARGE, parameters
 from tests.benchmarks.table import COLUMNS, Comparison, machine, render
@@ -120,8 +132,21 @@ def test_the_forward_pass_is_held_against_the_base_models(workshop: Workshop) ->
 
 
 def test_an_encode_with_a_threshold_is_held_against_one_without(workshop: Workshop) -> None:
-    (row,) = threshold.with_against_without(workshop, workshop.model(SMALLEST), pairs=2, texts=2)
-    assert len(row.ratios) == 2 and row.limit == 1.02
+    rows = list(threshold.with_against_without(workshop, workshop.model(SMALLEST), pairs=2, texts=2))
+    assert [(len(row.ratios), row.limit) for row in rows] == [(2, 1.02)] * 2 and "dropped" in rows[1].name
+
+
+def test_help_is_held_against_that_of_the_client_of_the_hub(workshop: Workshop) -> None:
+    read, modules = startup.against_hf(workshop)
+    assert read.met and modules.met, "neither bytes nor modules vary"
+    assert read.ours[0] > 1_000_000 and modules.ours[0] > 100
+
+
+@pytest.mark.nightly
+def test_two_jobs_are_held_against_one_and_an_encoder_against_none(workshop: Workshop) -> None:
+    rows = list(lists.jobs(workshop, models=2, options=["--no-verify"]))
+    rows += verify.with_sparse_encoder(workshop, workshop.model(SMALLEST), "smallest")
+    assert [row.unit for row in rows] == ["s", "B"] * 2 and all(row.ratio > 0.1 for row in rows)
 
 
 def test_an_index_without_the_bos_token_is_held_against_one_with_it() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.each_byte import measure, render
-from tests.benchmarks.shapes import SMALLEST, parameters
+from tests.benchmarks.each_byte import Meter, measure, of_read_only_folder, render
+from tests.benchmarks.shapes import SMALLEST, parameters, write_source
+from tests.hub import LocalHub
+from tests.hub.fixtures import client_env
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -24,3 +26,13 @@ def test_the_weights_are_hashed_once_and_written_only_by_the_mode_that_saves_the
     assert verify.written > weights  # the mode `saved_and_loaded` saves one copy, below the scratch folder
     assert verify.mapped > weights / 2 and verify.requests == 0 < publish.requests
     assert len(render(list(rows.values())).splitlines()) == 7
+
+
+def test_weights_of_a_read_only_folder_are_read_once_and_get_a_second_name(tmp_path: Path) -> None:
+    source = write_source(SMALLEST, tmp_path / "source")
+    with LocalHub(tmp_path / "hub") as hub:
+        meter = Meter(hub, tmp_path, client_env(hub.endpoint, tmp_path / "home", None))
+        (row,) = of_read_only_folder(meter, source, tmp_path / "out")
+    weights = 4 * parameters(SMALLEST)
+    assert row.name in {f"patch of a read-only folder: {how}" for how in ("hard link", "reflink")}
+    assert weights <= row.hashed < 1.1 * weights and row.written < weights / 2 and row.requests == 0

@@ -26,10 +26,11 @@ def encode(workshop: Workshop) -> Iterator[Comparison]:
 
 
 def with_against_without(workshop: Workshop, pair: Pair, pairs: int, texts: int = 32) -> Iterator[Comparison]:
-    """One row. `workshop.pairs` counts processes, and this is one process."""
+    """Two rows. `workshop.pairs` counts processes, and this is one process."""
     found = json.loads(workshop.run(python(PROGRAMS / "threshold.py", pair.base, str(pairs), str(texts))).output)
-    ours, plain = zip(*found, strict=True)
-    yield Comparison("encode with a threshold against without, vocabulary 51,200: time", ours, plain, "s", 1.02)
+    pruned, dropped, plain = zip(*found, strict=True)
+    for name, ours in (("a threshold", pruned), ("a threshold and a dropped dimension", dropped)):
+        yield Comparison(f"encode with {name} against without, vocabulary 51,200: time", ours, plain, "s", 1.02)
 
 
 def sweep(workshop: Workshop) -> Iterator[Comparison]:

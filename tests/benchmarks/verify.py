@@ -25,6 +25,19 @@ def base(workshop: Workshop) -> Iterator[Comparison]:
     yield from against_floor(workshop, workshop.model(BASE), "base-shaped, 149 M")
 
 
+def base_with_sparse_encoder(workshop: Workshop) -> Iterator[Comparison]:
+    yield from with_sparse_encoder(workshop, workshop.model(BASE), "base-shaped, 149 M")
+
+
+def with_sparse_encoder(workshop: Workshop, pair: Pair, name: str) -> Iterator[Comparison]:
+    """What sentence-transformers adds, which encodes the texts with both models again: seconds and bytes."""
+    commands = (workshop.verify(pair, sparse_encoder=asked) for asked in (True, False))
+    ours, plain = zip(*workshop.alternate(*commands), strict=True)
+    what = f"verify --sparse-encoder against without it, {name}"
+    yield Comparison(f"{what}: time", [run.seconds for run in ours], [run.seconds for run in plain], "s")
+    yield Comparison(f"{what}: memory", [run.peak for run in ours], [run.peak for run in plain], "B")
+
+
 def against_floor(workshop: Workshop, pair: Pair, name: str) -> Iterator[Comparison]:
     """Two rows, seconds and bytes, from the same runs."""
     runs = workshop.alternate(workshop.verify(pair), workshop.floor(pair))

@@ -40,10 +40,11 @@ class Workshop:
     def run(self, command: Command) -> Run:
         return run(command, self.root / "home")
 
-    def verify(self, pair: Pair, texts: Path | None = None) -> Command:
-        """`patcher verify`, quiet and on the CPU, as a user types it who has no sentence-transformers."""
+    def verify(self, pair: Pair, texts: Path | None = None, *, sparse_encoder: bool = False) -> Command:
+        """`patcher verify`, quiet and on the CPU, by default as a user types it who has no sentence-transformers."""
         chosen = texts or self.texts
-        options = ("--trust-remote-code", "--no-sparse-encoder", "--device", "cpu", "--quiet")
+        encoder = "--sparse-encoder" if sparse_encoder else "--no-sparse-encoder"
+        options = ("--trust-remote-code", encoder, "--device", "cpu", "--quiet")
         words = python("-m", "patcher", "verify", pair.patched, *options)
         return [*words, *(["--texts", chosen] if chosen else [])]
 

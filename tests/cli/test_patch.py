@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from patcher.cli import main
+from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from tests.conftest import COMMIT, MINI, ON_CPU, ROOT, Run
+from tests.hub import LocalHub
+from tests.publish.tools import source_files
 from tests.verify.running import CHECKS
 
 FIGURES = {"min", "max", "negative_fraction", "logit_sparsity", "embedding_sparsity", "active_dims"}
@@ -106,6 +109,57 @@ def test_a_whole_job_runs_offline_on_the_cache(cli: Run, hub_cache: Path, tmp_pa
     card = (out / "README.md").read_text("utf-8")
     assert "base_model: ltg/norbert4-base" in card and "base_model_relation: finetune" in card and COMMIT in card
     assert os.listdir(out.parent).count(out.name) == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--link"]], ids=["shared", "linked"])
+def test_a_whole_job_runs_on_weights_that_it_downloads_first(
+    cli: Run, hub: LocalHub, hub_env: dict[str, str], tmp_path: Path, options: list[str]
+) -> None:
+    """The child starts while they are downloaded, and reads them all the same."""
+    hub.add_user("ltg", "hf_ltg")
+    hub.seed("ltg/norbert4-mini", MINI)
+    out = tmp_path / f"out-{tmp_path.name}"
+    done = cli("patch", "ltg/norbert4-mini", "--out", out, *ON_CPU, "-q", *options, **hub_env)
+    assert done.returncode == 0, done.stderr
+    assert (out / "model.safetensors").is_symlink() is bool(options)
+
+
+def test_a_pointer_that_the_hub_sends_for_weights_is_told_although_nothing_runs(
+    cli: Run, hub: LocalHub, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    """Somebody pushed a clone without Git LFS: the repository itself holds the pointer."""
+    hub.add_user("ltg", "hf_ltg")
+    hub.create_repo("ltg/pushed", source_files(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"))
+    done = cli("patch", "ltg/pushed", "--out", tmp_path / "out", "--no-verify", **hub_env)
+    assert done.returncode == 3 and "model.safetensors of ltg/pushed@" in done.stderr
+    assert "is a pointer of Git LFS" in done.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["a listing", "links to blobs", "files", "a folder"])
+def test_the_hash_of_weights_that_are_left_is_known_without_the_hub(
+    place: str, cli: Run, hub: LocalHub, hub_env: dict[str, str], hub_cache: Path, tmp_path: Path
+) -> None:
+    """From the listing in the cache, from the name of a blob, or by reading the file."""
+    source, environment, out = "ltg/norbert4-base", {"HF_HUB_CACHE": str(hub_cache)}, tmp_path / "out"
+    snapshot = hub_cache / "models--ltg--norbert4-base" / "snapshots" / COMMIT
+    digest = sha256_of(MINI / "model.safetensors")
+    if place == "a listing":
+        hub.add_user("ltg", "hf_ltg")
+        hub.seed(source, MINI)
+        environment = hub_env
+        earlier = ["patch", source, "--out", tmp_path / "earlier", "--no-verify", "--code-only", "-q"]
+        assert cli(*earlier, **environment).returncode == 0, "which fetches everything but weights"
+    elif place == "links to blobs":
+        (snapshot.parents[1] / "blobs").mkdir()
+        (snapshot / "model.safetensors").rename(snapshot.parents[1] / "blobs" / digest)
+        (snapshot / "model.safetensors").symlink_to(f"../../blobs/{digest}")
+    elif place == "a folder":
+        source = str(MINI)
+    words = ["patch", source, "--out", out, "--no-verify", "--code-only", "-q"]
+    done = cli(*words, **environment, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    model = load(out)
+    assert model.code_only and [(file.before, file.after) for file in model.weights] == [(digest, digest)]
 
 
 def test_nobody_is_asked_about_a_model_that_can_not_run(

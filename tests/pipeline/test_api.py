@@ -1,20 +1,25 @@
-"""Calibrated logits: the smallest constant that reaches the gate, visible in code and configuration, and checked."""
+"""The steps from a source to a folder, in their order; logits that are lowered by the least that reaches the gate."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from patcher.codec import document
+from patcher.errors import PatcherError, SourceError
+from patcher.patching import writer
 from patcher.patching.record import load
 from patcher.pipeline import api
 from patcher.pipeline.api import _calibrated_shift
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import resolve
+from patcher.source.snapshot import Snapshot, resolve
 from patcher.verify.measure.histogram import FINE
+from patcher.verify.settings import Verification
 from tests.conftest import MINI, ON_CPU, Run
 from tests.verify.made_up import GOOD, judged
 from tests.verify.made_up import patched as figures
@@ -72,3 +77,60 @@ def test_a_source_that_was_patched_before_has_no_folder_and_says_so(patched_once
     made = api.Patched(None, plan, None)
     assert made.already_patched
     assert document(made)["already_patched"] is True
+
+
+def stand_in_events(monkeypatch: pytest.MonkeyPatch, fetched: Snapshot) -> list[str]:
+    """What is begun, in its order, up to the first copy, which is refused."""
+    events: list[str] = []
+
+    @contextmanager
+    def start(*_: object) -> Iterator[None]:
+        events.append("child")
+        yield
+
+    def fetch(*_: object) -> Snapshot:
+        events.append("download")
+        return fetched
+
+    def share(*_: object) -> str:
+        events.append("copy")
+        raise PatcherError("enough", "")
+
+    monkeypatch.setattr(api, "started", start)
+    monkeypatch.setattr(writer, "fetch", fetch)
+    monkeypatch.setattr(writer.sharing, "share", share)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("storage", "cached", "expected"),
+    [
+        ("auto", False, ["child", "download", "copy"]),
+        ("copy", True, ["child", "download", "copy"]),
+        ("link", True, ["child", "download", "copy"]),
+        ("link", False, ["download", "child", "copy"]),
+    ],
+)
+def test_the_child_imports_its_libraries_while_weights_are_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, cached: bool, expected: list[str]
+) -> None:
+    """Unless it reads them where they are downloaded to: a sandbox shows what is there when it starts."""
+    fetched = resolve(str(MINI))
+    events = stand_in_events(monkeypatch, fetched)
+    snapshot = fetched if cached else replace(fetched, root=None)
+    with pytest.raises(PatcherError, match="enough"):
+        api.patch_model(make_plan(fetched), snapshot, tmp_path / "out", Verification(texts=()), storage=storage)
+    assert events == expected and list(tmp_path.iterdir()) == []
+
+
+def test_what_was_downloaded_is_checked_before_it_is_copied(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Hub lists the size of what a repository holds, be that weights or a pointer to them."""
+    plan, whole = make_plan(resolve(str(mini))), resolve(str(mini))
+    (mini / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    events = stand_in_events(monkeypatch, resolve(str(mini)))
+    for verification in (None, Verification(texts=())):
+        with pytest.raises(SourceError, match=r"model\.safetensors of .* is a pointer of Git LFS"):
+            api.patch_model(plan, replace(whole, root=None), tmp_path / "out", verification)
+    assert "copy" not in events and not (tmp_path / "out").exists()

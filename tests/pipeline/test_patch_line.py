@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import MINI, ROOT
 from tests.hub import LocalHub
 
-uv_runs = pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))  # the extra `test` has it
 SCRIPT = ROOT / "templates" / "patch_line.py"
 
 
@@ -33,8 +33,7 @@ def write_wheel(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "runner",
-    [pytest.param("uv", marks=pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")), "python"],
+    "runner", [pytest.param("uv", marks=pytest.mark.skipif(UV is None, reason="uv is not installed")), "python"]
 )
 def test_one_line_of_a_list_is_patched_published_and_put_into_the_table(
     hub: LocalHub, hub_env: dict[str, str], tmp_path: Path, runner: str
@@ -44,7 +43,7 @@ def test_one_line_of_a_list_is_patched_published_and_put_into_the_table(
     listed, rows = tmp_path / "list.txt", tmp_path / "rows.jsonl"
     listed.write_text("nobody/nothing\nltg/norbert4-mini mini\n")
     write_wheel(tmp_path)
-    uv = ["uv", "run", "--no-index", "--find-links", tmp_path, "--python", sys.executable, "--script"]
+    uv = [UV, "run", "--no-index", "--find-links", tmp_path, "--python", sys.executable, "--script"]
     command = [*(uv if runner == "uv" else [sys.executable]), SCRIPT, listed, "2", "ola", "--no-verify"]
     paths = [str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
     environment = hub_env | {"PYTHONPATH": os.pathsep.join(paths), "UV_CACHE_DIR": str(tmp_path / "uv")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -47,6 +48,35 @@ def test_the_hub_is_offline(seen: dict[str, Any]) -> None:
 
 def test_the_cpu_is_a_cpu_without_cuda_in_sight(seen: dict[str, Any]) -> None:
     assert seen["environment"]["CUDA_VISIBLE_DEVICES"] == ""
+
+
+HUGE_PAGES = """
+import ctypes
+allocate = ctypes.CDLL(None).malloc
+allocate.restype = ctypes.c_void_p
+address, inside = allocate(ctypes.c_size_t(64 << 20)), False
+for first, *rest in map(str.split, open("/proc/self/smaps")):
+    if first == "VmFlags:" and inside:
+        print("hg" in rest)
+    elif "-" in first:
+        low, high = (int(end, 16) for end in first.split("-"))
+        inside = low <= address < high
+"""
+
+
+def test_large_tensors_are_given_huge_pages(seen: dict[str, Any], scratch: Path) -> None:
+    """By glibc where the kernel gives them to whom asks; a third less CPU time for 3,000 short texts."""
+    assert seen["environment"]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    name, found = platform.libc_ver()
+    version = tuple(int(part) for part in found.split(".") if part.isdigit())
+    if not setting.exists() or "[madvise]" not in setting.read_text() or name != "glibc" or version < (2, 35):
+        pytest.skip("glibc does not ask this kernel for huge pages")
+    shown = [
+        subprocess.run([sys.executable, "-c", HUGE_PAGES], env=one, capture_output=True, text=True).stdout
+        for one in (environment(scratch, "cpu"), {"PATH": os.environ["PATH"]})
+    ]
+    assert shown == ["True\n", "False\n"]
 
 
 def test_caches_and_home_are_its_own(scratch: Path) -> None:

@@ -325,6 +325,16 @@ def test_weights_that_the_record_calls_a_link_are_followed_if_they_are_those_on_
             resolve(str(mini))
 
 
+@pytest.mark.parametrize(("name", "opened"), [("other.safetensors", True), ("id_ed25519", False)])
+def test_linked_weights_are_readable_for_a_child_where_they_lie(mini: Path, name: str, opened: bool) -> None:
+    """The record may be anybody's, so what is not called weights stays private even to who knows its hash."""
+    target = (mini / "model.safetensors").rename(mini.parent / name)
+    (mini / "model.safetensors").symlink_to(target)
+    record = {"files": [{"path": "model.safetensors", "sha256_after": sha256_of(target), "storage": "symlink"}]}
+    (mini / "patch.json").write_text(json.dumps(record))
+    assert resolve(str(mini)).readable == (mini, *([target] if opened else []))
+
+
 def test_a_link_to_a_folder_is_refused(mini: Path, tmp_path: Path) -> None:
     for target in (tmp_path, mini):
         (mini / "sub").symlink_to(target)

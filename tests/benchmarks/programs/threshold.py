@@ -1,8 +1,9 @@
-"""Seconds of `SparseEncoder.encode` with and without a threshold on the activations, in turns in one process.
+"""Seconds of `SparseEncoder.encode` with a threshold, with dropped dimensions too, and without, in turns in a process.
 
     python threshold.py CAPPED PAIRS [TEXTS]
 
-Embeddings stay dense: those without a threshold have no zeros. Prints [[with, without], ...] as JSON. Run by path.
+Embeddings stay dense: those without a threshold have no zeros. Prints [[with, dropped too, without], ...] as JSON. Run
+by path.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ TEXT = "Fjorden ligg stille om morgonen, og båtane kviler ved kaia. " * 4
 
 def main(folder: str, pairs: str, texts: str = "32") -> None:
     plain = SparseEncoder(folder, trust_remote_code=True, device="cpu")
-    models = [SparseEncoder(modules=[*plain, SparseThreshold(0.05)], device="cpu"), plain]
+    thresholds = [SparseThreshold(0.05), SparseThreshold(0.05, dropped_dims=[1])]  # the bos token
+    models = [*(SparseEncoder(modules=[*plain, one], device="cpu") for one in thresholds), plain]
     some = [TEXT] * int(texts)
     found = []
     for model in models:
         seconds(model, some)
     for number in range(int(pairs)):
-        order = (0, 1) if number % 2 == 0 else (1, 0)
-        pair = {which: seconds(models[which], some) for which in order}
-        found.append([pair[0], pair[1]])
+        order = (0, 1, 2) if number % 2 == 0 else (2, 1, 0)
+        round_ = {which: seconds(models[which], some) for which in order}
+        found.append([round_[which] for which in range(3)])
     print(json.dumps(found))
 
 
