@@ -46,7 +46,7 @@ from patcher.planning.layout import find_layout, loaded_weights
 from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
 from patcher.source.hub_errors import explained
-from patcher.source.snapshot import fetch, resolve
+from patcher.source.snapshot import fetch_checked, resolve
 
 sys.path.append(str(templates()))  # the neighbours, where this file was copied or sent away alone
 
@@ -100,7 +100,7 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
     check_loadable(snapshot, loaded_weights(snapshot, plan.encoders or ("",)), pickled=False)
     documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
-    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
+    root = fetch_checked(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
     assert root is not None
     return Base(root, snapshot.source)
 
