@@ -10,7 +10,7 @@ from typing import Any
 from patcher.codec import json_field
 from patcher.errors import UsageError, see
 from patcher.source.dataset_file import fetch_input
-from patcher.verify.texts import load_hard_questions, load_questions, passages
+from patcher.verify.texts import load_all_questions, passages
 from patcher.verify.texts.beir import CORPUS, QRELS, QUERIES, read_beir, read_grade, read_judgements
 from patcher.verify.texts.lines import Line
 from patcher.verify.texts.mteb_task import read_task
@@ -46,7 +46,7 @@ class Evaluation:
 
 def bundled_questions() -> Evaluation:
     """Every bundled question, the hard ones last, against all passages of all questions, near misses included."""
-    questions = (*load_questions(), *load_hard_questions())
+    questions = load_all_questions()
     queries = {question.id: question.query for question in questions}
     relevant = {question.id: (question.right,) for question in questions}
     return Evaluation(queries, passages(questions), relevant, bundled=True)

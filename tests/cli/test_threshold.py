@@ -16,6 +16,7 @@ from patcher.cli import main
 from patcher.threshold import evaluation
 from patcher.verify import preconditions
 from patcher.verify import texts as texts_module
+from patcher.verify.texts import load_questions
 from tests.threshold.measuring import few_questions
 from tests.threshold.models import CODE
 
@@ -32,7 +33,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 def test_a_sweep_passes_its_checks_recommends_draws_and_saves(
     handmade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "load_hard_questions", tuple)  # the head was set for the others
+    monkeypatch.setattr(evaluation, "load_all_questions", load_questions)  # the head was set for the others
     plot, out = tmp_path / "sweep.png", tmp_path / "saved"
     before = {path: path.stat().st_mtime_ns for path in handmade.rglob("*")}
     code, printed, err = run(
@@ -81,7 +82,7 @@ def test_a_sweep_passes_its_checks_recommends_draws_and_saves(
 def test_a_threshold_in_the_code_is_measured_saved_and_verified(
     handmade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "load_hard_questions", tuple)  # the head was set for the others
+    monkeypatch.setattr(evaluation, "load_all_questions", load_questions)  # the head was set for the others
     monkeypatch.setattr(texts_module, "_PROBE_TEXTS", few := tmp_path / "few.jsonl")
     few.write_text("".join(PROBES.read_text("utf-8").splitlines(keepends=True)[:3]), "utf-8")
     out = tmp_path / f"saved-{tmp_path.name}"

@@ -115,3 +115,8 @@ def passages(questions: Iterable[Question]) -> dict[str, str]:
 def load_hard_questions() -> tuple[Question, ...]:
     """Read the bundled questions that matching words does not answer, which `load_questions` leaves out."""
     return load_questions(_HARD)
+
+
+def load_all_questions() -> tuple[Question, ...]:
+    """Every bundled question, the hard ones last."""
+    return (*load_questions(), *load_hard_questions())
