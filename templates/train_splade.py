@@ -40,7 +40,7 @@ import yaml
 
 from patcher.constants import CARD, RECORD, REPAIRS
 from patcher.documents.templating import templates
-from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError
+from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError, see
 from patcher.planning.files import check_loadable
 from patcher.planning.layout import find_layout, loaded_weights
 from patcher.planning.options import Options
@@ -223,7 +223,7 @@ def last_checkpoint(config: Config) -> str | None:
     if not whole:
         return None
     if wanted.lower() == "no":
-        hint = "Set training.resume_from_checkpoint to true, or another training.output_dir."
+        hint = "Set training.resume_from_checkpoint to true, or another training.output_dir." + see("checkpoints")
         raise UsageError(f"{out} holds checkpoints.", hint)
     before = yaml.safe_load((out / SETTINGS).read_text("utf-8")) if (out / SETTINGS).is_file() else {}
     for section in ("model", "datasets", "loss"):
@@ -347,7 +347,7 @@ def explain_trial(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         hint = "Change the settings or the machine: nothing was trained. HF_DEBUG=1 shows where."
-        raise PatcherError(f"{what}: {in_one_line(error)}", hint) from error
+        raise PatcherError(f"{what}: {in_one_line(error)}", hint + see("nothing-was-trained")) from error
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def repair(snapshot: Snapshot) -> RepairedModel:
         if "[no-cap]" not in error.message:
             raise
         hint = f"A model without a cap needs no threshold; `patcher repair {snapshot.source} --out DIR` lets it load."
-        raise CodeError(error.message, hint) from error
+        raise CodeError(error.message, hint + see("no-cap", "recognised")) from error
     configs = dict(_configs(snapshot, layout.encoders, found))
     code = {path: content for path, content in rewritten.base.items() if path != CONFIG}
     if rewritten.soft_cap is None:
