@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +237,7 @@ def _machine(request: Request) -> bool:
     return all(path.read_bytes() for path in (*read, *given)) and len(os.urandom(8)) == 8
 
 
-# What two packages do when they are imported, for where they are not installed: llvmlite 0.50, which numba 0.68 imports,
+# What two packages do when they are imported, so that they need not be installed: llvmlite 0.50, which numba 0.68 imports,
 # makes an OSError of its own; bitsandbytes 0.50 goes on without its library, and so its import works.
 _NUMBA = """
 import ctypes
@@ -261,10 +260,9 @@ except Exception:
 
 
 def _import(name: str, stand_in: str) -> object:
-    if find_spec(name) is None:
-        Path(f"{name}.py").write_text(stand_in)
-        sys.path.insert(0, os.getcwd())
-    return import_module(name)
+    Path(f"like_{name}.py").write_text(stand_in)
+    sys.path.insert(0, os.getcwd())
+    return import_module(f"like_{name}")
 
 
 def _survives(act: Callable[[], Any]) -> bool:
