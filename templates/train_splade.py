@@ -40,13 +40,13 @@ import yaml
 
 from patcher.constants import CARD, RECORD, REPAIRS
 from patcher.documents.templating import templates
-from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError
+from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError, see
 from patcher.planning.files import check_loadable
 from patcher.planning.layout import find_layout, loaded_weights
 from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
 from patcher.source.hub_errors import explained
-from patcher.source.snapshot import fetch, resolve
+from patcher.source.snapshot import fetch_checked, resolve
 
 sys.path.append(str(templates()))  # the neighbours, where this file was copied or sent away alone
 
@@ -100,7 +100,7 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
         raise SourceError(f"The gradient checkpointing of {base} fails on several GPUs.", hint)
     check_loadable(snapshot, loaded_weights(snapshot, plan.encoders or ("",)), pickled=False)
     documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
-    root = fetch(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
+    root = fetch_checked(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
     assert root is not None
     return Base(root, snapshot.source)
 
@@ -223,7 +223,7 @@ def last_checkpoint(config: Config) -> str | None:
     if not whole:
         return None
     if wanted.lower() == "no":
-        hint = "Set training.resume_from_checkpoint to true, or another training.output_dir."
+        hint = "Set training.resume_from_checkpoint to true, or another training.output_dir." + see("checkpoints")
         raise UsageError(f"{out} holds checkpoints.", hint)
     before = yaml.safe_load((out / SETTINGS).read_text("utf-8")) if (out / SETTINGS).is_file() else {}
     for section in ("model", "datasets", "loss"):
@@ -347,7 +347,7 @@ def explain_trial(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         hint = "Change the settings or the machine: nothing was trained. HF_DEBUG=1 shows where."
-        raise PatcherError(f"{what}: {in_one_line(error)}", hint) from error
+        raise PatcherError(f"{what}: {in_one_line(error)}", hint + see("nothing-was-trained")) from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import SparseEncoder, SparseEncoderTrainer
 from training_config import whole_checkpoints
 
-from patcher.errors import OutputError, PatcherError
+from patcher.errors import OutputError, PatcherError, see
 
 SKIPPED_STEPS = 20  # fp16 scales its loss down by halves until gradients are finite, and skips a step each time
 ADAM_STATE = 2  # moments of each weight, as large as the weight
@@ -145,7 +145,7 @@ def check_space(model: torch.nn.Module, arguments: Any) -> None:
     if free < needed:
         why = f"{out} needs {needed / 1e9:.1f} GB for {kept} checkpoints and the model; {free / 1e9:.1f} GB are free."
         hint = "Free disk space, choose another training.output_dir, or lower training.save_total_limit."
-        raise OutputError(why, hint)
+        raise OutputError(why, hint + see("no-space"))
 
 
 def gather_arguments(values: Mapping[str, Any]) -> Any:

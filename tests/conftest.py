@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from patcher.source.snapshot import MAX_TEXT, File, Snapshot, resolve
 from tests.hub.fixtures import hub, hub_env  # noqa: F401 - fixtures for every folder
 from tests.retrieval.fixtures import encoded  # noqa: F401
 from tests.threshold.fixtures import (  # noqa: F401
@@ -61,7 +63,6 @@ def patched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature, patched and not verified. Not to be written to."""
     from patcher.pipeline.api import patch_model
     from patcher.planning.plan import make_plan
-    from patcher.source.snapshot import resolve
 
     snapshot = resolve(str(MINI))
     out = tmp_path_factory.mktemp("patched") / "norbert4-mini-splade"
@@ -75,6 +76,13 @@ def patched(patched_once: Path, tmp_path: Path) -> Path:
     Its folder has a name of its own: transformers keeps remote code by the folder's name, also within a process.
     """
     return shutil.copytree(patched_once, tmp_path / f"splade-{tmp_path.name}")
+
+
+def listing_others(folder: Path, path: str = "model.safetensors") -> Snapshot:
+    """A snapshot whose listing has another SHA-256 for a file that is too large to be hashed when it is fetched."""
+    snapshot = resolve(str(folder))
+    other = File(path, MAX_TEXT + 1, sha256="0" * 64)
+    return replace(snapshot, files=tuple(other if file.path == path else file for file in snapshot.files))
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

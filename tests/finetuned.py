@@ -52,6 +52,19 @@ SPLADE_51 = {
     },
 }
 
+PRETRAINING = """
+
+class GptBertForPreTraining(GptBertForMaskedLM):
+    def __init__(self, config: GptBertConfig, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.order = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, input_ids=None, return_dict=None, **kwargs):
+        output = super().forward(input_ids, return_dict=True, output_hidden_states=True, **kwargs)
+        output.order_logits = self.order(output.hidden_states[-1][:, 0])
+        return output if return_dict is not False else output.to_tuple()
+"""
+
 
 def write_dense(target: Path) -> Path:
     """Dense sentence embeddings; as after training on a Hub model, auto_map names its repository for other classes."""
@@ -88,6 +101,28 @@ def write_pickled(target: Path) -> Path:
     torch.save(load_file(target / "model.safetensors"), target / "pytorch_model.bin")
     (target / "model.safetensors").unlink()
     return target
+
+
+def write_causal(target: Path) -> Path:
+    """A model that continues texts, with the vocabulary head of the miniature."""
+    return _write(target, "GptBertForCausalLM", _vocabulary_head())
+
+
+def write_pretraining(target: Path) -> Path:
+    """A model as it comes out of pre-training, whose class is one of its own with a second head."""
+    auto_map = json.loads((MINI / "config.json").read_text("utf-8"))["auto_map"]
+    auto_map = {"AutoModelForPreTraining": "modeling_gptbert.GptBertForPreTraining", **auto_map}
+    torch.manual_seed(7)
+    head = {"order.weight": torch.randn(2, 80) / 9, "order.bias": torch.randn(2), **_vocabulary_head()}
+    folder = _write(target, "GptBertForPreTraining", head, auto_map=auto_map)
+    with (folder / "modeling_gptbert.py").open("a", encoding="utf-8") as file:
+        file.write(PRETRAINING)
+    return folder
+
+
+def _vocabulary_head() -> dict[str, torch.Tensor]:
+    tensors = load_file(MINI / "model.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if name.startswith("classifier.")}
 
 
 def write_classifier(target: Path, task: str = "SequenceClassification", labels: int = LABELS) -> Path:

@@ -220,6 +220,8 @@ def threshold(report: ThresholdReport, model: str, save: Path | None, *, saved: 
     yield _checks(report.checks)
     if report.row is not None:
         yield from ("", _threshold_figures(report, report.row))
+        if report.evaluation.graded:
+            yield "Relevance above 1 counts as 1 in these figures, as for the evaluators of sentence-transformers."
     if report.capped and report.evaluation.expected and report.row is not None:
         yield from ("", _expectations(report))
     if report.row is not None and report.swept:

@@ -57,7 +57,7 @@ def read_layout(snapshot: Snapshot) -> Layout:
     if MODULES not in snapshot.paths:
         why = f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}."
         hint = "Give a model that sentence-transformers saved; for a base model use `patcher patch`."
-        raise snapshot.lacks(why, hint)
+        raise snapshot.lacks(why, hint + see("not-a-trained-model"))
     modules, folders, uncapped = _modules(snapshot)
     pooled = any(_class(kind) == "SpladePooling" for kind in folders.values())
     encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
@@ -113,7 +113,9 @@ def check_pooling(snapshot: Snapshot, config: Mapping[str, Any]) -> None:
     else:
         what = f"config.json of {snapshot.source} names no masked LM in architectures ({names})"
         hint = "If its weights have a masked-LM head, name that class there, in a copy; it has to end in ForMaskedLM."
-    raise SourceError(f"{what}: SparseEncoder would silently add a random autoencoder to it.", hint)
+    raise SourceError(
+        f"{what}: SparseEncoder would silently add a random autoencoder to it.", hint + see("random-autoencoder")
+    )
 
 
 def model_folders(snapshot: Snapshot) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from patcher.retrieval.encoder import Settings, encode
 from patcher.retrieval.model import Runnable
 from patcher.retrieval.vectors import Vectors, joined
 from patcher.verify.costs import Costs, Counts, costs, count
-from patcher.verify.texts import load_questions, passages
+from patcher.verify.texts import load_all_questions, passages
 from patcher.verify.texts.beir import Retrieval, read_beir
 from patcher.verify.texts.mteb_task import check_packages, document_text, find_task, loading
 
@@ -254,7 +254,7 @@ def _find_tasks(wanted: Tasks) -> tuple[list[AbsTask], list[str]]:
 
 def bundled() -> Retrieval:
     """Every bundled question against the passages of all questions."""
-    questions = load_questions()
+    questions = load_all_questions()
     queries = {one.id: one.query for one in questions}
     relevant = {one.id: {one.right: 1} for one in questions}
     return Retrieval("BundledQuestions", "test", passages(questions), queries, relevant, 0)

@@ -26,7 +26,7 @@ from patcher.source.snapshot import Source, fetch
 from patcher.verify.preconditions import check_snapshot
 from patcher.verify.requests import lay_out
 from patcher.verify.settings import check_available, check_sentence_transformers
-from patcher.verify.texts import load_probe_texts, load_questions, passages
+from patcher.verify.texts import load_all_questions, load_probe_texts, passages
 from patcher.verify.tolerances import device_tolerance
 
 CHILD = "patcher.retrieval.graph"
@@ -124,7 +124,7 @@ def check_export(out: Path, to: str, quantize: str | None) -> None:
 
 def _bundled() -> Ranked:
     """Every bundled question against the passages of all questions."""
-    questions = load_questions()
+    questions = load_all_questions()
     documents = passages(questions)
     rows = {key: row for row, key in enumerate(documents)}
     right = tuple(rows[one.right] for one in questions)

@@ -12,7 +12,7 @@ from patcher.errors import UsageError, see
 from patcher.planning.files import check_loadable, dropped_because
 from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import Snapshot, fetch, fetch_texts, resolve
+from patcher.source.snapshot import Snapshot, fetch_checked, fetch_texts, resolve
 
 
 class Runnable(Protocol):
@@ -60,7 +60,7 @@ class AsPublished:
         layout = find_layout(self.snapshot)
         weights = loaded_weights(self.snapshot, layout.encoders if layout else ("",))
         check_loadable(self.snapshot, weights, pickled=False)
-        return replace(self, snapshot=fetch(self.snapshot, self.files))
+        return replace(self, snapshot=fetch_checked(self.snapshot, self.files))
 
     def executed(self) -> Mapping[str, bytes]:
         """The Python files of the model."""

@@ -165,7 +165,7 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
     """Download the named files and return the snapshot that can read them.
 
     Files that were fetched before are not fetched again; a folder needs no download. What is not larger than
-    `MAX_TEXT` is compared with the listing; larger files are so by `check_content`, or by who hashes them anyway.
+    `MAX_TEXT` is compared with the listing; larger files are so by `fetch_checked`, or by who hashes them anyway.
     Raises AlteredFile where the local Hub cache has another content, HubUnreachable where it has not the file and the
     Hub does not answer.
     """
@@ -179,7 +179,15 @@ def fetch(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
             raise from_hub(error, repo_id, commit, _largest(snapshot, missing)) from error
         snapshot = replace(snapshot, root=root)
         snapshot.local(_largest(snapshot, [path for path in missing if not (root / path).is_file()] or missing))
-    check_content(snapshot, (file.path for file in snapshot.files if file.path in paths and not file.is_large))
+    _check_content(snapshot, (file.path for file in snapshot.files if file.path in paths and not file.is_large))
+    return snapshot
+
+
+def fetch_checked(snapshot: Snapshot, paths: Iterable[str]) -> Snapshot:
+    """The same with large files compared, too: weights that are loaded. Each is read once for many runs."""
+    paths = set(paths)
+    snapshot = fetch(snapshot, paths)
+    _check_content(snapshot, (file.path for file in snapshot.files if file.path in paths and file.is_large))
     return snapshot
 
 
@@ -189,7 +197,7 @@ def _largest(snapshot: Snapshot, paths: Iterable[str]) -> str:
     return max(paths, key=lambda path: sizes.get(path, 0))
 
 
-def check_content(snapshot: Snapshot, paths: Iterable[str]) -> None:
+def _check_content(snapshot: Snapshot, paths: Iterable[str]) -> None:
     """Compare fetched files with the listing of the Hub. Raises AlteredFile where one differs."""
     listed = {file.path: file for file in snapshot.files}
     for path in paths:

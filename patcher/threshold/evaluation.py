@@ -10,7 +10,7 @@ from typing import Any
 from patcher.codec import json_field
 from patcher.errors import UsageError, see
 from patcher.source.dataset_file import fetch_input
-from patcher.verify.texts import load_hard_questions, load_questions, passages
+from patcher.verify.texts import load_all_questions, passages
 from patcher.verify.texts.beir import CORPUS, QRELS, QUERIES, read_beir, read_grade, read_judgements
 from patcher.verify.texts.lines import Line
 from patcher.verify.texts.mteb_task import read_task
@@ -24,7 +24,8 @@ QUERY, DOCUMENT, GRADE = ("query", "query-id", "query_id"), ("document", "corpus
 class Evaluation:
     """Queries and documents by id, and for each query the ids of the relevant documents (empty without judgements).
 
-    `bundled`: the project's own questions. `left_out` counts judgements of texts that are not there.
+    `bundled`: the project's own questions. `left_out` counts judgements of texts that are not there. `graded`: some
+    grades are above 1, and count as 1.
     """
 
     queries: Mapping[str, str] = json_field(write=len)
@@ -32,6 +33,7 @@ class Evaluation:
     relevant: Mapping[str, tuple[str, ...]] = json_field(key="judged_queries", write=len)
     bundled: bool = json_field()
     left_out: int = 0
+    graded: bool = False
 
     @property
     def expected(self) -> tuple[str, ...]:
@@ -46,7 +48,7 @@ class Evaluation:
 
 def bundled_questions() -> Evaluation:
     """Every bundled question, the hard ones last, against all passages of all questions, near misses included."""
-    questions = (*load_questions(), *load_hard_questions())
+    questions = load_all_questions()
     queries = {question.id: question.query for question in questions}
     relevant = {question.id: (question.right,) for question in questions}
     return Evaluation(queries, passages(questions), relevant, bundled=True)
@@ -80,8 +82,7 @@ def load_evaluation(
         if others:
             raise UsageError(f"{whole} brings its own texts; {others[0]} can't be added.", f"Leave out {others[0]}.")
         found = read_beir(_folder(str(beir)), fractions=True) if beir is not None else read_task(str(task))
-        relevant = {query: _positive(grades) for query, grades in found.relevant.items()}
-        return _judged(found.queries, found.documents, relevant, found.left_out)
+        return _judged(found.queries, found.documents, found.relevant, found.left_out)
     if not given:
         return bundled_questions()
     if queries is None or documents is None:
@@ -104,21 +105,19 @@ def _folder(spec: str) -> Path:
 
 
 def _judged(
-    queries: Mapping[str, str], documents: Mapping[str, str], relevant: Mapping[str, tuple[str, ...]], left_out: int
+    queries: Mapping[str, str], documents: Mapping[str, str], grades: Mapping[str, Mapping[str, float]], left_out: int
 ) -> Evaluation:
-    relevant = {query: found for query, found in relevant.items() if found}
+    positive = {query: tuple(key for key, grade in found.items() if grade > 0) for query, found in grades.items()}
+    relevant = {query: found for query, found in positive.items() if found}
     asked = {query: text for query, text in queries.items() if query in relevant}
-    return Evaluation(asked, documents, relevant, bundled=False, left_out=left_out)
-
-
-def _positive(grades: Mapping[str, float]) -> tuple[str, ...]:
-    return tuple(document for document, grade in grades.items() if grade > 0)
+    graded = any(grade > 1 for found in grades.values() for grade in found.values())
+    return Evaluation(asked, documents, relevant, bundled=False, left_out=left_out, graded=graded)
 
 
 def _judgements(
     path: Path, queries: Mapping[str, str], documents: Mapping[str, str]
-) -> tuple[dict[str, tuple[str, ...]], int]:
-    """The relevant documents of each query, and how many judgements are of texts that are not there."""
+) -> tuple[dict[str, dict[str, float]], int]:
+    """The grades of the documents of each query, and how many judgements are of texts that are not there."""
     grades: dict[str, dict[str, float]] = {}
     left_out = 0
     for line, query, document, written in _read_judgements(path):
@@ -127,14 +126,13 @@ def _judgements(
             grades.setdefault(query, {})[document] = grade
         else:
             left_out += 1
-    relevant = {query: _positive(found) for query, found in grades.items()}
-    if not any(relevant.values()):
+    if not any(grade > 0 for found in grades.values() for grade in found.values()):
         raise UsageError(
             f"{path} judges no document relevant that is there; {left_out:,} of its judgements are of other texts.",
             "Give at least one line with a relevance above 0, and the ids of --queries and --documents."
             + see("texts-and-judgements"),
         )
-    return relevant, left_out
+    return grades, left_out
 
 
 def _read_judgements(path: Path) -> Iterator[tuple[Line, str, str, Any]]:

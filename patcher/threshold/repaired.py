@@ -15,7 +15,7 @@ from patcher.planning.layout import Layout, loaded_weights, read_json, read_layo
 from patcher.planning.rewriting import rewrite_code, rewrite_tokenizer
 from patcher.soft_cap import SoftCap
 from patcher.source.names import check_auto_map
-from patcher.source.snapshot import Snapshot, Source, check_content, fetch, fetch_texts, resolve
+from patcher.source.snapshot import Snapshot, Source, fetch, fetch_checked, fetch_texts, resolve
 
 _Code = tuple[dict[str, bytes], dict[str, Any], Source, bool]
 
@@ -50,11 +50,7 @@ class RepairedModel:
         """The same with every file of the model on this machine. Raises SourceError where there are no safetensors."""
         weights = loaded_weights(self.snapshot, self.layout.encoders)
         check_loadable(self.snapshot, weights, pickled=False)
-        snapshot = fetch(self.snapshot, self.layout.files)
-        check_content(
-            snapshot, [file.path for file in snapshot.files if file.is_large and file.path in self.layout.files]
-        )
-        return replace(self, snapshot=snapshot)
+        return replace(self, snapshot=fetch_checked(self.snapshot, self.layout.files))
 
     def executed(self) -> dict[str, bytes]:
         """The Python files that loading the model runs, as published: the masked LM and the model's own modules."""
@@ -103,7 +99,7 @@ def repair(snapshot: Snapshot) -> RepairedModel:
         if "[no-cap]" not in error.message:
             raise
         hint = f"A model without a cap needs no threshold; `patcher repair {snapshot.source} --out DIR` lets it load."
-        raise CodeError(error.message, hint) from error
+        raise CodeError(error.message, hint + see("no-cap", "recognised")) from error
     configs = dict(_configs(snapshot, layout.encoders, found))
     code = {path: content for path, content in rewritten.base.items() if path != CONFIG}
     if rewritten.soft_cap is None:

@@ -15,7 +15,7 @@ from patcher.codec import document, json_text
 from patcher.constants import CARD, SCHEMA_VERSION, THRESHOLD_RECORD, TOOL
 from patcher.documents import card
 from patcher.documents.templating import template
-from patcher.errors import OutputError, UsageError
+from patcher.errors import OutputError, UsageError, see
 from patcher.patching.staging import atomic_directory, check_output, hashes
 from patcher.planning.layout import CLASS_NAME, MODULE_NAME, MODULES
 from patcher.source.metadata import split_card
@@ -55,7 +55,7 @@ def save(model: RepairedModel, report: ThresholdReport, out: Path, *, force: boo
     this tool.
     """
     if not (report.passed or force):
-        hint = "Choose a threshold that passes, which --sweep helps to find, or add --force."
+        hint = "Choose a threshold that passes, which --sweep helps to find, or add --force." + see("threshold-checks")
         raise OutputError(f"{out} was not written: a check failed.", hint)
     check_save(model, out)
     model = model.fetched()

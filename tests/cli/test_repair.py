@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from patcher.planning.options import Options
 from patcher.verify.checks import judge_single
 from patcher.verify.messages import EncoderLoaded
 from tests.conftest import Run
-from tests.finetuned import DENSE, write_classifier, write_dense
+from tests.finetuned import DENSE, write_causal, write_classifier, write_dense, write_pretraining
 from tests.verify.made_up import KEPT_CAP
 from tests.verify.running import failed, repaired, report_on
 
@@ -70,6 +71,23 @@ def test_any_head_is_loaded_by_its_own_class_and_runs(tmp_path: Path, task: str)
     card = (out / "README.md").read_text("utf-8")
     assert f"AutoModelFor{task}.from_pretrained" in card and "AutoModelForMaskedLM.from_pretrained" not in card
     assert "cap is kept" not in card and "fill-mask" not in card
+
+
+@pytest.mark.parametrize(
+    ("task", "write"), [("CausalLM", write_causal), ("PreTraining", write_pretraining)], ids=["causal", "pre-training"]
+)
+def test_a_head_over_the_vocabulary_that_is_no_masked_lm_keeps_its_cap_and_runs(
+    tmp_path: Path, task: str, write: Callable[[Path], Path]
+) -> None:
+    out = repaired(write(tmp_path / "model"), tmp_path / f"out-{tmp_path.name}")
+    report = report_on(out, tmp_path / "scratch")
+    assert load(out).auto_class == f"AutoModelFor{task}"
+    assert report.passed, report.checks
+    modes = {mode.name: mode.passed for mode in report.modes}
+    assert modes["labels"] and modes["train_with_labels"] and modes["left_padding"] and modes["saved_and_loaded"]
+    assert f"AutoModelFor{task}.from_pretrained" in (out / "README.md").read_text("utf-8")
+    code = (out / CODE).read_text("utf-8")
+    assert code.count("30 * torch.sigmoid(subword_prediction / 7.5)") == 2, "the cap of neither class is removed"
 
 
 SCALE = "encoder.layers.0.mlp.up_proj.scale"

@@ -6,19 +6,26 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from patcher.cli import main
-from patcher.threshold import evaluation
+from patcher.threshold import evaluation, measure
+from patcher.threshold.measure import Request
+from patcher.threshold.messages import Point
 from patcher.verify import preconditions
 from patcher.verify import texts as texts_module
+from patcher.verify.texts import load_questions
+from tests.threshold.made_up import PASSED, ROW, row
 from tests.threshold.measuring import few_questions
 from tests.threshold.models import CODE
 
+RUNS = ("--trust-remote-code", "--device", "cpu")
 PROBES = Path(texts_module.__file__).with_name("probe.jsonl")
 
 
@@ -32,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 def test_a_sweep_passes_its_checks_recommends_draws_and_saves(
     handmade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "load_hard_questions", tuple)  # the head was set for the others
+    monkeypatch.setattr(evaluation, "load_all_questions", load_questions)  # the head was set for the others
     plot, out = tmp_path / "sweep.png", tmp_path / "saved"
     before = {path: path.stat().st_mtime_ns for path in handmade.rglob("*")}
     code, printed, err = run(
@@ -78,10 +85,54 @@ def test_a_sweep_passes_its_checks_recommends_draws_and_saves(
     assert {path: path.stat().st_mtime_ns for path in handmade.rglob("*")} == before
 
 
+def test_what_a_sweep_checks_is_what_it_prints_draws_and_saves(
+    handmade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of the terminal; what is measured is made up, with a point of its own for each side."""
+    point = Point(0.02, 0.1, document_top_k=64)
+    texts = replace(evaluation.bundled_questions(), graded=True)
+    ranks = dict.fromkeys(texts.expected, 1)
+    usual = row(0.05, ranks=ranks | {texts.expected[2]: 2}, query_sparsity=0.9911, document_sparsity=0.9977)
+    report = replace(
+        PASSED,
+        point=point,
+        best=point,
+        tolerance=0.02,
+        rows=(replace(ROW, ranks=ranks), usual),
+        more_rows=(row(0.1, point=point, flops=0.25),),
+        evaluation=texts,
+    )
+    asked: list[Request] = []
+    monkeypatch.setattr(measure, "measure", lambda model, texts, request, progress: asked.append(request) or report)
+    out, plot, options = tmp_path / "saved", tmp_path / "sweep.svg", ("--trust-remote-code", "--sweep")
+    code, printed, err = run(
+        capsys, "threshold", handmade, *options, "--tolerance", "0.02", "--plot", plot, "--save", out
+    )
+    assert code == 0, err
+    assert asked[0].tolerance == 0.02 and asked[0].sweep and asked[0].point is None
+    assert str(point) == "0.02 for queries, 0.1 and top 64 for documents"
+    assert f"Recommended: {point}, the cheapest of 2 points that loses at most 2.0%" in printed
+    assert f"use {handmade} with a threshold of {point}." in printed
+    assert f"no threshold  threshold {point}\n" in printed
+    assert f"checked: {point}" in plot.read_text("utf-8")
+    written = json.loads((out / "2_SparseThreshold" / "config.json").read_text())
+    assert (written["query_threshold"], written["threshold"], written["document_top_k"]) == (0.02, 0.1, 64)
+    assert f"threshold of **{point}**" in (out / "README.md").read_text("utf-8")
+    assert "Relevance above 1 counts as 1" in printed
+    shown = [line.split("  ") for line in printed.splitlines() if line.startswith("rank of the right document: ")]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in shown]
+    assert cells[0][0].endswith("Hva er hovedstaden i Norge?") and [cell[1:3] for cell in cells] == [
+        ["1", "1"],
+        ["1", "1"],
+        ["1", "2"],
+    ]
+    assert "99.11 %" in printed and ">= 99.1 %" in printed and "99.77 %" in printed and ">= 99.7 %" in printed
+
+
 def test_a_threshold_in_the_code_is_measured_saved_and_verified(
     handmade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "load_hard_questions", tuple)  # the head was set for the others
+    monkeypatch.setattr(evaluation, "load_all_questions", load_questions)  # the head was set for the others
     monkeypatch.setattr(texts_module, "_PROBE_TEXTS", few := tmp_path / "few.jsonl")
     few.write_text("".join(PROBES.read_text("utf-8").splitlines(keepends=True)[:3]), "utf-8")
     out = tmp_path / f"saved-{tmp_path.name}"
@@ -141,25 +192,52 @@ def test_a_model_trained_on_a_patched_base_needs_no_threshold(
     assert "retrieval_preserved" not in out
 
 
-def test_a_model_that_was_trained_without_its_cap_is_told_so_and_the_command_that_is_named_works(
-    trained_uncapped_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    chosen = few_questions(16, among=16)
+@pytest.fixture
+def judged(tmp_path: Path) -> tuple[str | Path, ...]:
+    """Options that name some bundled questions as files of a user, and run a model on the CPU."""
+    chosen = few_questions(20, among=20)
     files = [tmp_path / name for name in ("queries.jsonl", "documents.jsonl", "qrels.txt")]
     for path, texts in zip(files, (chosen.queries, chosen.documents), strict=False):
         path.write_text("".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in texts.items()))
     files[2].write_text("".join(f"{query} 0 {right} 1\n" for query, (right,) in chosen.relevant.items()))
-    options = ("--queries", files[0], "--documents", files[1], "--qrels", files[2], "--trust-remote-code")
-    code, out, err = run(capsys, "threshold", trained_uncapped_once, *options, "--device", "cpu")
+    names = ("--queries", "--documents", "--qrels")
+    return *(word for pair in zip(names, files, strict=True) for word in pair), *RUNS
+
+
+def test_a_model_that_was_trained_without_its_cap_is_told_so_and_the_command_that_is_named_works(
+    trained_uncapped_once: Path,
+    judged: tuple[str | Path, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(texts_module, "_PROBE_TEXTS", few := tmp_path / "few.jsonl")
+    few.write_text("".join(PROBES.read_text("utf-8").splitlines(keepends=True)[:3]), "utf-8")
+    code, out, err = run(capsys, "threshold", trained_uncapped_once, *judged)
     assert code == 1, err
     assert "do NOT fit the cap" in out and "weights_fit_cap" in out
     command = next(line.split() for line in out.splitlines() if line.strip().startswith("patcher patch"))
     patched = tmp_path / f"patched-{tmp_path.name}"
     words = [str(patched) if word == "DIR" else word for word in command[1:]]
-    assert run(capsys, *words, "--no-verify")[0] == 0
-    code, out, err = run(capsys, "threshold", patched, *options, "--device", "cpu")
+    code, out, err = run(capsys, *words, *RUNS)
+    assert code == 0 and f"Verified: {patched} passed all" in out, out + err
+    code, out, err = run(capsys, "threshold", patched, *judged)
     assert code == 0, err
     assert "so it needs no threshold" in out and "do NOT fit" not in out
+
+
+def test_a_trained_model_with_pickled_weights_is_repaired_as_the_hint_says_and_then_measured(
+    trained_capped_once: Path, judged: tuple[str | Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = shutil.copytree(trained_capped_once, tmp_path / "pickled"), tmp_path / f"repaired-{tmp_path.name}"
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    code, _, err = run(capsys, "threshold", model, *judged)
+    assert code == 3 and f"`patcher repair {model} --out DIR`" in err
+    code, _, err = run(capsys, "repair", model, "--out", out, "--no-verify")
+    assert code == 0, err
+    code, printed, err = run(capsys, "threshold", out, *judged)
+    assert code == 0 and "Passed all 6 checks" in printed, printed + err
 
 
 def test_nothing_runs_without_a_yes(capped: Path, capsys: pytest.CaptureFixture[str]) -> None:

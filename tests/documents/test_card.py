@@ -22,7 +22,7 @@ from patcher.documents.card import render
 from patcher.documents.plots import pictures
 from patcher.patching.record import PatchedModel, load
 from patcher.source.snapshot import Source
-from patcher.verify.report import Check, DeviceReport, Report
+from patcher.verify.report import Check, DeviceReport, ModeReport, Report
 from tests.conftest import COMMIT
 
 Verified = tuple[Path, Report]
@@ -124,6 +124,15 @@ def test_a_failed_report_gives_a_card_that_claims_nothing(model: PatchedModel) -
 def test_the_card_names_the_sandbox(model: PatchedModel, level: str | None, words: str) -> None:
     one = report()
     assert words in rendered(model, replace(one, environment={**one.environment, "sandbox": level}))
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["cap removed", "repairs only"])
+def test_the_card_says_in_one_line_in_which_modes_of_use_the_model_was_run(model: PatchedModel, kept: bool) -> None:
+    modes = (ModeReport("train", True, 0.0, ""), ModeReport("attentions", None, None, "its code returns none"))
+    made = replace(model, soft_cap=None) if kept else model
+    said = "\nRun in 1 modes of use: train; not run: attentions (its code returns none).\n"
+    assert said in rendered(made, replace(report(), modes=modes))
+    assert "modes of use" not in rendered(made, report())
 
 
 def test_a_check_that_failed_on_the_second_device_alone_is_named_and_counts(model: PatchedModel) -> None:

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from patcher.hashing import sha256_of
 from patcher.patching.writer import staged_model
 from patcher.pipeline.api import check_out, patch_model
 from patcher.planning.plan import make_plan
-from patcher.source.snapshot import MAX_TEXT, File, Snapshot, resolve
-from tests.conftest import MINI
+from patcher.source.snapshot import resolve
+from tests.conftest import MINI, listing_others
 from tests.patching.writing import is_whole, plan_of_mini, write, write_from
 from tests.pipeline.conftest import Pickled
 
@@ -75,15 +74,8 @@ def test_a_model_without_safetensors_is_refused(mini: Path, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def listing_others(folder: Path, path: str) -> Snapshot:
-    """A snapshot whose listing has another SHA-256 for a file that is too large to be hashed when it is fetched."""
-    snapshot = resolve(str(folder))
-    other = File(path, MAX_TEXT + 1, sha256="0" * 64)
-    return replace(snapshot, files=tuple(other if file.path == path else file for file in snapshot.files))
-
-
 def test_weights_that_are_not_those_that_the_hub_lists_are_not_carried_over(mini: Path, tmp_path: Path) -> None:
-    snapshot = listing_others(mini, "model.safetensors")
+    snapshot = listing_others(mini)
     with (
         pytest.raises(SourceError, match=r"model\.safetensors of .* is not the file that the Hub lists"),
         staged_model(plan_of_mini(), snapshot, tmp_path / "out"),

@@ -113,6 +113,9 @@ QUOTED_WHERE_IT_IS_USED = {
     ),
 }
 
+# What is known of the others is less than what is known of these caps.
+NAMES = {"times the mode": "scale-unknown", "a gradient of its own": "offset", "forward a second time": "shared"}
+
 
 @named([head for head in HEADS if not head.sound and not head.dynamic])
 def test_a_head_that_differs_in_one_mode_is_refused_with_its_line(head: Head) -> None:
@@ -124,6 +127,7 @@ def test_a_head_that_differs_in_one_mode_is_refused_with_its_line(head: Head) ->
     }
     shown = {int(line) for line in re.findall(r"line (\d+)", refused.value.message)}
     assert added & shown or head.name in QUOTED_WHERE_IT_IS_USED, refused.value.message
+    assert f"[{NAMES.get(head.name, 'not-understood')}]" in refused.value.message
 
 
 @named([head for head in HEADS if head.dynamic])

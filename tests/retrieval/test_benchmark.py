@@ -13,6 +13,7 @@ from patcher.retrieval import benchmark
 from patcher.retrieval.benchmark import Tasks, evaluate
 from patcher.retrieval.encoder import Settings
 from patcher.retrieval.model import find_model
+from patcher.threshold.evaluation import bundled_questions
 from patcher.threshold.repaired import repair
 from tests.retrieval.made_up import exact_top, random_vectors
 
@@ -33,6 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     judged = [f"{key}\t{key}/right\t1" for key in queries] + ["gone\tgone/right\t1"]
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(judged) + "\n")
     return folder
+
+
+def test_the_bundled_questions_are_those_of_a_threshold_the_hard_ones_too() -> None:
+    data, all_of_them = benchmark.bundled(), bundled_questions()
+    assert len(data.queries) == 120 and (data.queries, data.documents) == (all_of_them.queries, all_of_them.documents)
+    assert {query: tuple(right) for query, right in data.relevant.items()} == all_of_them.relevant
 
 
 @pytest.mark.parametrize("scored", [benchmark.SCORED, 64])

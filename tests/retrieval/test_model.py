@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from patcher.retrieval.model import AsPublished, find_model
 from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.verify.requests import lay_out
-from tests.conftest import MINI
+from tests.conftest import MINI, listing_others
 from tests.threshold.models import CODE
 
 
@@ -73,6 +74,13 @@ def test_a_folder_without_a_configuration_or_weights_is_named(patched: Path) -> 
     (patched / "config.json").unlink()
     with pytest.raises(SourceError, match=r"has no config\.json"):
         find_model(str(patched), None, repair)
+
+
+def test_weights_that_are_not_those_that_the_hub_lists_are_refused(patched: Path) -> None:
+    model = AsPublished(resolve(str(patched)))
+    with pytest.raises(SourceError, match=r"model\.safetensors of .* is not the file that the Hub lists"):
+        replace(model, snapshot=listing_others(patched)).fetched()
+    assert model.fetched().snapshot.root == patched
 
 
 def test_a_fingerprint_changes_with_any_file_that_matters_and_with_no_other(patched: Path) -> None:

@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,34 @@ def _machine(request: Request) -> bool:
     return all(path.read_bytes() for path in (*read, *given)) and len(os.urandom(8)) == 8
 
 
+# What two packages do when they are imported, so that they need not be installed: llvmlite 0.50, which numba 0.68 imports,
+# makes an OSError of its own; bitsandbytes 0.50 goes on without its library, and so its import works.
+_NUMBA = """
+import ctypes
+try:
+    ctypes.CDLL(None).getpid()
+except OSError:
+    raise OSError("Could not find/load shared object file 'libllvmlite.so'")
+"""
+_BITSANDBYTES = """
+import ctypes, subprocess
+try:
+    subprocess.run(["nvidia-smi"], capture_output=True)
+except Exception:
+    pass
+try:
+    lib = ctypes.cdll.LoadLibrary(None)
+except Exception:
+    lib = None
+"""
+
+
+def _import(name: str, stand_in: str) -> object:
+    Path(f"like_{name}.py").write_text(stand_in)
+    sys.path.insert(0, os.getcwd())
+    return import_module(f"like_{name}")
+
+
 def _survives(act: Callable[[], Any]) -> bool:
     """What honest code does: try, and go on without."""
     try:
@@ -370,6 +399,9 @@ ACTS = tuple(Act(*row) for row in (
     ("honest code", "platform.processor()", lambda r: platform.processor() is not None, DONE, DONE),
     ("honest code", "socket.getfqdn()", lambda r: bool(socket.getfqdn()), DONE, DONE),
     ("honest code", "try ctypes.CDLL and go on without", lambda r: _survives(lambda: ctypes.CDLL("libnvidia-ml.so.1")), DONE, DONE),
+    ("honest code", "import bitsandbytes", lambda r: bool(_import("bitsandbytes", _BITSANDBYTES)), DONE, DONE),
+    ("honest code", "try to import numba and go on without", lambda r: _survives(lambda: _import("numba", _NUMBA)), DONE, DONE),
+    ("honest code", "import numba", lambda r: bool(_import("numba", _NUMBA)), DENIES, DONE),
     ("honest code", "matplotlib.pyplot", lambda r: bool(__import__("matplotlib.pyplot")), DONE, DONE),
     ("honest code", "locks of multiprocessing", lambda r: bool(__import__("multiprocessing").RLock()), DONE, DONE),
     ("honest code", "threads", lambda r: _in_a_thread(lambda: 0), DONE, DONE),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher.verify.texts import load_hard_questions, load_questions
+from patcher.verify.texts import load_all_questions
 from tests.snapshots.corpus import passages, prose
 from tests.snapshots.corpus.facts import load_facts, load_relations, render
 from tests.snapshots.corpus.pairs import main, mentions, normalised, pairs, split_of
@@ -105,7 +105,7 @@ def test_both_splits_have_facts_from_every_large_table() -> None:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_no_evaluation_question_or_its_answer_is_in_the_pairs(split: str) -> None:
-    items = (*load_questions(), *load_hard_questions())
+    items = load_all_questions()
     bundled = {normalised(text) for item in items for text in (item.query, item.positive)}
     for pair in pairs(split):  # type: ignore[arg-type]
         assert normalised(pair["query"]) not in bundled
@@ -114,7 +114,7 @@ def test_no_evaluation_question_or_its_answer_is_in_the_pairs(split: str) -> Non
 
 def test_no_evaluation_question_or_its_answer_is_in_the_corpus() -> None:
     found = "\n".join(f" {normalised(text)} " for text in passages())
-    for item in (*load_questions(), *load_hard_questions()):
+    for item in load_all_questions():
         assert f" {normalised(item.query)} " not in found
         assert f" {normalised(item.positive)} " not in found
 

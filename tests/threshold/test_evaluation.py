@@ -53,6 +53,17 @@ def test_judgements_may_be_jsonl_and_a_missing_relevance_means_relevant(files: t
     assert load_evaluation(files[0], files[1], qrels).relevant == {"q1": ("d1",)}
 
 
+@pytest.mark.parametrize(("grade", "graded"), [(1, False), (2, True)])
+def test_grades_above_1_count_as_1_and_that_is_known(
+    files: tuple[Path, Path, Path], tmp_path: Path, grade: int, graded: bool
+) -> None:
+    files[2].write_text(f"q1 0 d1 {grade}\n2 0 d2 1\n")
+    rows = {**FILES, "qrels/test.tsv": f"query-id\tcorpus-id\tscore\nq1\td1\t{grade}\n"}
+    for found in (load_evaluation(*files), load_evaluation(None, None, None, written(tmp_path / "set", rows))):
+        assert found.graded is graded and found.relevant["q1"] == ("d1",)
+    assert not bundled_questions().graded
+
+
 def test_rankings_can_be_compared_without_judgements(files: tuple[Path, Path, Path]) -> None:
     assert not load_evaluation(files[0], files[1], None).judged
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import MissingRequirement, UsageError
+from patcher.threshold.messages import Point
 from patcher.threshold.plot import check_plot, curve, draw
 from tests.threshold.made_up import REPORT, ROWS
 
@@ -20,6 +21,23 @@ def test_the_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, name: str
     draw(REPORT, tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(magic)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_active_dims_are_drawn_on_a_log_scale_and_the_star_is_the_checked_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
+    point = Point(0.02, 0.1, document_top_k=64)
+    checked = replace(ROWS[1], point=point, query_active_dims=42.0, document_active_dims=24.0)
+    draw(replace(REPORT, point=point, best=point, more_rows=(checked,)), tmp_path / "a.svg")
+    axes, ndcg = drawn[0].axes
+    assert (axes.get_xscale(), axes.get_yscale(), ndcg.get_yscale()) == ("log", "log", "linear")
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines[f"checked: {point}"] == [[0.02, 42.0], [0.1, 24.0]]
+    assert lines["document active dims"] == [[row.threshold, row.document_active_dims] for row in ROWS[1:]]
 
 
 def test_a_sweep_without_judgements_is_drawn_without_ndcg(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from patcher.errors import CodeError, HubUnreachable, SourceError, UsageError
-from patcher.source.snapshot import MAX_TEXT, File, resolve
+from patcher.source.snapshot import resolve
 from patcher.threshold.repaired import RepairedModel, repair
 from patcher.verify.requests import lay_out
-from tests.conftest import COMMIT, MINI
+from tests.conftest import COMMIT, MINI, listing_others
 from tests.threshold.models import CODE
 
 
@@ -53,10 +53,8 @@ def test_weights_are_linked_and_code_is_not(capped: Path, tmp_path: Path) -> Non
 
 def test_weights_that_are_not_those_that_the_hub_lists_are_refused(capped: Path) -> None:
     model = of(capped)
-    other = File("model.safetensors", MAX_TEXT + 1, sha256="0" * 64)
-    files = tuple(other if file.path == other.path else file for file in model.snapshot.files)
     with pytest.raises(SourceError, match=r"model\.safetensors of .* is not the file that the Hub lists"):
-        replace(model, snapshot=replace(model.snapshot, files=files)).fetched()
+        replace(model, snapshot=listing_others(capped)).fetched()
     assert model.fetched().snapshot.root == capped
 
 

@@ -79,6 +79,18 @@ def test_metadata_that_can_not_be_read_stands_in_the_new_card_as_it_was() -> Non
     assert front_matter(f"---\n{block}---\n# A\n", Source(None, None, "m"), tags=["y"]) == block
 
 
+def test_the_card_has_bm25_s_figures_on_the_same_texts_and_says_that_grades_are_not_told_apart(
+    model: RepairedModel, tmp_path: Path
+) -> None:
+    figures = {"ndcg@10": 0.6123, "mrr@10": 0.5, "recall@10": 0.8}
+    graded = replace(PASSED, bm25=figures, evaluation=replace(PASSED.evaluation, graded=True))
+    card = (save(model, graded, tmp_path / "saved") / "README.md").read_text()
+    assert "BM25 with a Norwegian stemmer reaches ndcg@10 0.6123, mrr@10 0.5000, recall@10 0.8000 on the same" in card
+    assert "Relevance above 1 counts as 1" in card
+    plain = (save(model, PASSED, tmp_path / "plain") / "README.md").read_text()
+    assert "BM25" not in plain and "counts as 1" not in plain
+
+
 def test_the_example_of_the_card_runs_as_it_stands(
     saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from patcher.errors import SourceError
 from patcher.pipeline.api import patch_model
 from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import resolve
+from tests.conftest import listing_others
 from tests.training.conftest import Configure
 
 COLUMNS = {"query": "query", "positive": "positive", "negatives": ["negative"]}
@@ -88,8 +90,6 @@ def test_reentrant_checkpointing_is_refused_on_several_gpus_only(
     from train_splade import find_base
     from training_config import read_config
 
-    from patcher.errors import SourceError
-
     snapshot = resolve(str(mini))
     plain = patch_model(make_plan(snapshot), snapshot, tmp_path / "plain", None).folder
     mended = patch_model(make_plan(snapshot, Options(checkpointing=True)), snapshot, tmp_path / "mended", None).folder
@@ -112,6 +112,18 @@ def test_a_base_without_weights_is_refused(
     (patched / "model.safetensors").unlink()
     _, said = run(capsys, configure(model__base_model=str(patched)))
     assert "has no weights: neither safetensors nor" in said[0]
+
+
+def test_a_base_whose_weights_are_not_those_that_the_hub_lists_is_refused(
+    configure: Configure, patched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train_splade
+    from training_config import read_config
+
+    config = read_config(configure(model__base_model=str(patched)))
+    monkeypatch.setattr(train_splade, "resolve", lambda base: listing_others(Path(base)))
+    with pytest.raises(SourceError, match=r"model\.safetensors of .* is not the file that the Hub lists"):
+        train_splade.find_base(config)
 
 
 def test_what_this_machine_can_not_do_is_refused_before_any_data_is_read(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.codec import from_json
-from patcher.errors import UsageError
+from patcher.errors import UsageError, see
 from patcher.verify.texts.lines import is_text, read_lines, read_objects, string
 
 _PROBE_TEXTS = Path(__file__).with_name("probe.jsonl")
@@ -91,7 +91,9 @@ def load_questions(path: Path | None = None) -> tuple[Question, ...]:
 
     Raises UsageError, naming file and line, for a file that can't be read or holds none, and for its first bad line.
     """
-    advice = 'Give each line as {"query": "...", "positive": "...", "negatives": ["..."]}.'
+    advice = 'Give each line as {"query": "...", "positive": "...", "negatives": ["..."]}.' + see(
+        "texts-and-judgements"
+    )
     found = []
     for line, record in read_objects(path or _QUESTIONS, advice):
         negatives = record.get("negatives")
@@ -115,3 +117,8 @@ def passages(questions: Iterable[Question]) -> dict[str, str]:
 def load_hard_questions() -> tuple[Question, ...]:
     """Read the bundled questions that matching words does not answer, which `load_questions` leaves out."""
     return load_questions(_HARD)
+
+
+def load_all_questions() -> tuple[Question, ...]:
+    """Every bundled question, the hard ones last."""
+    return (*load_questions(), *load_hard_questions())

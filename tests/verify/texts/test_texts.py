@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from patcher.errors import UsageError
 from patcher.verify.settings import MAX_TOKENS
-from patcher.verify.texts import ProbeText, load_hard_questions, load_probe_texts, load_questions
+from patcher.verify.texts import ProbeText, load_all_questions, load_hard_questions, load_probe_texts, load_questions
 from tests.conftest import MINI
 
 NORBERT4_LOCAL_WINDOW = 256  # tokens, in the published models
@@ -79,7 +79,7 @@ def test_the_first_question_asks_for_the_capital_of_norway() -> None:
 
 
 def test_every_question_has_near_misses_and_all_passages_are_different() -> None:
-    questions = (*load_questions(), *load_hard_questions())
+    questions = load_all_questions()
     assert len(questions) >= 120
     assert sum(question.language == "nn" for question in load_hard_questions()) >= 20
     assert sum(question.language == "nn" for question in questions) >= 10
@@ -107,7 +107,7 @@ def test_the_right_passage_shares_more_words_with_its_question_than_most_near_mi
 def test_a_near_miss_shares_a_word_with_its_question() -> None:
     shares = [
         bool(words(question.query) & words(negative))
-        for question in (*load_questions(), *load_hard_questions())
+        for question in load_all_questions()
         for negative in question.negatives
     ]
     assert sum(shares) / len(shares) > 0.9
