@@ -155,7 +155,7 @@ def test_a_model_without_splade_pooling_is_refused(capped: Path) -> None:
 
 def test_a_model_without_remote_code_is_refused(capped: Path) -> None:
     edit(capped / "config.json", auto_map={})
-    with pytest.raises(SourceError, match="no masked LM that brings its own code"):
+    with pytest.raises(SourceError, match="no masked LM that comes with its own code"):
         of(capped)
 
 
