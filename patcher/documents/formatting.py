@@ -42,7 +42,7 @@ def decimal4(value: float | None) -> str:
 def confinement(level: str | None) -> str:
     """The level of the sandbox that a model's code ran in, in words."""
     words = {
-        "bubblewrap": "in the sandbox of bubblewrap",
+        "bubblewrap": "in a bubblewrap sandbox",
         "hook": "under an audit hook alone, which confines Python code only",
         "none": "without a sandbox",
     }
