@@ -23,7 +23,7 @@ def test_a_table_for_each_task_shows_retrieval_beside_costs() -> None:
         "B:",
         "",
         "Note: a note",
-        f"Results of mteb: {Path('out/results')}",
+        f"mteb results: {Path('out/results')}",
     ]
     assert _cells(rows[0]) == ("m", "0.805", "0.780", "1.000", "13.50", "24.25", "3.951", "857.50")
     assert _cells(rows[1])[4:] == ("", "", "", "")
