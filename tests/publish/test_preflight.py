@@ -115,7 +115,7 @@ def test_a_failed_verification_is_refused_also_as_unverified(
 
 @pytest.mark.parametrize(
     ("token", "message"),
-    [(None, "No token"), (LESER, "The token of leser can only read"), ("hf_nobody", "did not accept the token")],
+    [(None, "No token"), (LESER, "The token of leser is read-only"), ("hf_nobody", "did not accept the token")],
 )
 def test_a_token_that_can_not_write_is_refused(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, token: str | None, message: str

@@ -111,7 +111,7 @@ def test_a_repository_that_can_not_be_reached_is_named(capped: Path, monkeypatch
 
 def test_code_that_is_nowhere_is_named(capped: Path) -> None:
     (capped / CODE).unlink()
-    with pytest.raises(SourceError, match=rf"has no .*{CODE}.*no other repositories"):
+    with pytest.raises(SourceError, match=rf"has no .*{CODE}.*no other repository"):
         of(capped)
 
 
