@@ -19,7 +19,7 @@ def see(entry: str, page: str = "troubleshooting") -> str:
     return f" See {DOCUMENTATION}{page}/#{entry}"
 
 
-FREE_TEMPORARY = "Free disk space there or name another folder in TMPDIR, then run the same command again." + see(
+FREE_TEMPORARY = "Free disk space there or set TMPDIR to another folder, then run the same command again." + see(
     "no-space"
 )
 

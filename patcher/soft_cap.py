@@ -33,4 +33,4 @@ class SoftCap:
     @property
     def done(self) -> str:
         """What a patch did to the cap, in words that follow it."""
-        return f"has a threshold of {self.threshold:g} behind it" if self.kept else "was removed before"
+        return f"is followed by a threshold of {self.threshold:g}" if self.kept else "was removed earlier"

@@ -2,7 +2,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["splade-patcher[train]"]
 # ///
-"""Fine-tunes a patched base into a SPLADE model with sentence-transformers, as a configuration says.
+"""Fine-tunes a patched base into a SPLADE model with sentence-transformers, as configured.
 
     python templates/train_splade.py templates/training_config.yaml --training.num_train_epochs=2
     accelerate launch templates/train_splade.py norbert4-base
@@ -83,7 +83,7 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     except SourceError as error:
         if allow_capped or find_layout(snapshot) is None:
             raise
-        hint = f"{error.hint} --allow-capped goes on training it with its cap."
+        hint = f"{error.hint} --allow-capped continues training it with its cap."
         raise SourceError(error.message, hint) from error
     missing = {result.name for result in plan.codemods if result.status == "applied"} - {"max_length"}
     patch = f"Run `patcher patch {base} --out DIR` and set model.base_model to DIR."
@@ -93,7 +93,7 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     if missing - {"checkpointing"}:
         # `patcher patch` takes the cap off, and refuses where a model was trained already.
         repair = patch.replace("patcher patch", "patcher repair") if allow_capped or find_layout(snapshot) else patch
-        raise SourceError(f"{base} loads wrong on transformers 5.", repair)
+        raise SourceError(f"{base} loads incorrectly on transformers 5.", repair)
     wanted = config.training.get("gradient_checkpointing") or config.training.get("activation_checkpointing")
     if "checkpointing" in missing and wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         hint = patch.replace("--out", "--checkpointing --out")
@@ -122,7 +122,8 @@ def make_model(folder: Path, config: Config) -> SparseEncoder:
         is_router = any(isinstance(module, SparseStaticEmbedding) for module in model.modules())
         strategies = {module.pooling_strategy for module in model.modules() if isinstance(module, SpladePooling)}
         if len(strategies) != 1:
-            why = f"{wanted.base_model} pools with {', '.join(sorted(strategies)) or 'no SpladePooling'}."
+            found = f"pools with {', '.join(sorted(strategies))}" if strategies else "has no SpladePooling"
+            why = f"{wanted.base_model} {found}."
             raise UsageError(why, "Start from the base that it was trained on.")
         [pooling] = strategies
         for key, value in (("use_router", is_router), ("pooling_strategy", pooling)):
@@ -176,7 +177,9 @@ def make_arguments(config: Config) -> Any:
     try:
         return gather_arguments(values)
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise UsageError(f"training: {' '.join(str(error).split())}", "Change that key of training.") from error
+        raise UsageError(
+            f"training: {' '.join(str(error).split())}", "Change that key in the section training."
+        ) from error
 
 
 def make_trainer(
@@ -211,7 +214,9 @@ def make_trainer(
             allow_dense=allow_capped,
         )
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise UsageError(f"training: {' '.join(str(error).split())}", "Change that key of training.") from error
+        raise UsageError(
+            f"training: {' '.join(str(error).split())}", "Change that key in the section training."
+        ) from error
 
 
 def last_checkpoint(config: Config) -> str | None:
@@ -257,7 +262,7 @@ def train(config: Config, *, allow_capped: bool = False) -> dict[str, Any]:
     """Train, evaluate, save and push; returns what evaluation.json holds, in the first process."""
     if not config.model.trust_remote_code:
         hint = "Read it with `patcher plan`, then set model.trust_remote_code to true."
-        raise TrustRequired(f"Training runs the own code of {config.model.base_model}.", hint)
+        raise TrustRequired(f"Training runs {config.model.base_model}'s own code.", hint)
     base, checkpoint = find_base(config, allow_capped=allow_capped), last_checkpoint(config)
     trained = is_trained(config)
     arguments = make_arguments(config)
@@ -346,7 +351,7 @@ def explain_trial(what: str) -> Iterator[None]:
     except PatcherError:
         raise
     except Exception as error:
-        hint = "Change the settings or the machine: nothing was trained. HF_DEBUG=1 shows where."
+        hint = "Change the settings or the machine: nothing was trained. HF_DEBUG=1 prints the traceback."
         raise PatcherError(f"{what}: {in_one_line(error)}", hint + see("nothing-was-trained")) from error
 
 
@@ -372,7 +377,7 @@ def explain_incomplete(config: Config) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        why = f"The trained weights are saved in {config.final}, but what follows failed: {in_one_line(error)}"
+        why = f"The trained weights are saved in {config.final}, but a later step failed: {in_one_line(error)}"
         raise PatcherError(why, "The same command completes it, without training again.") from error
 
 

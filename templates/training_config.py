@@ -156,7 +156,7 @@ ABOVE_ZERO = {
     *("gradient_accumulation_steps", "logging_steps", "eval_steps", "save_steps"),
 }
 MAY_BE_ZERO = {"query_regularizer_weight", "document_regularizer_weight", "eval_share", "early_stopping_threshold"}
-WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -174,7 +174,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     try:
         raw = yaml.load(path.read_text("utf-8"), _Loader)
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}.", "Give the path of a configuration.") from error
+        raise UsageError(f"{path} can't be read: {error.strerror}.", "Pass the path of a configuration.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} is not valid YAML: {reason}.", "Fix that line.") from error
@@ -225,14 +225,14 @@ def _checked(config: Config) -> Config:
         raise UsageError(f"model.use_router does not fit {config.model.architecture}.", f"Set it to {wanted}.")
     names = [one.name for one in config.datasets]
     if len(set(names)) < len(names) or not names:
-        raise UsageError("datasets needs one set or more, each with a name of its own.", "Set `name` of each set.")
+        raise UsageError("datasets needs one or more entries, each with its own name.", "Set the `name` of each entry.")
     for one in config.datasets:
         loss = config.loss_of(one)
         trained = one.eval_share != 1  # what is only evaluated on needs no scores
         teacher = trained and loss.base != "SparseMultipleNegativesRankingLoss"
         if teacher and not (one.columns.score and one.columns.negatives):
             hint = "Name them in columns.score and columns.negatives."
-            raise UsageError(f"datasets.{one.name}: {loss.base} learns from scores of passages.", hint)
+            raise UsageError(f"datasets.{one.name}: {loss.base} needs scored passages.", hint)
     if config.training.get("push_to_hub") and not config.training.get("hub_model_id"):
         raise UsageError("training.push_to_hub is true and training.hub_model_id is empty.", "Set it to user/name.")
     return config
@@ -241,7 +241,9 @@ def _checked(config: Config) -> Config:
 def training_values(given: Any) -> dict[str, Any]:
     """The section `training`: the library's own fields, checked by its own parser, over our defaults."""
     if not isinstance(given, dict):
-        raise UsageError("training is not a section.", "Write `training:` and its keys below it, two spaces in.")
+        raise UsageError(
+            "training is not a section.", "Write `training:` and its keys below it, indented by two spaces."
+        )
     if not given.get("output_dir"):
         raise UsageError("training.output_dir is missing.", "Add it to the section training.")
     mode = given.pop("precision", None) or ("auto" if not {"bf16", "fp16"} & set(given) else None)
@@ -264,7 +266,7 @@ def training_values(given: Any) -> dict[str, Any]:
     values = {key: value if isinstance(value, (list, dict)) else parsed[key] for key, value in values.items()}
     for key in ABOVE_ZERO & values.keys():
         if not 0 < values[key] < 1e9:
-            hint = f"Give training.{key} a positive number."
+            hint = f"Set training.{key} to a positive number."
             raise UsageError(f"training.{key} is {values[key]:g}, which is out of range.", hint)
     return values | ({"precision": mode} if mode else {})
 
@@ -298,19 +300,19 @@ def _read(key: str, value: Any, kind: Any) -> Any:
         [item] = get_args(kind)
         if not isinstance(value, list):
             if item is not str or not isinstance(value, str):
-                raise UsageError(f"{key} is {value!r}, which is not a list.", f"Give {key} a list.")
+                raise UsageError(f"{key} is {value!r}, which is not a list.", f"Set {key} to a list.")
             value = [value]  # one name may stand for a list of one
         return [_read(f"{key}.{index}", one, item) for index, one in enumerate(value)]
     if get_origin(kind) is dict:
         if not isinstance(value, dict):
-            raise UsageError(f"{key} is {value!r}, which is not a mapping.", f"Give {key} a mapping.")
+            raise UsageError(f"{key} is {value!r}, which is not a mapping.", f"Set {key} to a mapping.")
         return value
     return _plain(key, value, kind) if kind in WORDS else value
 
 
 def _section(key: str, value: Any, kind: Any) -> Any:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{key} is not a section.", f"Write `{key}:` and its keys below it, two spaces in.")
+        raise UsageError(f"{key} is not a section.", f"Write `{key}:` and its keys below it, indented by two spaces.")
     hints, prefix = get_type_hints(kind), f"{key}." if key else ""
     known("key", [f"{prefix}{name}" for name in value], [f"{prefix}{name}" for name in hints])
     for one in fields(kind):
@@ -325,10 +327,10 @@ def _plain(key: str, value: Any, kind: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UsageError(f"{key} is {value!r}, which is not {WORDS[kind]}.", f"Give {key} {WORDS[kind]}.")
+        raise UsageError(f"{key} is {value!r}, which is not {WORDS[kind]}.", f"Set {key} to {WORDS[kind]}.")
     name = key.rpartition(".")[2]
     if kind in (int, float) and not (0 < value < 1e9 or (value == 0 and name in MAY_BE_ZERO)):
-        raise UsageError(f"{key} is {value}, which is out of range.", f"Give {key} a positive number.")
+        raise UsageError(f"{key} is {value}, which is out of range.", f"Set {key} to a positive number.")
     if name in CHOICES and value not in CHOICES[name]:
         raise UsageError(f"{key} is {value!r}.", f"Choose one of {', '.join(CHOICES[name])}.")
     return value

@@ -69,7 +69,7 @@ def check_first_rows(data: DataSet) -> None:
     for name in (columns.query, columns.positive):
         values = [row[name] for row in rows if row[name] is not None]
         if not all(isinstance(value, str) for value in values):
-            raise _refusal(data, f"holds {values[0]!r:.60} in {name}, which is not a text", "Choose another column.")
+            raise _refusal(data, f"holds {values[0]!r:.60} in {name}, which is not a string", "Choose another column.")
     scores = [row[columns.score] for row in rows if row[columns.score] is not None] if columns.score else []
     for value in scores:
         if not all(isinstance(one, (int, float)) for one in _listed(value)):
@@ -85,7 +85,7 @@ def _check_first_matches(data: DataSet, name: str, wanted: Any, values: list[Any
     if any(value in allowed for value in found):
         return
     if found and not {isinstance(value, str) for value in allowed} & {isinstance(value, str) for value in found}:
-        why = f"holds {found[0]!r:.60} in {name}, which never is {allowed[0]!r}"
+        why = f"holds {found[0]!r:.60} in {name}, which can't equal {allowed[0]!r}"
         raise _refusal(data, why, "Write the value as the rows have it, with quotes or without.")
     if len(values) < FILTERED_ROWS:
         raise _no_match(data, name, allowed, found)
@@ -108,7 +108,7 @@ def read_set(data: DataSet, config: Config) -> tuple[Dataset | None, Dataset | N
     if not len(rows):
         raise _refusal(data, "has no row left", "Check its filter, language and columns.")
     kept, held = _split(rows, data, config.training["seed"])
-    counts["of a question that is held out"] = len(rows) - len(kept or ()) - len(held or ())
+    counts["whose query is held out"] = len(rows) - len(kept or ()) - len(held or ())
     if kept is not None:
         split = len(kept)
         teacher = config.loss_of(data).base != "SparseMultipleNegativesRankingLoss"

@@ -57,7 +57,7 @@ class Command(_PlainEpilog, TyperCommand):
         flags = {"json": ["--json"], "quiet": ["--quiet"]}.get(chosen or "", [])
         for word in plain[: plain.index("--") if "--" in plain else None]:
             if chosen and _OTHERS.get(word, chosen) != chosen:
-                raise UsageError(f"--format {chosen} and {word} exclude each other.", "Leave out one of them.")
+                raise UsageError(f"--format {chosen} and {word} can't be combined.", "Leave one of them out.")
         try:
             return super().parse_args(ctx, [*flags, *plain])
         except _USAGE_ERROR as error:
@@ -119,8 +119,8 @@ class _App(typer.Typer):
 app = _App(
     name="patcher",
     cls=_Ordered,
-    help="Remove the soft cap of a NorBERT4 masked-LM head, repair its code for transformers 5, and prove both.",
-    epilog="Learn more:\n  `patcher COMMAND --help` has examples of each command.",
+    help="Remove the soft cap of a NorBERT4 masked-LM head, repair its code for transformers 5, and verify the result.",
+    epilog="Learn more:\n  `patcher COMMAND --help` shows examples of that command.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain text: panels cut the names of options at 80 columns
     pretty_exceptions_enable=False,
@@ -142,7 +142,7 @@ def _split_format(args: list[str]) -> tuple[list[str], str | None]:
         elif word == "--format" or word.startswith("--format="):
             chosen = word.partition("=")[2] if "=" in word else next(words, "")
             if chosen not in FORMATS:
-                raise UsageError(f"{chosen!r} is not a format of the output.", f"Give one of {', '.join(FORMATS)}.")
+                raise UsageError(f"{chosen!r} is not an output format.", f"Use one of {', '.join(FORMATS)}.")
         else:
             plain.append(word)
     return plain, chosen

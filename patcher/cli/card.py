@@ -11,10 +11,7 @@ from patcher.constants import SCHEMA_VERSION
 
 @app.command(epilog=examples("card norbert4-splade"))
 def card(folder: opt.FolderArgument, *, as_json: opt.Json = False, quiet: opt.Quiet = False) -> None:
-    """Write README.md again from the plan and the last report.
-
-    The report's plots and page are drawn again too.
-    """
+    """Rewrite README.md from the record and the last report, and redraw the report's plots and page."""
     from patcher.patching.record import load
     from patcher.pipeline.folder import describe
     from patcher.verify.report import load_report

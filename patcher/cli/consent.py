@@ -34,7 +34,7 @@ def require_trust(
     if trusted:
         return
     if console.asks:
-        console.talk(f"This runs code of {source}:")
+        console.talk(f"This runs code from {source}:")
         for path, content in sorted(code.items()):
             console.talk(f"  {path}{', with the changes below' if path in changed else ''}")
             if link := where(source, path):
@@ -47,8 +47,9 @@ def require_trust(
     if agreed is None:
         raise TrustRequired(
             "This runs the model's own code, which was not confirmed.",
-            f"Read {'its code' if not code else ', '.join(sorted(code)[:3])} of {source}, then add --trust-remote-code"
-            f"{', or --no-verify to write the folder without running it' if may_skip else ''}." + see("not-confirmed"),
+            f"Read {'the code' if not code else ', '.join(sorted(code)[:3])} in {source}, then add --trust-remote-code"
+            f"{', or --no-verify to write the folder without running the model' if may_skip else ''}."
+            + see("not-confirmed"),
         )
     if not agreed:
         raise Cancelled("Cancelled; nothing was run.", "")

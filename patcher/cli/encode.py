@@ -38,29 +38,31 @@ def encode(
         typer.Option("--to", metavar="FORMAT", help=f"One of {', '.join(get_args(Target))}.", show_default=False),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file to write.  [default: TEXTS.FORMAT, in this folder]")
+        Path | None,
+        typer.Option(metavar="FILE", help="The file to write.  [default: TEXTS.FORMAT, in the current folder]"),
     ] = None,
     queries: Annotated[bool, typer.Option("--queries", help="The texts are queries, not documents.")] = False,
     revision: opt.Revision = None,
     trust_remote_code: opt.Trust = False,
     device: opt.Device = "auto",
     max_active_dims: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Keep only the largest activations of a text.")
+        int | None, typer.Option(metavar="NUMBER", help="Keep at most this many activations per text, the largest.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Cut texts here; by default where the model does.")
+        int | None,
+        typer.Option(metavar="NUMBER", help="Truncate texts to this many tokens; by default, to the model's limit."),
     ] = None,
     batch_tokens: Annotated[
         int | None,
         typer.Option(
             metavar="NUMBER",
-            help="Most tokens of a batch; fewer need less memory, more suit a large GPU.",
+            help="Maximum tokens per batch; fewer need less memory, more suit a large GPU.",
             rich_help_panel=opt.RUNNING,
         ),
     ] = None,
     names: Annotated[
         Literal["numbers", "terms"],
-        typer.Option(metavar="[numbers|terms]", help="What dimensions are called, where the format has names."),
+        typer.Option(metavar="[numbers|terms]", help="How dimensions are named, if the format names them."),
     ] = "numbers",
     scale: Annotated[float, typer.Option(metavar="NUMBER", help="lucene: the impact of an activation of 1.0.")] = 100.0,
     id_column: IdColumn = "id",
@@ -105,7 +107,7 @@ def _shown(done: Encoding) -> Iterator[Table | str]:
         ("texts", f"{done.texts:,}"),
         ("of them without an active dim", f"{found.empty:,}"),
         ("active dims, mean", decimal(found.active_dims)),
-        ("active dims, most", f"{found.longest:,}"),
+        ("active dims, max", f"{found.longest:,}"),
         ("dims active in more than half of the texts", f"{len(found.frequent):,}"),
     ]
     if found.flops is not None:

@@ -32,7 +32,9 @@ def evaluate(
     *,
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--task", metavar="NAME", help="A retrieval task of mteb; repeat for more. [default: Norwegian]"),
+        typer.Option(
+            "--task", metavar="NAME", help="An mteb retrieval task; repeat for more. [default: the Norwegian ones]"
+        ),
     ] = None,
     nanobeir: Annotated[bool, typer.Option("--nanobeir", help="The 13 tasks of NanoBEIR, in English.")] = False,
     beir: Annotated[
@@ -40,7 +42,9 @@ def evaluate(
         typer.Option(metavar="DIR", help="A folder with corpus.jsonl, queries.jsonl and qrels/; repeat for more."),
     ] = None,
     questions: Annotated[bool, typer.Option("--questions", help="The bundled Norwegian questions.")] = False,
-    language: Annotated[str, typer.Option(metavar="CODE", help="The folders' language in ISO 639-3.")] = "nob",
+    language: Annotated[
+        str, typer.Option(metavar="CODE", help="ISO 639-3 code of the BEIR folders' language.")
+    ] = "nob",
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="A second model, for comparison.")] = None,
     bm25: Annotated[bool, typer.Option(help="Measure BM25 as well.")] = True,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where mteb's results go.")] = Path("build/evaluation"),
@@ -48,16 +52,16 @@ def evaluate(
     trust_remote_code: opt.Trust = False,
     device: opt.Device = "auto",
     max_active_dims: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Keep only the largest activations of a text.")
+        int | None, typer.Option(metavar="NUMBER", help="Keep at most this many activations per text, the largest.")
     ] = None,
     timeout: Inactivity = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure retrieval and sparsity of a sparse model, beside BM25.
+    """Measure retrieval and sparsity of a sparse model, alongside BM25.
 
-    The tasks are those of mteb, NanoBEIR or BEIR folders.
+    Tasks come from mteb, NanoBEIR or BEIR folders.
     """
     from patcher.patching.staging import check_parent
     from patcher.retrieval.benchmark import NEEDED, Tasks
@@ -98,7 +102,7 @@ def _shown(found: Evaluated) -> Iterator[Table | str]:
         yield Table(heads, [_costs(row.model, row.costs) for row in rows if row.costs is not None], right=(1, 2, 3, 4))
         yield ""
     yield from (f"Note: {note}" for note in found.notes)
-    yield f"Results of mteb: {found.results}"
+    yield f"mteb results: {found.results}"
 
 
 def _retrieval(row: Row) -> tuple[str, ...]:

@@ -34,7 +34,9 @@ def export(
     ] = "onnx",
     quantize: Annotated[
         Literal["int8"] | None,
-        typer.Option(metavar="[int8]", help="Also make the matrices int8, and measure what rankings lose."),
+        typer.Option(
+            metavar="[int8]", help="Also quantize the weight matrices to int8, and measure the loss in ranking quality."
+        ),
     ] = None,
     revision: opt.Revision = None,
     trust_remote_code: opt.Trust = False,
@@ -45,7 +47,7 @@ def export(
 ) -> None:
     """Write a model as one graph that runs without its code.
 
-    The graph goes from token ids to the SPLADE vector.
+    The graph maps token ids to the SPLADE vector.
     """
     from patcher.retrieval.export import check_export, export_model
 
@@ -53,7 +55,7 @@ def export(
     out = out or opt.default_out(model, f"{to}-{quantize}" if quantize else to)
     check_export(out, to, quantize)
     found = find_trusted(console, model, revision, trusted=trust_remote_code)
-    console.talk(f"Exporting {model} and running both on the probe texts ...")
+    console.talk(f"Exporting {model} and comparing the graph with it on the probe texts ...")
     result = export_model(found, out, timeout, sandbox, to, quantize)
     console.result(result, "passed" if result.passed else "failed", lambda: _shown(result, out))
     again = opt.repeated(trusted=trust_remote_code, revision=revision)
@@ -64,15 +66,15 @@ def export(
 def _shown(done: Export, out: Path) -> Iterator[Table | str]:
     """How the graph differs from the model, and where it is."""
     rows = [
-        ("largest difference of an activation", f"{done.error:.3g}", f"{done.tolerance:.3g}"),
-        ("dims active in only one of both, below that limit", f"{done.changed:,}", ""),
+        ("largest activation difference", f"{done.error:.3g}", f"{done.tolerance:.3g}"),
+        ("dims active in only one of the two, below that limit", f"{done.changed:,}", ""),
     ]
     if (int8 := done.quantized) is not None:
         rows += [
             (f"int8: nDCG@10 of {int8.queries} questions", f"{int8.ndcg_graph:.4f}", ""),
-            ("the model's own", f"{int8.ndcg_model:.4f}", ""),
-            ("int8: questions with another first document", f"{int8.other_first:,}", ""),
-            ("int8: largest difference of an activation", f"{int8.error:.3g}", ""),
+            ("the model: nDCG@10", f"{int8.ndcg_model:.4f}", ""),
+            ("int8: questions with a different top document", f"{int8.other_first:,}", ""),
+            ("int8: largest activation difference", f"{int8.error:.3g}", ""),
         ]
     yield Table((f"on {done.texts} probe texts", "value", "limit"), rows, right=(1, 2))
     yield ""

@@ -28,7 +28,8 @@ def after_plan(plan: Plan, source: str, options: Sequence[str]) -> Iterator[str]
     if plan.nothing_to_do is None:
         yield command("patch", source, *options, "--trust-remote-code")
     elif repairs := _pending(plan):
-        yield f"Its code still needs {', '.join(repairs)} to load on transformers 5."
+        plural = "s" * (len(repairs) > 1)
+        yield f"Its code still needs the codemod{plural} {', '.join(repairs)} to load on transformers 5."
         yield command("patch", source, "--codemod", "repairs", "--trust-remote-code")
     elif plan.already_patched and plan.source.folder and (plan.source.folder / RECORD).is_file():
         yield command("verify", plan.source.folder)

@@ -63,7 +63,7 @@ def _wrong_usage(error: Any) -> int:
         return 2
     command = context.command_path if context is not None else "patcher"
     what = " ".join(error.format_message().replace("Value error, ", "").split())
-    return _report(errors.UsageError(_sentence(what), f"`{command} --help` shows how it is used."))
+    return _report(errors.UsageError(_sentence(what), f"Run `{command} --help` for its usage."))
 
 
 def _sentence(text: str) -> str:
@@ -96,7 +96,7 @@ def _explained(error: BaseException) -> PatcherError:
         return errors.from_os(error, error.filename or os.curdir)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        hint = "Check that path, or give another" if where else "Run the same command again"
-        return OutputError(f"{error.strerror or error}{where}.", f"{hint}; HF_DEBUG=1 shows where.")
+        hint = "Check that path, or use another" if where else "Run the same command again"
+        return OutputError(f"{error.strerror or error}{where}.", f"{hint}; HF_DEBUG=1 prints the traceback.")
     what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return PatcherError(f"Unexpected error: {what}.", "HF_DEBUG=1 shows where; please report it.")
+    return PatcherError(f"Unexpected error: {what}.", "Please report it with the traceback that HF_DEBUG=1 prints.")

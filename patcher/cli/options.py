@@ -10,7 +10,7 @@ import typer
 from patcher.cli.app import OUTPUT
 from patcher.errors import UsageError
 
-RUNNING, CODE, STORAGE = "Options of the run", "Options of the patch", "Options of the weights"
+RUNNING, CODE, STORAGE = "Run options", "Patch options", "Weight options"
 
 
 def default_out(source: str, what: str) -> Path:
@@ -42,14 +42,15 @@ FolderArgument = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(metavar="REVISION", help="Branch, tag or commit of a Hub source.")]
 BaseModel = Annotated[
-    str | None, typer.Option("--base-model", metavar="REPO_ID", help="The Hub repository that a source folder is from.")
+    str | None,
+    typer.Option("--base-model", metavar="REPO_ID", help="The Hub repository that the source folder came from."),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
         metavar="DIR",
-        help="The folder to write; with --all, the folder to write them in.  [default: NAME-splade or NAME-repaired]",
+        help="Output folder; with --all, the parent of the output folders.  [default: NAME-splade or NAME-repaired]",
     ),
 ]
 Trust = Annotated[
@@ -60,7 +61,7 @@ Devices = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICES",
-        help="auto, cpu, cuda or mps; several with commas are compared: cpu,cuda.",
+        help="auto, cpu, cuda or mps; a list such as cpu,cuda runs each and compares them.",
         rich_help_panel=RUNNING,
     ),
 ]
@@ -79,7 +80,7 @@ Attention = Annotated[
     typer.Option(
         "--attn",
         metavar="NAME",
-        help="sdpa, eager, flash_attention_2 ...: where the code offers a choice.",
+        help="Attention (sdpa, eager, flash_attention_2 ...), if the code offers a choice.",
         rich_help_panel=RUNNING,
     ),
 ]
@@ -92,20 +93,20 @@ Sandbox = Annotated[
     typer.Option(
         "--sandbox",
         metavar="[auto|bubblewrap|hook|none]",
-        help="What confines the model's code; auto is bubblewrap where it runs, else a hook.",
+        help="Sandbox for the model's code; auto is bubblewrap if it runs here, else an audit hook.",
         rich_help_panel=RUNNING,
     ),
 ]
 HubTimeout = Annotated[
     float,
     typer.Option(
-        help="Seconds to wait for each response of the Hub, or when it asks to wait.", min=0.1, metavar="SECONDS"
+        help="Time limit for each Hub response, and for each wait that it asks for.", min=0.1, metavar="SECONDS"
     ),
 ]
 MinSparsity = Annotated[
     float,
     typer.Option(
-        help="Logit sparsity that has to be exceeded, between 0 and 1.",
+        help="Logit sparsity must exceed this, between 0 and 1.",
         min=0,
         max=1,
         metavar="SHARE",
@@ -116,7 +117,7 @@ Encoder = Annotated[
     bool | None,
     typer.Option(
         "--sparse-encoder/--no-sparse-encoder",
-        help="Also load it with sentence-transformers and compare figures; by default where that is installed.",
+        help="Also load the model with sentence-transformers and compare figures; default if installed.",
         rich_help_panel=RUNNING,
     ),
 ]
@@ -125,7 +126,7 @@ Codemods = Annotated[
     typer.Option(
         "--codemod",
         metavar="NAME",
-        help="Apply only this one, or more if repeated: soft_cap, removed_methods, tied_weights, config_defaults, "
+        help="Apply only this codemod; repeat for more: soft_cap, removed_methods, tied_weights, config_defaults, "
         "computed_buffers, max_length, checkpointing, drop_bos; `repairs` means removed_methods, tied_weights, "
         "config_defaults, computed_buffers and max_length.",
         rich_help_panel=CODE,
@@ -141,7 +142,7 @@ DropBos = Annotated[
     bool,
     typer.Option(
         "--drop-bos",
-        help="Also make the synthetic first row of the logits zero, by which the bos token is active in every vector.",
+        help="Also zero the synthetic first row of the logits, which makes the bos token active in every vector.",
         rich_help_panel=CODE,
     ),
 ]
@@ -150,12 +151,12 @@ BuiltInThreshold = Annotated[
     typer.Option(
         "--threshold",
         metavar="NUMBER",
-        help="Keep the cap of a trained model, and subtract a constant behind it: activations up to this become 0.",
+        help="Keep the cap of a trained model and subtract a constant after it: activations up to this value become 0.",
         rich_help_panel=CODE,
     ),
 ]
 NoVerify = Annotated[
-    bool, typer.Option("--no-verify", help="Write the folder without running it.", rich_help_panel=RUNNING)
+    bool, typer.Option("--no-verify", help="Write the folder without running the model.", rich_help_panel=RUNNING)
 ]
 CodeOnly = Annotated[
     bool, typer.Option("--code-only", help="Leave the weights on the Hub; needs --no-verify.", rich_help_panel=CODE)
@@ -171,14 +172,14 @@ Copy = Annotated[
 Rehash = Annotated[
     bool,
     typer.Option(
-        "--rehash", help="Hash every file again, also those known from earlier runs.", rich_help_panel=STORAGE
+        "--rehash", help="Hash every file again, including those known from earlier runs.", rich_help_panel=STORAGE
     ),
 ]
 TrainedWithoutCap = Annotated[
     bool,
     typer.Option(
         "--trained-without-cap",
-        help="Take the cap off a trained model too: its weights never passed that cap.",
+        help="Remove the cap of a trained model too; use this only if it was trained without the cap.",
         rich_help_panel=CODE,
     ),
 ]
@@ -186,7 +187,7 @@ Reference = Annotated[
     Path | None,
     typer.Option(
         metavar="PYTHON",
-        help="An interpreter with transformers 4.57: also compare with the published code there.",
+        help="Also compare with the published code, run by this Python with transformers 4.57.",
         rich_help_panel=RUNNING,
     ),
 ]
@@ -195,5 +196,5 @@ Reference = Annotated[
 def storage_of(*, link: bool, copy: bool, code_only: bool = False) -> str:
     """How weights are to be stored. Raises UsageError for more than one of the options."""
     if link + copy + code_only > 1:
-        raise UsageError("--link, --copy and --code-only exclude each other.", "Give one of them.")
+        raise UsageError("--link, --copy and --code-only can't be combined.", "Use only one of them.")
     return "link" if link else "copy" if copy else "auto"

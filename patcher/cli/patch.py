@@ -35,7 +35,8 @@ def patch(
     source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=opt.SOURCE_HELP, show_default=False)] = None,
     out: opt.Out = None,
     every: Annotated[
-        Path | None, typer.Option("--all", metavar="FILE", help="Patch each model of this list, or of `family`.")
+        Path | None,
+        typer.Option("--all", metavar="FILE", help="Patch each model in this list; `family` is the bundled one."),
     ] = None,
     revision: opt.Revision = None,
     base_model: opt.BaseModel = None,
@@ -47,7 +48,7 @@ def patch(
     calibrate: Annotated[
         float | None,
         typer.Option(
-            help="Lower all logits by one constant where this logit sparsity, between 0 and 1, is not exceeded.",
+            help="If logit sparsity does not exceed this (0 to 1), subtract one constant from all logits.",
             min=0,
             max=1,
             metavar="SHARE",
@@ -71,7 +72,7 @@ def patch(
         int,
         typer.Option(
             metavar="NUMBER",
-            help="With --all: patch so many models at once, on the CPU, if they fit into memory together.",
+            help="With --all: patch up to this many models at once on the CPU, as memory allows.",
             min=1,
             rich_help_panel=opt.RUNNING,
         ),
@@ -91,26 +92,28 @@ def patch(
 ) -> None:
     """Patch a model, verify it, and write its report and card.
 
-    The patched model runs against its base model on the same texts before the folder appears.
+    The folder appears only after both models ran on the same texts.
     """
     if code_only and not no_verify:
         raise UsageError("--code-only leaves nothing to run.", "Add --no-verify, or leave out --code-only.")
     if reference is not None and no_verify:
-        raise UsageError("--reference compares what the model computes.", "Leave out --no-verify.")
+        raise UsageError("--reference compares outputs, and --no-verify runs nothing.", "Leave one of them out.")
     if calibrate is not None and (no_verify or every is not None):
-        raise UsageError("--calibrate measures one model.", "Leave out --no-verify and --all.")
+        raise UsageError("--calibrate has to run a single model.", "Leave out --no-verify and --all.")
     if calibrate is not None and threshold is not None:
-        raise UsageError("--calibrate shifts the logits of a model without its cap.", "Leave out one of both options.")
+        raise UsageError(
+            "--calibrate is for a model without its cap, and --threshold keeps it.", "Leave one of them out."
+        )
     if every is not None and (source is not None or revision is not None or code_only):
         raise UsageError(
             "--all takes its sources from the list.",
             "Leave out SOURCE, --revision and --code-only; a line may be id@revision.",
         )
     if every is None and source is None:
-        raise UsageError("There is no SOURCE to patch.", "Give a SOURCE, or a list of them with --all FILE.")
+        raise UsageError("There is no SOURCE to patch.", "Pass a SOURCE, or a list of them with --all FILE.")
     if jobs > 1 and (every is None or not (no_verify or device == "cpu")):
         raise UsageError(
-            "--jobs is for lists of models on the CPU: they would share the memory of a GPU.",
+            "--jobs is for lists of models on the CPU: on a GPU they would share its memory.",
             "Add --all and --device cpu, or leave out --jobs.",
         )
     # After what costs nothing to refuse.

@@ -30,25 +30,29 @@ def publish(
     revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to commit to.")] = None,
     tag: Annotated[str | None, typer.Option(metavar="TAG", help="Tag to put on the commit.")] = None,
     commit_message: Annotated[
-        str | None, typer.Option("--commit-message", "-m", metavar="TEXT", help="Its first line.")
+        str | None, typer.Option("--commit-message", "-m", metavar="TEXT", help="First line of the commit message.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be committed; write nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation prompt.")] = False,
     upload_weights: Annotated[
         bool, typer.Option("--upload-weights", help="Upload the weights; by default the Hub copies them.")
     ] = False,
-    unverified: Annotated[bool, typer.Option("--unverified", help="Publish a folder that was never run.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace content of somebody else.")] = False,
+    unverified: Annotated[bool, typer.Option("--unverified", help="Publish a folder that was never verified.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what somebody else published there.")] = False,
     replace_card: Annotated[bool, typer.Option("--replace-card", help="Replace a card edited on the Hub.")] = False,
     repairs_only: Annotated[
         bool, typer.Option("--repairs-only", help="Send the repaired code alone to the source; needs --create-pr.")
     ] = False,
     from_gated: Annotated[
-        bool, typer.Option("--from-gated", help="Publish openly what was made from a gated source.")
+        bool, typer.Option("--from-gated", help="Make public what was made from a gated source.")
     ] = False,
     read_back: Annotated[
         Literal["hashes", "full"],
-        typer.Option("--read-back", metavar="[hashes|full]", help="full downloads the small files again."),
+        typer.Option(
+            "--read-back",
+            metavar="[hashes|full]",
+            help="How to check the commit: hashes, or full, which downloads the small files.",
+        ),
     ] = "hashes",
     rehash: opt.Rehash = False,
     timeout: opt.HubTimeout = HUB_TIMEOUT,
@@ -57,7 +61,7 @@ def publish(
 ) -> None:
     """Publish a folder in one commit.
 
-    The Hub copies the weights from the source, the rest is uploaded.
+    The Hub copies the weights from the source; the rest is uploaded.
     """
     from patcher import publish as publishing
     from patcher.hashing import forget
@@ -96,7 +100,7 @@ def publish(
             raise Cancelled("Cancelled; nothing was written.", "")
         if agreed is None:
             what = "Publishing was not confirmed; nothing was written."
-            raise PublishError(what, "Add --yes, or --dry-run to look.")
+            raise PublishError(what, "Add --yes, or --dry-run to preview.")
     console.talk(line)
     done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
     console.result(done, done.url, lambda: tables.publication(done))

@@ -28,16 +28,16 @@ Texts = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help='.jsonl or .parquet with "id" and "text", or one text per line; also hf://datasets/... of the Hub.',
+        help='.jsonl or .parquet with "id" and "text", or one text per line; hf://datasets/... works too.',
         show_default=False,
     ),
 ]
-IdColumn = Annotated[str, typer.Option(metavar="NAME", help="What the id is called in the file.")]
-TextColumn = Annotated[str, typer.Option(metavar="NAME", help="What the text is called in the file.")]
+IdColumn = Annotated[str, typer.Option(metavar="NAME", help="Name of the id column.")]
+TextColumn = Annotated[str, typer.Option(metavar="NAME", help="Name of the text column.")]
 Inactivity = Annotated[
     float,
     typer.Option(
-        help="Seconds without progress until the model is stopped.",
+        help="Seconds without progress after which the model is stopped.",
         min=1,
         metavar="SECONDS",
         rich_help_panel=opt.RUNNING,
@@ -54,7 +54,7 @@ def find_trusted(
     from patcher.verify.preconditions import check_machine, check_snapshot
     from patcher.verify.settings import check_sentence_transformers
 
-    check_sentence_transformers("Encoding runs with")
+    check_sentence_transformers("Encoding needs")
     found = find_model(source, revision, repair)
     check_snapshot(found.snapshot, found.files)
     check_machine([device])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # each serves one command, and the others do not import it
 
 _COMMIT = re.compile(r"@([0-9a-f]{7})[0-9a-f]{33}\b")
 SATURATED = 0.99  # nDCG@10
-_VERDICTS = {True: "passed", False: "FAILED", None: "open"}
+_VERDICTS = {True: "passed", False: "FAILED", None: "unchecked"}
 
 
 def plan(plan: Plan) -> Iterator[Table | str]:
@@ -36,10 +36,10 @@ def plan(plan: Plan) -> Iterator[Table | str]:
     yield Table(("codemod", "status", "file", "where"), codemods)
     if any(one.name == "drop_bos" and one.status == "applied" for one in plan.codemods):
         yield (
-            "drop_bos: the cap stays, under which every token is active in every vector; this saves nothing before a "
-            "threshold makes zeros."
+            "drop_bos: the cap stays, so every token is active in every vector; this saves nothing until a threshold "
+            "makes zeros."
             if plan.kept_cap
-            else "drop_bos: the bos token is active in every vector. Without its row, an index holds one posting less "
+            else "drop_bos: the bos token is active in every vector. Without its row, an index holds one posting fewer "
             "for each document, a query no longer matches every document, and rankings stay the same unless another "
             "position activates that token."
         )
@@ -48,7 +48,10 @@ def plan(plan: Plan) -> Iterator[Table | str]:
     files = [
         *((path, "rewritten", "") for path in found.changed),
         *((path, "copied", "byte for byte") for path in found.copied),
-        *((path, "added", f"a copy of {origin}, which loading looks for") for path, origin in found.added.items()),
+        *(
+            (path, "added", f"a copy of {origin}, where transformers looks for it")
+            for path, origin in found.added.items()
+        ),
         *((origin, "converted", f"to {path}, tensor by tensor") for path, origin in found.converted.items()),
         *((path, "left out", reason) for path, reason in found.dropped.items()),
     ]
@@ -205,7 +208,7 @@ def checked(checked: Checked) -> Iterator[Table | str]:
         "passed": f"{model} matches its record.",
         "failed": Failure(f"{model} does NOT match its record."),
     }
-    yield lines.get(checked.outcome, f"{model} could not be checked completely; nothing was found wrong with it.")
+    yield lines.get(checked.outcome, f"{model} could not be checked completely; what was checked is fine.")
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
@@ -258,7 +261,7 @@ def _threshold_figures(report: ThresholdReport, row: Row) -> Table:
     if report.capped:
         shown[f"threshold {report.point}{' in the code' * report.in_code}"] = row
     if report.without_cap is not None:
-        shown["cap taken off, no threshold"] = report.without_cap
+        shown["cap removed, no threshold"] = report.without_cap
     rows = [(name, *map(show, shown.values())) for name, show in figures.items()]
     if report.bm25 is not None:
         given = {name.lower(): decimal4(value) for name, value in report.bm25.items()}
@@ -281,7 +284,7 @@ def _expectations(report: ThresholdReport) -> Table:
     }
     rows += [(name, show(report.rows[0]), show(usual), expected) for name, (show, expected) in figures.items()]
     return Table(
-        ("for comparison", "no threshold", f"threshold {THRESHOLD:g}", "after a long training"), rows, right=(1, 2)
+        ("for comparison", "no threshold", f"threshold {THRESHOLD:g}", "after long training"), rows, right=(1, 2)
     )
 
 
@@ -331,24 +334,24 @@ def _threshold_lines(report: ThresholdReport, model: str, save: Path | None, *, 
     failed = ", ".join(check.name for check in report.checks if not check.passed)
     if not report.capped and row is not None and not failed:
         cap = report.soft_cap
-        done = f"has a threshold of {cap.threshold:g} behind it" if cap.kept else "was removed"
-        yield f"The cap in the code of {model}, `{cap.expression}`, {done}, so it needs no threshold."
+        done = f"is followed by a threshold of {cap.threshold:g}" if cap.kept else "was removed"
+        yield f"The cap in the code of {model}, `{cap.expression}`, {done}, so the model needs no threshold."
         yield (
-            f"Zeros by SparseEncoder.sparsity(): {percent(row.query_sparsity)} of each query, "
-            f"{percent(row.document_sparsity)} of each document."
+            f"SparseEncoder.sparsity(): {percent(row.query_sparsity)} zeros in queries, "
+            f"{percent(row.document_sparsity)} in documents."
         )
         return
     yield from _fit_lines(report, model)
     best = report.row_at(report.best)
     if best is not None:
         yield (
-            f"Recommended: {best.point}, the cheapest of {len(report.rows) + len(report.more_rows) - 1} points that "
-            f"loses at most {report.tolerance:.1%} of each metric and reaches the sparsity limits; FLOPS "
+            f"Recommended: {best.point}; of {len(report.rows) + len(report.more_rows) - 1} points, it is the cheapest "
+            f"that loses at most {report.tolerance:.1%} of each metric and reaches the sparsity limits; FLOPS "
             f"{decimal(best.flops)}, embedding sparsity {percent(best.query_sparsity)} for queries, "
             f"{percent(best.document_sparsity)} for documents."
         )
         if (report.rows[0].ndcg or 0) > SATURATED:
-            yield "These questions are answered so well without a threshold that they show little of what one loses."
+            yield "These questions are too easy without a threshold to show what a threshold costs."
     elif report.swept:
         why = "no point keeps the metrics and reaches the sparsity limits" if report.evaluation.judged else _UNJUDGED
         yield f"Recommended: none; {why}."
@@ -365,7 +368,7 @@ def _threshold_lines(report: ThresholdReport, model: str, save: Path | None, *, 
         yield f"Saved all the same: {save}" if saved else f"{save} was not written; --force writes it all the same."
 
 
-_UNJUDGED = "there are no relevance judgements, --qrels gives them"
+_UNJUDGED = "there are no relevance judgements; add them with --qrels"
 
 
 def _fit_lines(report: ThresholdReport, model: str) -> Iterator[str]:
@@ -376,17 +379,17 @@ def _fit_lines(report: ThresholdReport, model: str) -> Iterator[str]:
             yield f"Whether the weights fit their cap is not known: {_UNJUDGED}."
         return
     figures = (
-        f"nDCG@10 {decimal4(capped.ndcg)} with it, {decimal4(other.ndcg)} without it "
-        f"(embedding sparsity {percent(other.query_sparsity)} and {percent(other.document_sparsity)} then)"
+        f"nDCG@10 {decimal4(capped.ndcg)} with it, {decimal4(other.ndcg)} without it (where "
+        f"query and document sparsity are {percent(other.query_sparsity)} and {percent(other.document_sparsity)})"
     )
     if report.fit == "with_cap":
         yield f"Its weights fit the cap in its code: {figures}. A threshold is the remedy."
     elif report.fit == "without_cap":
-        yield f"Its weights do NOT fit the cap in its code: {figures}. The remedy is to take that cap off:"
+        yield f"Its weights do NOT fit the cap in its code: {figures}. To remove the cap:"
         yield f"  patcher patch {model} --out DIR --trained-without-cap"
     else:
-        yield f"These questions do not tell whether its weights fit the cap: {figures}."
-        yield "With more of them (--queries, --documents, --qrels) they may; until then it is measured as its code is."
+        yield f"These questions do not show whether its weights fit the cap: {figures}."
+        yield "More of them may (--queries, --documents, --qrels); until then the model is measured with its cap."
 
 
 def _short(origin: str) -> str:

@@ -16,12 +16,12 @@ from patcher.constants import SCHEMA_VERSION
 
 @app.command(epilog=examples("templates my-training"))
 def templates(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write them into.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to.", show_default=False)],
     *,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write what you may edit: the training script with its configurations, and the templates of cards."""
+    """Write the files you can edit: the training script with its configurations, and the card templates."""
     from patcher.documents.templating import copy_templates
 
     console = Console(as_json=as_json, quiet=quiet).listen()

@@ -42,14 +42,14 @@ def threshold(
         typer.Option(
             "--threshold",
             metavar="NUMBER",
-            help=f"Activations below it become 0.  [default: {THRESHOLD}, or the sweep's]",
+            help=f"Activations below this become 0.  [default: {THRESHOLD}, or the one the sweep recommends]",
         ),
     ] = None,
     query_threshold: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="Another threshold for queries.")
+        float | None, typer.Option(metavar="NUMBER", help="A separate threshold for queries.")
     ] = None,
     document_threshold: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="Another threshold for documents.")
+        float | None, typer.Option(metavar="NUMBER", help="A separate threshold for documents.")
     ] = None,
     query_top_k: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Keep this many activations of a query.")
@@ -57,7 +57,7 @@ def threshold(
     document_top_k: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Keep this many activations of a document.")
     ] = None,
-    sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds, check the cheapest good one.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Try many thresholds and check the recommended one.")] = False,
     tolerance: Annotated[
         float, typer.Option(help="Share of nDCG@10, MRR@10 or recall@10 that may be lost.", metavar="SHARE")
     ] = MAX_LOSS,
@@ -65,7 +65,8 @@ def threshold(
         str | None, typer.Option(metavar="FILE", help='Your queries: .jsonl or .parquet with "id" and "text".')
     ] = None,
     documents: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same for documents. Files may be hf://datasets/...")
+        str | None,
+        typer.Option(metavar="FILE", help="Your documents, in the same formats; hf://datasets/... works too."),
     ] = None,
     qrels: Annotated[
         str | None,
@@ -77,27 +78,31 @@ def threshold(
     ] = None,
     drop_bos: Annotated[
         bool,
-        typer.Option("--drop-bos", help="Also leave out the bos token, which is active in every vector otherwise."),
+        typer.Option("--drop-bos", help="Also leave out the bos token, which is otherwise active in every vector."),
     ] = False,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="A retrieval task of mteb, in one language.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="A monolingual mteb retrieval task.")] = None,
     trust_remote_code: opt.Trust = False,
     device: opt.Device = "auto",
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the sweep into this .png, .svg or .pdf.")
+        Path | None, typer.Option(metavar="FILE", help="Plot the sweep to this .png, .svg or .pdf.")
     ] = None,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the model with the threshold built in.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Save it although a check failed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Save it even if a check failed.")] = False,
     in_code: Annotated[
-        bool, typer.Option("--in-code", help="Subtract it in the model's code, for runtimes that ignore modules.")
+        bool,
+        typer.Option(
+            "--in-code",
+            help="Build the threshold into the code, for runtimes that ignore sentence-transformers modules.",
+        ),
     ] = False,
     timeout: opt.Timeout = VERIFY_TIMEOUT,
     sandbox: opt.Sandbox = "auto",
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure whether a trained SPLADE model fits its cap, check it with a threshold, and build that in."""
+    """Measure whether a trained SPLADE model fits its cap, check it with a threshold, and save it with that."""
     from patcher.codec import document
     from patcher.source.snapshot import resolve
     from patcher.threshold import save as saving
@@ -110,7 +115,7 @@ def threshold(
     from patcher.verify.settings import check_sentence_transformers
 
     console = Console(as_json=as_json, quiet=quiet).listen()
-    check_sentence_transformers("A trained SPLADE model runs with")
+    check_sentence_transformers("A trained SPLADE model needs")
     both = chosen if chosen is not None else THRESHOLD
     point = Point(
         both if query_threshold is None else query_threshold,
@@ -140,7 +145,7 @@ def threshold(
     texts = f"{len(evaluation.queries):,} queries and {len(evaluation.documents):,} documents"
     console.talk(f"Encoding {texts} with {model} ...")
     if evaluation.left_out:
-        console.talk(f"{evaluation.left_out:,} judgements of texts that are not there were left out.")
+        console.talk(f"{evaluation.left_out:,} judgements were left out: their texts are missing.")
     with console.progress("texts") as progress:
         report = measure(trained, evaluation, request, progress)
     if plot is not None and report.swept:

@@ -30,7 +30,9 @@ def verify(
     attn: opt.Attention = None,
     texts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Add your own probe texts: .jsonl with a `text`, or one text per line."),
+        typer.Option(
+            metavar="FILE", help='Add your own probe texts: .jsonl with a "text" field, or one text per line.'
+        ),
     ] = None,
     min_logit_sparsity: opt.MinSparsity = MIN_LOGIT_SPARSITY,
     sparse_encoder: opt.Encoder = None,
@@ -41,7 +43,7 @@ def verify(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Run base and patched model, and check that only the cap is gone."""
+    """Run the base and the patched model, and check that only the cap is gone."""
     from patcher.hashing import forget
     from patcher.patching.record import load
     from patcher.sandbox.guard import started

@@ -85,7 +85,7 @@ class Code:
     def _invalid(self, error: InvalidSyntax) -> CodeError:
         return CodeError(
             f"{self.path} is not valid Python: {error}.",
-            "Report it to the model's authors, or give a revision whose code parses.",
+            "Report it to the model's authors, or use a revision whose code parses.",
         )
 
     def changed(self, content: bytes) -> Code:

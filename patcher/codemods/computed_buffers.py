@@ -90,10 +90,10 @@ def computed_buffers(code: Code, package: Package | None = None) -> Outcome:
     if roots and all(_MIXIN in base_names(node) for node in roots):
         return NotNeeded(f"{', '.join(node.name.value for node in roots)} has {_MIXIN}")
     if not computes_tensors(codes):
-        return NotNeeded("no class of these files computes a tensor that no checkpoint holds")
+        return NotNeeded("no class in these files computes a tensor that is not in the checkpoint")
     if not roots:
         if any(map(_roots, codes)):
-            return NotNeeded("this file has no base class of a model")
+            return NotNeeded("this file defines no model base class")
         why = "these files compute tensors while a model is built, and have no class that derives from PreTrainedModel"
         return Refused("rotary-no-home", why)
     if found := from_parameter(codes):

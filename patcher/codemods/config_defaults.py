@@ -74,7 +74,9 @@ def config_defaults(package: Package, configuration: Class | None = None) -> Map
     for code in package.codes.values():
         if some := {node: found for node, found in declared.items() if codes[node] is code}:
             outcomes[code.path] = _declare(code, some)
-    return outcomes or {CONFIG: NotNeeded("transformers 5 gives every attribute of the configuration that is read")}
+    return outcomes or {
+        CONFIG: NotNeeded("transformers 5 still sets every configuration attribute that the code reads")
+    }
 
 
 def _read_values(
@@ -175,7 +177,7 @@ def _constant(node: ast.expr | None) -> Any:
 def _refused(path: Path, value: Any, read: Read) -> Refused:
     shown = "a value of its own" if value is _UNKNOWN else json.dumps(value)
     name = ".".join(path if path[0].endswith("()") else ("config", *path))
-    why = f"transformers 4 gave {name}, read in line {read.line} of {read.path}, {shown}, and 5 does not"
+    why = f"transformers 4 set {name} to {shown} and 5 does not; line {read.line} of {read.path} reads it"
     return Refused("config-attribute", why)
 
 

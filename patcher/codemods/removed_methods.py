@@ -41,7 +41,7 @@ def removed_methods(package: Package) -> Mapping[str, Outcome]:
             cls = Class(code, node)
             if any("PreTrainedModel" in base for base in package.unknown_bases(cls)):
                 edits += [*_constructor(package, cls), *_signature(cls)]
-        outcomes[path] = NotNeeded("no model of this file calls what transformers 5 no longer has")
+        outcomes[path] = NotNeeded("no model in this file calls a method that transformers 5 removed")
         if edits:
             content = rewrite(code, {edit.node: edit.replacement for edit in edits})
             outcomes[path] = Applied(content, tuple(edit.span for edit in edits))

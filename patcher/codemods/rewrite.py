@@ -26,8 +26,8 @@ def rewrite(code: Code, replacements: Mapping[cst.CSTNode, Replacement]) -> byte
             texts.append(chunk.text)
             continue
         if chunk.module.code != chunk.text:
-            why = f"{code.path} can't be written back byte for byte (line ends of old Macs, or a form feed?)."
-            raise CodeError(why, "Save it with ordinary line ends, or report it to the authors of the model.")
+            why = f"{code.path} can't be written back byte for byte (CR line endings, or a form feed?)."
+            raise CodeError(why, "Save it with LF line endings, or report it to the authors of the model.")
         touched: set[cst.CSTNode] = set()
         for node in here:
             while node not in touched:

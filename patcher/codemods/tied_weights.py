@@ -90,7 +90,7 @@ def _inserted(cls: Class, texts: list[str]) -> _Edit:
     """Statements at the end of a class: the mapping, the method."""
     code, body = cls.code, cls.node.body
     if not isinstance(body, cst.IndentedBlock):
-        raise _Unclear("the class stands on one line")
+        raise _Unclear("the class is written on one line")
     statements: list[Any] = [code.statement(text) for text in texts]
     if isinstance(statements[-1], cst.FunctionDef):
         statements[-1] = statements[-1].with_changes(leading_lines=[cst.EmptyLine(indent=False)])
@@ -120,7 +120,7 @@ def _is_mapping(package: Package, cls: Class, value: cst.BaseExpression) -> bool
     if isinstance(value, cst.Name) and found is None:
         found = package.class_value(cls, value.value)
     if isinstance(value, cst.Name) and value.value != "None" and not isinstance(found, Value):
-        raise _Unclear(f"it is not clear what `{value.value}` is, which `{_NAME}` names (line {cls.code.line(value)})")
+        raise _Unclear(f"it is not clear what `{value.value}` in `{_NAME}` is (line {cls.code.line(value)})")
     known = found.node if isinstance(found, Value) else value
     call = last_name(known.func) if isinstance(known, cst.Call) else None
     return isinstance(known, (cst.Dict, cst.DictComp)) or (call is not None and call not in ("list", "tuple", "set"))
@@ -144,7 +144,7 @@ def _returned(package: Package, cls: Class, name: str, after: Class | None = Non
     method = package.method(cls, name, after)
     if method is None:
         if after is None and any(_binds(one, name) for one in package.lineage(cls)):
-            raise _Unclear(f"its `{name}` is no plain method of the class, and 4.57 ties what it returns")
+            raise _Unclear(f"its `{name}` is not a plain method of the class, and 4.57 ties what it returns")
         return None
     returns = [node.value for node in walk(method.node) if isinstance(node, cst.Return)]
     value = returns[0] if len(returns) == 1 else None

@@ -56,8 +56,8 @@ def advise(report: Report, folder: str = "FOLDER") -> Advice | None:
     curve = report.patched.get("curve") or ()
     reached = next((point for point in curve if point["logit_sparsity"] > check.limit), None)
     return Advice(
-        f"Logit sparsity is {number(check.value * 100)} % and has to exceed {number(check.limit * 100)} %: "
-        f"{(check.limit - check.value) * 100:.2g} percentage points are missing.",
+        f"Logit sparsity is {number(check.value * 100)} % and has to exceed {number(check.limit * 100)} %; "
+        f"it falls short by {(check.limit - check.value) * 100:.2g} percentage points.",
         _lengths(report),
         _texts(report),
         (
@@ -120,8 +120,8 @@ def _calibrate(report: Report, limit: float, reached: Mapping[str, Any] | None, 
         about = f"about {reached['shift']:.3g}" if shift is None else amount
         amount = f"{about}, which makes embedding sparsity {'about ' if shift is not None else ''}{sparsity}"
     return Choice(
-        f"Calibrate: subtract one constant from every logit, {amount}. The ranking of tokens stays; card and report "
-        "say that the logits are shifted.",
+        f"Calibrate: subtract one constant from every logit, {amount}. The ranking of tokens stays the same; the card "
+        "and the report say that the logits are shifted.",
         patch_command(report.source, "--out", folder, "--calibrate", f"{limit:g}"),
     )
 

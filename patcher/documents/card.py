@@ -237,18 +237,18 @@ def _max_length(model: PatchedModel) -> int | None:
 def _applied(model: PatchedModel) -> list[dict[str, str]]:
     why = {
         "computed_buffers": "buffers that `__init__` computes, such as rotary tables, keep their values; "
-        "transformers 5 leaves uninitialised memory there otherwise",
+        "otherwise transformers 5 leaves uninitialised memory there",
         "tied_weights": "`_tied_weights_keys` is no longer a list, and ties in transformers 5 what 4.57 ties",
-        "removed_methods": "`post_init` and `tie_weights` are called and defined as transformers 5 wants it",
+        "removed_methods": "`post_init` and `tie_weights` are called and defined as transformers 5 requires",
         "config_defaults": "the configuration has the attributes that its base class lost in transformers 5, "
         "with the values of 4.57",
         "rotary_tables": "the rotary tables are computed again in `_init_weights`; "
-        "transformers 5 leaves uninitialised memory there otherwise",  # the name in earlier records
-        "is_decoder": "`config.is_decoder` is read with a default, which transformers 5 no longer defines",
+        "otherwise transformers 5 leaves uninitialised memory there",  # the name in earlier records
+        "is_decoder": "`config.is_decoder`, which transformers 5 no longer defines, is read with a default",
         "drop_bos": "the synthetic first row of the logits is zero, so the bos token is not active in every vector; "
         "every other row is the same",
         "max_length": "`tokenizer_config.json` says how many tokens the model can take (`model_max_length`), so that "
-        "SparseEncoder cuts longer texts instead of failing on them",
+        "SparseEncoder truncates longer texts instead of failing on them",
         "checkpointing": "gradient checkpointing uses `use_reentrant=False`, which DistributedDataParallel needs",
     }
     names = [result.name for result in model.codemods if result.status == "applied"]

@@ -47,7 +47,7 @@ def unbroken(value: str) -> str:
 def confinement(level: str | None) -> str:
     """The level of the sandbox that a model's code ran in, in words."""
     words = {
-        "bubblewrap": "in the sandbox of bubblewrap",
+        "bubblewrap": "in a bubblewrap sandbox",
         "hook": "under an audit hook alone, which confines Python code only",
         "none": "without a sandbox",
     }

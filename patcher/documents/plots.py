@@ -331,13 +331,13 @@ def _describe_shift(report: Report) -> str:
 _PICTURES: dict[str, tuple[str, str, Callable[[Report], str], Callable[[Any, Any, Report], None]]] = {
     "logits": (
         "Logits, before and after",
-        "All logits of both models. ReLU keeps those right of the dashed line and turns the others into zeros.",
+        "All logits of both models. ReLU keeps those to the right of the dashed line and turns the others into zeros.",
         _describe_logits,
         _logits,
     ),
     "sparsity": (
         "Embedding sparsity against text length",
-        "One point per text. A line is the median of the texts of that length, the band reaches from the 10th to the "
+        "One point per text. A line is the median of the texts of that length; the band spans the 10th to the "
         "90th percentile. Longer texts have more active dimensions.",
         _describe_sparsity,
         _sparsity,

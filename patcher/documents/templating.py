@@ -36,7 +36,7 @@ def copy_templates(target: Path) -> list[str]:
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target} is a file, not a folder; nothing was written.", "Choose another folder.")
     if (target / RECORD).is_file():
-        raise OutputError(f"{target} is a patched model; nothing was written.", "Choose a folder of its own.")
+        raise OutputError(f"{target} is a patched model; nothing was written.", "Choose a separate folder.")
     origin = templates()
     files = (path for path in sorted(origin.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     found = {path.relative_to(origin).as_posix(): path.read_bytes() for path in files}

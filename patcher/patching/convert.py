@@ -52,8 +52,8 @@ def _run(child: Child, snapshot: Snapshot, pickles: dict[str, str]) -> tuple[Con
     try:
         answers = ask(child, pickles, tuple[ConvertedFile, ...], VERIFY_TIMEOUT)
         if len(answers) != len(pickles):
-            why = f"The child's answer can't be read: {len(answers)} files instead of {len(pickles)}"
-            raise VerificationError(why, "Run the same command again; HF_DEBUG=1 shows more.")
+            why = f"The child process's answer can't be read: {len(answers)} files instead of {len(pickles)}"
+            raise VerificationError(why, "Run the same command again; HF_DEBUG=1 prints the traceback.")
     except VerificationError as error:
         why = f"The weights of {snapshot.source} could not be converted: {error.message}"
         raise SourceError(why, error.hint) from error
@@ -64,12 +64,12 @@ def _accept(snapshot: Snapshot, target: str, origin: str, found: ConvertedFile) 
     if found.refused is not None:
         raise SourceError(
             f"{origin} of {snapshot.source} can't be converted: {found.refused}.",
-            "Nothing of it was run. Ask its authors for safetensors, or give a revision that has them."
+            "None of its code was run. Ask its authors for safetensors, or use a revision that has them."
             + see("pickle-refused"),
         )
     if found.differing:
         raise PatcherError(
-            f"{target} is not equal to {origin} of {snapshot.source} in {', '.join(found.differing[:3])}.",
+            f"{target} differs from {origin} of {snapshot.source} in {', '.join(found.differing[:3])}.",
             "Nothing was written. Check the memory and the disk of this machine, then run the command again."
             + see("converted-weights-differ"),
         )

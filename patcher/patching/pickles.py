@@ -83,7 +83,7 @@ def _reason(error: Exception) -> str:
         return f"reading it would run code ({what[:80]})"
     if isinstance(error, ValueError):
         return text[:200]
-    return f"it is not a checkpoint of torch that weights_only=True can read ({text[:120] or type(error).__name__})"
+    return f"it is not a torch checkpoint that weights_only=True can read ({text[:120] or type(error).__name__})"
 
 
 SERVICE = Service(

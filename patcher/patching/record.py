@@ -196,7 +196,7 @@ def load(folder: Path) -> PatchedModel:
         make = "Make one with `patcher patch SOURCE --out DIR`."
         if folder.is_file():
             raise OutputError(
-                f"{folder} is a file, not a patched folder.", f"Give the folder `{folder.parent}`."
+                f"{folder} is a file, not a patched folder.", f"Pass the folder `{folder.parent}`."
             ) from error
         if not folder.exists():
             raise OutputError(f"There is no folder {folder}.", f"Check the path. {make}") from error

@@ -60,7 +60,7 @@ def check_output(out: Path, record: str = RECORD) -> None:
     check_parent(out)
     if is_mount(out):
         raise OutputError(
-            f"{out} is a mount point, which can't be replaced by a folder.", f"Give a folder in it: {out / 'model'}."
+            f"{out} is a mount point, which can't be replaced by a folder.", f"Use a folder in it: {out / 'model'}."
         )
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return

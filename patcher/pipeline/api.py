@@ -54,7 +54,7 @@ def check_out(out: Path, snapshot: Snapshot) -> None:
     if snapshot.source.folder is not None:
         source, target = snapshot.source.folder.resolve(), out.resolve()
         if source == target or source in target.parents or target in source.parents:
-            raise OutputError(f"{out} and the source {source} contain each other.", "Choose another --out.")
+            raise OutputError(f"{out} and the source {source} overlap.", "Choose another --out.")
 
 
 def patch_model(
@@ -111,7 +111,7 @@ def patch_model(
             report = run(verification, model, waiting[0], progress)
             shift = _calibrated_shift(report) if calibrate else None
             if shift:
-                logger.info("Subtracting %g from every logit, and running both again ...", shift)
+                logger.info("Subtracting %g from every logit, and running both models again ...", shift)
                 plan = make_plan(snapshot, replace(plan.options, shift=shift))
                 model = rewrite(plan, model)
                 report = run(verification, model, None, progress)

@@ -58,7 +58,7 @@ def check_room(needs: Collection[Need], out: Path, *, at_once: int | None = None
         free = shutil.disk_usage(_existing(place)).free
         if wanted > free:
             raise OutputError(
-                f"The list needs {size(wanted)} on the disk of {place}, where {size(free)} are free.",
+                f"The list needs {size(wanted)} on the disk of {place}, which has {size(free)} free.",
                 "Free disk space, add --link or --discard-weights, or shorten the list.",
             )
     return f"{size(need.downloaded)} to download and {size(need.written)} to write"

@@ -118,7 +118,7 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         why = f"The list {path} can't be read: {reason}."
-        raise UsageError(why, "Give a text file with one model per line.") from error
+        raise UsageError(why, "Pass a text file with one model per line.") from error
     entries: list[Entry] = []
     for number, line in enumerate(lines, 1):
         try:
@@ -129,7 +129,7 @@ def read_list(path: Path, out: Path) -> tuple[Entry, ...]:
             continue
         name = words[1] if len(words) > 1 else f"{_name(words[0])}-splade"
         if len(words) > 2 or PurePosixPath(name).name != name or "\\" in name or name in {"..", "."}:
-            why = f"Line {number} of {path} is not a source and the name of a folder: {line.strip()}"
+            why = f"Line {number} of {path} is not a source, optionally with a folder name: {line.strip()}"
             raise UsageError(why, "Write one model per line, then, if you like, a name without slashes.")
         if any(entry.out.name == name for entry in entries):
             why = f"Line {number} of {path} would write {name} a second time."
@@ -299,7 +299,7 @@ def _as_patcher_error(error: Exception, out: Path) -> PatcherError:
     if isinstance(error, OSError):
         return from_os(error, str(out))
     what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return PatcherError(f"Something went wrong that should not: {what}.", "HF_DEBUG=1 shows where; report it.")
+    return PatcherError(f"Unexpected error: {what}.", "Please report it with the traceback that HF_DEBUG=1 prints.")
 
 
 def _name(spec: str) -> str:

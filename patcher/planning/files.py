@@ -156,11 +156,11 @@ def check_loadable(snapshot: Snapshot, weights: Iterable[Weights], *, pickled: b
             command = "repair" if "modules.json" in snapshot.paths else "patch"
             raise snapshot.lacks(
                 f"{snapshot.source} has no safetensors weights.",
-                f"pytorch_model.bin is converted by `patcher {command} {snapshot.source} --out DIR`; then give DIR.",
+                f"Convert pytorch_model.bin with `patcher {command} {snapshot.source} --out DIR`, then use DIR.",
             )
         if missing := [path for path in one.files if path not in snapshot.paths]:
             why = f"{snapshot.source} lacks {', '.join(missing[:3])}, which {one.index} names."
-            raise snapshot.lacks(why, "Give a complete repository.")
+            raise snapshot.lacks(why, "Use a complete repository.")
 
 
 def fingerprint(snapshot: Snapshot, known: Mapping[str, str] | None = None) -> str:
@@ -177,7 +177,7 @@ def fingerprint(snapshot: Snapshot, known: Mapping[str, str] | None = None) -> s
 
 
 def _no_index(path: str, why: str) -> SourceError:
-    return SourceError(f"{path} is not an index of weights ({why}).", "Fix that file, or give a complete repository.")
+    return SourceError(f"{path} is not an index of weights ({why}).", "Fix that file, or use a complete repository.")
 
 
 def _conversions(weights: Weights) -> dict[str, str]:

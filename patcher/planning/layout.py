@@ -56,14 +56,14 @@ def read_layout(snapshot: Snapshot) -> Layout:
     """
     if MODULES not in snapshot.paths:
         why = f"{snapshot.source} is not a trained SparseEncoder model: it has no {MODULES}."
-        hint = "Give a model that sentence-transformers saved; for a base model use `patcher patch`."
+        hint = "Use a model that sentence-transformers saved; for a base model use `patcher patch`."
         raise snapshot.lacks(why, hint + see("not-a-trained-model"))
     modules, folders, uncapped = _modules(snapshot)
     pooled = any(_class(kind) == "SpladePooling" for kind in folders.values())
     encoders = tuple(folder for folder in folders if _brings_code(snapshot, folder))
     if not pooled or not encoders:
-        what = "has no SpladePooling" if not pooled else "has no masked LM that brings its own code"
-        why = f"{snapshot.source} {what}, so its embeddings come from no capped head."
+        what = "has no SpladePooling" if not pooled else "has no masked LM that comes with its own code"
+        why = f"{snapshot.source} {what}, so its embeddings do not come from a capped head."
         raise _NotSplade(why, "A threshold is for SPLADE models trained on a capped NorBERT4.")
     loaded = {path for weights in loaded_weights(snapshot, folders) for path in weights.paths}
     own = next((folder for folder, kind in folders.items() if _class(kind) == CLASS_NAME), None)
@@ -105,9 +105,9 @@ def check_pooling(snapshot: Snapshot, config: Mapping[str, Any]) -> None:
     if masked and MODULES not in snapshot.paths:
         return
     if MODULES in snapshot.paths:
-        what = f"{MODULES} of {snapshot.source} describes a model of sentence-transformers without SpladePooling"
+        what = f"{MODULES} of {snapshot.source} describes a sentence-transformers model without SpladePooling"
         hint = (
-            f"Give its base model, or a copy without {MODULES}; "
+            f"Use its base model, or a copy without {MODULES}; "
             "`patcher repair` makes it load on transformers 5 and changes nothing else."
         )
     else:

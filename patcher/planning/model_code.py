@@ -57,7 +57,7 @@ def find_code(
         why = f"auto_map in config.json names no class for {missing[0]}."
         raise SourceError(
             why,
-            "Only models that bring the code of the class that loads their weights can be patched." + see("no-code"),
+            "Only models that ship the code of the class for their weights can be patched." + see("no-code"),
         )
     targets = tuple(dict.fromkeys(classes[name] for name in wanted))
     codes = _reachable(modules, [*(one.path for one in targets), *_configuration_paths(config, modules)], config)
@@ -110,7 +110,7 @@ def _reachable(modules: Mapping[str, bytes], paths: Iterable[str], config: Mappi
     while waiting:
         path = waiting.pop(0)
         if path not in modules:
-            raise MissingCode(f"auto_map needs {path}, which is missing.", "Give a complete model repository.")
+            raise MissingCode(f"auto_map needs {path}, which is missing.", "Use a complete model repository.")
         code = codes[path] = Code(path, modules[path], config)
         for statement in code.import_statements() if _IMPORT.search(code.content) else ():
             found = [p for p in imported(path, statement) if p in modules and p not in codes]

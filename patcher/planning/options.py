@@ -65,15 +65,15 @@ class Options:
         unknown = [name for name in self.codemods if name not in NAMES]
         if unknown:
             why = f"There is no codemod {unknown[0]!r}."
-            raise UsageError(why, f"Give one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
+            raise UsageError(why, f"Use one of {', '.join(NAMES)}, or repairs for {', '.join(REPAIRS)}.")
         if self.threshold is None:
             return
         if not 0 < self.threshold < math.inf:
-            raise UsageError(f"{self.threshold:g} is not a threshold for activations.", "Give a number above 0.")
+            raise UsageError(f"{self.threshold:g} is not a threshold for activations.", "Use a number above 0.")
         if self.trained_without_cap or self.shift or "soft_cap" not in self.names:
             raise UsageError(
-                "A threshold is subtracted behind the cap, which the other options remove or leave as it is.",
-                "Leave out --threshold, or the other options.",
+                "--threshold lowers the capped logits, so the cap must stay and soft_cap must run.",
+                "Leave out --threshold, or --trained-without-cap and --codemod.",
             )
 
     @classmethod

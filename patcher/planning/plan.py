@@ -126,7 +126,7 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     encoders = layout.encoders if layout else dense_encoders(snapshot)
     configs = {folder: join(folder, CONFIG) for folder in encoders or ("",)}
     if any(path not in snapshot.paths for path in configs.values()):
-        raise snapshot.lacks(f"{snapshot.source} has no config.json.", "Give a model repository or a folder with one.")
+        raise snapshot.lacks(f"{snapshot.source} has no config.json.", "Use a model repository or a folder with one.")
     python = [path for path in snapshot.paths if path.endswith(".py")]
     modules = {path: snapshot.read(path) for path in python}
     for folder, path in configs.items():
@@ -266,15 +266,15 @@ def _check_trained(cap: SoftCap | None, encoders: tuple[str, ...], source: Sourc
         raise SourceError(
             f"{source} is a trained SPLADE model with a cap in its code (`{cap.expression}`, line {cap.line} of "
             f"{cap.file}); no file says whether its weights were trained with that cap or without it.",
-            f"`patcher threshold {source}` measures both and names the remedy; --trained-without-cap takes the cap off "
-            f"unmeasured, `patcher repair {source} --out DIR` keeps it and makes the model load on transformers 5."
-            + see("trained-with-a-cap"),
+            f"`patcher threshold {source}` measures both and names the remedy; --trained-without-cap removes the "
+            f"cap without measuring; `patcher repair {source} --out DIR` keeps it and makes the model load on "
+            "transformers 5." + see("trained-with-a-cap"),
         )
     if encoders != ("",):
         raise SourceError(
-            f"The transformers of {source} are in folders of their own ({', '.join(encoders)}), and a change of what "
-            "such a model computes can't be verified.",
-            f"`patcher threshold {source} --save DIR` builds a threshold in as a module; or take the cap off the base "
+            f"The Transformer modules of {source} are in separate folders ({', '.join(encoders)}), and a change to "
+            "what such a model computes can't be verified.",
+            f"`patcher threshold {source} --save DIR` builds a threshold in as a module; or remove the cap of the base "
             "model that it was trained on, and train again from there." + see("inference-free"),
         )
 

@@ -11,8 +11,8 @@ _REPORT = "Nothing was changed. If this model should be patched, please report i
 _NUMBER = "Write the number into the code or into config.json, in a copy of the repository, then patch that."
 _CLASS = "Derive the model from PreTrainedModel, in a copy of the repository, then patch that."
 _RAW = (
-    "If its logits are raw already, add `--codemod repairs`, without which its code may load wrong on transformers 5. "
-    "If they are capped, please report it."
+    "If its logits are raw already, add `--codemod repairs`: without it the code may load incorrectly on "
+    "transformers 5. If they are capped, please report it."
 )
 # Each name has its test, and a heading in docs/recognised.md that says when it happens.
 REFUSALS: Mapping[str, str] = {
@@ -26,14 +26,14 @@ REFUSALS: Mapping[str, str] = {
     "temperature-unknown": _NUMBER,
     "offset": _REPORT,
     "decreasing": _REPORT,
-    "in-a-container": "Remove the layer by hand, in a copy of the repository, and rename tensors of the checkpoint.",
+    "in-a-container": "Remove the layer in a copy of the repository, and rename the checkpoint's tensors to match.",
     "used-elsewhere": "Let the other line read the uncapped value, in a copy of the repository, then patch that.",
-    "config-attribute": "Set it below `super().__init__` of the configuration class, in a copy of the repository.",
+    "config-attribute": "Set it after `super().__init__()` in the configuration class, in a copy of the repository.",
     "tied-head": "Write `_tied_weights_keys = {head: embedding}` with their names there, in a copy of the repository.",
     "removed-method": "Copy that method of transformers 4.57 into the class, in a copy of the repository.",
     "no-bos-row": "There is nothing to drop: leave out --drop-bos.",
     "bos-row": "Leave out --drop-bos, or write zeros there in a copy of the repository, then patch that.",
-    "shared": "If that other class is the causal head, --also-causal-lm removes it from both; else please report it.",
+    "shared": "If the other class is the causal head, --also-causal-lm removes both caps; otherwise please report it.",
     "rotary-no-home": _CLASS,
     "table-from-parameter": "Compute it from the configuration alone, in a copy of the repository, then patch that.",
 }

@@ -247,7 +247,7 @@ def _refusing_what_is_too_deep(name: str, path: str) -> Iterator[None]:
     try:
         yield
     except RecursionError as error:
-        why = f"{name} can't follow it to its end, so many values are made from one another"
+        why = f"too many values depend on one another for {name} to follow"
         raise refusal(path, Refused("too-complex", why)) from error
 
 

@@ -156,8 +156,8 @@ def _code(model: PatchedModel, published: Published) -> Finding:
         return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
     except PatcherError as error:
         return _by_another(model, name) or Finding(name, passed=False, detail=error.message)
-    by = f", which version {model.tool.version} wrote" if model.tool.version != __version__ else ""
-    other = f"; apart from comments{by}" if differs else ""
+    by = f", written by version {model.tool.version}" if model.tool.version != __version__ else ""
+    other = f"; equal but for comments{by}" if differs else ""
     if wrong:
         return _by_another(model, name) or finding(name, sorted(wrong), "")
     return finding(name, [], f"{len(paths)} files, {origin}{other}")
@@ -167,8 +167,8 @@ def _by_another(model: PatchedModel, name: str) -> Finding | None:
     """The open finding where another version of this tool made the code, which this one can't make again."""
     if model.tool.version == __version__:
         return None
-    made = f"as recorded, but made with version {model.tool.version}, and version {__version__} makes other code of it"
-    return Finding(name, None, f"{made}; that version can check it")
+    made = f"as recorded, but made with version {model.tool.version}"
+    return Finding(name, None, f"{made}; {__version__} writes different code, so check it with {model.tool.version}")
 
 
 def _regenerated(model: PatchedModel, published: Published) -> tuple[dict[str, bytes], str]:
@@ -283,8 +283,8 @@ def _report(model: PatchedModel, published: Published) -> Finding:
     if not report.passed:
         return Finding(name, passed=False, detail=f"failed: {', '.join(one.name for one in report.failed)}")
     other = not_verified(model, report, published.local(RECORD))
-    return finding(name, other, f"{len(report.checks)} checks, about exactly these bytes")
+    return finding(name, other, f"{len(report.checks)} checks of exactly these bytes")
 
 
 def _verdict(item: Publishable) -> Finding:
-    return Finding("report_passed", item.passed, f"by its own {item.record}")
+    return Finding("report_passed", item.passed, f"according to its own {item.record}")

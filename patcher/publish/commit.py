@@ -161,7 +161,7 @@ def _prepare(plan: PublishPlan, hub: Hub, steps: Steps) -> str:
             return bool(there)
 
         make(hub, lambda: hub.api.create_repo(target.repo_id, private=private, exist_ok=True), is_there)
-        steps.done.append(f"{target.repo_id} was made and is empty")
+        steps.done.append(f"{target.repo_id} was created and is empty")
         # Another process may have created it first: it must be as empty as the plan expects.
         if {one.rfilename for one in there[-1].siblings or ()} - NOT_PUBLISHED:
             raise _concurrent_update(plan)
@@ -194,7 +194,7 @@ def make(hub: Hub, create: Callable[[], object], is_there: Callable[[], bool]) -
         except Exception as error:
             failure = error
         if not is_there():
-            raise failure or PublishError("The Hub said that it did something, and did not.", "Try again later.")
+            raise failure or PublishError("The Hub reported success, but nothing changed.", "Try again later.")
 
     hub.call_with_retry(attempt)
 
@@ -220,7 +220,7 @@ def _commit(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:
             reason = _refused_copy(error, plan)
             if reason is not None and any(operation.op == "copy" for operation in plan.operations):
                 plan = without_copies(plan, reason)
-                logger.info("The Hub would not copy the weights (%s); uploading them instead.", reason)
+                logger.info("The Hub refused to copy the weights (%s); uploading them instead.", reason)
                 continue
             if status_of(error) in _REFUSALS:
                 raise
@@ -263,7 +263,7 @@ def _refused_copy(error: Exception, plan: PublishPlan) -> str | None:
     if not error.response.request.url.path.startswith(f"/api/models/{plan.item.source.repo_id}/"):
         return None
     status = error.response.status_code
-    return "this account may not copy from the source" if status in {401, 403} else f"it answered {status}"
+    return "this account is not allowed to copy from the source" if status in {401, 403} else f"it answered {status}"
 
 
 def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
@@ -277,8 +277,8 @@ def _tag(plan: PublishPlan, hub: Hub, commit: str) -> None:
         make(hub, lambda: hub.api.create_tag(plan.repo_id, tag=tag, revision=commit), is_there)
     except Exception as error:
         raise PublishError(
-            f"The tag {tag!r} could not be made on {plan.repo_id}.",
-            "Run the same command again: it makes only the tag.",
+            f"The tag {tag!r} could not be created on {plan.repo_id}.",
+            "Run the same command again: it creates only the tag.",
         ) from error
 
 

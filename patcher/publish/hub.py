@@ -108,7 +108,7 @@ class Hub:
             raise from_hub(error, repo_id, commit) from error
         for path, read in content.items():
             if not wanted[path].matches(read):
-                why = f"The Hub sent another {path} of {snapshot.source} than it lists."
+                why = f"The Hub sent a {path} of {snapshot.source} that differs from its listing."
                 raise HubUnreachable(why, "Run the same command again.")
             target = snapshot.root / path
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -150,8 +150,8 @@ def check_consent(plan: PublishPlan) -> None:
     """Refuse to publish a gated model for everybody unless that was asked for by name. Raises PublishError."""
     if plan.needs_consent:
         raise PublishError(
-            f"{plan.gated} is gated: one has to accept its terms, and {plan.repo_id} would be open to everybody.",
-            "Add --private, or --from-gated if its terms allow that.",
+            f"{plan.gated} is gated behind its terms, but {plan.repo_id} would be public.",
+            "Add --private, or --from-gated if those terms allow it.",
         )
 
 
@@ -264,7 +264,7 @@ def _notes(plan: PublishPlan, origin: Origin) -> tuple[str, ...]:
     elif any((file := item.file(path)) and file.action == "converted" for path in uploaded):
         notes.append("the weights are uploaded: they were converted here, so the source has no such file to copy")
     if plan.needs_consent:
-        notes.append(f"{plan.gated} is gated: publishing this for everybody needs --from-gated")
+        notes.append(f"{plan.gated} is gated: making this public needs --from-gated")
     return tuple(notes)
 
 
@@ -302,7 +302,7 @@ def _kept(target: Target, wanted: tuple[PublishedFile, ...], options: PublishOpt
     if there is None or options.replace_card or cards.is_sealed(there.decode("utf-8", "replace")):
         return {}
     same = any(file.path == CARD and file.equals(target.files[CARD]) for file in wanted)
-    return {} if same else {CARD: "edited by hand; --replace-card writes it anew"}
+    return {} if same else {CARD: "edited by hand; --replace-card replaces it"}
 
 
 def _diff(target: Target, wanted: tuple[PublishedFile, ...], kept: Collection[str]) -> str:

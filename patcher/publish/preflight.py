@@ -42,12 +42,12 @@ def check_names(repo_id: str, branch: str | None, tag: str | None = None) -> Non
     except (HfUriError, HFValidationError):
         plain = False
     if not plain:
-        raise UsageError(f"{repo_id!r} can't be the id of a repository.", "Give namespace/name.")
+        raise UsageError(f"{repo_id!r} is not a valid repo id.", "Use namespace/name.")
     if branch is not None and (branch.startswith("refs/") or re.fullmatch(r"[0-9a-f]{40}", branch)):
-        raise UsageError(f"{branch!r} is not a branch.", "Give the name of a branch, or --create-pr.")
+        raise UsageError(f"{branch!r} is not a branch.", "Use the name of a branch, or --create-pr.")
     for name, option in ((branch, "--revision"), (tag, "--tag")):
         if name is not None and _NO_REF.search(name):
-            raise UsageError(f"{name!r} can't be the name of a branch or a tag.", f"Give another {option}, such as v1.")
+            raise UsageError(f"{name!r} is not a valid branch or tag name.", f"Use another {option}, such as v1.")
 
 
 def check_not_source(item: Publishable, repo_id: str) -> None:
@@ -66,14 +66,15 @@ def check_report(item: Publishable, report: Report | None, *, unverified: bool) 
     if item.model is not None:
         _check_verified(item.model, report, unverified=unverified)
     elif not item.passed:
-        raise PublishError(f"{item.folder} did not pass its checks, says {item.record}.", f"Use {item.again} again.")
+        raise PublishError(
+            f"{item.folder} did not pass its checks, according to {item.record}.", f"Use {item.again} again."
+        )
     check_files(item, [file for file in item.files if not is_large(file)])
     if item.model is not None and report is not None:
         differs = not_verified(item.model, report, item.folder / RECORD)
         if differs or report.source != item.source:
             raise PublishError(
-                f"{REPORT} is about other bytes than those in {item.folder} "
-                f"({', '.join(differs) or 'another source'}).",
+                f"{REPORT} does not match the files in {item.folder} ({', '.join(differs) or 'another source'}).",
                 f"Run `patcher verify {item.folder}` and publish after that.",
             )
 
@@ -114,7 +115,7 @@ def check_licence(item: Publishable, card: str) -> None:
         )
     if wanted is not None and found != wanted:
         raise PublishError(
-            f"The source is under {wanted!r} and the card says {found!r}.",
+            f"The source's licence is {wanted!r}, but the card says {found!r}.",
             f"Write `license: {wanted}` into README.md, or run `patcher card {item.folder}`." + see("licence"),
         )
 
@@ -130,8 +131,8 @@ def get_account(hub: Hub) -> Account:
         organisations = [str(org["name"]) for org in answer.get("orgs") or [] if org.get("roleInOrg") != "read"]
     if token.get("role") == "read":
         raise AccessDenied(
-            f"The token of {name} can only read.",
-            "Create one that can write on https://huggingface.co/settings/tokens.",
+            f"The token of {name} is read-only.",
+            "Create a write token at https://huggingface.co/settings/tokens.",
         )
     return Account(name, frozenset({name, *organisations}))
 
@@ -144,7 +145,7 @@ def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool)
             raise PublishError(f"There is no {target.repo_id} to open a pull request on.", "Leave out --create-pr.")
         if namespace not in account.namespaces:
             raise AccessDenied(
-                f"{namespace} is neither the account {account.name} nor an organisation in which it may write.",
+                f"{namespace} is neither the account {account.name} nor an organisation that it can write to.",
                 f"Publish to {account.name}/{name}, or use another token.",
             )
         return
@@ -156,7 +157,7 @@ def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool)
         if status_of(error) != 403:
             raise
         raise AccessDenied(
-            f"{account.name} may not write to {target.repo_id}.", "Use another token, or add --create-pr."
+            f"{account.name} has no write access to {target.repo_id}.", "Use another token, or add --create-pr."
         ) from error
 
 

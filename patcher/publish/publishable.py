@@ -99,7 +99,7 @@ def load(folder: Path) -> Publishable:
     if name is None:
         raise OutputError(
             f"{folder} can't be published: it has none of {', '.join(KINDS)}.",
-            "Give a folder that `patcher patch`, `repair`, `threshold --save`, `export` or the training script wrote."
+            "Pass a folder that `patcher patch`, `repair`, `threshold --save`, `export` or the training script wrote."
             + see("not-a-folder-of-this-tool"),
         )
     try:

@@ -43,7 +43,7 @@ def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub, *, full: 
         damaged = [file.path for file in small if hashlib.sha256(content[file.path]).hexdigest() != file.sha256]
     else:
         damaged = [file.path for file in small if not file.equals(listed[file.path])]
-    how = "downloaded again and hashed" if full else "by the hash of git that the Hub lists"
+    how = "downloaded again and hashed" if full else "by the git hash that the Hub lists"
     kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
     return (
         finding("commit_there", elsewhere, f"{commit[:7]} in {revision}"),

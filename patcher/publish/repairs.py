@@ -17,11 +17,11 @@ def check_repairs(item: Publishable, repo_id: str, *, create_pr: bool) -> Patche
     if model is None:
         raise UsageError(f"{item.folder} is not a repaired folder.", "Make one with `patcher repair`.")
     if not create_pr:
-        raise UsageError("--repairs-only makes a pull request and nothing else.", "Add --create-pr.")
+        raise UsageError("--repairs-only works only as a pull request.", "Add --create-pr.")
     if source is None or repo_id.lower() != source.lower():
         raise UsageError(
             f"{model.folder} was made from {source or 'a folder'}, not from {repo_id}.",
-            f"Give {source} as REPO_ID." if source else "Patch a model of the Hub, then publish that folder.",
+            f"Use {source} as REPO_ID." if source else "Patch a model from the Hub, then publish that folder.",
         )
     applied = Options.choose(result.name for result in model.codemods if result.status == "applied").codemods
     others = [name for name in applied if name not in REPAIRS]

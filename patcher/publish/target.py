@@ -115,7 +115,7 @@ def inspect_target(
     absent = {one.rfilename for one in info.siblings or ()} - set(files) if head == info.sha else ()
     if absent:  # a target that seems empty would be written over
         why = f"The Hub lists the files of {repo_id} incompletely, without {min(absent)}; nothing was written."
-        raise PublishError(why, "Run the same command again in some minutes.")
+        raise PublishError(why, "Run the same command again in a few minutes.")
     # The plan shows a diff of these, and the record decides whose the target is.
     shown = [path for path in files if path in {CARD, *KINDS} or path.endswith(".py")]
     by_id = {git_blob_id(content): content for content in contents}

@@ -45,7 +45,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("batch_tokens", "max_tokens", "max_active_dims"):
             if (value := getattr(self, name)) is not None and value < 1:
-                raise UsageError(f"{value} is not a number for --{name.replace('_', '-')}.", "Give 1 or more.")
+                raise UsageError(f"{value} is not a valid --{name.replace('_', '-')}.", "Use 1 or more.")
 
 
 def encode(
@@ -61,7 +61,7 @@ def encode(
     MissingRequirement if sentence-transformers or the device is missing, SourceError without safetensors,
     VerificationError if the child fails.
     """
-    check_sentence_transformers("Encoding runs with")
+    check_sentence_transformers("Encoding needs")
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
     with started(CHILD, settings.device, model.snapshot.readable, settings.sandbox, place) as child:
@@ -88,7 +88,9 @@ def encode(
             raise VerificationError(f"The model can't encode: {answer.failure}.", "Check it with `patcher verify`.")
         inbox.collect()
         if not inbox.complete:
-            raise VerificationError("The child wrote fewer vectors than it got texts.", "Run the same command again.")
+            raise VerificationError(
+                "The child process returned fewer vectors than texts.", "Run the same command again."
+            )
     return answer
 
 
@@ -116,7 +118,7 @@ class _Inbox:
                 vectors = Vectors.from_bytes(content, texts)
             except ValueError as error:  # the child ran in the same process as the model's code: it may be anything
                 raise VerificationError(
-                    f"The child's vectors can't be read: {error}.", "Run the same command again."
+                    f"The child process's vectors can't be read: {error}.", "Run the same command again."
                 ) from error
             self._receive(kind, number, vectors)
             path.unlink()

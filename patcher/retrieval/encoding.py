@@ -59,9 +59,9 @@ class Job:
     def __post_init__(self) -> None:
         find_format(self.format)
         if self.names not in {"numbers", "terms"}:
-            raise UsageError(f"{self.names!r} are no names for dimensions.", "Give numbers or terms.")
+            raise UsageError(f"{self.names!r} is not a way to name dimensions.", "Use numbers or terms.")
         if not 0 < self.scale <= 1e6:
-            raise UsageError(f"{self.scale:g} is not a scale for impacts.", "Give a number above 0, such as 100.")
+            raise UsageError(f"{self.scale:g} is not a scale for impacts.", "Use a number above 0, such as 100.")
         if os.path.lexists(self.out):
             raise OutputError(f"{self.out} exists; it was left unchanged.", "Remove it, or choose another --out.")
         check_parent(self.out)
@@ -249,7 +249,7 @@ def _prepare(work: Path, state: str) -> None:
     path = work / _STATE
     same = path.is_file() and path.read_text("utf-8") == state
     if path.is_file() and not same:
-        logger.info("An earlier run had another model, input or setting: its vectors are removed.")
+        logger.info("An earlier run used a different model, input or setting; its vectors are discarded.")
     for left in work.iterdir():
         if left.is_dir():  # of a child that was killed
             shutil.rmtree(left)

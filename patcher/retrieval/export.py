@@ -96,7 +96,9 @@ def export_model(
         answer = ask(child, asked, Exported, timeout)
         check_available(answer, "cpu")
         if answer.failure is not None:
-            raise VerificationError(f"The model can't be exported: {answer.failure}.", "HF_DEBUG=1 shows more.")
+            raise VerificationError(
+                f"The model can't be exported: {answer.failure}.", "Set HF_DEBUG=1 for the traceback."
+            )
         found = _judged(model, answer, len(texts), to)
         if found.passed:
             with atomic_directory(out, EXPORT_RECORD) as stage:
@@ -114,11 +116,11 @@ def check_export(out: Path, to: str, quantize: str | None) -> None:
     """Refuse what can't be exported on this machine, before anything is read. Raises as `export_model` does."""
     if quantize and to != "onnx":
         raise UsageError(f"A graph for {to} can't be quantized here.", "Leave --quantize out, or export --to onnx.")
-    check_sentence_transformers("A model is exported with")
+    check_sentence_transformers("Exporting needs")
     # The quantisation of onnxruntime reads graphs with onnx.
     for name in (RUNTIMES[to], *(["onnx"] if quantize else [])):
         if find_spec(name) is None:
-            raise MissingRequirement(f"A graph is checked with {name}, which is not installed.", f"pip install {name}")
+            raise MissingRequirement(f"Checking a graph needs {name}, which is not installed.", f"pip install {name}")
     check_output(out, EXPORT_RECORD)
 
 
@@ -165,5 +167,5 @@ def _copy(graph: Path, target: Path) -> None:
     descriptor = os.open(graph, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as file, target.open("wb") as copy:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise VerificationError("The child wrote no graph.", "Run the same command again.")
+            raise VerificationError("The child process wrote no graph.", "Run the same command again.")
         shutil.copyfileobj(file, copy)

@@ -75,9 +75,9 @@ class Written:
 def find_format(name: str) -> Format:
     """The format of that name. Raises UsageError where there is none, or where its library is not installed."""
     if name not in FORMATS:
-        raise UsageError(f"There is no format {name!r}.", f"Give one of {', '.join(FORMATS)}.")
+        raise UsageError(f"There is no format {name!r}.", f"Use one of {', '.join(FORMATS)}.")
     if name == "parquet":
-        require_pyarrow("Parquet is written with")
+        require_pyarrow("Writing parquet needs")
     return FORMATS[name]
 
 
@@ -125,7 +125,7 @@ def _check_active(ids: Sequence[str], vectors: Vectors, name: str, found: Format
         worst = int(vectors.counts.argmax().item())
         raise OutputError(
             f"The vector of {ids[worst]!r} has {int(vectors.counts[worst]):,} active dims; "
-            f"{name} takes {found.max_active:,}.",
+            f"{name} takes at most {found.max_active:,}.",
             f"Add --max-active-dims {MAX_HNSW}, which keeps the largest.",
         )
 
@@ -206,8 +206,8 @@ def _lucene_query(row: Row, naming: Naming) -> str:
     return f"{row[0]}\t{' '.join(name for name, impact in impacts.items() for _ in range(impact))}"
 
 
-_NINE_BITS = "It keeps 9 significant bits of each weight, so scores may differ by 0.4 %."
-_DOTS = "Names of dimensions must not hold dots: they are numbers, and with --names terms a term with a dot is one too."
+_NINE_BITS = "Elasticsearch keeps 9 significant bits of each weight, so scores may differ by 0.4 %."
+_DOTS = "Dimension names can't contain dots: they are numbers, and with --names terms so is a term with a dot."
 FORMATS = {
     "parquet": Format(None, None),
     "qdrant": Format(_qdrant, _qdrant, ("Qdrant ids are whole numbers or UUIDs: other ids become UUIDs.",)),
@@ -219,7 +219,11 @@ FORMATS = {
     "sparse_vector": Format(
         _bulk,
         _sparse_vector_query,
-        (_NINE_BITS, _DOTS, "Elasticsearch 7 takes numbers up to 65,535 only (16 bits) as names; 8.11 takes any name."),
+        (
+            _NINE_BITS,
+            _DOTS,
+            "Elasticsearch 7 accepts only numbers up to 65,535 (16 bits) as names; 8.11 accepts any name.",
+        ),
     ),
     "milvus": Format(
         _milvus, _milvus, ("Milvus refuses empty vectors: such texts are left out and named.",), keeps_empty=False

@@ -55,9 +55,9 @@ def export(request: ExportRequest) -> Exported:
 def _steps(request: ExportRequest, found: Exported, _: str) -> Iterator[Exported]:
     model = load_model(request.model).eval()
     if any(type(part).__name__ == "Router" for part in model.modules()):
-        raise ValueError("a model with one route for queries and one for documents is not one graph")
+        raise ValueError("a model with separate routes for queries and documents does not fit into one graph")
     if any(_differs_by_side(part) for part in model.modules()):
-        raise ValueError("a model that prunes queries and documents differently is not one graph")
+        raise ValueError("a model that prunes queries and documents differently does not fit into one graph")
     path = Path(request.out) / GRAPHS[request.format]
     first = _tokens(model, request.texts[:BATCH])
     with Precision() as precision:

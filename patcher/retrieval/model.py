@@ -85,8 +85,9 @@ def find_model(source: str, revision: str | None, repair: Callable[[Snapshot], T
         trained = repair(snapshot)
         if trained.capped:
             raise UsageError(
-                f"{snapshot.source} still has its cap, so each of its vectors has every dimension of the vocabulary.",
-                f"`patcher threshold {source} --save DIR` builds a threshold in; then give DIR." + see("still-capped"),
+                f"{snapshot.source} still has its cap, so every dimension of its vectors is active.",
+                f"Build a threshold in with `patcher threshold {source} --save DIR`, then use DIR."
+                + see("still-capped"),
             )
         return trained
     if layout is None and MODULES not in snapshot.paths:
@@ -97,10 +98,10 @@ def find_model(source: str, revision: str | None, repair: Callable[[Snapshot], T
 def _check_masked_lm(source: str, snapshot: Snapshot) -> None:
     """Refuse a base model that was not patched."""
     if CONFIG not in snapshot.paths:
-        raise snapshot.lacks(f"{snapshot.source} has no {CONFIG}.", "Give a model repository or a folder with one.")
+        raise snapshot.lacks(f"{snapshot.source} has no {CONFIG}.", "Use a model repository or a folder with one.")
     config = read_json(snapshot, CONFIG)
     if isinstance(config, dict) and config.get("auto_map") and not make_plan(snapshot).already_patched:
         raise UsageError(
             f"{snapshot.source} is a base model with its cap, so none of its activations is 0.",
-            f"`patcher patch {source} --out DIR` takes it off; then give DIR." + see("still-capped"),
+            f"Remove it with `patcher patch {source} --out DIR`, then use DIR." + see("still-capped"),
         )

@@ -14,7 +14,7 @@ from patcher.errors import UsageError
 from patcher.verify.texts.lines import Line, read_lines, string
 from patcher.verify.texts.rows import read_rows
 
-_ADVICE = 'Give each line as {"id": "...", "text": "..."}, or name the file .txt for one text per line.'
+_ADVICE = 'Write each line as {"id": "...", "text": "..."}, or name the file .txt for one text per line.'
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_texts(path: Path, columns: Columns = Columns()) -> Iterator[tuple[str, 
     """
     suffix, names = path.suffix.lower(), (columns.id, columns.text)
     if suffix in {".jsonl", ".ndjson", ".json", ".parquet"}:
-        advice = f"Give a parquet file with columns {' and '.join(names)}." if suffix == ".parquet" else _ADVICE
+        advice = f"Pass a parquet file with columns {' and '.join(names)}." if suffix == ".parquet" else _ADVICE
         for line, record in read_rows(path, advice, names):
             yield _id(line, record, columns.id), string(line, record, columns.text)
     else:
@@ -51,7 +51,7 @@ def count_texts(path: Path, columns: Columns = Columns()) -> int:
     if repeated:
         ids = Counter(key for key, _ in read_texts(path, columns) if hash(key) in repeated)
         for key in (key for key, number in ids.items() if number > 1):
-            raise UsageError(f"{path}: the id {key!r} stands there twice.", "Give each text an id of its own.")
+            raise UsageError(f"{path}: the id {key!r} appears twice.", "Give each text its own id.")
     return len(hashes)
 
 

@@ -100,7 +100,7 @@ def _libraries_of(python: Path) -> list[str]:
         done = subprocess.run([python, "-I", "-c", code], capture_output=True, check=True, timeout=60)
         return [*json.loads(done.stdout), *_links(str(python))]
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise UsageError(f"{python} does not run as a Python interpreter.", "Give the path of one.") from error
+        raise UsageError(f"{python} does not run as a Python interpreter.", "Pass the path of one.") from error
 
 
 def _links(path: str) -> list[str]:

@@ -41,7 +41,7 @@ def choose_level(asked: str) -> Level:
     and does not run.
     """
     if asked not in LEVELS:
-        raise UsageError(f"{asked!r} is not a level of the sandbox.", f"Give one of {', '.join(LEVELS)}.")
+        raise UsageError(f"{asked!r} is not a sandbox level.", f"Use one of {', '.join(LEVELS)}.")
     if asked == "hook" or asked == "none":
         return "hook" if asked == "hook" else "none"
     why = why_not()

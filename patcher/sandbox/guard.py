@@ -114,8 +114,8 @@ def ask(child: Child, request: object, answer: type[T], timeout: float, watch: C
     try:
         return read_json(answer, left_behind(path, MAX_ANSWER))
     except Unreadable as error:  # the child ran in the same process as the model's code: it may be anything
-        why = f"The child's answer can't be read: {printable(str(error))[:300]}"
-        raise VerificationError(why, "Run the same command again; HF_DEBUG=1 shows more.") from error
+        why = f"The child process's answer can't be read: {printable(str(error))[:300]}"
+        raise VerificationError(why, "Run the same command again; HF_DEBUG=1 prints the traceback.") from error
 
 
 def _start(
@@ -167,11 +167,11 @@ def _failed(child: Child, code: int) -> VerificationError:
         logger.warning("%s", printable("\n".join(lines)))
     reason = lines[-1] if lines else f"it ended with code {code}"
     if shutil.disk_usage(child.scratch).free < MAX_LOG:
-        why = f"The verification could not run: no space is left in {child.scratch.parent}."
+        why = f"The model could not be run: no space is left in {child.scratch.parent}."
         return VerificationError(why, FREE_TEMPORARY)
     if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:  # of the child itself, or of bubblewrap's
-        reason = "the system ended it, most likely out of memory"
-    return VerificationError(f"The verification could not run: {reason}", "HF_DEBUG=1 shows its whole output.")
+        reason = "the system killed it, most likely for lack of memory"
+    return VerificationError(f"The model could not be run: {reason}", "Set HF_DEBUG=1 for the full output.")
 
 
 def left_behind(path: Path, limit: int) -> str:

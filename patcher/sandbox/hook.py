@@ -94,7 +94,7 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
     local = {int(getattr(socket, name)) for name in ("AF_UNIX", "AF_NETLINK") if hasattr(socket, name)}
     denied = dict.fromkeys(_NETWORK, "use the network")
     if not contained:
-        denied |= {**dict.fromkeys(_PROCESSES, "start a process"), **dict.fromkeys(_NATIVE, "reach past Python")}
+        denied |= {**dict.fromkeys(_PROCESSES, "start a process"), **dict.fromkeys(_NATIVE, "bypass Python")}
 
     def take_note(line: str) -> None:
         line = line.replace("\n", " ").replace("\r", " ")
@@ -124,9 +124,9 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
     def check_read(path: Any) -> None:
         target = locate(path)
         if not policy.may_read(target):
-            end("read what is private", target)
+            end("read a private path", target)
         if target.startswith("/proc/") and target.endswith("/mem"):
-            deny("reach past Python", target)
+            deny("bypass Python", target)
 
     def check_write(path: Any, folder: Any = -1, event: str = "") -> None:
         target = locate(path, folder)
@@ -143,7 +143,7 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
         if mode is None:  # os.open, of whose folder the event says nothing
             climbs = ".." in decode(path).split("/") and not decode(path).startswith("/")
             if climbs or (is_folder(path) and not policy.may_write(locate(path))):
-                deny("open a folder or a path out of one", decode(path))
+                deny("open a folder, or a path that leaves one", decode(path))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in denied:
@@ -168,7 +168,7 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
         elif event in _OTHERS and arguments[0] not in {own, 0}:
             deny("change another process", f"{event}: {arguments[0]}")
         elif event == "ctypes.dlsym" and not str(arguments[1]).startswith(("Py", "_Py")):
-            deny("reach past Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
+            deny("bypass Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
 
     return hook
 

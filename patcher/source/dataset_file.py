@@ -8,7 +8,7 @@ from patcher.errors import SourceError, UsageError, see
 from patcher.source.hub_errors import from_hub
 from patcher.source.retry import read_with_retry
 
-_FORM = "Give hf://datasets/namespace/name[@revision]/path/to/file; @~parquet is the Hub's copy in that format." + see(
+_FORM = "Use hf://datasets/namespace/name[@revision]/path/to/file; @~parquet is the Hub's copy in that format." + see(
     "dataset-files"
 )
 # The Hub keeps most data sets as parquet too, on a branch with this short name in URIs.
@@ -31,7 +31,7 @@ def fetch_input(spec: str) -> Path:
     except ValueError as error:
         raise UsageError(f"{spec} is not the URI of a file on the Hub.", _FORM) from error
     if uri.type != "dataset" or not uri.path_in_repo:
-        raise UsageError(f"{spec} does not name a file of a data set.", _FORM)
+        raise UsageError(f"{spec} does not name a file of a dataset.", _FORM)
     revision = _SHORT.get(uri.revision or "", uri.revision)
     try:
         return Path(
@@ -43,10 +43,10 @@ def fetch_input(spec: str) -> Path:
         if type(error).__name__ == "LocalEntryNotFoundError":
             raise from_hub(error, f"datasets/{uri.id}", revision) from error
         raise SourceError(
-            f"The data set {uri.id} has no file {uri.path_in_repo}.", "Look at its files on the Hub."
+            f"The dataset {uri.id} has no file {uri.path_in_repo}.", "Look at its files on the Hub."
         ) from error
     except RepositoryNotFoundError as error:
-        why = f"There is no data set {uri.id} on the Hub, or it is private."
+        why = f"There is no dataset {uri.id} on the Hub, or it is private."
         raise SourceError(why, "Check the spelling; for a private one run `hf auth login` first.") from error
     except Exception as error:
         raise from_hub(error, f"datasets/{uri.id}", revision) from error

@@ -22,14 +22,12 @@ from patcher.errors import (
 
 _UNREACHABLE, _SERVER_ERROR, _STATUS, _OTHER = "unreachable", "5xx", "any status", "any error"
 THE_HUB = "the Hub"  # as a repo_id: the request was about none
-_LIMITED = "The Hub limits the rate of requests."
+_LIMITED = "The Hub's rate limit was reached."
 _TOKEN = "The Hub did not accept the token{to}."
-_TOKEN_VARIABLE = "HF_TOKEN is set and is used before the token of `hf auth login`: correct it, or unset it." + see(
-    "token"
-)
+_TOKEN_VARIABLE = "HF_TOKEN is set and overrides `hf auth login`: correct it, or unset it." + see("token")
 _LOGIN = "Run `hf auth login` with a valid token."
-_UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in some minutes.")
-_FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "HF_DEBUG=1 shows where."
+_UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in a few minutes.")
+_FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "Set HF_DEBUG=1 for the traceback."
 
 # The first row whose key fits, in the order of `_keys`, is the error that the user reads: its class, message and hint.
 _Table = Mapping[str | int, tuple[type[PatcherError], str, str]]
@@ -37,7 +35,7 @@ _READING: _Table = {
     "GatedRepoError": (
         AccessDenied,
         "{repo_id} is gated and this account has no access.",
-        "Ask for access on its page (https://huggingface.co/{repo_id}), then run `hf auth login`." + see("gated"),
+        "Request access on its page (https://huggingface.co/{repo_id}), then run `hf auth login`." + see("gated"),
     ),
     "DisabledRepoError": (AccessDenied, "Access to {repo_id} has been disabled.", "Choose another source repository."),
     "RepositoryNotFoundError": (
@@ -49,12 +47,12 @@ _READING: _Table = {
     "RevisionNotFoundError": (
         SourceError,
         "{repo_id} has no revision {revision!r}.",
-        "Give a branch, a tag or a commit that `hf models info {repo_id}` knows.",
+        "Use an existing branch, tag or commit: see `hf models info {repo_id}`.",
     ),
     401: (AccessDenied, _TOKEN, _LOGIN),
-    403: (AccessDenied, "This account may not do that on {at}.", "Use a token with access to it."),
+    403: (AccessDenied, "This account is not allowed to do that on {at}.", "Use a token with access to it."),
     404: (SourceError, "{at} is not on the Hub.", "Check the spelling of the repository and the file."),
-    429: (HubUnreachable, _LIMITED, "Wait some minutes and run the command again."),
+    429: (HubUnreachable, _LIMITED, "Wait a few minutes, then run the command again."),
     _STATUS: (HubUnreachable, "The Hub answered {status} for {at}.", "Try again; see https://status.huggingface.co."),
     _UNREACHABLE: (
         HubUnreachable,
@@ -66,10 +64,10 @@ _READING: _Table = {
 }
 _PUBLISHING: _Table = {
     401: (AccessDenied, _TOKEN, _LOGIN),
-    403: (AccessDenied, "This account may not write to {at}.", "Use another token, or add --create-pr."),
+    403: (AccessDenied, "This account has no write access to {at}.", "Use another token, or add --create-pr."),
     404: (
         PublishError,
-        "{at} is not on the Hub, or this token may not see it.",
+        "{at} is not on the Hub, or this token has no access to it.",
         "Check the spelling and the token, then try again.",
     ),
     409: (
@@ -85,15 +83,15 @@ _PUBLISHING: _Table = {
     413: (
         PublishError,
         "The Hub refused the commit to {at} as too large.",
-        "Leave out --upload-weights, so that the Hub copies them.",
+        "Leave out --upload-weights, so that the Hub copies the weights.",
     ),
-    429: (HubUnreachable, _LIMITED, "Wait some minutes and run the same command again."),
+    429: (HubUnreachable, _LIMITED, "Wait a few minutes, then run the same command again."),
     _SERVER_ERROR: (
         HubUnreachable,
         "The Hub repeatedly answered {status} for {at}.",
         "Try later; see https://status.huggingface.co.",
     ),
-    _STATUS: (PublishError, "The Hub refused a request for {at} ({status}).", "HF_DEBUG=1 shows which one."),
+    _STATUS: (PublishError, "The Hub refused a request for {at} ({status}).", "Set HF_DEBUG=1 to see which one."),
     "OfflineModeIsEnabled": (
         HubUnreachable,
         "Publishing needs the Hub, and HF_HUB_OFFLINE is set.",

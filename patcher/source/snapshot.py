@@ -24,7 +24,7 @@ from patcher.source.retry import read_with_retry
 MAX_TEXT = 10_000_000  # bytes of a file that is read completely: code, configuration, card
 MAX_TEXTS = 50_000_000  # and of all of them together
 POINTER = b"version https://git-lfs.github.com/spec/"
-IS_POINTER = "is a pointer of Git LFS, not the file itself"
+IS_POINTER = "is a Git LFS pointer, not the file itself"
 FETCH_LFS = "Run `git lfs pull` in its clone, or get the model with `hf download`."
 _SKIPPED_FOLDERS = {".git", ".cache", "__pycache__"}
 
@@ -117,7 +117,7 @@ class Snapshot:
         """The error for something that is missing. Of a part of a repository, nobody can tell what the whole lacks."""
         if self.complete:
             return SourceError(message, hint)
-        return HubUnreachable(f"{message.rstrip('.')} in the local Hub cache, which may have only part.", fetch_once())
+        return HubUnreachable(f"{message.rstrip('.')} in the local Hub cache, which may be incomplete.", fetch_once())
 
     def read(self, path: str) -> bytes:
         """Content of a fetched file.
@@ -143,13 +143,13 @@ def resolve(spec: str, revision: str | None = None, base_model: str | None = Non
     """
     if spec and Path(spec).is_dir():
         if revision is not None:
-            raise UsageError(f"{spec} is a folder and has no revisions.", "Leave out --revision, or give a Hub id.")
+            raise UsageError(f"{spec} is a folder and has no revisions.", "Leave out --revision, or use a Hub id.")
         if base_model is not None and not is_repository(base_model):
-            raise UsageError(f"{base_model!r} can't be the id of a repository.", "Give namespace/name.")
+            raise UsageError(f"{base_model!r} is not a valid repo id.", "Use namespace/name.")
         found = _from_folder(Path(spec))
         return replace(found, source=replace(found.source, base_model=base_model))
     if base_model is not None:
-        raise UsageError(f"{spec} is not a folder, and so its own base model.", "Leave out --base-model.")
+        raise UsageError(f"--base-model is for source folders, and {spec} is not one.", "Leave out --base-model.")
     return _from_hub(*parse_hub_id(spec, revision))
 
 
@@ -157,7 +157,7 @@ def parse_hub_id(spec: str, revision: str | None = None) -> tuple[str, str | Non
     """The repository and the revision that a Hub id, `id@revision` or URI names. Raises UsageError or SourceError."""
     repo_id, named = _parse(spec)
     if revision and named and revision != named:
-        raise UsageError(f"Two revisions were given: {named!r} and {revision!r}.", "Give only one of them.")
+        raise UsageError(f"Two revisions were given: {named!r} and {revision!r}.", "Use only one of them.")
     return repo_id, revision or named
 
 
@@ -263,9 +263,9 @@ def literal_pattern(path: str) -> str:
 def _parse(spec: str) -> tuple[str, str | None]:
     if Path(spec).is_file():
         folder = Path(spec).parent
-        raise SourceError(f"{spec} is a file; a model is a folder.", f"Give the folder `{folder}`.")
+        raise SourceError(f"{spec} is a file; a model is a folder.", f"Pass the folder `{folder}`.")
     if "://" not in spec and (spec.startswith((".", "/", "~")) or (spec.count("/") > 1 and "@" not in spec)):
-        raise SourceError(f"There is no folder {spec}.", "Check the path, or give a Hub id like namespace/name.")
+        raise SourceError(f"There is no folder {spec}.", "Check the path, or use a Hub id like namespace/name.")
     from huggingface_hub import parse_hf_uri
     from huggingface_hub.errors import HfUriError, HFValidationError
 
@@ -274,10 +274,10 @@ def _parse(spec: str) -> tuple[str, str | None]:
     except (HfUriError, HFValidationError) as error:
         raise UsageError(
             f"{spec!r} is neither a folder nor a Hub id.",
-            "Give a folder, namespace/name, namespace/name@revision or hf://namespace/name." + see("not-found"),
+            "Use a folder, namespace/name, namespace/name@revision or hf://namespace/name." + see("not-found"),
         ) from error
     if uri.type != "model" or uri.path_in_repo:
-        raise UsageError(f"{spec} is not a model repository.", "Give hf://namespace/name[@revision].")
+        raise UsageError(f"{spec} is not a model repository.", "Use hf://namespace/name[@revision].")
     return uri.id, uri.revision
 
 
@@ -327,7 +327,7 @@ def _walk(root: Path) -> Iterator[Path]:
         for name in [*names, *(name for name in folders if os.path.islink(os.path.join(parent, name)))]:
             count += 1
             if count > MAX_FILES:
-                raise SourceError(f"{root} has more than {MAX_FILES:,} files.", "Give the folder of one model.")
+                raise SourceError(f"{root} has more than {MAX_FILES:,} files.", "Use the folder of one model.")
             yield Path(parent, name)
 
 

@@ -20,11 +20,13 @@ def judge(measured: ThresholdMeasured, point: Point, capped: Collection[str], to
     invalid = f"{measured.not_finite} values of the embeddings are not finite" if measured.not_finite else None
     by = Judge(measured.failure, invalid, explain=True)
     unloaded = [*measured.buffers_wrong, *measured.tensors_changed]
-    detail = f"{measured.buffers} buffers compared with fresh ones, {measured.tensors} tensors with the checkpoint"
-    if measured.tensors_unused:
-        detail += f"; only in the checkpoint: {shortened(measured.tensors_unused)}"
+    detail = (
+        f"buffers that differ from freshly computed ones, of {measured.buffers}, "
+        f"and tensors that differ from the checkpoint, of {measured.tensors}"
+    )
+    extra = f"; only in the checkpoint: {shortened(measured.tensors_unused)}" if measured.tensors_unused else ""
     checks = [
-        by.none_of("loads_right", unloaded, detail),
+        by.none_of("loads_right", unloaded, detail, extra),
         by.check(
             "embeddings_finite",
             measured.width,
@@ -54,8 +56,8 @@ def judge_bos(measured: ThresholdMeasured, *, asked: bool) -> tuple[Check, ...]:
     if found is None:
         return (by.check("rankings_kept", None, 0, "it was not measured", passed=False),)
     detail = (
-        f"of {found.texts} texts had another activation of the bos token than the rest; where none has, every score "
-        "falls by the same number, and no ranking changes"
+        f"texts (of {found.texts}) whose bos activation differs from the rest; if none does, every score falls by the "
+        "same amount and no ranking changes"
     )
     return (by.none_of("rankings_kept", found.others, detail),)
 
@@ -67,7 +69,7 @@ def _fits(measured: ThresholdMeasured, reference: Row | None, by: Judge) -> Chec
         return by.check("weights_fit_cap", None, 0, "nDCG@10 with and without the cap was not measured", passed=False)
     change = other.losses["ndcg@10"]
     detail = (
-        f"nDCG@10 with the cap, unpruned; the limit is that without the cap. Change by taking it off: "
+        f"nDCG@10 with the cap, unpruned; the limit is that without the cap. Change without it: "
         f"{-change.mean:+.4f}, 95 % interval {-change.high:+.4f} to {-change.low:+.4f}"
     )
     passed = fit(other) != "without_cap"

@@ -80,16 +80,18 @@ def load_evaluation(
         whole = "--beir" if beir is not None else "--task"
         others = [*given, *(["--task"] if beir is not None and task is not None else [])]
         if others:
-            raise UsageError(f"{whole} brings its own texts; {others[0]} can't be added.", f"Leave out {others[0]}.")
+            raise UsageError(
+                f"{whole} comes with its own texts; {others[0]} can't be added.", f"Leave out {others[0]}."
+            )
         found = read_beir(_folder(str(beir)), fractions=True) if beir is not None else read_task(str(task))
         return _judged(found.queries, found.documents, found.relevant, found.left_out)
     if not given:
         return bundled_questions()
     if queries is None or documents is None:
         raise UsageError(
-            f"{given[0]} alone can't be ranked.", "Give --queries and --documents together; --qrels may be added."
+            f"{given[0]} alone can't be ranked.", "Pass --queries and --documents together; --qrels may be added."
         )
-    advice = 'Give each line as {"id": "...", "text": "..."}.'
+    advice = 'Write each line as {"id": "...", "text": "..."}.'
     asked, texts = (read_texts(fetch_input(str(path)), advice) for path in (queries, documents))
     if qrels is None:
         return Evaluation(asked, texts, {}, bundled=False)
@@ -128,8 +130,8 @@ def _judgements(
             left_out += 1
     if not any(grade > 0 for found in grades.values() for grade in found.values()):
         raise UsageError(
-            f"{path} judges no document relevant that is there; {left_out:,} of its judgements are of other texts.",
-            "Give at least one line with a relevance above 0, and the ids of --queries and --documents."
+            f"{path} marks none of the documents as relevant; {left_out:,} of its judgements are for other texts.",
+            "Write at least one line with a relevance above 0, with the ids of --queries and --documents."
             + see("texts-and-judgements"),
         )
     return grades, left_out
@@ -140,7 +142,7 @@ def _read_judgements(path: Path) -> Iterator[tuple[Line, str, str, Any]]:
     if path.suffix.lower() not in {".jsonl", ".parquet"}:
         yield from read_judgements(path)
         return
-    advice = 'Give each line as {"query": "...", "document": "...", "relevance": 1}.'
+    advice = 'Write each line as {"query": "...", "document": "...", "relevance": 1}.'
     for line, record in read_rows(path, advice):
         query, document = (identifier(line, record, names) for names in (QUERY, DOCUMENT))
         yield line, query, document, next((record[name] for name in GRADE if name in record), 1)

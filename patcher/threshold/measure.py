@@ -48,19 +48,19 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.in_code and self.drop_bos:
-            why = "The module leaves out the bos token's dimension, and a threshold in the code has no module."
-            raise UsageError(why, "Leave out --in-code, or --drop-bos.")
+            why = "--drop-bos works in the SparseThreshold module, which --in-code does not write."
+            raise UsageError(why, "Leave one of them out.")
         if self.in_code and self.point and not is_common(self.point):
             why = "The code does not know which text is a query, so it has one threshold for both sides and no top k."
-            raise UsageError(why, "Give --threshold alone, or leave out --in-code.")
+            raise UsageError(why, "Use --threshold alone, or leave out --in-code.")
         for value in (self.point.query, self.point.document) if self.point else ():
             if not 0 < value < math.inf:
-                raise UsageError(f"{value:g} is not a threshold for activations.", "Give a number above 0.")
+                raise UsageError(f"{value:g} is not a threshold for activations.", "Use a number above 0.")
         for top in (self.point.query_top_k, self.point.document_top_k) if self.point else ():
             if top is not None and top < 1:
-                raise UsageError(f"{top} is not a number of activations to keep.", "Give a whole number above 0.")
+                raise UsageError(f"{top} is not a number of activations to keep.", "Use a whole number above 0.")
         if not 0 <= self.tolerance < 1:
-            raise UsageError(f"{self.tolerance:g} is not a share that may be lost.", "Give a number from 0 to 1.")
+            raise UsageError(f"{self.tolerance:g} is not a share that may be lost.", "Use a number from 0 to 1.")
 
 
 def measure(
@@ -76,7 +76,7 @@ def measure(
     Raises MissingRequirement if sentence-transformers or the device is missing, SourceError if safetensors are,
     VerificationError if the child fails.
     """
-    check_sentence_transformers("A trained SPLADE model runs with")
+    check_sentence_transformers("A trained SPLADE model needs")
     model = model.fetched()
     check_snapshot(model.snapshot, model.files)
     swept = request.sweep and model.capped

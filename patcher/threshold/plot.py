@@ -21,7 +21,7 @@ def check_plot(path: Path) -> None:
     """Refuse an image that can't be written, before the model runs. Raises UsageError or MissingRequirement."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(
-            f"{path} is not an image format that can be written.", f"Name a file ending in {', '.join(FORMATS)}."
+            f"{path} is not in an image format that can be written.", f"Use a name ending in {', '.join(FORMATS)}."
         )
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent} for the image.", "Create it, or choose another folder.")

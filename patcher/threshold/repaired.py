@@ -83,14 +83,14 @@ def repair(snapshot: Snapshot) -> RepairedModel:
     if layout.threshold is not None:
         raise UsageError(
             f"{snapshot.source} has a threshold of {layout.threshold:g} built in already.",
-            "Give the model that it was made from.",
+            "Use the model that it was made from.",
         )
     found = [_code_of(snapshot, folder) for folder in layout.encoders]
     modules, config, source, _ = found[0]
     if any(other[0] != modules for other in found[1:]):
         raise SourceError(
-            f"The transformers of {snapshot.source} ({', '.join(layout.encoders)}) bring different code.",
-            "Only models whose routes share one code can be loaded; transformers looks for it in one folder."
+            f"The Transformer modules of {snapshot.source} ({', '.join(layout.encoders)}) have different code.",
+            "Routes must share their code to be loaded; transformers looks for it in one folder."
             + see("inference-free"),
         )
     try:
@@ -98,7 +98,7 @@ def repair(snapshot: Snapshot) -> RepairedModel:
     except CodeError as error:
         if "[no-cap]" not in error.message:
             raise
-        hint = f"A model without a cap needs no threshold; `patcher repair {snapshot.source} --out DIR` lets it load."
+        hint = f"A model without a cap needs no threshold; `patcher repair {snapshot.source} --out DIR` makes it load."
         raise CodeError(error.message, hint + see("no-cap", "recognised")) from error
     configs = dict(_configs(snapshot, layout.encoders, found))
     code = {path: content for path, content in rewritten.base.items() if path != CONFIG}
@@ -154,8 +154,9 @@ def _code_of(snapshot: Snapshot, folder: str) -> _Code:
             return modules, local, snapshot.source, bool(repositories)
     if len(repositories) != 1:
         missing = ", ".join(sorted(needed))
+        others = f"{len(repositories)} other repositories, not one" if repositories else "no other repository"
         raise snapshot.lacks(
-            f"{snapshot.source} has no {missing}, and auto_map names {len(repositories) or 'no'} other repositories.",
+            f"{snapshot.source} has no {missing}, and auto_map names {others}.",
             "Put the Python files of its base model beside config.json.",
         )
     other = resolve(repositories.pop())

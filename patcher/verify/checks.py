@@ -44,23 +44,25 @@ class Judge:
             return Check(name, passed=False, value=finite, limit=limit, detail=why)
         return Check(name, passed and finite is not None, finite, limit, detail)
 
-    def none_of(self, name: str, wrong: Sequence[str] | int, detail: str) -> Check:
-        """The check that nothing is wrong: `wrong` counts it, or names it in the detail."""
+    def none_of(self, name: str, wrong: Sequence[str] | int, detail: str, extra: str = "") -> Check:
+        """The check that nothing is wrong: `wrong` counts it, or names it in the detail, before what is `extra`."""
         if isinstance(wrong, int):
             return self.check(name, wrong, 0, detail, passed=wrong == 0)
         named = f"{detail}: {shortened(wrong)}" if wrong else detail
-        return self.check(name, len(wrong), 0, named, passed=not wrong)
+        return self.check(name, len(wrong), 0, f"{named}{extra}", passed=not wrong)
 
     def loaded(self, measured: Measured, files_changed: Sequence[str]) -> tuple[Check, Check]:
         """Whether a model was loaded right: `weights_unchanged` and `buffers_rebuilt`."""
         changed = (*files_changed, *measured.tensors_changed)
-        tensors = f"of {measured.tensors} tensors differ from the source"
-        alike = {"only in the checkpoint": measured.tensors_unused, "only in both models": measured.tensors_initial}
-        for what, names in alike.items():
-            tensors += f"; {what}: {shortened(names)}" if names else ""
-        buffers = f"of {measured.buffers} buffers differ from fresh ones"
+        tensors = f"weight tensors that differ from the source, of {measured.tensors}"
+        alike = {
+            "only in the checkpoint": measured.tensors_unused,
+            "missing from the checkpoint": measured.tensors_initial,
+        }
+        extra = "".join(f"; {what}: {shortened(names)}" for what, names in alike.items() if names)
+        buffers = f"buffers that differ from freshly computed ones, of {measured.buffers}"
         return (
-            self.none_of("weights_unchanged", changed, tensors),
+            self.none_of("weights_unchanged", changed, tensors, extra),
             self.none_of("buffers_rebuilt", measured.buffers_wrong, buffers),
         )
 
@@ -70,9 +72,9 @@ class Judge:
         A model without a base has to be equal, bit by bit, at every other position.
         """
         wrong = measured.bos_rows_wrong
-        detail = "texts whose first row was not the bos token's alone, or is not zero now"
+        detail = "texts whose first row was not only the bos token's, or is not zero now"
         if isinstance(measured, SingleMeasured):
-            detail += ", or whose other rows are not the same bit by bit"
+            detail += ", or whose other rows are not bit-for-bit equal"
         return (self.check("bos_row_dropped", wrong, 0, detail, passed=wrong == 0),) if drops_bos else ()
 
     def modes_agree(self, modes: Sequence[ModeReport]) -> Check:
@@ -81,7 +83,7 @@ class Judge:
         wrong = [f"{mode.name} ({mode.detail})" for mode in run if not mode.passed]
         named = f": {'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}" if wrong else ""
         not_run = "; ".join(f"{mode.name} ({mode.detail})" for mode in modes if mode.passed is None)
-        detail = f"of {len(run)} modes of use are wrong{named}{f'; not run: {not_run}' if not_run else ''}"
+        detail = f"modes of use that are wrong, of {len(run)}{named}{f'; not run: {not_run}' if not_run else ''}"
         return self.check("modes_agree", len(wrong) if run else None, 0, detail, passed=not wrong)
 
 
@@ -122,9 +124,9 @@ def judge(
         by.none_of(
             "predictions_unchanged",
             measured.predictions_changed,
-            f"of {measured.positions} positions predict another token",
+            f"positions that predict a different token, of {measured.positions}",
         ),
-        by.check("negative_logits", negative, 0, "share of negative logits; some have to be", passed=negative > 0),
+        by.check("negative_logits", negative, 0, "share of negative logits; must be above 0", passed=negative > 0),
         by.check(
             "relu_sparsity",
             sparsity,
@@ -136,10 +138,10 @@ def judge(
         *by.bos_row_dropped(measured, drops_bos=drops_bos),
     ]
     if shifted:
-        detail = f"of {measured.positions} positions rank their best tokens otherwise"
+        detail = f"positions whose best tokens rank differently, of {measured.positions}"
         checks.append(by.none_of("rankings_kept", measured.rankings_changed, detail))
     if found := measured.sparse_encoder:
-        detail = f"texts whose active dims differ from ours; SparseEncoder pools with {found.pooling}"
+        detail = f"texts where SparseEncoder disagrees on active dims; it pools with {found.pooling}"
         agrees = found.pooling == "SpladePooling" and found.disagreements == 0
         checks.append(by.check("sparse_encoder_agrees", found.disagreements, 0, detail, passed=agrees))
     return tuple(checks)
@@ -159,7 +161,7 @@ def judge_single(
     """
     by = _judge_of(measured)
     name = "logits_finite" if auto_class in VOCABULARY_HEADS else "outputs_finite"
-    positions = f"outputs at {measured.positions} positions are not finite"
+    positions = f"outputs that are not finite, at {measured.positions} positions"
     checks = [
         *by.loaded(measured, files_changed),
         by.none_of(name, measured.not_finite, positions),
@@ -168,12 +170,12 @@ def judge_single(
     ]
     theirs = measured.sparse_encoder
     if theirs and auto_class not in VOCABULARY_HEADS:
-        detail = "embedding values of SentenceTransformer are not finite"
+        detail = "embedding values of SentenceTransformer that are not finite"
         checks.append(by.none_of("sentence_transformer_loads", theirs.not_finite, detail))
     elif theirs:
         pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
         wrong = theirs.not_finite + (not theirs.splade)
-        detail = f"embedding values are not finite; SparseEncoder {pooling}"
+        detail = f"embedding values that are not finite; SparseEncoder {pooling}"
         checks.append(by.none_of("sparse_encoder_loads", wrong, detail))
     return tuple(checks)
 
@@ -210,9 +212,10 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
         for made in model.converted
     ]
     detail = (
-        f"of {len(conversions)} files are not those whose {sum(made.tensors for made in model.converted)} tensors were "
-        f"read back equal: {', '.join(conversions[:2])}{', ...' if len(conversions) > 2 else ''}"
-        + (f"; tied there and equal here: {', '.join(tied[:3])}" if tied else "")
+        f"converted files that differ from what was read back, of {len(conversions)} "
+        f"({sum(made.tensors for made in model.converted)} tensors): "
+        f"{', '.join(conversions[:2])}{', ...' if len(conversions) > 2 else ''}"
+        + (f"; tied in the pickle, equal here: {', '.join(tied[:3])}" if tied else "")
     )
     return (Check("weights_converted", not wrong, len(wrong), 0, detail),)
 
@@ -229,10 +232,10 @@ def files_unchanged(model: PatchedModel, files: Mapping[str, str]) -> Check:
     added = [path for path in unknown if path.endswith(".py") or _is_loaded(path, folders)]
     lost = [path for path in recorded if path not in files]
     changed = [path for path, digest in recorded.items() if files.get(path, digest) != digest]
-    named = {"changed": changed, "lost": lost, "added": added, "not in the record": [*{*unknown} - {*added}]}
+    named = {"changed": changed, "missing": lost, "added": added, "not in the record": [*{*unknown} - {*added}]}
     found = [f"{what}: {shortened(sorted(paths))}" for what, paths in named.items() if paths]
     wrong = len(changed) + len(lost) + len(added)
-    detail = "; ".join([f"of {len(recorded)} files are not those of {RECORD}", *found])
+    detail = "; ".join([f"files that differ from {RECORD}, of {len(recorded)}", *found])
     return Check("files_unchanged", wrong == 0, wrong, 0, detail)
 
 

@@ -20,7 +20,7 @@ from patcher.source.snapshot import FETCH_LFS, IS_POINTER, POINTER, Snapshot
 _LIBRARIES = ("torch", "transformers", "safetensors")
 _VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"}  # beside `*.model` and tokenizers of code
 MAKE_REFERENCE = (
-    "`python3 -m venv old && old/bin/pip install torch transformers==4.57.6` makes it: old/bin/python."
+    "Create one with `python3 -m venv old && old/bin/pip install torch transformers==4.57.6`, then pass old/bin/python."
     + see("reference")
 )
 _MAX_HEADER = 100_000_000  # bytes; the limit of the format
@@ -33,7 +33,7 @@ def check_machine(devices: Sequence[str] = (), packages: Mapping[str, tuple[str,
 
     `packages` maps a package that is needed beside the libraries to what needs it and to what `pip install` gets.
     """
-    wanted = {name: ("A model runs with", f"'{name}'") for name in _LIBRARIES} | dict(packages)
+    wanted = {name: ("Running a model needs", f"'{name}'") for name in _LIBRARIES} | dict(packages)
     for name, (why, install) in wanted.items():
         if find_spec(name.replace("-", "_")) is None:
             raise MissingRequirement(f"{why} {name}, which is not installed.", f"pip install {install}")
@@ -53,7 +53,7 @@ def check_reference(python: Path | None) -> None:
 def no_device(device: str, found: Iterable[str]) -> MissingRequirement:
     """The error for a device that torch does not find; `found` are those that it does."""
     why = f"There is no {device} device that torch can use here; it finds {', '.join(found)}."
-    return MissingRequirement(why, "Leave out --device, or install a torch that was built for it.")
+    return MissingRequirement(why, "Leave out --device, or install a torch build that supports it.")
 
 
 def check_folder(model: PatchedModel) -> None:
@@ -122,7 +122,9 @@ def _problem(path: str, file: Path, files: Mapping[str, Path], *, runs: bool) ->
     if not runs:
         return None
     if path.endswith(".bin") and "pytorch_model" in path:
-        return None if start[:1] == b"\x80" or zipfile.is_zipfile(file) else ("is truncated, or no checkpoint", _COPY)
+        return (
+            None if start[:1] == b"\x80" or zipfile.is_zipfile(file) else ("is truncated, or not a checkpoint", _COPY)
+        )
     return _broken_json(path, file, files) if path.endswith(".json") else None
 
 

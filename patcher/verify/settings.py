@@ -60,7 +60,7 @@ class Verification:
     def __post_init__(self) -> None:
         if self.reference is not None and (self.devices[0] != "cpu" or self.dtype != "float32"):
             raise UsageError(
-                "--reference compares outputs of the CPU in float32.",
+                "--reference compares outputs on the CPU in float32.",
                 "Leave out --device and --dtype, or put cpu first.",
             )
 
@@ -90,7 +90,7 @@ def parse_devices(words: str, reference: Path | None = None) -> tuple[str, ...]:
     for device in devices:
         if device not in DEVICES:
             why = f"{device!r} is not a valid device."
-            raise UsageError(why, f"Give one of {', '.join(DEVICES)}, or several with commas: cpu,cuda.")
+            raise UsageError(why, f"Use one of {', '.join(DEVICES)}, or several with commas: cpu,cuda.")
     if len(set(devices)) < len(devices):
         raise UsageError(f"--device {words} names a device twice.", "Name each device once: cpu,cuda.")
     if len(devices) > 1 and "auto" in devices:
@@ -101,7 +101,7 @@ def parse_devices(words: str, reference: Path | None = None) -> tuple[str, ...]:
 def parse_dtype(word: str) -> str:
     """Raises UsageError for a dtype that is not one of `DTYPES`."""
     if word not in DTYPES:
-        raise UsageError(f"{word!r} is not a valid dtype.", f"Give one of {', '.join(DTYPES)}.")
+        raise UsageError(f"{word!r} is not a valid dtype.", f"Use one of {', '.join(DTYPES)}.")
     return word
 
 
@@ -122,11 +122,11 @@ def check_available(answer: Measured, device: str, attention: str | None = None)
     if found is None:
         return
     if found.attention is not None:
-        raise UsageError(found.attention, f"Leave out --attn {attention}: the code's own attention runs then.")
+        raise UsageError(found.attention, f"Leave out --attn {attention} to use the code's own attention.")
     if found.memory is not None:
         raise VerificationError(f"Out of memory on {device}: {found.memory}", MORE_MEMORY)
     if found.reason is not None:
-        raise VerificationError(f"The model could not be run: {found.reason}", "HF_DEBUG=1 shows more.")
+        raise VerificationError(f"The model could not be run: {found.reason}", "Set HF_DEBUG=1 for the traceback.")
     raise no_device(device, found.devices)
 
 

@@ -67,7 +67,7 @@ def judge_mode(mode: ModeResult, measured: LogitsMeasured, cap: SoftCap | None) 
         other = "this model" if cap is None else f"patched + {cap.shift:.4g}" if cap.kept else "cap(patched)"
         wrong.append(f"base and {other} differ by {mode.error:.3g}")
     if not (mode.drift or 0.0) <= device_tolerance(mode.largest, measured.coarsest_dtype, measured.roundings):
-        wrong.append(f"the logits differ by {mode.drift:.3g} from those in evaluation")
+        wrong.append(f"the logits differ by {mode.drift:.3g} from those in evaluation mode")
     return ModeReport(mode.name, not wrong, error, "; ".join(wrong))
 
 
@@ -93,7 +93,7 @@ def judge_agreement(found: Disagreement) -> Check:
         detail = "the logits could not be compared"
         return Check("devices_agree", passed=False, value=None, limit=found.tolerance, detail=detail)
     detail = (
-        f"largest difference of a logit between {' and '.join(found.between)}, over {found.texts} texts; at most "
+        f"largest logit difference between {' and '.join(found.between)}, over {found.texts} texts; at most "
         f"eps / 2 of {found.dtype} * sqrt({found.roundings} roundings) * {found.largest_logit:.4g}, the largest logit"
     )
     passed = found.largest <= found.tolerance and found.texts > 0

@@ -51,7 +51,9 @@ def test_people_read_each_finding_and_the_verdict(
     assert "FAILED  weights_equal  mismatch: model.safetensors" in out
     assert "ola/damaged@0123456 does NOT match its record." in out
     main(["check", "ola/model"])
-    assert "open    source_there" in (out := capsys.readouterr().out) and "ola/model@0123456 matches its record." in out
+    assert (
+        "unchecked  source_there" in (out := capsys.readouterr().out) and "ola/model@0123456 matches its record." in out
+    )
     main(["check", "ola/cut-off"])
     assert "could not be checked completely" in capsys.readouterr().out
 

@@ -22,7 +22,7 @@ def test_a_table_for_each_task_shows_retrieval_beside_costs() -> None:
         *("A:", "", ""),
         *("B:", "", ""),
         "Note: a note",
-        f"Results of mteb: {Path('out/results')}",
+        f"mteb results: {Path('out/results')}",
     ]
     retrieval, paid = (one.rows for one in shown[1:4] if isinstance(one, Table))
     assert list(retrieval) == [("m", "0.805", "0.780", "1.000"), ("BM25", "0.805", "0.780", "1.000")]

@@ -100,7 +100,7 @@ def test_a_file_of_a_model_leads_to_its_folder(
 ) -> None:
     words = [tmp_path / "t.jsonl", "--to", "qdrant"] if command == "encode" else []
     code, _, err = said(capsys, command, patched / "config.json", *words)
-    assert code == 3 and "is a file" in err and f"Hint: Give the folder `{patched}`." in err
+    assert code == 3 and "is a file" in err and f"Hint: Pass the folder `{patched}`." in err
 
 
 @pytest.mark.parametrize("command", ["verify", "card"])

@@ -190,7 +190,7 @@ def test_an_option_without_its_value_is_explained_by_the_help_of_its_command(
     words = [command, "x", "--revision"] if command else ["--frobnicate"]
     assert main(words) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"Hint: `{' '.join(filter(None, ('patcher', command, '--help')))}` shows how it is used."
+        f"Hint: Run `{' '.join(filter(None, ('patcher', command, '--help')))}` for its usage."
     )
 
 
@@ -207,7 +207,7 @@ def test_an_error_of_the_system_names_its_path_and_what_to_do(
 ) -> None:
     assert main(["patch", str(MINI), "--out", str(tmp_path / ("x" * 300)), "--no-verify"]) == 3
     error, hint = capsys.readouterr().err.splitlines()
-    assert "File name too long" in error and hint.startswith("Hint: Check that path, or give another")
+    assert "File name too long" in error and hint.startswith("Hint: Check that path, or use another")
 
 
 @pytest.mark.parametrize(

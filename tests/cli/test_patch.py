@@ -168,7 +168,7 @@ def test_nobody_is_asked_about_a_model_that_can_not_run(
     (mini / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert main(["patch", str(mini), "--out", str(tmp_path / "out"), "--no-sparse-encoder"]) == 3
     error, _ = capsys.readouterr().err.splitlines()
-    assert "is a pointer of Git LFS" in error, "and not that running it was not confirmed"
+    assert "is a Git LFS pointer" in error, "and not that running it was not confirmed"
 
 
 def test_a_reference_that_does_not_exist_is_told_before_anything_runs(

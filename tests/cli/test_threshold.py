@@ -145,7 +145,7 @@ def test_a_threshold_in_the_code_is_measured_saved_and_verified(
     names = [one["name"] for one in json.loads((out / "report.json").read_text("utf-8"))["checks"]]
     assert "cap_lowered_exactly" in names
     code, _, err = run(capsys, "threshold", out, *options, "--save", tmp_path / "again")
-    assert code == 2 and "needs no threshold: its cap has a threshold behind it" in err
+    assert code == 2 and "needs no threshold: its cap is followed by a threshold" in err
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_model_trained_on_a_patched_base_needs_no_threshold(
     assert code == 2 and "patcher patch" in err and "--drop-bos" in err
     code, out, err = run(capsys, "threshold", capped, *texts, "--trust-remote-code", "--device", "cpu")
     assert code == 0, err
-    assert "so it needs no threshold" in out
+    assert "so the model needs no threshold" in out
     assert "SparseEncoder.sparsity()" in out
     assert "retrieval_preserved" not in out
 
@@ -223,7 +223,7 @@ def test_a_model_that_was_trained_without_its_cap_is_told_so_and_the_command_tha
     assert code == 0 and f"Verified: {patched} passed all" in out, out + err
     code, out, err = run(capsys, "threshold", patched, *judged)
     assert code == 0, err
-    assert "so it needs no threshold" in out and "do NOT fit" not in out
+    assert "so the model needs no threshold" in out and "do NOT fit" not in out
 
 
 def test_a_trained_model_with_pickled_weights_is_repaired_as_the_hint_says_and_then_measured(
@@ -250,7 +250,7 @@ def test_nothing_runs_without_a_yes(capped: Path, capsys: pytest.CaptureFixture[
 def test_a_threshold_that_is_none_is_wrong_usage(value: str, capped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "threshold", capped, "--trust-remote-code", "--threshold", value)
     assert code == 2
-    assert "Give a number above 0" in err
+    assert "Use a number above 0" in err
 
 
 def test_a_model_that_is_too_slow_is_stopped(capped: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,7 +267,7 @@ def test_a_device_that_is_not_there_is_told_as_verify_tells_it(
     assert code == 3
     error, hint = err.splitlines()
     assert error == "Error: There is no cuda device that torch can use here; it finds cpu."
-    assert hint == "Hint: Leave out --device, or install a torch that was built for it."
+    assert hint == "Hint: Leave out --device, or install a torch build that supports it."
 
 
 def test_broken_weights_are_told_before_anything_runs(capped: Path, capsys: pytest.CaptureFixture[str]) -> None:

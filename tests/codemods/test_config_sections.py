@@ -71,5 +71,5 @@ def test_config_json_stays_where_the_section_needs_no_key(one: Configuration) ->
 def test_what_no_section_can_hold_is_refused_with_the_line(one: Configuration) -> None:
     (outcome,) = outcomes(one.files()).values()
     assert isinstance(outcome, Refused) and outcome.name == "config-attribute", outcome
-    place = r"(config\.text_config|BertConfig\(\))\.\w+, read in line (12 of modeling|16 of configuration)_x\.py"
+    place = r"(config\.text_config|BertConfig\(\))\.\w+ to .*; line (12 of modeling|16 of configuration)_x\.py reads it"
     assert re.search(place, outcome.reason)

@@ -71,7 +71,7 @@ def test_a_model_without_negative_logits_fails_for_the_same_reason_and_gets_advi
 def test_it_says_by_how_much() -> None:
     found = advise(report())
     assert found is not None and found.verdict == (
-        "Logit sparsity is 95.21 % and has to exceed 98 %: 2.8 percentage points are missing."
+        "Logit sparsity is 95.21 % and has to exceed 98 %; it falls short by 2.8 percentage points."
     )
 
 

@@ -115,7 +115,7 @@ def test_a_failed_report_gives_a_card_that_claims_nothing(model: PatchedModel) -
 @pytest.mark.parametrize(
     ("level", "words"),
     [
-        ("bubblewrap", "The code ran in the sandbox of bubblewrap."),
+        ("bubblewrap", "The code ran in a bubblewrap sandbox."),
         ("hook", "The code ran under an audit hook alone, which confines Python code only."),
         ("none", "The code ran without a sandbox."),
         (None, "The code ran in a sandbox that the report does not name."),
@@ -220,7 +220,7 @@ def test_texts_of_the_user_are_counted_and_never_the_example(verified: Verified,
 
 
 def test_a_configuration_that_names_no_length_makes_no_claim(model: PatchedModel, tmp_path: Path) -> None:
-    assert "tokens; SparseEncoder cuts" not in rendered(replace(model, folder=tmp_path), None)
+    assert "tokens; SparseEncoder truncates" not in rendered(replace(model, folder=tmp_path), None)
 
 
 @pytest.mark.parametrize(

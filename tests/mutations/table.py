@@ -92,7 +92,7 @@ REPAIRS = "publish/test_repairs.py::test_"
 # fmt: off
 MUTATIONS = tuple(Mutation(*row) for row in (
     ("weights_unchanged", "changed tensors always pass", "verify/checks.py",
-     "self.none_of(\"weights_unchanged\", changed, tensors)", "self.none_of(\"weights_unchanged\", (), tensors)",
+     "(\"weights_unchanged\", changed, tensors, extra)", "(\"weights_unchanged\", (), tensors, extra)",
      JUDGED.format(0, "weights_unchanged")),
     ("weights_unchanged", "the judging forgets changed files", "verify/checks.py",
      "(*files_changed, *measured.tensors_changed)", "measured.tensors_changed",

@@ -52,7 +52,7 @@ def test_a_mount_point_is_refused_before_anything_is_done(tmp_path: Path, mount:
     script = f"mount {place} && exec {command}"
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 3 and "is a mount point" in done.stderr, done.stderr
-    assert "Patching" not in done.stderr and "Give a folder in it" in done.stderr.splitlines()[-1]
+    assert "Patching" not in done.stderr and "Use a folder in it" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("content", ["Blåbærsyltetøy\n", b"\x00\xff\r\n"])

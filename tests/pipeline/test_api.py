@@ -60,7 +60,7 @@ def test_a_model_that_passes_is_not_shifted(patched: Path) -> None:
 @pytest.mark.parametrize("other", ["--no-verify", "--all=list.txt"])
 def test_a_calibration_needs_one_model_and_its_run(tmp_path: Path, cli: Run, other: str) -> None:
     done = cli("patch", MINI, "--out", tmp_path / "out", "--calibrate", "0.98", other)
-    assert done.returncode == 2 and "--calibrate measures one model" in done.stderr
+    assert done.returncode == 2 and "--calibrate has to run a single model" in done.stderr
 
 
 SPARSE_ENOUGH = replace(figures(0.5, 0.5), shift_to_gate=1.5)

@@ -47,7 +47,7 @@ def test_a_list_that_does_not_fit_is_refused_before_it_begins(
     if fits:
         assert check_room(needs, tmp_path, at_once=at_once) == "3.0 MB to download and 1.0 MB to write"
     else:
-        with pytest.raises(OutputError, match=r"The list needs .* on the disk of .*, where 5\.0 MB are free"):
+        with pytest.raises(OutputError, match=r"The list needs .* on the disk of .*, which has 5\.0 MB free"):
             check_room(needs, tmp_path, at_once=at_once)
 
 

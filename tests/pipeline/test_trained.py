@@ -84,7 +84,7 @@ def test_a_threshold_in_the_code_keeps_the_cap_and_needs_no_module(trained: Path
     assert out is not None and CAP in (out / CODE).read_bytes() and not (out / "sparse_threshold.py").exists()
     model = load(out)
     assert model.options.threshold == 2.0 and model.soft_cap is not None and model.soft_cap.kept
-    assert plan_of(out).already_patched and "has a threshold of 2 behind it" in tables.nothing_line(plan_of(out))
+    assert plan_of(out).already_patched and "is followed by a threshold of 2" in tables.nothing_line(plan_of(out))
     report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
     assert [check.name for check in report.checks if not check.passed] == ["relu_sparsity"], "it was never trained"
     assert report.patched["min"] == pytest.approx(report.base["min"] - math.expm1(2.0), abs=1e-5)
@@ -120,7 +120,7 @@ def test_a_trained_model_with_routes_is_not_patched_unverified(trained: Path) ->
     modules[0]["path"] = sub.name
     (trained / "modules.json").write_text(json.dumps(modules))
     for options in ({"trained_without_cap": True}, {"threshold": 0.05}):
-        with pytest.raises(SourceError, match="in folders of their own") as caught:
+        with pytest.raises(SourceError, match="in separate folders") as caught:
             plan_of(trained, **options)
         assert "--save DIR" in str(caught.value.hint)
 
@@ -271,7 +271,7 @@ def test_the_row_of_the_bos_token_is_dropped_where_that_is_asked_for(mini: Path,
     said = [line for line in tables.plan(by_flag) if isinstance(line, str)]
     assert any("active in every vector" in line for line in said)
     assert not any("active in every vector" in line for line in map(str, tables.plan(plan_of(mini))))
-    assert any("this saves nothing before" in line for line in map(str, tables.plan(by_name)))
+    assert any("this saves nothing until" in line for line in map(str, tables.plan(by_name)))
     again = plan_of(patched_once, drop_bos=True)
     assert again.nothing_to_do is None and again.soft_cap is None and again.base.keys() <= {CODE}
 

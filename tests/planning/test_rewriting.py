@@ -62,7 +62,7 @@ def test_a_threshold_is_a_constant_behind_the_cap_and_in_the_configuration() -> 
 def test_a_threshold_that_is_none_or_has_no_cap_to_be_behind_is_wrong_usage(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="threshold"):
         Options(**options)
-    with pytest.raises(UsageError, match="behind the cap"):
+    with pytest.raises(UsageError, match="lowers the capped logits"):
         Options.choose(["repairs"], threshold=0.1)
 
 

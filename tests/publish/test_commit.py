@@ -99,7 +99,7 @@ def test_who_may_not_write_uploads_the_weights_into_a_pull_request(
     hub.commit(outdated, {"model.safetensors": None}, user="ola")
     done = patcher("publish", folder, outdated, "--yes", "--create-pr", "--json", env={"HF_TOKEN": KARI})
     assert done.code == 0, done.err
-    assert "The Hub would not copy the weights" in done.err
+    assert "The Hub refused to copy the weights" in done.err
     assert hub.pull_requests(outdated)[0].author == "kari"
     assert hub.read(outdated, "model.safetensors", "refs/pr/1") == (folder / "model.safetensors").read_bytes()
 
@@ -167,7 +167,7 @@ def hide(hub: LocalHub) -> None:
     ("refusal", "reason"),
     [
         (refuse, "objects live in another region"),
-        (gate, "may not copy from the source"),
+        (gate, "is not allowed to copy from the source"),
         (fail, "it answered 400"),
         (hide, f"No model repository {SOURCE} on the Hub, or it is private"),
     ],
@@ -198,7 +198,7 @@ def test_a_gated_source_is_published_for_everybody_only_by_name(
         named = patcher("publish", folder, f"{repo_id}-named", "--yes", "--from-gated")
     finally:
         hub.repo(SOURCE).gated = False
-    assert shown.code == 0 and f"{SOURCE} is gated: publishing this for everybody needs --from-gated" in shown.out
+    assert shown.code == 0 and f"{SOURCE} is gated: making this public needs --from-gated" in shown.out
     assert refused.code == 3 and f"{SOURCE} is gated" in refused.err and not hub.exists(repo_id)
     assert private.code == named.code == 0, private.err + named.err
 
@@ -460,7 +460,7 @@ def test_a_lost_answer_opens_no_second_pull_request(
 def test_an_error_says_what_was_done_before_it() -> None:
     error = AccessDenied("No access.", "Log in.")
     assert with_steps(error, Steps()) is error
-    made = with_steps(error, Steps(done=["a/b was made and is empty"]))
+    made = with_steps(error, Steps(done=["a/b was created and is empty"]))
     assert type(made) is AccessDenied and made.hint == "Log in."
-    assert made.message == "No access (a/b was made and is empty; nothing committed)."
+    assert made.message == "No access (a/b was created and is empty; nothing committed)."
     assert with_steps(error, Steps(commit="0123456789")).message == "No access (the commit 0123456 is there)."

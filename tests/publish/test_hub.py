@@ -26,12 +26,12 @@ def assert_readable(err: str) -> None:
     ("status", "message"),
     [
         (401, "did not accept the token"),
-        (403, "may not write"),
+        (403, "no write access"),
         (404, "is not on the Hub"),
         (409, "is busy with another change"),
         (413, "as too large"),
         (422, "refused a request"),
-        (429, "limits the rate"),
+        (429, "rate limit was reached"),
         (500, "answered 500"),
         (503, "answered 503"),
         (None, "gave no answer"),
@@ -58,7 +58,7 @@ def test_an_error_that_stays_is_told_in_two_lines_and_nothing_is_committed(
     assert_readable(done.err)
     assert not hub.exists(repo_id) or len(hub.commits(repo_id)) == 1
     if place[1] == COMMIT:
-        assert "was made and is empty; nothing committed" in done.err
+        assert "was created and is empty; nothing committed" in done.err
         hub.faults.clear()
         done = patcher("publish", folder, repo_id, "--yes", "--quiet")
         assert done.code == 0 and len(hub.commits(repo_id)) == 2, done.err
@@ -151,7 +151,7 @@ def test_reading_does_not_wait_for_hours_either(
     hub.faults.status("GET", "/tree/|/resolve", 429, headers={"Retry-After": "9999"}, times=0)
     start = time.monotonic()
     done = patcher(command, published, env={"HF_HOME": str(tmp_path)})
-    assert done.code == 3 and "limits the rate" in done.err and hub.faults.fired, done.err
+    assert done.code == 3 and "rate limit was reached" in done.err and hub.faults.fired, done.err
     assert time.monotonic() - start < 20
 
 
@@ -169,7 +169,7 @@ def test_the_retries_of_the_client_do_not_multiply_those_of_the_policy(
 def test_a_wait_of_an_hour_ends_the_command(hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str) -> None:
     hub.faults.status("GET", "/whoami-v2", 429, headers={"Retry-After": "3600"}, times=0)
     done = patcher("publish", folder, repo_id, "--yes")
-    assert done.code == 3 and "limits the rate" in done.err and len(hub.requests) == 1
+    assert done.code == 3 and "rate limit was reached" in done.err and len(hub.requests) == 1
 
 
 @pytest.mark.parametrize("path", ["/whoami-v2", "/repos/create", "/tree/", "/preupload/", "/validate-yaml", COMMIT])

@@ -156,7 +156,7 @@ def test_it_is_a_pull_request_or_nothing(hub: LocalHub, patcher: Patcher, source
         assert done.code == 2 and why in done.err, done.err
     done = send(patcher, repaired, "ola/elsewhere")
     assert done.code == 2 and f"was made from {source}, not from ola/elsewhere" in done.err
-    assert f"Give {source} as REPO_ID" in done.err and hub.requests == []
+    assert f"Use {source} as REPO_ID" in done.err and hub.requests == []
 
 
 def test_a_folder_that_changed_or_was_not_verified_is_refused(

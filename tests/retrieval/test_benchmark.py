@@ -97,7 +97,7 @@ def test_figures_are_those_of_mteb_and_a_second_run_keeps_them(patched: Path, fo
 def test_what_is_no_retrieval_task_is_refused_before_anything_runs(tmp_path: Path) -> None:
     for name, says in (
         ("NoSuchTask", "mteb has no task 'NoSuchTask'"),
-        ("SweRecClassification", "of type Classification"),
+        ("SweRecClassification", "is a Classification task"),
     ):
         with pytest.raises(UsageError, match=says):
             evaluate({}, Tasks((name,)), Settings("cpu"), tmp_path, bm25=False)

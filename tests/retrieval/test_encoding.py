@@ -213,7 +213,7 @@ def test_what_exists_is_left_alone_and_wrong_options_are_told(texts: Path) -> No
         Job(texts, "document", "parquet", texts)
     with pytest.raises(UsageError, match="no format"):
         Job(texts, "document", "faiss", texts.parent / "out")
-    with pytest.raises(UsageError, match="are no names"):
+    with pytest.raises(UsageError, match="not a way to name dimensions"):
         Job(texts, "document", "parquet", texts.parent / "out", names="tokens")
     for scale in (0.0, -1.0, float("nan"), 1e9):
         with pytest.raises(UsageError, match="not a scale"):

@@ -154,7 +154,7 @@ def test_names_are_unique_and_hold_no_dots_spaces_or_brackets() -> None:
 def test_a_vector_that_pgvector_can_not_store_is_refused(tmp_path: Path) -> None:
     large = vectors_of(dict.fromkeys(range(MAX_SPARSEVEC + 1), 1.0), width=20_000)
     naming = Naming(tuple(map(str, range(20_000))), 20_000)
-    with pytest.raises(OutputError, match=r"of 'a' has 16,001 active dims; pgvector takes 16,000") as caught:
+    with pytest.raises(OutputError, match=r"of 'a' has 16,001 active dims; pgvector takes at most 16,000") as caught:
         write(tmp_path / "out", iter([(["a"], large)]), "pgvector", "document", naming)
     assert "--max-active-dims 1000" in caught.value.hint
 

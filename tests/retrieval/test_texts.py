@@ -56,13 +56,13 @@ def test_plain_lines_have_their_numbers_as_ids(tmp_path: Path) -> None:
         ('{"text": "x"}', r't\.jsonl:1: "id" is missing'),
         ('{"id": true, "text": "x"}', '"id" is missing or is not an id'),
         ('{"id": "a\\tb", "text": "x"}', '"id" is missing or is not an id'),
-        ('{"id": "a", "text": " "}', '"text" is not a text'),
+        ('{"id": "a", "text": " "}', '"text" is not a string'),
         ('{"id": "a", "text": "x"}\n[]', r"t\.jsonl:2: is a JSON list"),
         (
             '{"id": "a", "text": "x"}\n{"id": "b", "text": "y"}\n{"id": "a", "text": "z"}',
-            "the id 'a' stands there twice",
+            "the id 'a' appears twice",
         ),
-        ('{"id": "1", "text": "x"}\n{"id": 1, "text": "y"}', "the id '1' stands there twice"),
+        ('{"id": "1", "text": "x"}\n{"id": 1, "text": "y"}', "the id '1' appears twice"),
         ("", "is empty"),
     ],
 )

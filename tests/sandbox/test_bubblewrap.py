@@ -60,7 +60,7 @@ def test_where_it_is_missing_the_remedy_is_that_of_the_system(
 
 def test_a_level_is_taken_as_it_is_named() -> None:
     assert [choose_level("hook"), choose_level("none")] == ["hook", "none"]
-    with pytest.raises(UsageError, match="'seccomp' is not a level of the sandbox"):
+    with pytest.raises(UsageError, match="'seccomp' is not a sandbox level"):
         choose_level("seccomp")
 
 

@@ -188,7 +188,7 @@ def test_a_crash_is_told_in_one_line(scratch: Path) -> None:
 
 @pytest.mark.parametrize("forged", ["[1]", "[" * 200_000, "nonsense", ""])
 def test_an_answer_that_is_none_is_told(forged: str, scratch: Path) -> None:
-    with pytest.raises(VerificationError, match=r"The child's answer can't be read: ."):
+    with pytest.raises(VerificationError, match=r"The child process's answer can't be read: ."):
         run_child(ACTS, {"do": "forged", "answer": forged}, dict[str, Any], scratch, "cpu", 60)
 
 

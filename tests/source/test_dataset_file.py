@@ -58,8 +58,8 @@ def test_a_file_is_fetched_and_serves_without_a_network_and_what_is_not_there_is
     ) == [
         content,
         content,
-        "SourceError The data set ola/texts has no file no.jsonl.",
-        "SourceError There is no data set ola/nothing on the Hub, or it is private.",
+        "SourceError The dataset ola/texts has no file no.jsonl.",
+        "SourceError There is no dataset ola/nothing on the Hub, or it is private.",
         "SourceError datasets/ola/texts has no revision 'gone'.",
     ]
     hub.stop()
@@ -71,8 +71,8 @@ def test_a_file_is_fetched_and_serves_without_a_network_and_what_is_not_there_is
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("hf://datasets/ola/texts", "does not name a file of a data set"),
-        ("hf://ola/model/t.jsonl", "does not name a file of a data set"),
+        ("hf://datasets/ola/texts", "does not name a file of a dataset"),
+        ("hf://ola/model/t.jsonl", "does not name a file of a dataset"),
         ("hf://", "is not the URI of a file on the Hub"),
     ],
 )

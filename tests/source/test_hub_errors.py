@@ -40,7 +40,7 @@ def test_a_failed_read_has_a_meaning(error: Exception, kind: type[PatcherError],
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (answered(403, errors.GatedRepoError), AccessDenied, "This account may not write to a/b."),
+        (answered(403, errors.GatedRepoError), AccessDenied, "This account has no write access to a/b."),
         (answered(412), PublishError, "a/b was changed by somebody else meanwhile; nothing was written."),
         (answered(422), PublishError, "The Hub refused a request for a/b (422)."),
         (answered(502), HubUnreachable, "The Hub repeatedly answered 502 for a/b."),

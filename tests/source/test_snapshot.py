@@ -471,6 +471,6 @@ def test_a_content_matches_its_listing_and_no_other(listed: dict[str, str]) -> N
 @pytest.mark.parametrize("name", ["config.json", "modeling_gptbert.py", "tokenizer_config.json"])
 def test_a_pointer_is_called_one_whatever_file_it_stands_for(name: str, mini: Path) -> None:
     (mini / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{0:064}\nsize 34000\n")
-    with pytest.raises(SourceError, match=f"{re.escape(name)} of .* is a pointer of Git LFS") as told:
+    with pytest.raises(SourceError, match=f"{re.escape(name)} of .* is a Git LFS pointer") as told:
         make_plan(resolve(str(mini)))
     assert "git lfs pull" in told.value.hint

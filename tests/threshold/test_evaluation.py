@@ -84,13 +84,13 @@ def test_queries_and_documents_go_together(files: tuple[Path, Path, Path], missi
         ("queries.jsonl", QUERIES + '{"text": "Når?"}\n', ':3: "id" is missing'),
         ("queries.jsonl", '{"id": true, "text": "Når?"}\n', ':1: "id" is missing or is not an id'),
         ("documents.jsonl", '{"id": "d1"}\n', ':1: "text" is missing.'),
-        ("documents.jsonl", '{"id": "d1", "text": " "}\n', ':1: "text" is not a text, or is empty'),
-        ("documents.jsonl", DOCUMENTS + '{"id": "d1", "text": "Igjen."}\n', "'d1' stands twice"),
+        ("documents.jsonl", '{"id": "d1", "text": " "}\n', ':1: "text" is not a string, or is empty'),
+        ("documents.jsonl", DOCUMENTS + '{"id": "d1", "text": "Igjen."}\n', "'d1' appears twice"),
         ("qrels.txt", "", "is empty"),
         ("qrels.txt", "q1 1\n", ":1: 2 fields instead of 3"),
         ("qrels.txt", "q1 0 d1 ja\n", "'ja' is not a number"),
-        ("qrels.txt", "q1 0 d9 1\nq9 0 d1 1\n", "judges no document relevant that is there; 2 of its judgements"),
-        ("qrels.txt", "q1 0 d1 0\n", "judges no document relevant"),
+        ("qrels.txt", "q1 0 d9 1\nq9 0 d1 1\n", "marks none of the documents as relevant; 2 of its judgements"),
+        ("qrels.txt", "q1 0 d1 0\n", "marks none of the documents as relevant"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(
@@ -139,9 +139,9 @@ def test_a_task_of_mteb_is_an_evaluation_set_and_takes_no_other_files(
     monkeypatch.setattr(evaluation, "read_task", lambda name: read_beir(folder, fractions=name == "Some"))
     found = load_evaluation(None, None, None, task="Some")
     assert (found.queries, found.relevant, found.bundled) == ({"q1": "Hva?"}, {"q1": ("d1",)}, False)
-    with pytest.raises(UsageError, match="--beir brings its own texts; --task can't be added"):
+    with pytest.raises(UsageError, match="--beir comes with its own texts; --task can't be added"):
         load_evaluation(None, None, None, folder, "Some")
-    with pytest.raises(UsageError, match="--task brings its own texts; --qrels can't be added"):
+    with pytest.raises(UsageError, match="--task comes with its own texts; --qrels can't be added"):
         load_evaluation(None, None, files[2], None, "Some")
 
 

@@ -47,7 +47,7 @@ def test_a_sweep_without_judgements_is_drawn_without_ndcg(tmp_path: Path) -> Non
     assert "active dims" in text
 
 
-@pytest.mark.parametrize(("name", "message"), [("a.txt", "not an image format"), ("none/a.png", "no folder")])
+@pytest.mark.parametrize(("name", "message"), [("a.txt", "not in an image format"), ("none/a.png", "no folder")])
 def test_a_picture_that_can_not_be_drawn_is_refused_beforehand(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_plot(tmp_path / name)

@@ -109,7 +109,7 @@ def test_a_repository_that_can_not_be_reached_is_named(capped: Path, monkeypatch
 
 def test_code_that_is_nowhere_is_named(capped: Path) -> None:
     (capped / CODE).unlink()
-    with pytest.raises(SourceError, match=rf"has no .*{CODE}.*no other repositories"):
+    with pytest.raises(SourceError, match=rf"has no .*{CODE}.*no other repository"):
         of(capped)
 
 
@@ -153,7 +153,7 @@ def test_a_model_without_splade_pooling_is_refused(capped: Path) -> None:
 
 def test_a_model_without_remote_code_is_refused(capped: Path) -> None:
     edit(capped / "config.json", auto_map={})
-    with pytest.raises(SourceError, match="no masked LM that brings its own code"):
+    with pytest.raises(SourceError, match="no masked LM that comes with its own code"):
         of(capped)
 
 

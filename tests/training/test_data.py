@@ -174,7 +174,7 @@ def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Conf
         assert len(rest) == held
         assert not set(rest["q"]) & set(given.train["set"]["query"])
         counts = given.counts["set"]
-        assert counts["of a question that is held out"] == 40 - counts["trained on"] - held > 0
+        assert counts["whose query is held out"] == 40 - counts["trained on"] - held > 0
     with pytest.raises(SourceError, match="every set is held out"):
         read(configure, source, eval_share=1)
 
@@ -187,7 +187,7 @@ def test_a_share_is_held_out_and_no_question_of_it_is_trained_on(configure: Conf
         (['{"q": "a", "p": "b"}'], {}, "has no column n.", "Its columns are q, p."),
         (['{"q": "a", "p": "b", "neg": "c"}'], {"columns": {**ROLES, "negatives": "ne"}}, "no column ne.", "mean neg?"),
         ([], {}, "", ""),
-        (['{"q": 3, "p": "b", "n": "c"}'], {}, "holds 3 in q, which is not a text.", "another column"),
+        (['{"q": 3, "p": "b", "n": "c"}'], {}, "holds 3 in q, which is not a string.", "another column"),
         (['{"q": "a", "p": "", "n": "c"}'], {}, "has no row left.", "Check its filter"),
         (['{"q": "a", "p": "b", "n": null}'], {}, "has too few passages to fill up its negatives.", "Leave"),
         (['{"q": "a", "p": "b", "n": "c"}'], {"filter": {"lang": "no"}}, "has no column lang.", "Its columns are"),
@@ -224,7 +224,7 @@ def test_every_set_is_looked_at_before_any_is_loaded(
     for wrong, message in (
         ({"language": "norwegian"}, "has no row with language norwegian."),
         ({"filter": {"label": 2}}, "has no row with label 2."),
-        ({"filter": {"label": "1"}}, "holds 1 in label, which never is '1'."),
+        ({"filter": {"label": "1"}}, "holds 1 in label, which can't equal '1'."),
     ):
         one = {"source": str(labelled), "columns": ROLES, **wrong}
         with pytest.raises(SourceError) as caught:

@@ -147,7 +147,7 @@ def test_what_fails_in_the_training_or_after_it_costs_no_step_that_was_saved(
         code, (error, hint) = run(path, capsys)
         final = out / "out-final"
         assert code == 3
-        assert error == f"Error: The trained weights are saved in {final}, but what follows failed: OSError: {full}"
+        assert error == f"Error: The trained weights are saved in {final}, but a later step failed: OSError: {full}"
         assert hint == "Hint: The same command completes it, without training again."
         assert (final / "modules.json").is_file() and not (final / "training.json").exists()
         saved = weights(final)

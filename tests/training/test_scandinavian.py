@@ -117,7 +117,7 @@ def test_it_trains_on_seven_sets_stops_early_keeps_the_best_and_pushes_it(
     revision = json.loads(hub.read("ola/scandinavian", "training.json"))["base"]["revision"]
     card = hub.read("ola/scandinavian", "README.md").decode()
     assert "\nbase_model: thivy/norbert4-base-splade\n" in card
-    assert f"# It brings its own code, that of thivy/norbert4-base-splade at {revision}; read it" in card
+    assert f"# It comes with its own code, that of thivy/norbert4-base-splade at {revision}; read it" in card
 
     for words in (["publish", str(out / "run-final"), "ola/again", "--yes"], ["check", "ola/again"]):
         done = subprocess.run(

@@ -39,4 +39,4 @@ def test_alone_in_a_folder_it_finds_its_neighbours_and_the_configurations(tmp_pa
         text=True,
     )
     assert done.returncode == 2, done.stderr
-    assert "model.base_model is 3, which is not a text." in done.stderr
+    assert "model.base_model is 3, which is not a string." in done.stderr

@@ -148,7 +148,7 @@ def test_each_check_fails_by_itself(change: dict[str, Any], fails: set[str]) -> 
     [
         ({}, 0, ""),
         ({"model.safetensors": "b"}, 1, "; changed: model.safetensors"),
-        ({"model.safetensors": None}, 1, "; lost: model.safetensors"),
+        ({"model.safetensors": None}, 1, "; missing: model.safetensors"),
         ({"more.py": "x", "sub/more.py": "x"}, 2, "; added: more.py, sub/more.py"),
         ({"tokenizer.json": "x"}, 1, "; added: tokenizer.json"),
         ({"generation_config.json": "x"}, 1, "; added: generation_config.json"),
@@ -161,7 +161,7 @@ def test_the_folder_has_to_hold_what_patch_wrote(files: dict[str, str | None], v
     there = {path: digest for path, digest in {**FILES, **files}.items() if digest is not None}
     found = files_unchanged(MODEL, there)
     assert (found.passed, found.value, found.limit) == (value == 0, value, 0)
-    assert found.detail.startswith(f"of 1 files are not those of patch.json{detail}")
+    assert found.detail.startswith(f"files that differ from patch.json, of 1{detail}")
 
 
 def test_notes_and_checkpoints_beside_the_model_are_named_and_fail_nothing() -> None:
@@ -179,7 +179,7 @@ def test_the_detail_names_the_modes_that_are_wrong_and_those_that_were_not_run()
     (check,) = (check for check in judge(measured, modes=modes_of(measured)) if check.name == "modes_agree")
     assert (check.value, check.limit) == (1, 0)
     assert check.detail == (
-        "of 2 modes of use are wrong: labels (its loss is nan); not run: attentions (its code returns none)"
+        "modes of use that are wrong, of 2: labels (its loss is nan); not run: attentions (its code returns none)"
     )
 
 

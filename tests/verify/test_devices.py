@@ -67,8 +67,8 @@ def test_another_cap_is_caught_in_a_coarser_dtype_too(patched: Path, tmp_path: P
             "no cuda device",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
         ),
-        (("--device", "cpu", "--attn", "eager"), "offers no choice"),
-        (("--device", "cpu", "--attn", "sdpa"), "offers no choice"),
+        (("--device", "cpu", "--attn", "eager"), "single attention implementation"),
+        (("--device", "cpu", "--attn", "sdpa"), "single attention implementation"),
         (("--device", "cpu", "--dtype", "float8"), "'float8' is not a valid dtype"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_broken_answer_is_one_error_with_a_hint(
     ]
     for content in broken:
         answer_with(monkeypatch, content)
-        with pytest.raises(VerificationError, match=r"^The child's answer can't be read: .") as caught:
+        with pytest.raises(VerificationError, match=r"^The child process's answer can't be read: .") as caught:
             run()
         assert caught.value.hint
 
@@ -118,4 +118,4 @@ def test_a_device_that_is_not_there_is_told_in_the_same_two_lines_by_every_kind(
     with pytest.raises(MissingRequirement) as caught:
         run()
     assert caught.value.message == "There is no cpu device that torch can use here; it finds mps."
-    assert caught.value.hint == "Leave out --device, or install a torch that was built for it."
+    assert caught.value.hint == "Leave out --device, or install a torch build that supports it."

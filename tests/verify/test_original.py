@@ -19,7 +19,7 @@ from tests.verify.running import wanted
 def refused(folder: Path, python: Path, target: Path) -> str:
     with pytest.raises(UsageError) as caught:
         run_original(load(folder), wanted(reference=python), target)
-    assert "Give the path" in caught.value.hint or "transformers==4" in caught.value.hint
+    assert "Pass the path" in caught.value.hint or "transformers==4" in caught.value.hint
     assert not target.exists()
     return caught.value.message
 

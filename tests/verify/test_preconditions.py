@@ -55,13 +55,13 @@ def _unreadable(path: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "truncated": (_truncate, WEIGHTS, "is truncated: it has 6,529,775 bytes instead of 6,529,776"),
     "longer": (lambda path: path.write_bytes(path.read_bytes() + b"0"), WEIGHTS, "is damaged: it has 6,529,777 bytes"),
-    "pointer": (_point, WEIGHTS, "is a pointer of Git LFS"),
+    "pointer": (_point, WEIGHTS, "is a Git LFS pointer"),
     "empty": (_empty, WEIGHTS, "is empty"),
     "cut in its header": (_cut_header, WEIGHTS, "is truncated"),
     "something else": (lambda path: path.write_bytes(b"<html>" * 99), WEIGHTS, "is not a safetensors file"),
     "not to be read": (_unreadable, "config.json", "can't be read"),
     "no configuration": (lambda path: path.write_text("{"), "config.json", "is not valid JSON"),
-    "tokenizer pointer": (_point, TOKENIZER, "is a pointer of Git LFS"),
+    "tokenizer pointer": (_point, TOKENIZER, "is a Git LFS pointer"),
     "tokenizer broken": (lambda path: path.write_text('{"model": '), TOKENIZER, "is not valid JSON"),
     "no tokenizer in it": (lambda path: path.write_text("{}"), TOKENIZER, "is not a tokenizer"),
     "tokenizer gone": (Path.unlink, TOKENIZER, "is missing"),
@@ -239,6 +239,6 @@ def test_what_the_child_lacks_is_no_finding_about_the_model(
 
 def test_a_child_that_the_system_ended_is_no_finding_either(patched: Path) -> None:
     edit(patched, ROW, f"        import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n{ROW}")
-    with pytest.raises(VerificationError, match="most likely out of memory") as caught:
+    with pytest.raises(VerificationError, match="most likely for lack of memory") as caught:
         verify(load(patched), wanted("Oslo", sandbox="none"))
     assert caught.value.exit_code == 3 and not (patched / "report.json").exists()

@@ -247,7 +247,7 @@ def _append(folder: Path, name: str, text: str = "\n") -> None:
         (_append, "modeling_gptbert.py", "changed"),
         (_append, "config.json", "changed"),
         (_append, "tokenizer_config.json", "changed"),
-        (_drop, "special_tokens_map.json", "lost"),
+        (_drop, "special_tokens_map.json", "missing"),
         (_append, "sub/more.py", "added"),
         (_append, "modules.json", "added"),
     ],

@@ -28,7 +28,7 @@ from patcher.codemods.dataflow.steps import (
 from patcher.codemods.nodes import children, dotted, walk
 
 _CHANGED = "may change the logits in place"
-_PASSED = "gives the logits to code that may change them"
+_PASSED = "passes the logits to code that may change them"
 _VIEWS = PASSTHROUGHS | {"detach", "numpy", "values", "items", "diagonal", "tensor_split", "storage", "untyped_storage"}
 _NO_VIEWS = {"shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "loss", "layout"}
 _OF_CONTAINERS = {"update", "setdefault", "pop", "insert", "extend", "append", "__setitem__", "__setattr__", "clear"}

@@ -113,7 +113,7 @@ def _bases(package: Package, frame: Frame) -> Iterator[Obstacle]:
     for cls in _lineage(frame):
         for base in (base.value for base in cls.node.bases if package.class_of(cls.code, base.value) is None):
             if any(name.partition(".")[0] not in {*_KNOWN, ""} for name in cls.code.full_names(base)):
-                yield Obstacle(cls.code, cls.node, "has a base class of another package")
+                yield Obstacle(cls.code, cls.node, "has a base class from another package")
 
 
 def _anywhere(code: Code, used: set[str], layers: set[str]) -> Iterator[Obstacle]:

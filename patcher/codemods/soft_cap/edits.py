@@ -87,7 +87,7 @@ class FileEdits:
         while not isinstance(body.parent(line), cst.IndentedBlock):
             line = body.parent(line)
         self._inserted_before[line] = cast(
-            cst.BaseStatement, self.code.statement(f"{SHIFT} = {number(self.shift)}  # config.json has it as well\n")
+            cst.BaseStatement, self.code.statement(f"{SHIFT} = {number(self.shift)}  # also in config.json\n")
         )
         self._blocks[body.parent(line)] = None
 

@@ -68,7 +68,7 @@ def too_complex(package: Package, name: str, error: Exception) -> Refused:
     function = getattr(error, "function", None)
     for code in package.codes.values():
         with suppress(KeyError):
-            where = f", the last of it in {quote(code, function)}" if function is not None else ""
+            where = f", most recently in {quote(code, function)}" if function is not None else ""
             return Refused("too-complex", f"{name}: following its logits takes too much work{where}")
     return Refused("too-complex", f"{name}: following its logits takes too much work")
 
@@ -123,7 +123,7 @@ def _without_cap(
             f"can't be followed beyond {quote_statements(flow.unknown[:1])}" if flow.unknown else "have no known cap"
         )
         listed = "; ".join(dict.fromkeys(similar[:_LISTED]))
-        return Refused("not-understood", f"{name}: its logits {where}; what reads like a cap: {listed}")
+        return Refused("not-understood", f"{name}: its logits {where}; these lines look like one: {listed}")
     if others := quote_obstacles(replaced_code(flow)):
         return Refused("not-understood", f"{name}: its logits have no known cap; {others}")
     end = f"; its logits can't be followed beyond {quote_statements(flow.unknown[:1])}" if flow.unknown else ""

@@ -33,11 +33,11 @@ from patcher.codemods.soft_cap.recognition import Cap
 _UNKNOWN = "can't be followed back to the vocabulary projection"
 _CONSTANT = "puts constants among the logits"
 _CHOICE = "decides whether the logits are capped, and not by the configuration alone"
-_MASK = "chooses logits by more than the inputs"
-_CONTEXT = "is a context that may change what runs in it"
-_UNCAPPED = "puts logits without a cap beside those with it"
+_MASK = "selects logits by something other than the inputs"
+_CONTEXT = "is a context manager that may change what runs in it"
+_UNCAPPED = "combines uncapped logits with capped ones"
 _ZERO = "sets logits to 0"
-_OPERAND = "is no value that logits are made of"
+_OPERAND = "is not a value that logits are computed from"
 # Neither a context manager of these nor a decorator changes a value that is computed in it, but for rounding.
 _CONTEXTS = {"no_grad", "enable_grad", "inference_mode", "autocast", "nullcontext", "record_function"}
 _MODE = re.compile(r"label|return|output|use_|kwargs|train")  # parameters that choose a mode

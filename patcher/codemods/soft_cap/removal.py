@@ -31,7 +31,7 @@ from patcher.constants import CONFIG
 
 SHIFT_KEY = "splade_logit_shift"
 _WHY = "a sigmoid is never negative, so ReLU in SPLADE gave no zeros."
-_WHY_LOWERED = "so ReLU in SPLADE gives a zero where the cap gives less."
+_WHY_LOWERED = "so ReLU in SPLADE gives a zero where the cap is below the shift."
 
 
 def remove_cap(

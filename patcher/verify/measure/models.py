@@ -226,7 +226,7 @@ def _check_attention(folder: str, spec: LoadSpec) -> None:
     offered = ("_supports_sdpa", "_supports_flash_attn", "_supports_flex_attn", "_supports_attention_backend")
     kind = _model_class(folder, _config(folder), spec.auto_class)
     if not any(getattr(kind, name, False) for name in offered):
-        raise UnsupportedAttention(f"The code of {kind.__name__} has one attention and offers no choice of another.")
+        raise UnsupportedAttention(f"The code of {kind.__name__} has a single attention implementation.")
 
 
 @contextmanager

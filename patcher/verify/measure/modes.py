@@ -205,7 +205,9 @@ class Modes:
         if here == 0:
             return "no logit is negative"
         return (
-            None if here > _FEWER * usual else f"its negative logits are {here:.3g} on average, {usual:.3g} elsewhere"
+            None
+            if here > _FEWER * usual
+            else f"its negative logits average {here:.3g}, against {usual:.3g} in plain evaluation"
         )
 
 

@@ -66,7 +66,7 @@ def _own_texts(path: Path) -> Iterator[ProbeText]:
             yield ProbeText(f"own:line-{line.number}", "und", line.text, "own", path.name, "unknown")
         return
     seen = set()
-    for line, record in read_objects(path, 'Give each line as {"text": "..."}, or name the file .txt.'):
+    for line, record in read_objects(path, 'Write each line as {"text": "..."}, or name the file .txt.'):
         given = record.get("id")
         named = {**record, "id": str(given)} if type(given) is int else record
         one = ProbeText(
@@ -79,8 +79,8 @@ def _own_texts(path: Path) -> Iterator[ProbeText]:
         )
         if one.id in seen:
             raise UsageError(
-                f"{line.place}: the id {one.id.removeprefix('own:')!r} stands twice in this file.",
-                "Give each text an id of its own, or leave the ids out.",
+                f"{line.place}: the id {one.id.removeprefix('own:')!r} appears twice in this file.",
+                "Give each text its own id, or leave the ids out.",
             )
         seen.add(one.id)
         yield one
@@ -91,7 +91,7 @@ def load_questions(path: Path | None = None) -> tuple[Question, ...]:
 
     Raises UsageError, naming file and line, for a file that can't be read or holds none, and for its first bad line.
     """
-    advice = 'Give each line as {"query": "...", "positive": "...", "negatives": ["..."]}.' + see(
+    advice = 'Write each line as {"query": "...", "positive": "...", "negatives": ["..."]}.' + see(
         "texts-and-judgements"
     )
     found = []

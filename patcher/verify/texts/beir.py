@@ -18,8 +18,8 @@ from patcher.verify.texts.rows import read_texts
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 SPLITS = ("test", "dev", "validation", "train")  # the first that the folder has is read
 _HEADERS = {"query-id", "query_id", "query", "qid"}  # what the first column is called where a header names it
-_ADVICE = 'Give each line as {"_id": "...", "text": "..."}.'
-_FORM = "Give it as query-id, corpus-id and score with tabs between, or as TREC qrels with four fields." + see(
+_ADVICE = 'Write each line as {"_id": "...", "text": "..."}.'
+_FORM = "Write query-id, corpus-id and score, separated by tabs, or TREC qrels with four fields." + see(
     "texts-and-judgements"
 )
 
@@ -72,8 +72,7 @@ def read_beir(folder: Path, split: str | None = None, *, fractions: bool = False
     if not found:
         raise UsageError(
             f"{path} makes no document of {CORPUS} relevant to a query of {QUERIES}.",
-            "Check that the ids are those of the same data set, and that a score is above 0."
-            + see("texts-and-judgements"),
+            "Check that the ids are from the same dataset, and that a score is above 0." + see("texts-and-judgements"),
         )
     return Retrieval(folder.resolve().name, chosen, documents, queries, found, left_out)
 
@@ -83,7 +82,7 @@ def _split(folder: Path) -> str:
     if not names:
         raise UsageError(
             f"{folder} has no {QRELS}/test.tsv.",
-            f"Give a folder with {CORPUS} (_id, title, text), {QUERIES} (_id, text) and {QRELS}/test.tsv."
+            f"Pass a folder with {CORPUS} (_id, title, text), {QUERIES} (_id, text) and {QRELS}/test.tsv."
             + see("texts-and-judgements"),
         )
     return next((name for name in SPLITS if name in names), names[0])

@@ -49,7 +49,7 @@ def read_lines(path: Path, *, skip_empty: bool = False, limited: bool = True) ->
                 if limited and characters > MAX_CHARACTERS_IN_ALL:
                     raise UsageError(
                         f"{place}: the file is longer than {MAX_CHARACTERS_IN_ALL:,} characters.",
-                        "Give a sample of its lines.",
+                        "Use a sample of its lines.",
                     )
                 if _NO_CHARACTER.search(line):
                     raise UsageError(f"{place}: is not UTF-8 text.", "Save the file as UTF-8 and try again.")
@@ -57,15 +57,15 @@ def read_lines(path: Path, *, skip_empty: bool = False, limited: bool = True) ->
                 if not line.strip():
                     if skip_empty:
                         continue
-                    raise UsageError(f"{place}: the line is empty.", "Take it out, so that each line holds one text.")
+                    raise UsageError(f"{place}: the line is empty.", "Remove it, so that each line holds one text.")
                 found += 1
                 yield Line(place, number, line.strip())
     except OSError as error:
         raise UsageError(
-            f"{path}: can't be read ({error.strerror or error}).", "Give the path of a readable text file."
+            f"{path}: can't be read ({error.strerror or error}).", "Pass the path of a readable text file."
         ) from error
     if not found:
-        raise UsageError(f"{path}: is empty, it holds no text.", "Write at least one line.")
+        raise UsageError(f"{path}: is empty.", "Write at least one line.")
 
 
 def read_objects(
@@ -93,7 +93,7 @@ def string(line: Line, record: Mapping[str, object], key: str, default: str | No
     if value is None and default is not None:
         return default
     if not is_text(value):
-        problem = "is not a text, or is empty" if key in record else "is missing"
+        problem = "is not a string, or is empty" if key in record else "is missing"
         otherwise = "" if default is None else ", or leave it out"
         raise UsageError(
             f'{line.place}: "{key}" {problem}.', f'Give every line a "{key}" that is a non-empty string{otherwise}.'
@@ -111,4 +111,4 @@ def is_text(value: object) -> TypeGuard[str]:
 
 def _refuse_nul(place: str, text: str) -> None:
     if "\0" in text:
-        raise UsageError(f"{place}: holds a NUL character.", "Take it out; a file in UTF-16 has to be saved as UTF-8.")
+        raise UsageError(f"{place}: holds a NUL character.", "Remove it; a file in UTF-16 has to be saved as UTF-8.")

@@ -23,7 +23,7 @@ def check_packages(needed: Mapping[str, str]) -> None:
     missing = [package for module, package in needed.items() if find_spec(module) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        why = f"Evaluating runs with {', '.join(missing)}, which {verb} not installed."
+        why = f"Evaluating needs {', '.join(missing)}, which {verb} not installed."
         raise MissingRequirement(why, f"pip install {' '.join(missing)}")
 
 
@@ -37,7 +37,7 @@ def find_task(name: str) -> AbsTask:
         hint = "mteb's documentation lists its tasks: https://embeddings-benchmark.github.io/mteb/"
         raise UsageError(f"mteb has no task {name!r}.", hint) from error
     if task.metadata.type != "Retrieval":
-        raise UsageError(f"{name} is a task of type {task.metadata.type}.", "Give retrieval tasks.")
+        raise UsageError(f"{name} is a {task.metadata.type} task.", "Use retrieval tasks.")
     return task
 
 
@@ -52,7 +52,7 @@ def loading(name: str) -> Iterator[None]:
         if status_of(error) in {401, 403}:
             raise from_hub(error, f"the data of {name}") from error
         reason = " ".join(str(error).split())[:300]
-        hint = "Without a connection only data sets that are in the cache can be loaded."
+        hint = "Check the connection: offline, only cached datasets can be loaded."
         raise SourceError(f"{name} can't be evaluated: {reason}.", hint) from error
 
 
@@ -71,7 +71,7 @@ def read_data(task: Any) -> Retrieval:
     name = task.metadata.name
     if len(task.hf_subsets) > 1:
         why = f"{name} has {len(task.hf_subsets)} subsets, {', '.join(task.hf_subsets[:3])} and so on."
-        raise UsageError(why, "Give a task in one language; `patcher evaluate --task` takes this one.")
+        raise UsageError(why, "Use a task in one language; `patcher evaluate --task` takes this one.")
     with loading(name):
         task.load_data()
         task.convert_v1_dataset_format_to_v2(None)

@@ -21,7 +21,7 @@ def read_rows(
     if path.suffix.lower() != ".parquet":
         yield from read_objects(path, advice, skip_empty=True, limited=False)
         return
-    require_pyarrow(f"{path} is read with")
+    require_pyarrow(f"Reading {path} needs")
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
@@ -35,7 +35,7 @@ def read_rows(
     except (OSError, pyarrow.ArrowException) as error:
         raise UsageError(f"{path}: can't be read ({str(error).splitlines()[0]}).", advice) from error
     if not number:
-        raise UsageError(f"{path}: is empty, it holds no rows.", "Give at least one row.")
+        raise UsageError(f"{path}: is empty.", "Add at least one row.")
 
 
 def require_pyarrow(why: str) -> None:
@@ -55,7 +55,7 @@ def read_texts(
     for line, record in read_rows(path, advice):
         key = identifier(line, record, names)
         if key in found:
-            raise UsageError(f"{line.place}: the id {key!r} stands twice in this file.", "Give each text its own id.")
+            raise UsageError(f"{line.place}: the id {key!r} appears twice in this file.", "Give each text its own id.")
         filled = {name: value for name, value in record.items() if not _is_empty(value)}
         title = string(line, filled, "title", "")
         is_empty = "text" in record and "text" not in filled and (allow_empty or title)

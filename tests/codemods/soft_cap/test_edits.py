@@ -201,7 +201,7 @@ def test_a_shift_is_subtracted_where_the_cap_was(body: tuple[str, ...], after: l
     outcome = outcomes[HOME]
     assert isinstance(outcome, Applied)
     lines = [line.strip() for line in outcome.code.decode().splitlines()[3:] if "# splade-patcher" not in line]
-    assert lines == ["SPLADE_LOGIT_SHIFT = 2.5  # config.json has it as well", *after]
+    assert lines == ["SPLADE_LOGIT_SHIFT = 2.5  # also in config.json", *after]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_cap_that_stays_is_lowered_where_it_ends(body: tuple[str, ...], after:
     lines = [line.strip() for line in found.splitlines()[3:]]
     (comment,) = (line for line in lines if line.startswith("#"))
     assert comment.startswith("# splade-patcher: lowered `") and "temperature 7.5, shift 2.5)" in comment
-    rest = [line for line in lines if line not in (comment, "SPLADE_LOGIT_SHIFT = 2.5  # config.json has it as well")]
+    rest = [line for line in lines if line not in (comment, "SPLADE_LOGIT_SHIFT = 2.5  # also in config.json")]
     assert rest == after and len(rest) == len(lines) - 2
 
 

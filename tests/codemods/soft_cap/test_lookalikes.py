@@ -45,8 +45,8 @@ def refusal(body: str, **more: str) -> Refused:
 )
 def test_a_line_that_reads_like_a_cap_is_quoted(body: str, more: dict[str, str], quoted: str) -> None:
     found = refusal(body, **more)
-    assert found.name == "not-understood" and "what reads like a cap" in found.reason
-    assert quoted in found.reason.partition("what reads like a cap")[2]
+    assert found.name == "not-understood" and "these lines look like one" in found.reason
+    assert quoted in found.reason.partition("these lines look like one")[2]
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_a_gate_that_the_logits_do_not_run_through_reads_like_none(body: str, mo
 def test_lines_that_name_the_logits_come_first() -> None:
     gates = "".join(f"g{n} = torch.sigmoid(h)\n" for n in range(6))
     found = refusal(gates + "logits = 30 * torch.erf(x / 8)\nreturn logits.lost()")
-    assert "what reads like a cap: line 28: logits = 30 * torch.erf(x / 8)" in found.reason
+    assert "these lines look like one: line 28: logits = 30 * torch.erf(x / 8)" in found.reason

@@ -197,7 +197,7 @@ def test_training_that_is_random_without_dropout_layers_need_not_repeat_evaluati
             {"replaced": ("self.classifier(hidden_states[-1])", "self.classifier(hidden_states[-1].detach())")},
             "no finite gradient reaches its embeddings",
         ),
-        ("left_padding", {"before": HEADS["left_padding"].replace("min=0", "min=-0.1")}, "its negative logits are 0.1"),
+        ("left_padding", {"before": HEADS["left_padding"].replace("min=0", "min=-0.1")}, "negative logits average 0.1"),
         ("train", {"after": when("self.training and subword_prediction.min() < 0", "1 / 0")}, "ZeroDivisionError"),
         ("train", {"after": when("self.training", "subword_prediction = subword_prediction.log()")}, "are not finite"),
         (

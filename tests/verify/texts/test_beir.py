@@ -91,7 +91,7 @@ def test_texts_and_titles_may_be_empty_in_any_form(tmp_path: Path, empty: str) -
         (
             "corpus.jsonl",
             '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n',
-            "corpus.jsonl:2: the id 'a' stands twice",
+            "corpus.jsonl:2: the id 'a' appears twice",
         ),
         ("queries.jsonl", "no json\n", "queries.jsonl:1: is not JSON"),
         ("qrels/test.tsv", "q1\td1\n", "test.tsv:1: 2 fields instead of 3"),

@@ -26,8 +26,8 @@ def refusal(path: Path) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("content", "place", "problem"),
     [
-        (b"", "", "holds no text"),
-        (b"\xef\xbb\xbf", "", "holds no text"),
+        (b"", "", "is empty."),
+        (b"\xef\xbb\xbf", "", "is empty."),
         (b"\n", ":1", "the line is empty"),
         (b"god dag\n \t\r\nkveld\n", ":2", "the line is empty"),
         (b"god dag\n\n", ":2", "the line is empty"),
@@ -46,7 +46,7 @@ def test_a_bad_line_is_named_with_its_number_and_a_remedy(
         path.write_bytes(content.replace(b"god dag", b'{"text": "god dag"}'))
         message, hint = refusal(path)
         assert message.startswith(f"{path}{place}: ") and problem in message
-        assert hint.startswith(("Write", "Take", "Save", "Split"))
+        assert hint.startswith(("Write", "Remove", "Save", "Split"))
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_a_bad_line_is_named_with_its_number_and_a_remedy(
         ("[" * 100_000, ":1", "is not JSON that can be read"),
         ("9" * 5_000, ":1", "is not JSON that can be read"),
         ('{"txt": "a"}\n', ":1", '"text" is missing'),
-        ('{"text": 7}\n', ":1", '"text" is not a text'),
-        ('{"text": null}\n', ":1", '"text" is not a text'),
-        ('{"text": " "}\n', ":1", '"text" is not a text, or is empty'),
+        ('{"text": 7}\n', ":1", '"text" is not a string'),
+        ('{"text": null}\n', ":1", '"text" is not a string'),
+        ('{"text": " "}\n', ":1", '"text" is not a string, or is empty'),
         ('{"text": "a\\u0000b"}\n', ":1", "holds a NUL character"),
         ('{"text": "a\\ud800b"}\n', ":1", '"text" holds half a surrogate pair'),
-        ('{"text": "a", "language": ["nb"]}\n', ":1", '"language" is not a text'),
-        ('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n', ":2", "the id 'x' stands twice"),
-        ('{"id": "line-2", "text": "a"}\n{"text": "b"}\n', ":2", "the id 'line-2' stands twice"),
+        ('{"text": "a", "language": ["nb"]}\n', ":1", '"language" is not a string'),
+        ('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n', ":2", "the id 'x' appears twice"),
+        ('{"id": "line-2", "text": "a"}\n{"text": "b"}\n', ":2", "the id 'line-2' appears twice"),
     ],
 )
 def test_a_bad_json_line_is_named_with_its_number_and_a_remedy(
@@ -74,7 +74,7 @@ def test_a_bad_json_line_is_named_with_its_number_and_a_remedy(
     path.write_text(content, encoding="utf-8")
     message, hint = refusal(path)
     assert message.startswith(f"{path}{place}: ") and problem in message
-    assert hint.startswith(("Give", "Write", "Take"))
+    assert hint.startswith(("Give", "Write", "Remove"))
 
 
 def test_a_file_of_more_characters_than_are_to_be_held_is_refused(
@@ -147,5 +147,5 @@ def test_a_default_stands_in_for_what_is_left_out_and_not_for_what_is_wrong() ->
     line = Line("a:1", 1, "{}")
     assert string(line, {}, "kind", "own") == string(line, {"kind": None}, "kind", "own") == "own"
     for wrong in (7, "", []):
-        with pytest.raises(UsageError, match='a:1: "kind" is not a text'):
+        with pytest.raises(UsageError, match='a:1: "kind" is not a string'):
             string(line, {"kind": wrong}, "kind", "own")

@@ -54,6 +54,6 @@ def test_no_task_is_wrong_usage_and_data_that_can_t_be_loaded_could_not_be_measu
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
-    with pytest.raises(MissingRequirement, match="Evaluating runs with mteb, which is not installed") as found:
+    with pytest.raises(MissingRequirement, match="Evaluating needs mteb, which is not installed") as found:
         check_packages({"no_such_module": "mteb", "json": "json"})
     assert found.value.hint == "pip install mteb"
