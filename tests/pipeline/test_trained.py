@@ -29,6 +29,7 @@ from patcher.verify.settings import CHILD
 from patcher.verify.verification import evaluate, hash_folder
 from tests.conftest import MINI, ON_CPU, Run
 from tests.sandbox.stand_in import run_child
+from tests.threshold.briefly_trained import train
 from tests.verify.running import repaired, wanted
 
 CODE, CONFIGURATION = "modeling_gptbert.py", "configuration_gptbert.py"
@@ -96,6 +97,25 @@ def test_a_threshold_in_the_code_keeps_the_cap_and_needs_no_module(trained: Path
     (broken / CODE).write_text(wrong, "utf-8")
     failed = {check.name for check in report_on(broken, tmp_path / "again").checks if not check.passed}
     assert {"cap_lowered_exactly", "modes_agree"} <= failed
+
+
+def test_a_threshold_in_the_code_gives_true_zeros_to_an_encode_and_to_further_training(
+    trained_capped_once: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, texts = plan_of(trained_capped_once, threshold=0.05), tmp_path / "texts.jsonl"
+    out = patch_model(plan, resolve(str(trained_capped_once)), tmp_path / f"out-{tmp_path.name}", None).folder
+    assert out is not None
+    further = train(out, tmp_path / f"further-{tmp_path.name}", rescaled=False, steps=3, batch_size=4, pairs_read=40)
+    assert "SPLADE_LOGIT_SHIFT" in (further / CODE).read_text("utf-8") and plan_of(further).already_patched
+    texts.write_text('{"id": 1, "text": "Oslo er hovedstaden i Norge."}\n{"id": 2, "text": "Fjorden ligg stille."}\n')
+    capsys.readouterr()  # what the trainer printed
+    for folder in (out, further):
+        words = ["encode", folder, texts, "--to", "qdrant", "--out", tmp_path / f"{folder.name}.jsonl", "--json"]
+        assert main([*map(str, words), *ON_CPU[:1], "--device", "cpu"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["texts"] == 2 and 1 < found["costs"]["active_dims"] < 8192 / 20, "zeros without a module"
+        written = (tmp_path / f"{folder.name}.jsonl").read_text()
+        assert min(min(json.loads(line)["vector"]["splade"]["values"]) for line in written.splitlines()) > 0
 
 
 def test_two_models_of_one_name_in_one_process_run_their_own_code(
