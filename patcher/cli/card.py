@@ -11,7 +11,10 @@ from patcher.constants import SCHEMA_VERSION
 
 @app.command(epilog=examples("card norbert4-splade"))
 def card(folder: opt.FolderArgument, *, as_json: opt.Json = False, quiet: opt.Quiet = False) -> None:
-    """Rewrite README.md from the record and the last report, and redraw the report's plots and page."""
+    """Write the card, plots and page of a folder again.
+
+    They are made from its record and its last report.
+    """
     from patcher.patching.record import load
     from patcher.pipeline.folder import describe
     from patcher.verify.report import load_report

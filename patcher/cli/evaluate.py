@@ -59,7 +59,7 @@ def evaluate(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure retrieval and sparsity of a sparse model, alongside BM25.
+    """Measure retrieval and sparsity, alongside BM25.
 
     Tasks come from mteb, NanoBEIR or BEIR folders.
     """

@@ -142,7 +142,7 @@ DropBos = Annotated[
     bool,
     typer.Option(
         "--drop-bos",
-        help="Also zero the synthetic first row of the logits, which makes the bos token active in every vector.",
+        help="Also zero the synthetic first row of the logits; otherwise the bos token is active in every vector.",
         rich_help_panel=CODE,
     ),
 ]

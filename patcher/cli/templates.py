@@ -21,7 +21,7 @@ def templates(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write the files you can edit: the training script with its configurations, and the card templates."""
+    """Write the training files and card templates to edit."""
     from patcher.documents.templating import copy_templates
 
     console = Console(as_json=as_json, quiet=quiet).listen()

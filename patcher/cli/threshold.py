@@ -102,7 +102,10 @@ def threshold(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure whether a trained SPLADE model fits its cap, check it with a threshold, and save it with that."""
+    """Find the threshold of a trained, capped SPLADE model.
+
+    It measures whether the weights fit the cap, checks a threshold, and saves a copy that has it built in.
+    """
     from patcher.codec import document
     from patcher.source.snapshot import resolve
     from patcher.threshold import save as saving

@@ -43,7 +43,7 @@ def verify(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Run the base and the patched model, and check that only the cap is gone."""
+    """Check a patched folder by running it and its base."""
     from patcher.hashing import forget
     from patcher.patching.record import load
     from patcher.sandbox.guard import started

@@ -18,7 +18,7 @@ from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.planning.files import join, read_by_plans
 from patcher.publish.code import same_meaning
-from patcher.publish.findings import Checked, Finding, finding
+from patcher.publish.findings import Checked, Finding, counted, finding
 from patcher.publish.hub import Hub
 from patcher.publish.operations import not_verified
 from patcher.publish.publishable import GRAPHS, KINDS, LARGE, Publishable, find_record, read
@@ -160,7 +160,7 @@ def _code(model: PatchedModel, published: Published) -> Finding:
     other = f"; equal but for comments{by}" if differs else ""
     if wrong:
         return _by_another(model, name) or finding(name, sorted(wrong), "")
-    return finding(name, [], f"{len(paths)} files, {origin}{other}")
+    return finding(name, [], f"{counted(len(paths))}, {origin}{other}")
 
 
 def _by_another(model: PatchedModel, name: str) -> Finding | None:
@@ -230,7 +230,7 @@ def _weights(published: Published) -> Finding:
                 wrong.add(file.path)
     against = "the record" if source is None or item.model is None else "the record and the source"
     how = "; converted from pickles, whose hashes were compared" if item.model and item.model.converted else ""
-    return finding("weights_equal", sorted(wrong), f"{len(here)} files, by SHA-256, against {against}{how}")
+    return finding("weights_equal", sorted(wrong), f"{counted(len(here))}, by SHA-256, against {against}{how}")
 
 
 def _files(published: Published) -> Finding:
@@ -245,7 +245,7 @@ def _files(published: Published) -> Finding:
         return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
     known = {*(file.path for file in item.files), CARD, *KINDS, REPORT, *DRAWN, *NOT_PUBLISHED}
     more = sorted(set(published.snapshot.paths) - known - {join(folder, EXPORT_RECORD) for folder in item.exports})
-    detail = f"{len(expected)} files, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
+    detail = f"{counted(len(expected))}, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
     return finding(name, wrong, detail)
 
 
@@ -266,7 +266,7 @@ def _unchanged(published: Published) -> Finding:
         wrong = [path for path in unchanged if not published.unchanged(path, path)]
     except (HubUnreachable, AccessDenied) as error:
         return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
-    return finding(name, wrong, f"{len(unchanged)} files, by what the Hub lists for {source.source}")
+    return finding(name, wrong, f"{counted(len(unchanged))}, by what the Hub lists for {source.source}")
 
 
 def _report(model: PatchedModel, published: Published) -> Finding:

@@ -46,3 +46,8 @@ class Checked:
 def finding(name: str, wrong: list[str], fine: str) -> Finding:
     """Passed where `wrong` is empty; otherwise the detail names what is in it."""
     return Finding(name, not wrong, f"mismatch: {', '.join(wrong)}" if wrong else fine)
+
+
+def counted(count: int) -> str:
+    """A number of files in words."""
+    return f"{count:,} file{'s' * (count != 1)}"

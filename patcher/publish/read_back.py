@@ -11,7 +11,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.hf_api import ModelInfo
 
 from patcher.constants import CARD
-from patcher.publish.findings import Finding, finding
+from patcher.publish.findings import Finding, counted, finding
 from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
 from patcher.source.metadata import read_metadata
@@ -47,10 +47,10 @@ def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub, *, full: 
     kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
     return (
         finding("commit_there", elsewhere, f"{commit[:7]} in {revision}"),
-        finding("files_there", [*missing, *sizes], f"{len(plan.wanted)} files with their sizes"),
+        finding("files_there", [*missing, *sizes], f"{counted(len(plan.wanted))} with their sizes"),
         finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
         finding("small_files_equal", damaged, f"{len(small)} {how}"),
-        *([finding("kept_files_untouched", kept, f"{len(plan.kept)} files")] if plan.kept else []),
+        *([finding("kept_files_untouched", kept, counted(len(plan.kept)))] if plan.kept else []),
         *(() if plan.options.repairs_only else (_card(plan, commit, info, hub),)),
     )
 

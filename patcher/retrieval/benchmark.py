@@ -95,7 +95,7 @@ def evaluate(
     """Measure each of `models`, by the name to show, and BM25. Results of the same model that `out` holds are kept.
 
     Executes the models' code, in a sandbox. Raises MissingRequirement without a package, UsageError for an unknown
-    task, SourceError if a data set can't be loaded, and what `encode` raises.
+    task, SourceError if a dataset can't be loaded, and what `encode` raises.
     """
     check_packages(NEEDED)
     import mteb

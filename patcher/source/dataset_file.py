@@ -1,4 +1,4 @@
-"""Fetches one file of a data set on the Hub into the Hub's cache."""
+"""Fetches one file of a dataset on the Hub into the Hub's cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from patcher.source.retry import read_with_retry
 _FORM = "Use hf://datasets/namespace/name[@revision]/path/to/file; @~parquet is the Hub's copy in that format." + see(
     "dataset-files"
 )
-# The Hub keeps most data sets as parquet too, on a branch with this short name in URIs.
+# The Hub keeps most datasets as parquet too, on a branch with this short name in URIs.
 _SHORT = {"~parquet": "refs/convert/parquet"}
 
 
@@ -19,7 +19,7 @@ def fetch_input(spec: str) -> Path:
     """The path of a local file as given, or in the cache that of `hf://datasets/namespace/name[@revision]/path`.
 
     Without a network the cache serves alone. Raises UsageError for a URI of another form, SourceError for a file or a
-    data set that is not there, and what `from_hub` says of the rest.
+    dataset that is not there, and what `from_hub` says of the rest.
     """
     if not spec.startswith("hf://"):
         return Path(spec)

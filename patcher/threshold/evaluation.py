@@ -16,7 +16,7 @@ from patcher.verify.texts.lines import Line
 from patcher.verify.texts.mteb_task import read_task
 from patcher.verify.texts.rows import identifier, read_rows, read_texts
 
-# What judgements call their columns, here and in the data sets of BEIR and mteb.
+# What judgements call their columns, here and in the datasets of BEIR and mteb.
 QUERY, DOCUMENT, GRADE = ("query", "query-id", "query_id"), ("document", "corpus-id", "doc_id"), ("relevance", "score")
 
 
@@ -63,7 +63,7 @@ def load_evaluation(
 ) -> Evaluation:
     """The user's files, BEIR folder or task of mteb where given, else the bundled questions.
 
-    A folder, too, is local or a data set on the Hub (`hf://datasets/namespace/name`), of which qrels/test.tsv is read.
+    A folder, too, is local or a dataset on the Hub (`hf://datasets/namespace/name`), of which qrels/test.tsv is read.
 
     A file is local or `hf://datasets/namespace/name/path`. Queries and documents are .jsonl or .parquet with "id" (or
     "_id") and "text", and perhaps "title". Judgements are TREC qrels (`query iteration document relevance`), three
@@ -99,7 +99,7 @@ def load_evaluation(
 
 
 def _folder(spec: str) -> Path:
-    """A local folder as given, or that in the cache which holds the files of a data set in BEIR's layout."""
+    """A local folder as given, or that in the cache which holds the files of a dataset in BEIR's layout."""
     if not spec.startswith("hf://"):
         return Path(spec)
     corpus, *_ = [fetch_input(f"{spec.rstrip('/')}/{name}") for name in (CORPUS, QUERIES, f"{QRELS}/test.tsv")]

@@ -48,7 +48,7 @@ def loading(name: str) -> Iterator[None]:
         yield
     except PatcherError:
         raise
-    except Exception as error:  # a data set fails in as many ways as there are formats
+    except Exception as error:  # a dataset fails in as many ways as there are formats
         if status_of(error) in {401, 403}:
             raise from_hub(error, f"the data of {name}") from error
         reason = " ".join(str(error).split())[:300]
