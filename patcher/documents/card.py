@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         modes=modes_line(report) if report else "",
         # Only pictures that exist beside the card: a broken image is worse than none.
         pictures=[one for one in pictures(report) if (model.folder / one.png).is_file()] if report else [],
-        advice=advice.advise(report) if report else None,
+        advice=advice.advise(replace(report, source=report.source.named)) if report else None,
         version=__version__,
         cap=model.soft_cap,
         repairs=_applied(model),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from markupsafe import Markup
@@ -42,7 +43,7 @@ def render(model: PatchedModel, report: Report, drawn: Mapping[str, bytes], name
         cap=model.soft_cap,
         address=_address(model),
         command=_command(model),
-        advice=advice.advise(report),
+        advice=advice.advise(replace(report, source=report.source.named)),
         checks=check_rows(report),
         modes=modes_line(report),
         figures=figure_rows(report),
@@ -107,7 +108,7 @@ def _command(model: PatchedModel) -> str:
     checkpointing = ["--checkpointing"] if model.options.checkpointing else []
     drop_bos = ["--drop-bos"] if model.drops_bos else []
     threshold = [f"--threshold={model.options.threshold:g}"] if model.options.threshold is not None else []
-    return advice.patch_command(model.source, *causal, *checkpointing, *drop_bos, *threshold, "--out", "DIR")
+    return advice.patch_command(model.source.named, *causal, *checkpointing, *drop_bos, *threshold, "--out", "DIR")
 
 
 def _kind(line: str) -> str:

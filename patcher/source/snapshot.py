@@ -51,6 +51,11 @@ class Source:
     def __str__(self) -> str:
         return f"{self.repo_id}@{self.revision}" if self.repo_id else str(self.folder or self.path)
 
+    @property
+    def named(self) -> Source:
+        """The same without its place on this machine: for what others read."""
+        return replace(self, folder=None)
+
 
 @dataclass(frozen=True)
 class File:

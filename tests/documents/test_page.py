@@ -78,6 +78,18 @@ def test_the_card_shows_the_pictures_with_their_figures_in_words(verified: Verif
         )
 
 
+def test_page_and_card_name_a_source_folder_but_not_its_place_on_this_machine(
+    verified: Verified, failed: Verified, tmp_path: Path
+) -> None:
+    for folder, report in (verified, failed):
+        out = Path(shutil.copytree(folder, tmp_path / folder.name))
+        here = Source(None, None, "the-base", folder=Path("/home/private/the-base"))
+        describe(replace(load(out), source=here), replace(report, source=here), "model")
+        for path in (PAGE, CARD):
+            text = (out / path).read_text("utf-8")
+            assert "the-base" in text and "private" not in text
+
+
 def test_the_card_shows_no_picture_that_is_not_there(verified: Verified, tmp_path: Path) -> None:
     from patcher.documents import card
 
