@@ -65,7 +65,7 @@ def test_a_hint_that_is_longer_than_one_line_links_to_its_entry() -> None:
     found = list(hints())
     assert len(found) > 300
     words = {one.text.partition(" See ")[0] for one in found}
-    assert "Give a model that sentence-transformers saved; for a base model use `patcher patch`." in words, "lacks()"
+    assert "Use a model that sentence-transformers saved; for a base model use `patcher patch`." in words, "lacks()"
     assert "Set training.resume_from_checkpoint to true, or another training.output_dir." in words, "a local name"
     assert [one for one in found if len(one.text) > ONE_LINE and not one.linked] == []
 
