@@ -32,7 +32,7 @@ from patcher.retrieval.texts import Columns, count_texts, read_texts
 from patcher.retrieval.vectors import Vectors
 from patcher.source.snapshot import Source
 from patcher.verify.costs import Costs, costs, count
-from patcher.verify.texts import load_questions
+from patcher.verify.texts import load_all_questions
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def _encode_missing(model: Runnable, job: Job, store: _Store, progress: Progress
             store.save(kind, number, vectors)
 
     missing = (text for _, text in islice(read_texts(job.input, job.columns), done, None))
-    texts: dict[str, Iterable[str]] = {"query": [one.query for one in load_questions()]} if questions else {}
+    texts: dict[str, Iterable[str]] = {"query": [one.query for one in load_all_questions()]} if questions else {}
     answer = encode(model, {**texts, job.kind: missing}, job.settings, receive, store.folder)
     write_atomically(store.folder / _TERMS, json_text(answer.terms))
     return answer.seconds

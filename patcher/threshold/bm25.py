@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from patcher.threshold.evaluation import Evaluation
-from patcher.threshold.metrics import TOP, Best, ranking_metrics
+from patcher.threshold.metrics import METRICS, TOP, Best, ranking_metrics
 from patcher.threshold.rows import Questions
 from patcher.verify import texts
 
@@ -38,11 +39,14 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
 
     stemmer = Stemmer.Stemmer("norwegian")
 
-    def tokens(some: Mapping[str, str]) -> object:
+    def tokens(some: Mapping[str, str]) -> Any:
         return bm25s.tokenize(list(some.values()), stopwords="norwegian", stemmer=stemmer, show_progress=False)
 
+    documents = tokens(evaluation.documents)
+    if not documents.vocab:  # nothing but stop words
+        return dict.fromkeys(METRICS, 0.0)
     index = bm25s.BM25()
-    index.index(tokens(evaluation.documents), show_progress=False)
+    index.index(documents, show_progress=False)
     top = min(TOP, len(evaluation.documents))
     columns, scores = index.retrieve(tokens(evaluation.queries), k=top, show_progress=False)
     questions = Questions.of(list(evaluation.queries), list(evaluation.documents), evaluation.relevant)

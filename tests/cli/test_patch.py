@@ -132,7 +132,7 @@ def test_a_pointer_that_the_hub_sends_for_weights_is_told_although_nothing_runs(
     hub.create_repo("ltg/pushed", source_files(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"))
     done = cli("patch", "ltg/pushed", "--out", tmp_path / "out", "--no-verify", **hub_env)
     assert done.returncode == 3 and "model.safetensors of ltg/pushed@" in done.stderr
-    assert "is a pointer of Git LFS" in done.stderr and not (tmp_path / "out").exists()
+    assert "is a Git LFS pointer" in done.stderr and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("place", ["a listing", "links to blobs", "files", "a folder"])

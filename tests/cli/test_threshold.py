@@ -111,7 +111,7 @@ def test_what_a_sweep_checks_is_what_it_prints_draws_and_saves(
     assert code == 0, err
     assert asked[0].tolerance == 0.02 and asked[0].sweep and asked[0].point is None
     assert str(point) == "0.02 for queries, 0.1 and top 64 for documents"
-    assert f"Recommended: {point}, the cheapest of 2 points that loses at most 2.0%" in printed
+    assert f"Recommended: {point}; of 2 points, it is the cheapest that loses at most 2.0%" in printed
     assert f"use {handmade} with a threshold of {point}." in printed
     assert f"no threshold  threshold {point}\n" in printed
     assert f"checked: {point}" in plot.read_text("utf-8")

@@ -131,6 +131,6 @@ def test_what_was_downloaded_is_checked_before_it_is_copied(
     (mini / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     events = stand_in_events(monkeypatch, resolve(str(mini)))
     for verification in (None, Verification(texts=())):
-        with pytest.raises(SourceError, match=r"model\.safetensors of .* is a pointer of Git LFS"):
+        with pytest.raises(SourceError, match=r"model\.safetensors of .* is a Git LFS pointer"):
             api.patch_model(plan, replace(whole, root=None), tmp_path / "out", verification)
     assert "copy" not in events and not (tmp_path / "out").exists()

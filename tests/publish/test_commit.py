@@ -222,7 +222,7 @@ def test_a_folder_downloaded_from_a_gated_repository_is_gated_too_if_that_is_nam
         allowed = patcher("publish", out, f"{repo_id}-named", "--yes", "--from-gated")
     finally:
         hub.repo(SOURCE).gated = False
-    assert (f"{SOURCE} is gated: publishing this for everybody needs --from-gated" in shown.out) is named, shown.out
+    assert (f"{SOURCE} is gated: making this public needs --from-gated" in shown.out) is named, shown.out
     assert (done.code, hub.exists(repo_id)) == ((3, False) if named else (0, True)), done.err
     assert allowed.code == 0, allowed.err
 

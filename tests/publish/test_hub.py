@@ -139,7 +139,7 @@ def test_the_read_token_of_xet_is_not_waited_for_at_all_where_the_hub_asks_for_h
     hub.faults.status("GET", "/xet-read-token/", 429, headers={"Retry-After": "9999"}, times=0)
     start = time.monotonic()
     done = patcher("patch", SOURCE, "--out", tmp_path / "out", "--no-verify", env={"HF_HOME": str(tmp_path)})
-    assert done.code == 3 and "limits the rate" in done.err, done.err
+    assert done.code == 3 and "rate limit was reached" in done.err, done.err
     assert_readable(done.err)
     assert len(hub.faults.fired) == 1 and time.monotonic() - start < 20, "the first answer ends it"
 

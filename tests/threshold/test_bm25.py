@@ -25,3 +25,9 @@ def test_the_texts_of_a_user_are_measured_where_bm25s_is_installed(monkeypatch: 
     assert found is not None and found["mrr@10"] > 0.8
     monkeypatch.setattr(bm25, "find_spec", lambda name: None if name == "bm25s" else name)
     assert bm25.figures(own) is None
+
+
+def test_texts_of_stop_words_alone_are_found_by_nothing() -> None:
+    pytest.importorskip("bm25s")
+    own = replace(few_questions(1), documents={key: "og det er" for key in few_questions(1).documents}, bundled=False)
+    assert set(bm25.measure(own).values()) == {0.0}

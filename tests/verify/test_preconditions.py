@@ -124,7 +124,7 @@ def test_an_index_that_names_a_shard_which_is_missing_is_told(tmp_path: Path) ->
         check_files({index.name: index}, tmp_path)
 
 
-@pytest.mark.parametrize("command", ["threshold", "search", "export"])
+@pytest.mark.parametrize("command", ["encode", "search", "export"])
 def test_every_command_that_runs_a_model_tells_it(
     command: str,
     patched: Path,
