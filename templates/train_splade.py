@@ -177,9 +177,7 @@ def make_arguments(config: Config) -> Any:
     try:
         return gather_arguments(values)
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise UsageError(
-            f"training: {' '.join(str(error).split())}", "Change that key in the section training."
-        ) from error
+        raise refused_key(error) from error
 
 
 def make_trainer(
@@ -214,9 +212,12 @@ def make_trainer(
             allow_dense=allow_capped,
         )
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise UsageError(
-            f"training: {' '.join(str(error).split())}", "Change that key in the section training."
-        ) from error
+        raise refused_key(error) from error
+
+
+def refused_key(error: Exception) -> UsageError:
+    """The error for a value of the section training that the library does not take."""
+    return UsageError(f"training: {' '.join(str(error).split())}", "Change that key in the section training.")
 
 
 def last_checkpoint(config: Config) -> str | None:

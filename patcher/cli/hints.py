@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from patcher.verify.report import Report
 
 
-def command(*words: object) -> str:
-    """The line that tells the next command."""
-    return f"next: {shlex.join(['patcher', *(str(word) for word in words)])}"
+def command(*words: object, label: str = "next") -> str:
+    """The line that tells the next command, or another one that may follow."""
+    return f"{label}: {shlex.join(['patcher', *(str(word) for word in words)])}"
 
 
 def after_plan(plan: Plan, source: str, options: Sequence[str]) -> Iterator[str]:
@@ -46,12 +46,14 @@ def after_report(report: Report | None, folder: Path, *, code_only: bool = False
     if report is None and not code_only:
         yield command("verify", folder)
     elif report is None or report.passed:
-        yield f"{_publish(folder)}{' --unverified' * (report is None)}"
+        yield _publish(folder, *(["--unverified"] if report is None else []))
 
 
 def after_list(outcomes: Outcomes, words: Sequence[str]) -> Iterator[str]:
     """Go on with the first model that was patched; or run the list again, which leaves out what is complete."""
-    done = next((one for one in outcomes.all if one.status in ("patched", "skipped")), None)
+    from patcher.pipeline.family import PATCHED, SKIPPED
+
+    done = next((one for one in outcomes.all if one.status in (PATCHED, SKIPPED)), None)
     if not outcomes.passed:
         yield command(*words)
     elif done is not None:
@@ -74,7 +76,7 @@ def after_threshold(report: ThresholdReport, words: Sequence[str], saved: Path |
     failed = {check.name for check in report.checks if not check.passed}
     if report.passed and saved is not None:
         yield _publish(saved)
-        yield f"or: {command('export', saved, '--trust-remote-code').removeprefix('next: ')}"
+        yield command("export", saved, "--trust-remote-code", label="or")
     elif report.passed:
         encode = ("encode", model, "TEXTS.jsonl", "--to", "parquet")
         yield command(*words, "--save", "DIR") if report.capped else command(*encode)
@@ -106,8 +108,8 @@ def after_export(out: Path, again: Sequence[str], *, passed: bool) -> Iterator[s
     yield _publish(out.parent if made else out)
 
 
-def _publish(folder: Path) -> str:
-    return command("publish", folder, f"YOUR_NAME/{folder.resolve().name}", "--dry-run")
+def _publish(folder: Path, *options: str) -> str:
+    return command("publish", folder, f"YOUR_NAME/{folder.resolve().name}", "--dry-run", *options)
 
 
 _POINT = ("--threshold", "--query-threshold", "--document-threshold", "--query-top-k", "--document-top-k")

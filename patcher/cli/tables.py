@@ -334,8 +334,7 @@ def _threshold_lines(report: ThresholdReport, model: str, save: Path | None, *, 
     failed = ", ".join(check.name for check in report.checks if not check.passed)
     if not report.capped and row is not None and not failed:
         cap = report.soft_cap
-        done = f"is followed by a threshold of {cap.threshold:g}" if cap.kept else "was removed"
-        yield f"The cap in the code of {model}, `{cap.expression}`, {done}, so the model needs no threshold."
+        yield f"The cap in the code of {model}, `{cap.expression}`, {cap.done}, so the model needs no threshold."
         yield (
             f"SparseEncoder.sparsity(): {percent(row.query_sparsity)} zeros in queries, "
             f"{percent(row.document_sparsity)} in documents."

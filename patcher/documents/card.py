@@ -135,7 +135,7 @@ def front_matter(text: str, source: Source, **ours: Any) -> str:
     block, found = split_card(text)[0], read_metadata(text)
     if block.strip() and not found:
         return block
-    base = source.repo_id or source.base_model or found.get("base_model")
+    base = source.origin or found.get("base_model")
     language = ["no" if one is False else one for one in _listed(found.get("language")) if one is not None]
     tags = [*_listed(ours.pop("tags", [])), *(one for one in _listed(found.get("tags")) if isinstance(one, str))]
     data = {
@@ -194,8 +194,8 @@ def _metadata(model: PatchedModel) -> str:
         license=_licence(base.get("license")),
         license_name=_plain(base.get("license_name")),
         license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
-        base_model=model.source.repo_id or model.source.base_model,
-        base_model_relation="finetune" if model.source.repo_id or model.source.base_model else None,
+        base_model=model.source.origin,
+        base_model_relation="finetune" if model.source.origin else None,
         library_name="sentence-transformers" if model.loaded_by in _TRAINED else "transformers",
         pipeline_tag=_TASKS.get(model.loaded_by),
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),

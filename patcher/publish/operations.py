@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from huggingface_hub.utils import sha
 
@@ -79,8 +79,7 @@ class Origin:
 
 def public(model: PatchedModel) -> PatchedModel:
     """The model as it is published: a source folder is named without its path."""
-    path = model.source.path
-    return model if path is None else replace(model, source=replace(model.source, path=PurePath(path).name))
+    return replace(model, source=model.source.named)
 
 
 def recorded_files(model: PatchedModel) -> dict[str, FileRecord]:

@@ -136,7 +136,7 @@ def read(folder: Path, name: str) -> Publishable:
         passed = all(_under(data, keys) is True for keys in [kind.passed] if keys)
         version = str((data.get("tool") or {}).get("version") or data["versions"].get("splade-patcher", ""))
         before = data.get("base", {}).get("patched_from") or {}
-        origin = source.repo_id or source.base_model or before.get("repo_id") or before.get("base_model")
+        origin = source.origin or before.get("repo_id") or before.get("base_model")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     if any(why_unsafe(path) is not None for path in hashes) or (origin is not None and not is_repository(str(origin))):
@@ -164,7 +164,7 @@ def patched(model: PatchedModel) -> Publishable:
         record=RECORD,
         version=model.tool.version,
         source=model.source,
-        origin=model.source.repo_id or model.source.base_model,
+        origin=model.source.origin,
         files=model.files,
         made=_made(model.soft_cap),
         again="`patcher patch`",

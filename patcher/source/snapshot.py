@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from patcher.codec import json_field
@@ -53,8 +53,13 @@ class Source:
 
     @property
     def named(self) -> Source:
-        """The same without its place on this machine: for what others read."""
-        return replace(self, folder=None)
+        """The same without its place on this machine, which early records hold as `path`: for what others read."""
+        return replace(self, folder=None, path=self.path and PurePath(self.path).name)
+
+    @property
+    def origin(self) -> str | None:
+        """The repository that it is, or that the folder is from."""
+        return self.repo_id or self.base_model
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ _METADATA = {
 def check_capped(model: RepairedModel, hint: str = "Leave out --save.") -> None:
     """Raise UsageError, with this hint, for a model that an earlier patch gave zeros."""
     if not model.capped:
-        done = "is followed by a threshold" if model.soft_cap.kept else "was removed earlier"
-        raise UsageError(f"{model.snapshot.source} needs no threshold: its cap {done}.", hint)
+        raise UsageError(f"{model.snapshot.source} needs no threshold: its cap {model.soft_cap.done}.", hint)
 
 
 def check_save(model: RepairedModel, out: Path) -> None:
