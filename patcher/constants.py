@@ -10,7 +10,7 @@ SCHEMA_VERSION = 1  # of every JSON document that is written or printed
 
 # Files of a patched folder.
 CARD, CONFIG, RECORD, REPORT, PAGE = "README.md", "config.json", "patch.json", "report.json", "report.html"
-TOKENIZER = "tokenizer_config.json"
+TOKENIZER, WEIGHTS = "tokenizer_config.json", "model.safetensors"  # the latter where they are in one file
 # The records of other folders that can be published: an export, a copy with a threshold, a trained model.
 EXPORT_RECORD, THRESHOLD_RECORD, TRAINING_RECORD = "export.json", "threshold.json", "training.json"
 PLOTS = tuple(

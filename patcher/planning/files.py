@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from patcher.codec import json_field
-from patcher.constants import CARD, CONFIG, PAGE, PLOTS, RECORD, REPORT, TOKENIZER
+from patcher.constants import CARD, CONFIG, PAGE, PLOTS, RECORD, REPORT, TOKENIZER, WEIGHTS
 from patcher.errors import SourceError
 from patcher.hashing import sha256_of
 from patcher.source.snapshot import Snapshot
@@ -29,7 +29,7 @@ _DROPPED = (
 # Beside the code and the card, what a plan reads; fetched together, because each request waits for an answer.
 _READ = frozenset({CONFIG, "modules.json", "router_config.json", TOKENIZER})
 # In the order in which `from_pretrained` looks for them.
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_WEIGHTS = (WEIGHTS, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _INDEX = ".index.json"
 _NOT_LOADED = "weights that transformers does not load, so no verification covers them"
 _SAFETENSORS = (".safetensors", ".safetensors.index.json")

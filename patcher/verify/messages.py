@@ -31,10 +31,14 @@ class Base:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model of transformers: its folder, and its checkpoint files in the source."""
+    """A model of transformers: its folder, its checkpoint files in the source, and a folder with nothing but those.
+
+    There is no such folder, `linked`, for weights in several files or in another format than safetensors.
+    """
 
     folder: str
     weights: tuple[str, ...]
+    linked: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from patcher.constants import CONFIG, CONTEXT_KEYS, TOOL
+from patcher.constants import CONFIG, CONTEXT_KEYS, TOOL, WEIGHTS
 from patcher.errors import OutputError
 from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel, apply_changes
@@ -151,14 +151,13 @@ def _content(model: PatchedModel, path: str) -> bytes:
 
 
 def _encoders(model: PatchedModel, scratch: Path) -> Iterator[Encoder]:
-    if model.soft_cap is not None:
-        yield Encoder(
-            str(model.folder.resolve()), tuple(str(model.source_weights(file)) for file in model.weights_of(""))
-        )
-        return
-    for number, name in enumerate(model.encoders or ("",)):
+    for number, name in enumerate(("",) if model.soft_cap is not None else model.encoders or ("",)):
         folder = _encoder_folder(model, name, scratch / f"encoder-{number}-{token_hex(4)}")
-        yield Encoder(str(folder), tuple(str(model.source_weights(file)) for file in model.weights_of(name)))
+        weights = [model.source_weights(file) for file in model.weights_of(name)]
+        linked: Path | None = None
+        if len(weights) == 1 and weights[0].suffix == Path(WEIGHTS).suffix:
+            linked = lay_out({WEIGHTS: weights[0]}, scratch / f"saved-{number}-{token_hex(4)}")
+        yield Encoder(str(folder), tuple(map(str, weights)), str(linked) if linked is not None else None)
 
 
 def _encoder_folder(model: PatchedModel, encoder: str, target: Path) -> Path:

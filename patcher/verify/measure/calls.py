@@ -82,6 +82,18 @@ def autocast(dtype: torch.dtype, model: nn.Module) -> Iterator[None]:
         yield
 
 
+def unsaved() -> AbstractContextManager[Any]:
+    """Let graphs have their structure alone, without what a backward pass would need: here, a copy of all weights.
+
+    Code that computes a gradient of its own in `forward` raises CannotRun.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(lambda _: None, _no_backward)
+
+
+def _no_backward(_: None) -> torch.Tensor:
+    raise CannotRun("its code computes gradients itself")
+
+
 @contextmanager
 def checkpointing(model: Any) -> Iterator[None]:
     """Gradient checkpointing, with the weights frozen: only a whole backward pass takes it, and theirs would be dear.
@@ -180,6 +192,7 @@ def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -
         arguments |= targets(batch.ids, batch.mask, batch.auto_class, getattr(model, "config", None))
     with (
         torch.set_grad_enabled(mode.gradient),
+        unsaved() if mode.linked or not backward else nullcontext(),
         _prepared(model, mode),
         mode.around(model),
         _embedded(model) as embedded,

@@ -104,7 +104,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
     runner.run(forward, add)
     cap = capped_base.cap
     reference = Reference(base, partial(apply_cap, cap), uncapped=cap.kind != "identity", drops_bos=request.drops_bos)
-    modes = _run_modes(request, request.patched, patched, runner.tokenizer, reference, known)
+    modes = _run_modes(request, request.encoders[0], patched, runner.tokenizer, reference, known)
     # Both models hold the same tensors: a forward pass that writes into them is visible only now.
     changed |= set(changed_tensors(patched, weights)) - {*found.tensors_unused, *found.tensors_initial}
     found = replace(
@@ -184,7 +184,7 @@ def _run(encoder: Encoder, request: Request, found: SingleMeasured, device: str)
     if undropped is not None:
         name = "the model with its first row"
         reference = Reference(undropped, torch.Tensor.float, name, uncapped=False, drops_bos=True)
-    modes = _run_modes(request, encoder.folder, model, runner.tokenizer, reference)
+    modes = _run_modes(request, encoder, model, runner.tokenizer, reference)
     # After the run: a forward pass that writes into its weights is visible only now.
     changed |= set(changed_tensors(model, encoder.weights)) - {*found.tensors_unused}
     found = replace(
@@ -241,7 +241,7 @@ def _load_spec(request: Request) -> LoadSpec:
 
 def _run_modes(
     request: Request,
-    folder: str,
+    encoder: Encoder,
     model: nn.Module,
     tokenizer: Any,
     reference: Reference | None = None,
@@ -253,7 +253,8 @@ def _run_modes(
     if not texts:
         return ()
     modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference, request.auto_class, known)
-    return (*modes.run(), modes.save_and_load(folder, _load_spec(request), Path(request.texts).parent))
+    scratch = Path(request.texts).parent
+    return (*modes.run(), modes.save_and_load(encoder.folder, _load_spec(request), scratch, encoder.linked))
 
 
 def _numbered(modes: tuple[ModeResult, ...], number: int) -> tuple[ModeResult, ...]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from safetensors import safe_open
 from torch import nn
+from transformers import initialization
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from patcher.patching.pickles import read_pickle
@@ -75,8 +77,6 @@ def fresh_model(folder: str, spec: LoadSpec = LoadSpec()) -> nn.Module:
 @contextmanager
 def untouched_parameters() -> Iterator[None]:
     """Let no initialiser write to a parameter; what `__init__` and `_init_weights` do to buffers stays."""
-    from transformers import initialization
-
     make = nn.Parameter.__new__
 
     def make_initialized(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:  # noqa: FBT001, FBT002
@@ -161,6 +161,13 @@ def changed_tensors(model: nn.Module, files: Sequence[str]) -> list[str]:
             wrong.append(name)
     filed = {state[name].data_ptr() for name in seen & set(state)}
     return sorted({*wrong, *(name for name in set(state) - seen if state[name].data_ptr() not in filed)})
+
+
+def holds(path: str, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether there is a safetensors file with these tensors and no others, in their dtypes and with their values."""
+    if not Path(path).is_file() or _names([path]) != set(tensors):
+        return False
+    return all(one.dtype == tensors[name].dtype and _equal(tensors[name], one) for name, one in _tensors([path]))
 
 
 def unmatched_tensors(model: nn.Module, base: nn.Module, files: Sequence[str]) -> tuple[set[str], set[str]]:

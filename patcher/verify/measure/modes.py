@@ -9,8 +9,10 @@ in a simpler mode, if the two must be equal.
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,12 +20,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import modeling_utils
 
-from patcher.constants import CONTEXT_KEYS
+from patcher.constants import CONTEXT_KEYS, WEIGHTS
 from patcher.sandbox.hook import FILE_SIZE
 from patcher.verify.measure.calls import (
     MODES,
     NO_DROPOUT,
+    ONE,
     PLAIN,
     SAVED,
     SEED,
@@ -38,7 +42,7 @@ from patcher.verify.measure.calls import (
 )
 from patcher.verify.measure.comparison import is_dropped
 from patcher.verify.measure.hardware import computed_dtype, is_out_of_memory
-from patcher.verify.measure.models import LoadSpec, load_as_users_do
+from patcher.verify.measure.models import LoadSpec, holds, load_as_users_do
 from patcher.verify.messages import ModeResult
 
 MAX_SAVED = 1_000_000_000  # bytes of weights up to which a model is saved and loaded again
@@ -86,21 +90,25 @@ class Modes:
         self._batches = batches_of(texts, pad, device_of(model), auto_class)
         self._limit = _max_tokens(model)
         self._seen: dict[str, Outcome] = {}  # what other modes have to repeat
+        self._expected: dict[str, Outcome | Exception] = {}  # what the reference gave
 
     def run(self, modes: Sequence[Mode] = MODES) -> Iterator[ModeResult]:
         """The result of each mode. A mode to be repeated by another one comes before it."""
         for mode in modes:
             yield self._run(mode, self._model)
 
-    def save_and_load(self, folder: str, spec: LoadSpec, scratch: Path) -> ModeResult:
-        """Save the model as a training does, load it as a user does, and run that one. `folder` holds its code."""
+    def save_and_load(self, folder: str, spec: LoadSpec, scratch: Path, linked: str | None = None) -> ModeResult:
+        """Save the model as a training does, load it as a user does, and run that one.
+
+        `folder` holds its code. `linked` has nothing but the weights: if they are those to save, none are written.
+        """
         sizes = [tensor.numel() * tensor.element_size() for tensor in self._model.state_dict().values()]
         if sum(sizes) > MAX_SAVED or max(sizes) > MAX_TENSOR:
             why = f"its weights take {sum(sizes):,} bytes, the largest tensor {max(sizes):,}"
             return ModeResult(SAVED.name, not_run=f"{why}; at most {MAX_SAVED:,} and {MAX_TENSOR:,} are saved")
         with tempfile.TemporaryDirectory(prefix="saved-", dir=scratch) as target:
             try:
-                loaded, lost = _saved_and_loaded(self._model, Path(folder), target, spec)
+                loaded, lost = _saved_and_loaded(self._model, Path(folder), target, spec, linked)
             except Exception as error:
                 return self._stopped(SAVED, error)
             if lost:
@@ -118,7 +126,7 @@ class Modes:
                 self._seen[mode.name] = found
             if self._repeats(mode, found):
                 return _result(mode, found, found, drift=0.0)
-        expected = self._attempt(mode, reference.model, backward=False) if reference else None
+        expected = self._expectation(mode, reference) if reference else None
         if reference and isinstance(expected, Exception):
             return ModeResult(mode.name, not_run=f"{reference.name} can't run it: {_line(expected)}")
         if reference and isinstance(expected, Outcome) and not bool(expected.result.isfinite().all()):
@@ -127,6 +135,15 @@ class Modes:
             return self._stopped(mode, found)
         assert not isinstance(expected, Exception)
         return self._compared(mode, found, expected)
+
+    def _expectation(self, mode: Mode, reference: Reference) -> Outcome | Exception:
+        """What the reference gives in a mode. It is not saved, so that mode is no other call of it."""
+        if mode is SAVED and ONE in self._expected:
+            return self._expected[ONE]
+        found = self._attempt(mode, reference.model, backward=False)
+        if mode.name == ONE:
+            self._expected[ONE] = found
+        return found
 
     def _same_call(self, mode: Mode) -> Outcome | None:
         """What training showed, if there is no dropout layer to turn off: it would be called again in the same way."""
@@ -244,9 +261,48 @@ def _negative(rows: Rows) -> float:
     return float(torch.stack([-row.float().clamp(max=0).mean() for row in real]).mean())
 
 
-def _saved_and_loaded(model: Any, folder: Path, target: str, spec: LoadSpec) -> tuple[nn.Module, list[str]]:
-    """The model as it comes back from the disk, and the keys that do not match."""
+class _OtherTensors(Exception):
+    """A file does not hold what is to be saved."""
+
+
+@contextmanager
+def _unwritten(weights: str) -> Iterator[None]:
+    """Let save_pretrained write no weights if they are what this file holds, and else raise _OtherTensors."""
+    write = modeling_utils.safe_save_file
+
+    def compare(tensors: Mapping[str, torch.Tensor], *_: object, **__: object) -> None:
+        if not holds(weights, tensors):
+            raise _OtherTensors
+
+    modeling_utils.safe_save_file = compare
+    try:
+        yield
+    finally:
+        modeling_utils.safe_save_file = write
+
+
+def _save(model: Any, target: str, linked: str | None) -> str:
+    """Save a model in `target`, and return the folder to load it from.
+
+    That is `linked` if the weights there are those to save: what else was saved is copied to them. They are no place to
+    save in, for code of the model's own may write through a link.
+    """
+    if linked is not None:
+        with suppress(Exception), _unwritten(str(Path(linked) / WEIGHTS)):  # if it fails, the plain way shows how
+            model.save_pretrained(target)
+            if (Path(target) / WEIGHTS).exists():
+                return target
+            shutil.copytree(target, linked, dirs_exist_ok=True)
+            return linked
     model.save_pretrained(target, max_shard_size=SHARD)
+    return target
+
+
+def _saved_and_loaded(
+    model: Any, folder: Path, target: str, spec: LoadSpec, linked: str | None
+) -> tuple[nn.Module, list[str]]:
+    """The model as it comes back from the disk, and the keys that do not match."""
+    target = _save(model, target, linked)
     for path in folder.rglob("*.py"):  # a custom class is saved with its code only if it was registered
         place = Path(target) / path.relative_to(folder)
         if not place.exists():

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from patcher.constants import WEIGHTS
 from patcher.patching.record import load
 from patcher.verify.measure import modes
 from patcher.verify.measure.calls import MODES, SAVED
@@ -20,7 +22,7 @@ from patcher.verify.measure.comparison import apply_cap
 from patcher.verify.measure.models import LoadSpec, fresh_model, load_as_users_do, share_weights
 from patcher.verify.measure.modes import Modes, Reference
 from patcher.verify.messages import CapFunction, ModeResult
-from patcher.verify.requests import base_code
+from patcher.verify.requests import base_code, lay_out
 from patcher.verify.tolerances import judge_mode
 from tests.verify.made_up import GOOD, MODEL
 from tests.verify.running import CAP
@@ -55,8 +57,11 @@ class Pair:
                 fresh_model(str(base_folder)), self.patched, [str(self.folder / "model.safetensors")]
             )
 
-    def run(self, *names: str, alone: bool = False) -> dict[str, ModeResult]:
-        """The results of plain evaluation, of the modes that others repeat, and of those that are named."""
+    def run(self, *names: str, alone: bool = False, linked: bool = True) -> dict[str, ModeResult]:
+        """The results of plain evaluation, of the modes that others repeat, and of those that are named.
+
+        `linked` as in a request: a folder that links to the weights is there.
+        """
         cap = CapFunction("sigmoid", 30.0, 7.5)
         reference = None if alone else Reference(self.base, partial(apply_cap, cap))
         chosen = [
@@ -66,7 +71,9 @@ class Pair:
             run = Modes(self.patched, TEXTS, 0, reference)
             found = list(run.run(chosen))
             if not names or SAVED.name in names:
-                found.append(run.save_and_load(str(self.folder), LoadSpec(), self.folder.parent))
+                folder = self.folder.parent / f"saved-{token_hex(4)}"
+                links = lay_out({WEIGHTS: self.folder / WEIGHTS}, folder) if linked else None
+                found.append(run.save_and_load(str(self.folder), LoadSpec(), self.folder.parent, links and str(links)))
         return {one.name: one for one in found}
 
 
@@ -119,7 +126,8 @@ def test_a_right_model_is_right_in_every_mode_and_is_left_as_it_was(pair: Make) 
     assert all(torch.equal(before[name], tensor) for name, tensor in models.patched.state_dict().items())
     assert all(one.grad is None and one.requires_grad for one in models.patched.parameters())
     assert not models.patched.get_input_embeddings()._forward_hooks
-    assert not list(models.folder.parent.glob("saved-*")), "what was saved is removed"
+    saved = [path.name for path in models.folder.parent.glob("saved-*/*.safetensors") if not path.is_symlink()]
+    assert not saved, "what was saved is removed"
     dropped = [part.p for part in models.patched.modules() if isinstance(part, nn.Dropout)]
     assert 0.1 in dropped, "dropout is as configured again"
 
@@ -253,6 +261,46 @@ def test_memory_that_runs_out_accuses_nobody(pair: Make) -> None:
 def test_large_weights_are_not_saved_and_it_says_so(pair: Make, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modes, name, 1000)
     assert "bytes" in (pair().run("saved_and_loaded")["saved_and_loaded"].not_run or "")
+
+
+OWN_SAVE = """    def save_pretrained(self, folder, **options):
+        from safetensors.torch import save_file
+        super().save_pretrained(folder, **options)
+        save_file(self.state_dict(), f"{folder}/model.safetensors", {"format": "pt"})
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("methods", "change", "linked", "writes"),
+    [("", False, True, False), ("", True, True, True), ("", False, False, True), (OWN_SAVE, True, True, True)],
+    ids=["the same", "others", "no file to compare with", "code of its own"],
+)
+def test_weights_are_saved_only_where_no_file_holds_them_and_that_file_stays(
+    pair: Make, methods: str, change: bool, linked: bool, writes: bool
+) -> None:
+    models = pair(methods=methods)
+    weights = models.folder / WEIGHTS
+    before = weights.read_bytes()
+    if change:
+        with torch.no_grad():
+            models.patched.get_output_embeddings()[7, 3] += 1  # the base has the same tensors
+    start = written()
+    found = models.run("saved_and_loaded", linked=linked)
+    assert wrong(found) == set() and not found["saved_and_loaded"].not_run, found
+    assert (written() - start > len(before)) == writes and weights.read_bytes() == before
+
+
+def written() -> int:
+    """Bytes that this process has written so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["wchar"])
+
+
+def test_code_that_takes_a_gradient_itself_is_not_accused_where_graphs_are_empty(pair: Make) -> None:
+    own = "labels = labels\n        loss = torch.autograd.grad(subword_prediction.sum(), hidden_states[-1])"
+    found = pair(after=when("torch.is_grad_enabled() and labels is None and not self.training", own)).run("gradient")
+    assert "its code computes gradients itself" in (found["gradient"].not_run or ""), found["gradient"]
 
 
 def alone(found: dict[str, ModeResult]) -> set[str]:
