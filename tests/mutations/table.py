@@ -205,8 +205,12 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      ", *range(len(rows) - TOKENS, len(rows))]]", "]]",
      "verify/measure/test_logits.py::test_texts_that_go_beyond_512_tokens_show_what_happens_there"),
     ("modes_agree", "what was saved is not loaded", "verify/measure/modes.py",
-     "self._run(SAVED, loaded.to(device_of(self._model)))", "self._run(SAVED, self._model)",
+     "load_as_users_do(target, spec)", "load_as_users_do(str(folder), spec)",
      MODE.format("saved_and_loaded")),
+    ("modes_agree", "what is saved counts as what a file holds, unseen", "verify/measure/modes.py",
+     "if not holds(weights, tensors):", "if False:",
+     "verify/measure/test_modes.py::"
+     "test_weights_are_saved_only_where_no_file_holds_them_and_that_file_stays[others]"),
     ("modes_agree", "logits that are all positive pass", "verify/measure/modes.py",
      "return self._too_few_negative(found) if", "return None if", MODE.format("left_padding")),
     ("modes_agree", "always passes", "verify/checks.py",

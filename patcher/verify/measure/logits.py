@@ -104,9 +104,9 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
     runner.run(forward, add)
     cap = capped_base.cap
     reference = Reference(base, partial(apply_cap, cap), uncapped=cap.kind != "identity", drops_bos=request.drops_bos)
-    modes = _run_modes(request, request.encoders[0], patched, runner.tokenizer, reference, known)
-    # Both models hold the same tensors: a forward pass that writes into them is visible only now.
-    changed |= set(changed_tensors(patched, weights)) - {*found.tensors_unused, *found.tensors_initial}
+    # Both models hold the same tensors: those of one are the other's, too.
+    modes, late = _run_modes(request, request.encoders[0], patched, runner.tokenizer, reference, known)
+    changed |= late - {*found.tensors_unused, *found.tensors_initial}
     found = replace(
         found,
         tensors_changed=tuple(sorted(changed)),
@@ -184,9 +184,8 @@ def _run(encoder: Encoder, request: Request, found: SingleMeasured, device: str)
     if undropped is not None:
         name = "the model with its first row"
         reference = Reference(undropped, torch.Tensor.float, name, uncapped=False, drops_bos=True)
-    modes = _run_modes(request, encoder, model, runner.tokenizer, reference)
-    # After the run: a forward pass that writes into its weights is visible only now.
-    changed |= set(changed_tensors(model, encoder.weights)) - {*found.tensors_unused}
+    modes, late = _run_modes(request, encoder, model, runner.tokenizer, reference)
+    changed |= late - {*found.tensors_unused}
     found = replace(
         found,
         tensors_changed=(*found.tensors_changed, *sorted(changed)),
@@ -246,15 +245,21 @@ def _run_modes(
     tokenizer: Any,
     reference: Reference | None = None,
     known: Mapping[str, tuple[Outcome, Outcome]] = MappingProxyType({}),
-) -> tuple[ModeResult, ...]:
-    """What each mode of use shows (see `modes`); none if the texts hold no token."""
+) -> tuple[tuple[ModeResult, ...], set[str]]:
+    """What each mode of use shows (see `modes`); none if the texts hold no token.
+
+    The second are the tensors that differ from the checkpoint's: that a forward pass writes into them is visible only
+    after all of them. The models are of no use afterwards.
+    """
     some = [record["text"] for record in islice(read_texts(request.texts), _MODE_TEXTS)]
     texts = [ids for ids in tokenizer(some, truncation=True, max_length=request.max_tokens)["input_ids"] if ids]
     if not texts:
-        return ()
+        return (), set(changed_tensors(model, encoder.weights))
     modes = Modes(model, texts, tokenizer.pad_token_id or 0, reference, request.auto_class, known)
-    scratch = Path(request.texts).parent
-    return (*modes.run(), modes.save_and_load(encoder.folder, _load_spec(request), scratch, encoder.linked))
+    results = tuple(modes.run())
+    changed = set(changed_tensors(model, encoder.weights))
+    saved = modes.save_and_load(encoder.folder, _load_spec(request), Path(request.texts).parent, encoder.linked)
+    return (*results, saved), changed
 
 
 def _numbered(modes: tuple[ModeResult, ...], number: int) -> tuple[ModeResult, ...]:

@@ -45,10 +45,10 @@ from patcher.verify.measure.hardware import computed_dtype, is_out_of_memory
 from patcher.verify.measure.models import LoadSpec, holds, load_as_users_do
 from patcher.verify.messages import ModeResult
 
-MAX_SAVED = 1_000_000_000  # bytes of weights up to which a model is saved and loaded again
+MAX_SAVED = 1_000_000_000  # bytes of weights that are written
 MAX_TENSOR = FILE_SIZE - 1_000_000  # bytes of its largest tensor, which its file holds beside a header
 SHARD = 128_000_000  # bytes of a saved file
-_BATCHES = {mode.name: mode.batch for mode in MODES}
+_BY_NAME = {mode.name: mode for mode in MODES}
 _REPEATED = {mode.equal for mode in MODES}
 _FEWER = 0.25  # share of the negative logits of plain evaluation that has to be there in every mode
 
@@ -90,7 +90,7 @@ class Modes:
         self._batches = batches_of(texts, pad, device_of(model), auto_class)
         self._limit = _max_tokens(model)
         self._seen: dict[str, Outcome] = {}  # what other modes have to repeat
-        self._expected: dict[str, Outcome | Exception] = {}  # what the reference gave
+        self._expected: Outcome | Exception | None = None  # what the reference gave for one text
 
     def run(self, modes: Sequence[Mode] = MODES) -> Iterator[ModeResult]:
         """The result of each mode. A mode to be repeated by another one comes before it."""
@@ -100,20 +100,23 @@ class Modes:
     def save_and_load(self, folder: str, spec: LoadSpec, scratch: Path, linked: str | None = None) -> ModeResult:
         """Save the model as a training does, load it as a user does, and run that one.
 
-        `folder` holds its code. `linked` has nothing but the weights: if they are those to save, none are written.
+        `folder` holds its code. `linked` has nothing but the weights: if they are those to save, none are written. This
+        is the last mode: both models lose their weights, so that those that are loaded need no more memory.
         """
-        sizes = [tensor.numel() * tensor.element_size() for tensor in self._model.state_dict().values()]
-        if sum(sizes) > MAX_SAVED or max(sizes) > MAX_TENSOR:
-            why = f"its weights take {sum(sizes):,} bytes, the largest tensor {max(sizes):,}"
-            return ModeResult(SAVED.name, not_run=f"{why}; at most {MAX_SAVED:,} and {MAX_TENSOR:,} are saved")
+        device = device_of(self._model)
         with tempfile.TemporaryDirectory(prefix="saved-", dir=scratch) as target:
             try:
-                loaded, lost = _saved_and_loaded(self._model, Path(folder), target, spec, linked)
+                place = _save(self._model, target, linked)
+                if self._reference:
+                    self._expectation(_BY_NAME[ONE], self._reference)
+                    _release(self._reference.model)
+                _release(self._model)
+                loaded, lost = _load(place, Path(folder), spec)
             except Exception as error:
                 return self._stopped(SAVED, error)
             if lost:
                 return ModeResult(SAVED.name, wrong=f"it does not load what it saved: {', '.join(lost[:3])}")
-            return self._run(SAVED, loaded.to(device_of(self._model)))
+            return self._run(SAVED, loaded.to(device))
 
     def _run(self, mode: Mode, model: nn.Module) -> ModeResult:
         """What one mode shows. The reference need not run if the model repeats to the bit what was compared before."""
@@ -138,12 +141,11 @@ class Modes:
 
     def _expectation(self, mode: Mode, reference: Reference) -> Outcome | Exception:
         """What the reference gives in a mode. It is not saved, so that mode is no other call of it."""
-        if mode is SAVED and ONE in self._expected:
-            return self._expected[ONE]
-        found = self._attempt(mode, reference.model, backward=False)
-        if mode.name == ONE:
-            self._expected[ONE] = found
-        return found
+        if mode.name not in {SAVED.name, ONE}:
+            return self._attempt(mode, reference.model, backward=False)
+        if self._expected is None:
+            self._expected = self._attempt(_BY_NAME[ONE], reference.model, backward=False)
+        return self._expected
 
     def _same_call(self, mode: Mode) -> Outcome | None:
         """What training showed, if there is no dropout layer to turn off: it would be called again in the same way."""
@@ -196,7 +198,7 @@ class Modes:
         Where texts are padded otherwise, the reference shows it. Training without dropout layers may still be random,
         which another seed tells.
         """
-        if self._reference and mode.batch != _BATCHES[mode.equal or mode.name]:
+        if self._reference and mode.batch != _BY_NAME[mode.equal or mode.name].batch:
             return False
         if mode.name != NO_DROPOUT:
             return True
@@ -284,8 +286,8 @@ def _unwritten(weights: str) -> Iterator[None]:
 def _save(model: Any, target: str, linked: str | None) -> str:
     """Save a model in `target`, and return the folder to load it from.
 
-    That is `linked` if the weights there are those to save: what else was saved is copied to them. They are no place to
-    save in, for code of the model's own may write through a link.
+    That is `linked` if the weights there are those to save: what else was saved is copied to them. The model is not
+    saved there, for its own code may write through a link. Raises CannotRun for other weights that are too large.
     """
     if linked is not None:
         with suppress(Exception), _unwritten(str(Path(linked) / WEIGHTS)):  # if it fails, the plain way shows how
@@ -294,15 +296,22 @@ def _save(model: Any, target: str, linked: str | None) -> str:
                 return target
             shutil.copytree(target, linked, dirs_exist_ok=True)
             return linked
+    sizes = [tensor.nbytes for tensor in model.state_dict().values()]
+    if sum(sizes) > MAX_SAVED or max(sizes) > MAX_TENSOR:
+        why = f"its weights take {sum(sizes):,} bytes, the largest tensor {max(sizes):,}"
+        raise CannotRun(f"{why}; at most {MAX_SAVED:,} and {MAX_TENSOR:,} are written")
     model.save_pretrained(target, max_shard_size=SHARD)
     return target
 
 
-def _saved_and_loaded(
-    model: Any, folder: Path, target: str, spec: LoadSpec, linked: str | None
-) -> tuple[nn.Module, list[str]]:
-    """The model as it comes back from the disk, and the keys that do not match."""
-    target = _save(model, target, linked)
+def _release(model: nn.Module) -> None:
+    """Free the memory of a model's weights, whoever else holds them."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+
+
+def _load(target: str, folder: Path, spec: LoadSpec) -> tuple[nn.Module, list[str]]:
+    """The model as it comes back from the disk, with code from `folder`, and the keys that do not match."""
     for path in folder.rglob("*.py"):  # a custom class is saved with its code only if it was registered
         place = Path(target) / path.relative_to(folder)
         if not place.exists():
