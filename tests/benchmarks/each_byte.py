@@ -113,13 +113,12 @@ def measure(shape: Shape, root: Path, *, all_commands: bool = True) -> Iterator[
             yield meter.run(f"floor: {kind} once", PROGRAMS / "one_pass.py", kind, source / WEIGHTS)
         if all_commands:
             yield meter.run("plan", *patcher, "plan", SOURCE, "-q")
+            yield from of_read_only_folder(meter, source, root / "shared")
         meter.run("", "-c", DOWNLOAD, SOURCE)
         for options in [["--copy"], [], ["--link"]] if all_commands else [["--link"]]:
             meter.forget()
             row = meter.run("", *patcher, "patch", SOURCE, "--out", out, "--no-verify", *options, "-q")
             yield replace(row, name=f"patch {''.join(options) or 'by default'}: {load(out).weights[0].storage}")
-        if all_commands:
-            yield from of_read_only_folder(meter, source, root / "shared")
         yield meter.run("verify", *patcher, "verify", out, *CPU, "-q")
         yield meter.run("publish", *patcher, "publish", out, "ola/ours", "--yes", "-q")
         if all_commands:

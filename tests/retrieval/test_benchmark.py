@@ -103,8 +103,11 @@ def test_what_is_no_retrieval_task_is_refused_before_anything_runs(tmp_path: Pat
             evaluate({}, Tasks((name,)), Settings("cpu"), tmp_path, bm25=False)
 
 
-@pytest.mark.nightly  # it waits for a network, as tests/verify/texts/test_mteb_task.py does
-def test_a_data_set_that_can_t_be_loaded_could_not_be_measured(patched: Path, tmp_path: Path) -> None:
+def test_a_data_set_that_can_t_be_loaded_could_not_be_measured(
+    patched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # nothing is waited for
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     model = find_model(str(patched), None, repair)
     with pytest.raises(SourceError, match="NorQuadRetrieval can't be evaluated"):
         evaluate({"mini": model}, Tasks(("NorQuadRetrieval",)), Settings("cpu"), tmp_path, bm25=False)

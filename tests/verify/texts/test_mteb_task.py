@@ -45,7 +45,12 @@ def test_a_task_in_several_languages_is_refused_with_what_takes_it() -> None:
     assert "patcher evaluate --task" in str(caught.value.hint)
 
 
-def test_no_task_is_wrong_usage_and_data_that_can_t_be_loaded_could_not_be_measured() -> None:
+def test_no_task_is_wrong_usage_and_data_that_can_t_be_loaded_could_not_be_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As with HF_HUB_OFFLINE=1: nothing is waited for.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     for name in ("NoSuchTask", "SweRecClassification"):
         with pytest.raises(UsageError, match=name):
             read_task(name)
