@@ -26,11 +26,12 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patcher.patching.record import load
+from tests.benchmarks import table
 from tests.benchmarks.processes import ROOT, _family, python
 from tests.benchmarks.shapes import BASE, XLARGE, Shape, write_source
 from tests.benchmarks.table import Comparison
@@ -75,10 +76,16 @@ def of_xlarge(workshop: Workshop) -> Iterator[Comparison]:
 
 
 def targets(workshop: Workshop, shape: Shape) -> Iterator[Comparison]:
-    """The rows of the table of ratios that have a target; the table of bytes is printed."""
+    """The rows of the table of ratios; the table of bytes is printed."""
     with tempfile.TemporaryDirectory(dir=workshop.root) as root:
-        rows = {row.name: row for row in measure(shape, Path(root))}
-    print(render(list(rows.values())), flush=True)
+        rows = list(measure(shape, Path(root)))
+    print(render(rows), flush=True)
+    yield from ratios(shape, rows)
+
+
+def ratios(shape: Shape, found: Iterable[Row]) -> Iterator[Comparison]:
+    """What the commands need against the floors."""
+    rows = {row.name: row for row in found}
     hashing, mapping = rows["floor: hashed once"], rows["floor: mapped once"]
     patch = rows["patch --link: symlink"]
     chain = [patch, rows["verify"], rows["publish"]]
@@ -260,9 +267,10 @@ def render(rows: Sequence[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=["base", "xlarge"], default="base")
-    given = parser.parse_args()
+    shape = {"base": BASE, "xlarge": XLARGE}[parser.parse_args().shape]
     with tempfile.TemporaryDirectory(prefix="byte-benchmark-") as root:
-        print(render(list(measure({"base": BASE, "xlarge": XLARGE}[given.shape], Path(root)))))
+        rows = list(measure(shape, Path(root)))
+    print(render(rows), table.render(list(ratios(shape, rows)), markdown=True), sep="\n\n")
 
 
 if __name__ == "__main__":
