@@ -21,7 +21,7 @@ def test_a_model_needs_more_the_larger_its_weights_are() -> None:
         snapshot, files=tuple(replace(one, size=4_310_000_000 if one.size else 0) for one in snapshot.files)
     )
     assert memory_of(plan, snapshot) > 620e6, "the high-water mark in docs/benchmarks.md"
-    assert memory_of(plan, larger) > 6.7e9
+    assert memory_of(plan, larger) > 11.4e9
 
 
 def write_system(root: Path, groups: dict[str, tuple[str, str]]) -> Path:
