@@ -44,7 +44,7 @@ def lines(text: str) -> list[str]:
 
 
 class InvalidSyntax(Exception):
-    """A text that is not valid Python; the message is Python's own."""
+    """A text that is not valid Python, or that LibCST can't parse, which the message says."""
 
 
 class Chunk:
@@ -67,7 +67,8 @@ class Chunk:
         try:
             return cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
-            raise InvalidSyntax(f"line {self.above + error.raw_line}") from error
+            why = "is not valid Python" if self.newer_syntax else "is valid, but LibCST can't parse it"
+            raise InvalidSyntax(f"{why}: line {self.above + error.raw_line}") from error
 
     @property
     def is_parsed(self) -> bool:
@@ -153,17 +154,17 @@ class Chunk:
 def split(text: str) -> tuple[Chunk, ...]:
     """The chunks of a file, whose texts joined are its text. Raises InvalidSyntax."""
     if "\0" in text:  # LibCST reads one in a string, and Python nowhere
-        raise InvalidSyntax("it contains a NUL byte")
+        raise InvalidSyntax("is not valid Python: it contains a NUL byte")
     try:
         statements = _parse(text)
     except SyntaxError as error:
         newer = _split_by_libcst(text)
         if newer is None:
-            raise InvalidSyntax(f"line {error.lineno}: {error.msg}") from error
+            raise InvalidSyntax(f"is not valid Python: line {error.lineno}: {error.msg}") from error
         return newer
     except (RecursionError, MemoryError) as error:
         longest = max(enumerate(lines(text), 1), key=lambda line: len(line[1]))[0]
-        raise InvalidSyntax(f"it is nested too deeply to be parsed; line {longest} is the longest") from error
+        raise InvalidSyntax(f"is nested too deeply to be parsed; line {longest} is the longest") from error
     every, found, start = lines(text), list[Chunk](), 0
     groups: list[list[ast.stmt]] = []
     for statement in statements:  # those that share a line stay together

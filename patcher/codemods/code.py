@@ -27,9 +27,10 @@ from patcher.errors import CodeError
 MARK = "splade-patcher:"
 _FROM = re.compile(r"\bfrom\b[^\n]*\bimport\b")
 _GLOBAL = re.compile(r"\bglobal\s")
-# The deepest of the 500 models in transformers reaches 23, and the longest file has 200 kB.
+# The deepest of the 500 models in transformers reaches 23, and the longest file has 200 kB and 27,000 nodes.
 _MAX_DEPTH = 100
 _MAX_BYTES = 1_000_000
+_MAX_NODES = 100_000  # of Python's trees, in classes and functions: what is done with those takes time for each node
 # Comparing two texts takes time that grows with the square of how often they repeat a line.
 _MAX_EQUAL_LINES = 5_000
 _SMALL = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Assert, ast.Raise, ast.Import)
@@ -79,12 +80,15 @@ class Code:
             chunks = split(self.text)
         except InvalidSyntax as error:
             raise self._invalid(error) from error
-        _check_depth((statement for chunk in chunks for statement in chunk.statements), self.path)
+        statements = [statement for chunk in chunks for statement in chunk.statements]
+        _check_depth(statements, self.path)
+        if len(self.content) > 2 * _MAX_NODES:  # a node takes two characters
+            _check_nodes(statements, self.path)
         return chunks
 
     def _invalid(self, error: InvalidSyntax) -> CodeError:
         return CodeError(
-            f"{self.path} is not valid Python: {error}.",
+            f"{self.path} {error}.",
             "Report it to the model's authors, or use a revision whose code parses.",
         )
 
@@ -273,7 +277,16 @@ def _check_depth(statements: Iterable[ast.stmt], path: str) -> None:
             raise _too_much(path, f"is nested too deeply in line {line}: more than {_MAX_DEPTH} levels")
         if isinstance(node, _SMALL) and _width(node) + depth < _MAX_DEPTH - 5:
             continue  # each level but a few takes at least one character, so a short line can't be deep
-        waiting += [(child, depth + 1, line) for child in ast.iter_child_nodes(node)]
+        below = depth + (len(node.values) if isinstance(node, ast.BoolOp) else 1)  # LibCST nests `a and b and c`
+        waiting += [(child, below, line) for child in ast.iter_child_nodes(node)]
+
+
+def _check_nodes(statements: Iterable[ast.stmt], path: str) -> None:
+    """Refuse classes and functions that take minutes to follow. Raises CodeError."""
+    bodies = (one for one in statements if isinstance(one, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)))
+    nodes = sum(1 for body in bodies for _ in ast.walk(body))
+    if nodes > _MAX_NODES:
+        raise _too_much(path, f"has {nodes:,} nodes in its classes and functions; models have less than {_MAX_NODES:,}")
 
 
 def _width(node: ast.stmt) -> float:

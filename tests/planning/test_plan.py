@@ -178,6 +178,21 @@ def test_a_syntax_error_is_told_with_its_line(mini: Path) -> None:
     assert "not valid Python" in message and line in message
 
 
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("ok = " + " and ".join(f"a{number}" for number in range(3000)), "nested too deeply in line"),
+        ("ok = a" + " + 0" * 3000, "nested too deeply"),
+        ("text = " + " ".join(f"'{number}'" for number in range(5000)), "is valid, but LibCST can't parse it: line"),
+        ("table = {" + ", ".join(f"{number}: [{number}] * 3" for number in range(16000)) + "}", "nodes in its classes"),
+    ],
+    ids=["a condition", "a sum", "a text in parts", "a table"],
+)
+def test_code_that_would_take_too_long_to_follow_is_refused_with_its_place(mini: Path, lines: str, says: str) -> None:
+    edit(mini, CAP, f"        {lines}\n{CAP}", 1)
+    assert says in refusal(mini, CodeError).message
+
+
 def test_an_unreadable_encoding_is_told(mini: Path) -> None:
     path = mini / "modeling_gptbert.py"
     path.write_bytes(b"# \xff\xfe\n" + path.read_bytes())
