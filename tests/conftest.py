@@ -52,6 +52,12 @@ atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=Tru
 os.environ["HF_ASSETS_CACHE"] = os.path.join(os.environ["HF_MODULES_CACHE"], "assets")  # hashes of the tests' files
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests wait for a third of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def mini(tmp_path: Path) -> Path:
     """A copy of the miniature that a test may damage."""

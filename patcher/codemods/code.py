@@ -277,7 +277,7 @@ def _check_depth(statements: Iterable[ast.stmt], path: str) -> None:
             raise _too_much(path, f"is nested too deeply in line {line}: more than {_MAX_DEPTH} levels")
         if isinstance(node, _SMALL) and _width(node) + depth < _MAX_DEPTH - 5:
             continue  # each level but a few takes at least one character, so a short line can't be deep
-        below = depth + (len(node.values) if isinstance(node, ast.BoolOp) else 1)  # LibCST nests `a and b and c`
+        below = depth + (len(node.values) - 1 if isinstance(node, ast.BoolOp) else 1)  # LibCST nests `a and b and c`
         waiting += [(child, below, line) for child in ast.iter_child_nodes(node)]
 
 

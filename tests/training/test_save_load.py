@@ -66,7 +66,7 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
         assert torch.equal(tensor, other[name]), f"{name} differ by {(tensor - other[name]).abs().max()}"
 
 
-@pytest.mark.parametrize("name", ["patched", pytest.param("capped", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["patched", pytest.param("capped", marks=pytest.mark.nightly)])
 def test_a_saved_model_gives_the_same_embeddings_on_another_machine(
     bases: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
