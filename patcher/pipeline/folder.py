@@ -12,6 +12,8 @@ from patcher.verify.report import Report
 from patcher.verify.settings import Progress, Verification
 from patcher.verify.verification import verify
 
+_LARGE = 500_000_000  # bytes of weights beside which what draws takes little memory
+
 
 def verify_folder(
     folder: Path, verification: Verification, child: Child | None = None, progress: Progress = lambda *_: None
@@ -39,9 +41,12 @@ def describe(model: PatchedModel, report: Report | None, name: str) -> Path:
 
 def run(verification: Verification, model: PatchedModel, child: Child | None, progress: Progress) -> Report:
     """Verify a model and write its report."""
+    large = sum(file.size for file in model.weights) > _LARGE
 
     def watch(device: str, done: int, total: int) -> None:
-        if done == total:  # what the child still does takes less memory than the texts did
+        # While the child still imports its libraries, on one processor; beside few weights the memory would show, and
+        # after the texts the child needs less.
+        if large or done == total:
             plots.preload()
         progress(device, done, total)
 
