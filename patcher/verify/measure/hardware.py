@@ -20,6 +20,7 @@ from patcher.sandbox.hook import confine_process
 from patcher.verify.messages import Environment
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
+_KEPT = 1 << 30  # bytes of freed memory, for the modes that train: the kernel takes a second to find as much in large pages
 _FULL = ("not enough memory", "out of memory", "can't allocate memory")
 
 
@@ -49,7 +50,7 @@ def tune_malloc(logits: int) -> None:
     with contextlib.suppress(AttributeError):  # musl has no such call
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, small)
-        libc.mallopt(_TRIM_THRESHOLD, 2 * small)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def environment(device: str) -> Environment:
