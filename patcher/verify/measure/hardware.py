@@ -20,7 +20,7 @@ from patcher.sandbox.hook import confine_process
 from patcher.verify.messages import Environment
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
-_KEPT = 1 << 30  # bytes of freed memory, for the modes that train: the kernel takes a second to find as much in large pages
+_KEPT = 1 << 30  # bytes of freed memory, for the modes that train: finding large pages again takes a second
 _FULL = ("not enough memory", "out of memory", "can't allocate memory")
 
 
