@@ -38,7 +38,7 @@ class Encoder:
 
     folder: str
     weights: tuple[str, ...]
-    linked: str | None = None
+    linked: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ def targets(workshop: Workshop, shape: Shape) -> Iterator[Comparison]:
     """The rows of the table of ratios; the table of bytes is printed."""
     with tempfile.TemporaryDirectory(dir=workshop.root) as root:
         rows = list(measure(shape, Path(root)))
-    print(render(rows), flush=True)
+    print(render(rows), end="\n\n", flush=True)
     yield from ratios(shape, rows)
 
 
@@ -269,8 +269,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=["base", "xlarge"], default="base")
     shape = {"base": BASE, "xlarge": XLARGE}[parser.parse_args().shape]
     with tempfile.TemporaryDirectory(prefix="byte-benchmark-") as root:
-        rows = list(measure(shape, Path(root)))
-    print(render(rows), table.render(list(ratios(shape, rows)), markdown=True), sep="\n\n")
+        print(table.render(list(targets(Workshop(Path(root)), shape)), markdown=True))
 
 
 if __name__ == "__main__":

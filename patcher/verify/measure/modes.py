@@ -97,7 +97,7 @@ class Modes:
         for mode in modes:
             yield self._run(mode, self._model)
 
-    def save_and_load(self, folder: str, spec: LoadSpec, scratch: Path, linked: str | None = None) -> ModeResult:
+    def save_and_load(self, folder: str, spec: LoadSpec, scratch: Path, linked: str | None) -> ModeResult:
         """Save the model as a training does, load it as a user does, and run that one.
 
         `folder` holds its code. `linked` has nothing but the weights: if they are those to save, none are written. This

@@ -119,7 +119,9 @@ def wrong(found: dict[str, ModeResult]) -> set[str]:
 def test_a_right_model_is_right_in_every_mode_and_is_left_as_it_was(pair: Make) -> None:
     models = pair(attention_dropout=0.1, hidden_dropout=0.1)
     before = {name: tensor.clone() for name, tensor in models.patched.state_dict().items()}
-    found = models.run(*(name for name in BY_NAME if name != SAVED.name))
+    loaded_once = [name for name in BY_NAME if name != SAVED.name]
+    found = models.run(*loaded_once)
+    assert list(found) == loaded_once
     assert wrong(found) == set() and not [one for one in found.values() if one.not_run], found
     assert not models.patched.training and not models.base.training
     assert all(torch.equal(before[name], tensor) for name, tensor in models.patched.state_dict().items())
