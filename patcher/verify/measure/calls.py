@@ -154,7 +154,7 @@ MODES = (
     Mode("hidden_states", batch="one", arguments={"output_hidden_states": True}, equal=ONE, optional=True),
     Mode("attentions", batch="one", arguments={"output_attentions": True}, equal=ONE, optional=True),
     Mode("gradient", batch="one", gradient=True, linked=True, equal=ONE),
-    Mode("labels", gradient=True, labels=True, linked=True, equal=PLAIN, optional=True),
+    Mode("labels", gradient=True, labels=True, equal=PLAIN, optional=True),
     Mode("labels_and_tuple_output", batch="one", arguments=_TUPLE, labels=True, equal=ONE, optional=True),
     Mode(TRAIN, train=True, gradient=True),
     Mode(NO_DROPOUT, train=True, gradient=True, linked=True, dropout=False, equal=PLAIN),
