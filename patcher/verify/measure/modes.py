@@ -287,9 +287,11 @@ def _save(model: Any, target: str, linked: str | None) -> str:
     """Save a model in `target`, and return the folder to load it from.
 
     That is `linked` if the weights there are those to save: what else was saved is copied to them. The model is not
-    saved there, for its own code may write through a link. Raises CannotRun for other weights that are too large.
+    saved there, for its own code may write through a link, and code that saves in a way of its own has to do all of it.
+    Raises CannotRun for other weights that are too large.
     """
-    if linked is not None:
+    own = getattr(model.save_pretrained, "__func__", None) is not modeling_utils.PreTrainedModel.save_pretrained
+    if linked is not None and not own:
         with suppress(Exception), _unwritten(str(Path(linked) / WEIGHTS)):  # if it fails, the plain way shows how
             model.save_pretrained(target)
             if (Path(target) / WEIGHTS).exists():

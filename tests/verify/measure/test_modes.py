@@ -277,6 +277,19 @@ OWN_SAVE = """    def save_pretrained(self, folder, **options):
         save_file(self.state_dict(), f"{folder}/model.safetensors", {"format": "pt"})
 
 """
+NO_WEIGHTS = """    def save_pretrained(self, folder, **options):
+        self.config.save_pretrained(folder)
+
+"""
+RAISED = """    def save_pretrained(self, folder, **options):
+        import os
+        from safetensors.torch import load_file, save_file
+        super().save_pretrained(folder, **options)
+        if os.path.exists(path := f"{folder}/model.safetensors"):
+            tensors = load_file(path)
+            save_file({name: one + ("vocab.bias" in name) for name, one in tensors.items()}, path, {"format": "pt"})
+
+"""
 
 
 @pytest.mark.parametrize(
@@ -301,6 +314,12 @@ def test_weights_are_saved_only_where_no_file_holds_them_and_that_file_stays(
     assert not kept, "what was saved is removed"
     held = [tensor for model in (models.patched, models.base) for tensor in model.state_dict().values()]
     assert not any(tensor.numel() for tensor in held), "no two sets of weights are in memory"
+
+
+@pytest.mark.parametrize(("methods", "why"), [(NO_WEIGHTS, "no file named"), (RAISED, "")])
+def test_what_a_model_saves_in_a_way_of_its_own_is_what_is_loaded(pair: Make, methods: str, why: str) -> None:
+    found = pair(methods=methods).run("saved_and_loaded")
+    assert wrong(found) == {"saved_and_loaded"} and why in (found["saved_and_loaded"].wrong or ""), found
 
 
 def written() -> int:
