@@ -225,7 +225,7 @@ def environment(scratch: Path, device: str) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "XDG_CACHE_HOME": str(scratch / "cache"),
         # glibc returns the memory of a freed batch of logits at once and keeps that of small tensors for reuse
-        # (see hardware.tune_malloc, which knows the sizes).
+        # (hardware.tune_malloc keeps both where batches are large).
         "MALLOC_MMAP_THRESHOLD_": "4000000",
         "MALLOC_TRIM_THRESHOLD_": "16000000",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # asks the kernel for huge pages: fewer faults in large tensors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import importlib.util
@@ -19,8 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from patcher.sandbox.hook import confine_process
 from patcher.verify.messages import Environment
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
-_KEPT = 1 << 30  # bytes of freed memory, for the modes that train: finding large pages again takes a second
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
+# Found on import, for a confined process may not look it up; musl and other C libraries have none.
+_MALLOPT = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+_LARGE = 1 << 26  # bytes of logits
+_KEPT = 1 << 30  # bytes of freed memory that no tensor uses
 _FULL = ("not enough memory", "out of memory", "can't allocate memory")
 
 
@@ -39,18 +41,14 @@ def confine_on_device(device: str, scratch: Path) -> None:
 
 
 def tune_malloc(logits: int) -> None:
-    """Let glibc reuse the memory of tensors that are small compared to a batch's `logits`, given in bytes.
+    """Let glibc keep the memory of freed tensors for the next ones, if a batch's `logits`, given in bytes, are large.
 
-    The kernel clears memory that is mapped for each tensor, which takes some hundredths of the time of a verification.
-    To be called before the process is confined; other C libraries stay unchanged.
+    The kernel clears the memory that is mapped for each large tensor, which takes a twentieth of a verification. To be
+    called after the models are loaded: parameters that are never written to would touch a large page each.
     """
-    small = min(logits // 8, 1 << 25)  # the largest that glibc takes
-    if sys.platform != "linux" or small <= 8_000_000:  # guard.environment has set as much
-        return
-    with contextlib.suppress(AttributeError):  # musl has no such call
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, small)
-        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
+    if _MALLOPT is not None and logits >= _LARGE:
+        _MALLOPT(_MMAP_MAX, 0)
+        _MALLOPT(_TRIM_THRESHOLD, _KEPT)
 
 
 def environment(device: str) -> Environment:

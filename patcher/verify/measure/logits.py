@@ -21,7 +21,7 @@ from patcher.verify.measure.batches import Encoded, read_texts
 from patcher.verify.measure.calls import LONGER, Outcome, long_outcome
 from patcher.verify.measure.comparison import Comparison, Vectors, apply_cap, is_dropped
 from patcher.verify.measure.figures import Figures
-from patcher.verify.measure.hardware import confine_on_device, tune_malloc
+from patcher.verify.measure.hardware import confine_on_device
 from patcher.verify.measure.models import (
     LoadSpec,
     changed_tensors,
@@ -267,7 +267,6 @@ def _numbered(modes: tuple[ModeResult, ...], number: int) -> tuple[ModeResult, .
 
 
 def _enter_sandbox(request: Request, scratch: Path) -> None:
-    tune_malloc(request.max_batch_tokens * request.vocabulary * 4)
     if request.sparse_encoder:
         import_module("sentence_transformers")
     confine_on_device(request.device, scratch)

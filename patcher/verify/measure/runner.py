@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from patcher.verify.measure.batches import Encoded, batches, collate, windows
-from patcher.verify.measure.hardware import Precision, free_memory, is_out_of_memory
+from patcher.verify.measure.hardware import Precision, free_memory, is_out_of_memory, tune_malloc
 from patcher.verify.measure.outputs import shaped, tensors
 from patcher.verify.messages import Request
 
@@ -25,7 +25,8 @@ Add = Callable[[list[Encoded], T], None]
 class Runner(Generic[T]):
     """Runs batches, halves those that do not fit into memory, and counts each text once.
 
-    `size` is the number of texts in a batch that fits; `precision` is what a forward pass computed in.
+    `size` is the number of texts in a batch that fits; `precision` is what a forward pass computed in. To be made after
+    the models are loaded, since it tunes the allocator (see `tune_malloc`).
     """
 
     def __init__(self, request: Request, folder: str, device: str) -> None:
@@ -35,6 +36,7 @@ class Runner(Generic[T]):
         self.precision: Precision | None = None
         self._done = 0
         self._reported_at = 0.0
+        tune_malloc(request.max_batch_tokens * request.vocabulary * 4)
 
     @torch.inference_mode()
     def run(self, forward: Forward[T], add: Add[T]) -> None:

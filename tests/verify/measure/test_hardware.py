@@ -19,10 +19,10 @@ FAULTS = """
 import resource, torch
 from patcher.verify.measure.hardware import tune_malloc
 tune_malloc({logits})
-torch.ones(2_500_000)  # 10 MB
+torch.ones(25_000_000)  # 100 MB
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    torch.ones(2_500_000)
+for _ in range(5):
+    torch.ones(25_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
