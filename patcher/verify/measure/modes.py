@@ -302,7 +302,8 @@ def _save(model: Any, target: str, linked: str | None) -> str:
     if sum(sizes) > MAX_SAVED or max(sizes) > MAX_TENSOR:
         why = f"its weights take {sum(sizes):,} bytes, the largest tensor {max(sizes):,}"
         raise CannotRun(f"{why}; at most {MAX_SAVED:,} and {MAX_TENSOR:,} are written")
-    model.save_pretrained(target, max_shard_size=SHARD)
+    # Code of its own need not take options.
+    model.save_pretrained(target, **({"max_shard_size": SHARD} if sum(sizes) > SHARD else {}))
     return target
 
 

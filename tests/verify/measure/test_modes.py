@@ -277,6 +277,10 @@ OWN_SAVE = """    def save_pretrained(self, folder, **options):
         save_file(self.state_dict(), f"{folder}/model.safetensors", {"format": "pt"})
 
 """
+NO_OPTIONS = """    def save_pretrained(self, folder):
+        super().save_pretrained(folder)
+
+"""
 NO_WEIGHTS = """    def save_pretrained(self, folder, **options):
         self.config.save_pretrained(folder)
 
@@ -294,8 +298,14 @@ RAISED = """    def save_pretrained(self, folder, **options):
 
 @pytest.mark.parametrize(
     ("methods", "change", "linked", "writes"),
-    [("", False, True, False), ("", True, True, True), ("", False, False, True), (OWN_SAVE, True, True, True)],
-    ids=["the same", "others", "no file to compare with", "code of its own"],
+    [
+        ("", False, True, False),
+        ("", True, True, True),
+        ("", False, False, True),
+        (OWN_SAVE, True, True, True),
+        (NO_OPTIONS, False, True, True),
+    ],
+    ids=["the same", "others", "no file to compare with", "code of its own", "code of its own without options"],
 )
 def test_weights_are_saved_only_where_no_file_holds_them_and_that_file_stays(
     pair: Make, methods: str, change: bool, linked: bool, writes: bool
