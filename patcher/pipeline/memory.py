@@ -11,7 +11,7 @@ from patcher.source.snapshot import Snapshot
 
 # Libraries of both processes and the logits of a batch, whose size is bounded; the weights, and in training the scaled
 # copies of them that the family's layers make. Measured (docs/benchmarks.md): 0.6 GB for weights of 6.5 MB, 2.95 GB for
-# 0.7 GB, 11.4 GB for 4.3 GB; this gives more for each.
+# 0.7 GB, 11.8 GB for 4.3 GB; this gives more for each.
 _FIXED, _TIMES = 2_000_000_000, 3
 
 
