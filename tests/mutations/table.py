@@ -211,6 +211,9 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "if not holds(weights, tensors):", "if False:",
      "verify/measure/test_modes.py::"
      "test_weights_are_saved_only_where_no_file_holds_them_and_that_file_stays[others]"),
+    ("modes_agree", "code that saves in a way of its own need not write weights", "verify/measure/modes.py",
+     "if linked is not None and not own:", "if linked is not None:",
+     "verify/measure/test_modes.py::test_what_a_model_saves_in_a_way_of_its_own_is_what_is_loaded"),
     ("modes_agree", "logits that are all positive pass", "verify/measure/modes.py",
      "return self._too_few_negative(found) if", "return None if", MODE.format("left_padding")),
     ("modes_agree", "always passes", "verify/checks.py",

@@ -326,7 +326,9 @@ def test_weights_are_saved_only_where_no_file_holds_them_and_that_file_stays(
     assert not any(tensor.numel() for tensor in held), "no two sets of weights are in memory"
 
 
-@pytest.mark.parametrize(("methods", "why"), [(NO_WEIGHTS, "no file named"), (RAISED, "")])
+@pytest.mark.parametrize(
+    ("methods", "why"), [(NO_WEIGHTS, "no file named"), (RAISED, "")], ids=["no weights", "others afterwards"]
+)
 def test_what_a_model_saves_in_a_way_of_its_own_is_what_is_loaded(pair: Make, methods: str, why: str) -> None:
     found = pair(methods=methods).run("saved_and_loaded")
     assert wrong(found) == {"saved_and_loaded"} and why in (found["saved_and_loaded"].wrong or ""), found
