@@ -241,8 +241,8 @@ class ModeResult:
     """What running a model in one mode of use showed (see `measure.modes`).
 
     `error` is the largest |base - cap(patched)|, where there is a base model, and `dtype` what its logits are computed
-    in. `drift` is the largest difference from the model's own result in a simpler mode that this one has to repeat, and
-    `largest` the largest magnitude of its values. `wrong` says what else is wrong; `not_run` why the mode was not run.
+    in. `drift` is the largest difference from the model's own result in a simpler mode, `repeated`, and `largest` the
+    largest magnitude of its values. `wrong` says what else is wrong; `not_run` why the mode was not run.
     """
 
     name: str
@@ -252,6 +252,7 @@ class ModeResult:
     largest: float = 0.0
     wrong: str | None = None
     not_run: str | None = None
+    repeated: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def judge_mode(mode: ModeResult, measured: LogitsMeasured, cap: SoftCap | None) 
         other = "this model" if cap is None else f"patched + {cap.shift:.4g}" if cap.kept else "cap(patched)"
         wrong.append(f"base and {other} differ by {mode.error:.3g}")
     if not (mode.drift or 0.0) <= device_tolerance(mode.largest, measured.coarsest_dtype, measured.roundings):
-        wrong.append(f"the logits differ by {mode.drift:.3g} from those in evaluation mode")
+        wrong.append(f"the logits differ by {mode.drift:.3g} from those in the mode {mode.repeated}")
     return ModeReport(mode.name, not wrong, error, "; ".join(wrong))
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from patcher.verify.measure.outputs import gives_rows, shaped, targets
 
 TOKENS, FEWEST, LONG = 8, 4, 520  # lengths of the two short texts and of the long one
+TOGETHER = -1  # in the place of a text
 SEED = 20  # any number: all models get the same
 
 Rows = Mapping[int, torch.Tensor]  # what a model returns for each text, without its padding
@@ -37,7 +38,12 @@ class Batch:
     auto_class: str
 
     def rows(self, result: torch.Tensor) -> dict[int, torch.Tensor]:
-        """The rows of a result [texts, tokens, ...] that belong to each text; of [texts, ...] its only one."""
+        """The rows of a result [texts, tokens, ...] that belong to each text; of [texts, ...] its only one.
+
+        A result with other rows, such as those of labelled tokens alone, belongs to all texts together.
+        """
+        if len(result) != len(self.spans):
+            return {TOGETHER: result}
         by_token = gives_rows(self.auto_class) and result.ndim > 1 and result.shape[1] == self.ids.shape[1]
         rows = zip(result, self.spans.items(), strict=True)
         return {text: row[first:end] if by_token else row[None] for row, (text, (first, end)) in rows}
@@ -169,13 +175,15 @@ MODES = (
 class Outcome:
     """What one call showed.
 
-    `loss` is None where there is none. `unreached` names the ends of the model that a gradient should have got to.
+    `loss` is None where there is none. `unreached` names the ends of the model that a gradient should have got to. Of
+    logits that are trained on one side, only the positive ones get a gradient from the loss.
     """
 
     result: torch.Tensor
     rows: Rows
     loss: float | None = None
     unreached: tuple[str, ...] = ()
+    one_sided: bool = False
 
 
 def long_outcome(rows: torch.Tensor) -> Outcome:
@@ -196,24 +204,34 @@ def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -
         _prepared(model, mode),
         mode.around(model),
         _embedded(model) as embedded,
+        _projected(model) as projected,
     ):
         result, loss = _result(model(**arguments), labels=mode.labels)
         plain = result.detach()
         outcome = Outcome(plain, batch.rows(plain), None if loss is None else float(loss.detach()))
         if not mode.gradient or not backward:
             return outcome
+        if mode.whole and not embedded:
+            raise CannotRun("its code hides its embeddings, and all else is frozen")
         target = loss if mode.labels else _random_sum(batch.rows(result))
-        return replace(outcome, unreached=_unreached(target, _ends(model, embedded), mode))
+        unreached, gradients = _unreached(target, _ends(model, embedded), mode, projected if mode.labels else ())
+        return replace(outcome, unreached=unreached, one_sided=any(map(_is_one_sided, projected, gradients)))
 
 
 def _result(output: Any, *, labels: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The first result of a model, usually its logits, and its loss."""
     if isinstance(output, tuple):
-        return (output[1], output[0]) if labels and output[0].ndim == 0 else (output[0], None)
+        return (output[1], _number(output[0])) if labels and output[0].numel() == 1 else (output[0], None)
     results = {name: value for name, value in output.items() if isinstance(value, torch.Tensor)}
     loss = results.pop("loss", None)
     named = (results[name] for name in ("logits", "last_hidden_state", *results) if name in results)
-    return next(named), loss
+    return next(named), None if loss is None else _number(loss)
+
+
+def _number(loss: torch.Tensor) -> torch.Tensor:
+    if loss.numel() != 1:
+        raise CannotRun(f"its loss has {loss.numel()} values")
+    return loss.reshape(())
 
 
 def _random_sum(rows: Rows) -> torch.Tensor:
@@ -244,10 +262,12 @@ def _embedded(model: Any) -> Iterator[list[torch.Tensor]]:
     """Give a list that gets the embedded tokens, whose gradient is that of all layers; empty where code hides them."""
     found: list[torch.Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and torch.is_grad_enabled():
-            output.requires_grad_().retain_grad()
-            found.append(output)
+    def keep(_module: nn.Module, _inputs: object, output: Any) -> torch.Tensor | None:
+        if not isinstance(output, torch.Tensor) or not torch.is_grad_enabled():
+            return None
+        output.requires_grad_().retain_grad()
+        found.append(output)
+        return output.clone()  # code may write into it
 
     handles = []
     with suppress(NotImplementedError):
@@ -259,6 +279,26 @@ def _embedded(model: Any) -> Iterator[list[torch.Tensor]]:
             handle.remove()
 
 
+@contextmanager
+def _projected(model: Any) -> Iterator[list[torch.Tensor]]:
+    """Give a list that gets the raw logits, as the vocabulary projection leaves them; empty where no module is that."""
+    found: list[torch.Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            found.append(output)
+
+    head, inputs = _head(model), {part for part in model.modules() if isinstance(part, nn.Embedding)}
+    owners = (part for part in model.modules() if getattr(part, "weight", None) is head and part not in inputs)
+    owner = None if head is None else next(owners, None)
+    handle = None if owner is None else owner.register_forward_hook(keep)
+    try:
+        yield found
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
 def _ends(model: nn.Module, embedded: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors that a gradient has to get to."""
     head = _head(model)
@@ -266,25 +306,38 @@ def _ends(model: nn.Module, embedded: Sequence[torch.Tensor]) -> dict[str, torch
     return {**found, "embeddings": embedded[0]} if embedded else found
 
 
-def _unreached(target: torch.Tensor | None, ends: Mapping[str, torch.Tensor], mode: Mode) -> tuple[str, ...]:
-    """The names of those ends to which no finite gradient of `target` gets, or nothing but zeros.
+def _unreached(
+    target: torch.Tensor | None, ends: Mapping[str, torch.Tensor], mode: Mode, logits: Sequence[torch.Tensor]
+) -> tuple[tuple[str, ...], Sequence[torch.Tensor | None]]:
+    """The names of those ends to which no finite gradient of `target` gets, or nothing but zeros; those of `logits`.
 
-    What gets to the embeddings, the last end, went through the vocabulary projection. The gradient of its weight takes
-    as much memory as that, and is computed only if none gets to the embeddings.
+    Of ends that the graph leads to, the gradient is computed for the last one, the embeddings: what gets there went
+    through the vocabulary projection, and the gradient of its weight takes as much memory as that.
     """
     if target is None or not target.requires_grad:
-        return (*ends,) or ("embeddings",)
+        return (*ends,) or ("embeddings",), ()
     missing = _unlinked(target, ends)
     if missing or mode.linked or not ends:
-        return missing
+        return missing, ()
     if mode.whole:
         target.backward()  # type: ignore[no-untyped-call]
-        return tuple(name for name, end in ends.items() if not _is_some(end.grad))
-    *_, last = ends.values()
-    if _is_some(*torch.autograd.grad(target, [last], allow_unused=True, retain_graph=True)):
-        return ()
-    found = zip(ends, torch.autograd.grad(target, list(ends.values()), allow_unused=True), strict=True)
-    return tuple(name for name, one in found if not _is_some(one))
+        return tuple(name for name, end in ends.items() if not _is_some(end.grad)), ()
+    last = [*ends][-1]
+    found, *of_logits = torch.autograd.grad(target, [ends[last], *logits], allow_unused=True)
+    return () if _is_some(found) else (last,), of_logits
+
+
+def _is_one_sided(logits: torch.Tensor, gradient: torch.Tensor | None) -> bool:
+    """Whether a loss trains positive logits and leaves negative ones alone, in the rows [..., vocabulary] with labels.
+
+    Such a loss rectifies them, which does nothing under a cap.
+    """
+    if gradient is None:
+        return False
+    reached = gradient != 0
+    labelled = reached.any(-1, keepdim=True)
+    positive, negative = (reached[labelled & side] for side in (logits > 0, logits < 0))
+    return min(len(positive), len(negative)) > 0 and float(positive.float().mean()) > 0.5 and not bool(negative.any())
 
 
 def _is_some(gradient: torch.Tensor | None) -> bool:
@@ -306,7 +359,8 @@ def _head(model: Any) -> torch.Tensor | None:
     """The weight that the logits are made with, if the model has one and it can be trained."""
     found = model.get_output_embeddings()
     weight = getattr(found, "weight", found)
-    return weight if isinstance(weight, torch.Tensor) and weight.requires_grad else None
+    # One that is computed from others is another tensor each time.
+    return weight if isinstance(weight, torch.Tensor) and weight.requires_grad and weight.is_leaf else None
 
 
 def device_of(model: nn.Module) -> str:

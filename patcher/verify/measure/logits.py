@@ -84,7 +84,7 @@ def _run_pair(request: Request, capped_base: Base, found: PairMeasured, device: 
     def forward(batch: list[Encoded], inputs: Inputs) -> tuple[Comparison, list[Vectors]]:
         # The base first: its cap needs the most memory, while nothing else of the batch is held.
         capped, *_ = runner.outputs(base, inputs)
-        raw: torch.Tensor = patched(**inputs).logits
+        raw, *_ = runner.outputs(patched, inputs)
         part = Comparison(capped_base.cap, request.drops_bos)
         pairs = [(capped[row, : len(one.ids)], raw[row, : len(one.ids)]) for row, one in enumerate(batch)]
         for one, (base_rows, patched_rows) in zip(batch, pairs, strict=True):

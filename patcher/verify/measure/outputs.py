@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ def gives_rows(auto_class: str) -> bool:
 def tensors(output: Any, batch: int) -> list[torch.Tensor]:
     """The floating-point tensors of an output that have one entry for each text; no loss, no hidden states."""
     values = output.to_tuple() if hasattr(output, "to_tuple") else output
+    values = list(values.values()) if isinstance(values, Mapping) else values
     values = values if isinstance(values, (tuple, list)) else (values,)
     found = [one for one in values if isinstance(one, torch.Tensor) and one.is_floating_point()]
     return [one for one in found if one.dim() and len(one) == batch]

@@ -38,7 +38,7 @@ class Runner(Generic[T]):
         self._reported_at = 0.0
         tune_malloc(request.max_batch_tokens * request.vocabulary * 4)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # a table that the model keeps has to be one that it can be trained with
     def run(self, forward: Forward[T], add: Add[T]) -> None:
         """Give what `forward` makes of each batch to `add`; only what `add` does is kept of a batch."""
         for window in windows(self.request.texts, self.tokenizer, self.request.max_tokens):

@@ -53,6 +53,15 @@ def test_texts_that_go_beyond_512_tokens_show_what_happens_there(patched: Path, 
     assert errors["right_padding"] < 1e-4 < errors["more_than_512_tokens"]
 
 
+def test_a_table_that_a_model_keeps_from_one_pass_is_one_to_train_with(patched: Path, tmp_path: Path) -> None:
+    kept = "        self.kept = getattr(self, 'kept', None)\n"
+    kept += "        self.kept = torch.ones_like(subword_prediction[0, 0]) if self.kept is None else self.kept\n"
+    kept += "        subword_prediction = subword_prediction * self.kept.detach()\n"
+    edit(patched, "        first_row = torch", f"{kept}        first_row = torch", 1)
+    found = measure(prepare(load(patched), tmp_path / "scratch", wanted(), "cpu"))
+    assert found.modes and not [one for one in found.modes if one.wrong or one.not_run], found.modes
+
+
 @pytest.mark.parametrize(("other", "agree"), [(None, True), ("altered", False)])
 def test_devices_are_held_against_each_other_where_the_cap_stays(
     trained: Path, tmp_path: Path, other: str | None, agree: bool

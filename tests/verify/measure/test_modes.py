@@ -33,8 +33,15 @@ BY_NAME = {mode.name: mode for mode in (*MODES, SAVED)}
 MEASURED = replace(GOOD, roundings=400)
 CLASS = "class GptBertForMaskedLM(GptBertModel):\n"
 CLAMP = "subword_prediction = subword_prediction.clamp(min=0)"
+FEWER = "subword_prediction if labels is None else subword_prediction[attention_mask.bool()]"
 SCALE = "subword_prediction = subword_prediction * 1.5"
 ROOT_OF_ZERO = "loss if loss is None or self.training else loss + (loss - loss.detach()).sqrt()"
+
+
+HIDDEN = """    def get_input_embeddings(self):
+        raise NotImplementedError
+
+"""
 
 
 def when(test: str, then: str = CLAMP) -> str:
@@ -103,8 +110,10 @@ def pair(patched_once: Path, tmp_path: Path) -> Make:
             head, rest = text[:start], text[start:]
             rest = rest.replace(CAP, "\n        ".join(line for line in (before, CAP, after) if line), 1)
             if replaced:
-                assert replaced[0] in rest
-                rest = rest.replace(*replaced, 1)
+                assert replaced[0] in text
+                head, rest = (
+                    (head, rest.replace(*replaced, 1)) if replaced[0] in rest else (head.replace(*replaced, 1), rest)
+                )
             return head + rest.replace("    def forward(\n", f"{methods}    def forward(\n", 1)
 
         return Pair(patched_once, tmp_path, change, config)
@@ -169,6 +178,23 @@ def test_a_head_that_bounds_its_logits_in_one_mode_is_wrong_there(pair: Make, na
     assert wrong(found) - others == {name}, found
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replaced": ("MaskedLMOutput(loss=loss,", "MaskedLMOutput(loss=loss and loss[None],")},
+        {"replaced": ("self.word_norm(self.word_embedding(input_ids))", "self.word_embedding(input_ids).mul_(3)")},
+        {"replaced": ("loss, logits=subword_prediction", f"loss, logits={FEWER}")},
+        {"before": when("self.training", f"{SCALE} * __import__('random').random()")},
+        {"before": when("self.training", f"{SCALE} * __import__('numpy').random.rand()")},
+        {"replaced": ("    def forward(\n", '    @torch.compile(backend="aot_eager")\n    def forward(\n')},
+    ],
+    ids=["loss of one element", "embeddings in place", "fewer rows with labels", "random", "numpy", "compiled"],
+)
+def test_a_right_model_of_an_unusual_form_is_right(pair: Make, change: dict[str, Any]) -> None:
+    found = pair(**change).run()
+    assert wrong(found) == set() and not [one for one in found.values() if one.not_run], found
+
+
 def test_a_difference_from_the_base_alone_is_found(pair: Make) -> None:
     found = pair(after=when("self.training", SCALE)).run("train")
     assert found["train"].wrong is None and wrong(found) == {"train"}
@@ -204,6 +230,14 @@ def test_training_that_is_random_without_dropout_layers_need_not_repeat_evaluati
             "labels",
             {"replaced": ("loss=loss, logits", "loss=loss and loss.log() * float('nan'), logits")},
             "loss is nan",
+        ),
+        *(
+            (
+                "labels",
+                {"replaced": ("subword_prediction[:, :-1].flatten", f"{rectified}[:, :-1].flatten")},
+                "no negative",
+            )
+            for rectified in ("subword_prediction.relu()", "subword_prediction.clamp(min=1e-6)")
         ),
         (
             "train",
@@ -247,6 +281,12 @@ def test_a_graph_that_ends_before_the_embeddings_is_wrong_whatever_the_mode(pair
         ),
         ("labels", {"replaced": ("loss=loss, logits", "loss=None, logits")}, "its code computes no loss"),
         ("gradient_checkpointing", {"methods": "    supports_gradient_checkpointing = False\n\n"}, "no gradient check"),
+        ("gradient_checkpointing", {"methods": HIDDEN}, "hides its embeddings"),
+        (
+            "labels",
+            {"replaced": (".flatten(), ignore_index=-100", ".flatten(), reduction='none'")},
+            "its loss has 14 val",
+        ),
         ("more_than_512_tokens", {"max_sequence_length": 512}, "takes no more than 512 tokens"),
         ("train", {"after": when("self.training", "subword_prediction = subword_prediction / 0")}, "are not finite"),
     ],
@@ -269,6 +309,13 @@ def test_large_weights_are_not_written_and_it_says_so(pair: Make, name: str, mon
     assert "bytes" in (models.run("saved_and_loaded", linked=False)["saved_and_loaded"].not_run or "")
     assert wrong(found := models.run("saved_and_loaded")) == set()
     assert found["saved_and_loaded"].not_run is None, "they need not be written"
+
+
+def test_what_saving_raises_is_said_whatever_the_size(pair: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "MAX_SAVED", 1000)
+    models = pair()
+    models.patched.config.ignored = {0, 1}
+    assert "JSON" in (models.run("saved_and_loaded")["saved_and_loaded"].wrong or "")
 
 
 OWN_SAVE = """    def save_pretrained(self, folder, **options):
@@ -366,8 +413,15 @@ def test_a_model_alone_has_to_repeat_itself(pair: Make, name: str) -> None:
     assert alone(models.run(name, alone=True)) == {name}
 
 
-@pytest.mark.parametrize(("name", "fails"), [("attentions", False), ("tuple_output", True)])
-def test_a_model_alone_need_not_have_an_optional_mode(pair: Make, name: str, fails: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "why", "fails"),
+    [
+        ("attentions", "there are none", False),
+        ("tuple_output", "there are none", True),
+        ("tuple_output", "forward() got an unexpected keyword argument", False),
+    ],
+)
+def test_a_model_alone_need_not_have_an_optional_mode(pair: Make, name: str, why: str, fails: bool) -> None:
     test = 'kwargs.get("output_attentions") or not return_dict'
-    found = pair(before=when(test, 'raise ValueError("there are none")')).run(name, alone=True)
-    assert "there are none" in ((found[name].wrong if fails else found[name].not_run) or "")
+    found = pair(before=when(test, f'raise TypeError("{why}")')).run(name, alone=True)
+    assert why in ((found[name].wrong if fails else found[name].not_run) or "")
