@@ -33,6 +33,11 @@ _WEIGHTS = (WEIGHTS, "model.safetensors.index.json", "pytorch_model.bin", "pytor
 _INDEX = ".index.json"
 _NOT_LOADED = "weights that transformers does not load, so no verification covers them"
 _SAFETENSORS = (".safetensors", ".safetensors.index.json")
+# What loading a model looks for by name in its folders.
+_LOADED = re.compile(
+    r".*\.(model|(safetensors|bin)(\.index\.json)?)|.*config.*\.json|modules\.json|tokenizer.*|vocab\..*|merges\.txt"
+    r"|(special_tokens_map|added_tokens)\.json|chat_template.*"
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,15 @@ def why_left_out(path: str, loaded: Collection[str]) -> str | None:
 def dropped_because(path: str) -> str | None:
     """Why a file is left out; None where it is carried over."""
     return next((reason for pattern, reason in _DROPPED if re.fullmatch(pattern, path, re.IGNORECASE)), None)
+
+
+def is_loaded(path: str, folders: Collection[str]) -> bool:
+    """Whether a file can change what is loaded from the `folders` of a model.
+
+    That is code anywhere, which other code may import, and weights, configurations and tokenizers in those folders.
+    """
+    folder, _, name = path.rpartition("/")
+    return name.endswith(".py") or (folder in folders and _LOADED.fullmatch(name) is not None)
 
 
 def read_by_plans(paths: Iterable[str]) -> list[str]:

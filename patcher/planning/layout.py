@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from patcher.constants import CARD, CONFIG
 from patcher.errors import SourceError, see
 from patcher.planning.auto_class import MASKED, MODEL
 from patcher.planning.files import Weights, find_weights, index_paths, join, why_left_out
-from patcher.source.snapshot import Snapshot, fetch_texts
+from patcher.source.snapshot import File, Snapshot, Source, fetch_texts
 
 MODULES, ROUTERS = "modules.json", ("router_config.json", "config.json")
 MODULE_NAME, CLASS_NAME = "sparse_threshold", "SparseThreshold"
@@ -124,6 +124,19 @@ def model_folders(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("", *modules)))
 
 
+def loaded_folders(root: Path, recorded: Collection[str]) -> frozenset[str]:
+    """The folders from which a model is loaded: those of its recorded files, and those that its modules.json names.
+
+    `root` holds the modules.json. One that can't be read names none: it is not the recorded one, or loads nothing.
+    """
+    files = tuple(File(path, None) for path in recorded)
+    folders = {path.rpartition("/")[0] for path in recorded}
+    try:
+        return frozenset({*folders, *model_folders(Snapshot(Source(None, None, str(root)), files, root))})
+    except SourceError:
+        return frozenset({*folders, ""})
+
+
 def dense_encoders(snapshot: Snapshot) -> tuple[str, ...]:
     """The sub-folders of a dense model's transformers; none where its own folder holds the only one."""
     folders = () if CONFIG in snapshot.paths else model_folders(snapshot)
@@ -162,11 +175,14 @@ def _modules(snapshot: Snapshot) -> tuple[list[Mapping[str, Any]], dict[str, str
 def _routes(snapshot: Snapshot, folder: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """The sub-folders of a Router with their types, and the routes that pass no SpladePooling."""
     name = next((name for name in ROUTERS if join(folder, name) in snapshot.paths), ROUTERS[0])
-    config = read_json(snapshot, join(folder, name))
-    types: dict[str, str] = config["types"]
-    uncapped = [
-        task for task, parts in config["structure"].items() if all(_class(types[x]) != "SpladePooling" for x in parts)
-    ]
+    path = join(folder, name)
+    config = read_json(snapshot, path)
+    try:
+        types: dict[str, str] = {part: str(kind) for part, kind in config["types"].items()}
+        routes = config["structure"].items()
+        uncapped = [task for task, parts in routes if all(_class(types[x]) != "SpladePooling" for x in parts)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"{path} of {snapshot.source} does not describe a Router.", "Fix that file.") from error
     return {join(folder, part): kind for part, kind in types.items()}, tuple(sorted(uncapped))
 
 

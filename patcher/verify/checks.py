@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,15 +10,10 @@ from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.constants import RECORD
 from patcher.patching.record import PatchedModel
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
+from patcher.planning.files import is_loaded
 from patcher.verify.messages import LogitsMeasured, Measured, OriginalRun, PairMeasured, SingleMeasured
 from patcher.verify.report import Check, ModeReport
 from patcher.verify.tolerances import cap_spacings, reference_tolerance
-
-# Files that loading a model looks for by name, or that its code may import.
-_LOADED = re.compile(
-    r".*\.(py|model|(safetensors|bin)(\.index\.json)?)|.*config.*\.json|modules\.json|tokenizer.*|vocab\..*|merges\.txt"
-    r"|(special_tokens_map|added_tokens)\.json|chat_template.*"
-)
 
 
 @dataclass(frozen=True)
@@ -220,16 +214,15 @@ def weights_converted(model: PatchedModel, files: Mapping[str, str]) -> tuple[Ch
     return (Check("weights_converted", not wrong, len(wrong), 0, detail),)
 
 
-def files_unchanged(model: PatchedModel, files: Mapping[str, str]) -> Check:
+def files_unchanged(model: PatchedModel, files: Mapping[str, str], folders: Collection[str]) -> Check:
     """Whether the folder holds what `patch` wrote; `files` are the SHA-256 of its files now.
 
-    A file that the record does not list is named in the detail. It fails the check where it can change what is loaded:
-    code anywhere, weights and configuration in a folder of the model.
+    `folders` are those from which the model is loaded.
+    A file that the record does not list is named in the detail. It fails the check where it can change what is loaded.
     """
     recorded = {file.path: file.after for file in model.files}
-    folders = {path.rpartition("/")[0] for path in recorded}
     unknown = sorted(set(files) - {*recorded, RECORD})
-    added = [path for path in unknown if path.endswith(".py") or _is_loaded(path, folders)]
+    added = [path for path in unknown if is_loaded(path, folders)]
     lost = [path for path in recorded if path not in files]
     changed = [path for path, digest in recorded.items() if files.get(path, digest) != digest]
     named = {"changed": changed, "missing": lost, "added": added, "not in the record": [*{*unknown} - {*added}]}
@@ -242,11 +235,6 @@ def files_unchanged(model: PatchedModel, files: Mapping[str, str]) -> Check:
 def shortened(names: Sequence[str]) -> str:
     """The first three names."""
     return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-
-
-def _is_loaded(path: str, folders: Collection[str]) -> bool:
-    folder, _, name = path.rpartition("/")
-    return folder in folders and _LOADED.fullmatch(name) is not None
 
 
 def _judge_of(measured: LogitsMeasured, invalid: str | None = None) -> Judge:

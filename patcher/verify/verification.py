@@ -13,6 +13,7 @@ from patcher.constants import CARD, DRAWN, REPORT
 from patcher.hashing import sha256_of_all
 from patcher.patching.record import PatchedModel
 from patcher.planning.auto_class import VOCABULARY_HEADS
+from patcher.planning.layout import loaded_folders
 from patcher.sandbox.bubblewrap import choose_level
 from patcher.sandbox.guard import Child, ask, left_behind, started
 from patcher.verify.checks import (
@@ -98,6 +99,7 @@ def evaluate(
     `original` is the run of the published code on transformers 4, if it was asked for.
     """
     changed = changed_files(model, files)
+    folders = loaded_folders(model.folder, [file.path for file in model.files])
     first, *others = (_judge_device(model, one, changed, settings) for one in measured)
     disagreement = worst_disagreement(measured, settings.devices)
     agreement = [judge_agreement(disagreement)] if disagreement else []
@@ -105,7 +107,7 @@ def evaluate(
     return Report(
         source=model.source,
         environment=first.environment,
-        checks=(*first.checks, *agreement, *weights_converted(model, files), files_unchanged(model, files)),
+        checks=(*first.checks, *agreement, *weights_converted(model, files), files_unchanged(model, files, folders)),
         base=first.base,
         patched=first.patched,
         files=files,

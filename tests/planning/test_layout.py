@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from patcher.errors import SourceError
-from patcher.planning.layout import Layout, find_layout, loaded_weights, model_folders, read_layout
+from patcher.planning.layout import Layout, find_layout, loaded_folders, loaded_weights, model_folders, read_layout
 from patcher.source.snapshot import resolve
 
 ENCODER = {"auto_map": {"AutoModelForMaskedLM": "modeling.Head"}}
@@ -87,6 +87,23 @@ def test_each_module_has_weights_of_its_own(tmp_path: Path) -> None:
     assert model_folders(snapshot) == ("", "2_Dense")
     found = [(one.files, one.pickled) for one in loaded_weights(snapshot, ("", "2_Dense"))]
     assert found == [(("model.safetensors",), False), (("2_Dense/pytorch_model.bin",), True)]
+
+
+def test_a_model_is_loaded_from_the_folders_of_its_record_and_of_its_modules(tmp_path: Path) -> None:
+    normalize = {"idx": 2, "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}  # saves no file
+    write(tmp_path, modules=[*PLAIN, normalize], config=ENCODER)
+    recorded = ["config.json", "modules.json", "sub/vocab.txt"]
+    assert loaded_folders(tmp_path, recorded) == {"", "sub", "1_SpladePooling", "2_Normalize"}
+    assert loaded_folders(tmp_path, recorded[::2]) == {"", "sub"}, "its modules.json was added"
+    for unreadable in ({}, ROUTED):
+        write(tmp_path, modules=unreadable)
+        assert loaded_folders(tmp_path, recorded) == {"", "sub"}
+
+
+@pytest.mark.parametrize("config", [{}, [], {**ROUTER, "types": {}}, {**ROUTER, "structure": {"query": 1}}])
+def test_a_router_that_is_not_described_is_refused(tmp_path: Path, config: Any) -> None:
+    with pytest.raises(SourceError, match="does not describe a Router"):
+        find_layout(resolve(str(write(tmp_path, modules=ROUTED, router_config=config))))
 
 
 def test_a_threshold_that_the_model_has_is_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from patcher.codec import document
 from patcher.documents.card import describe_commit, render
 from patcher.hashing import sha256_of
-from patcher.patching.record import load
+from patcher.patching.record import FileRecord, load
 from patcher.pipeline.api import patch_model
 from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
@@ -229,6 +229,16 @@ def test_a_weight_file_that_is_not_the_source_s_fails_although_the_tensors_look_
     files = {**hash_folder(patched_once), "model.safetensors": "0" * 64}
     report = evaluate(replace(load(patched_once), soft_cap=None), [KEPT_CAP], files, wanted())
     assert failed(report) == {"weights_unchanged"}
+
+
+def test_a_file_added_to_the_folder_of_a_module_that_has_none_is_found(patched: Path) -> None:
+    (patched / "modules.json").write_text('[{"idx": 0, "path": "2_Normalize", "type": "models.Normalize"}]')
+    model = load(patched)
+    modules = FileRecord("modules.json", "copied", "", hash_folder(patched)["modules.json"], 1)
+    model = replace(model, soft_cap=None, files=(*model.files, modules))
+    _append(patched, "2_Normalize/config.json")
+    report = evaluate(model, [KEPT_CAP], hash_folder(patched), wanted())
+    assert "; added: 2_Normalize/config.json" in report.checks[-1].detail and not report.checks[-1].passed
 
 
 def _drop(folder: Path, name: str) -> None:
