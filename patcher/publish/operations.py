@@ -10,17 +10,20 @@ from pathlib import Path
 from huggingface_hub.utils import sha
 
 from patcher.codec import document, json_field, json_text, to_json
-from patcher.constants import CARD, PAGE, PLOTS, RECORD, REPORT
+from patcher.constants import CARD, EXPORT_RECORD, PAGE, PLOTS, RECORD, REPORT
 from patcher.documents import page
 from patcher.errors import PublishError
 from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
+from patcher.planning.files import is_loaded, join
+from patcher.planning.layout import loaded_folders
 from patcher.publish.hub import Entry
-from patcher.publish.publishable import Publishable
+from patcher.publish.publishable import GRAPHS, KINDS, LARGE, Publishable
 from patcher.publish.target import NOT_PUBLISHED, Target
 from patcher.verify.report import Report
 
-_LOADABLE = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ckpt", ".gguf")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ckpt", ".gguf")
+_RECORDS = frozenset({*KINDS, REPORT, *(join(folder, EXPORT_RECORD) for folder in GRAPHS)})
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,8 @@ def decide(
 ) -> tuple[Operation, ...]:
     """The operations that turn what the target lists into what is wanted.
 
-    `keep` are paths to leave unchanged. `replacing` the content of another publisher also removes its weights. Raises
-    PublishError where a file is not on this machine and the Hub can't copy it.
+    `keep` are paths to leave unchanged. `replacing` the content of another publisher also removes what would be loaded
+    of it, and its records. Raises PublishError where a file is not on this machine and the Hub can't copy it.
     """
     listed, published, made = target.files, target.published, []
     for file in wanted:
@@ -150,11 +153,27 @@ def decide(
             made.append(Operation("upload", file.path, "this machine", file.size, there))
     paths = {file.path for file in wanted}
     for path, entry in sorted(listed.items()):
-        # A loader could find another publisher's weights before ours.
-        obsolete = path in published or (replacing and path.endswith(_LOADABLE))
+        # A loader could find another publisher's files before ours, in whatever folder.
+        obsolete = path in published or (replacing and _is_of_a_model(path))
         if obsolete and path not in paths and path not in keep:
             made.append(Operation("delete", path, "", entry.size, replaces=True))
     return tuple(made)
+
+
+def find_added(target: Target, item: Publishable, wanted: Collection[PublishedFile]) -> list[str]:
+    """The files of the target that change what is loaded, though no publication of this model wrote them."""
+    recorded = [file.path for file in item.files]
+    known, folders = {*recorded, *(file.path for file in wanted)}, loaded_folders(item.folder, recorded)
+    # An export of the earlier publication has a record of its own.
+    exports = {path for path in GRAPHS if join(path, EXPORT_RECORD) in {*target.files} - known}
+    other = sorted(set(target.files) - known - target.published)
+    there = (path for path in other if path.rpartition("/")[0] not in exports)
+    return [path for path in there if is_loaded(path, folders) or path.endswith(LARGE)]
+
+
+def _is_of_a_model(path: str) -> bool:
+    folder = path.rpartition("/")[0]
+    return path.endswith(_WEIGHTS) or is_loaded(path, {folder}) or path in _RECORDS
 
 
 def _without_path(model: PatchedModel, report: Report | None) -> tuple[Report | None, dict[str, bytes]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import PurePath
@@ -16,7 +16,7 @@ from patcher.patching.staging import unrecorded
 from patcher.printable import one_line
 from patcher.publish import preflight, repairs
 from patcher.publish.hub import Hub
-from patcher.publish.operations import Operation, Origin, PublishedFile, decide, public, published_files
+from patcher.publish.operations import Operation, Origin, PublishedFile, decide, find_added, public, published_files
 from patcher.publish.publishable import Publishable, is_large
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
@@ -48,10 +48,10 @@ class PublishOptions:
 class PublishPlan:
     """What would be committed.
 
-    `case` is new, equal, update (of our own), replace (of another publisher's content) or repair (of the source).
-    `kept` maps each file of the target that is left unchanged to the reason. `diff` is against the target, or against
-    the source where the target is new. `message` and `description` are those of the commit. `gated` is the repository
-    behind the model whose terms one has to accept before one can read it.
+    `case` is new, equal, update (of our own), replace (of another publisher's content, or of ours with files added that
+    change what is loaded) or repair (of the source). `kept` maps each file of the target that is left unchanged to the
+    reason. `diff` is against the target, or against the source where the target is new. `message` and `description` are
+    those of the commit. `gated` is the repository behind the model whose terms one has to accept to read it.
     """
 
     target: Target = json_field(omit=True)
@@ -207,9 +207,10 @@ def _make_plan(
         preflight.check_access(hub, account, target, create_pr=options.create_pr)
         origin = preflight.find_origin(hub, item, upload_weights=options.upload_weights)
     preflight.check_current(item, origin)
-    _check_target(item, target, options)
+    added = find_added(target, item, wanted) if target.is_ours(item) else []
+    _check_target(item, target, added, options)
     kept = _kept(target, wanted, options)
-    case = NEW if target.empty else UPDATE if target.is_ours(item) else REPLACE
+    case = NEW if target.empty else UPDATE if target.is_ours(item) and not added else REPLACE
     operations = decide(wanted, target, item, origin, kept, replacing=case == REPLACE)
     preflight.check_files(item, _uploaded(item, operations))
     known = {*(file.path for file in wanted), *(operation.path for operation in operations)}
@@ -283,7 +284,7 @@ def without_copies(plan: PublishPlan, reason: str) -> PublishPlan:
     return replace(plan, operations=tuple(changed), notes=(*plan.notes, f"the weights are uploaded: {reason}"))
 
 
-def _check_target(item: Publishable, target: Target, options: PublishOptions) -> None:
+def _check_target(item: Publishable, target: Target, added: Sequence[str], options: PublishOptions) -> None:
     if options.private and target.private is False:
         raise PublishError(
             f"{target.repo_id} exists and is public; --private is for a new repository.",
@@ -294,6 +295,12 @@ def _check_target(item: Publishable, target: Target, options: PublishOptions) ->
         raise PublishError(
             f"{target.repo_id} holds {what}; it was left unchanged.",
             "Choose another name, or add --force to replace it.",
+        )
+    if added and not options.force:
+        raise PublishError(
+            f"{target.repo_id} also holds files that change what is loaded ({', '.join(added[:3])}); "
+            "it was left unchanged.",
+            f"Remove {'them' if len(added) > 1 else 'it'} there, or add --force.",
         )
 
 

@@ -14,6 +14,7 @@ from patcher.constants import CARD
 from patcher.publish.findings import Finding, counted, finding
 from patcher.publish.hub import Hub
 from patcher.publish.plan import PublishPlan
+from patcher.publish.target import NOT_PUBLISHED
 from patcher.source.metadata import read_metadata
 
 _KEYS = ("license", "license_name", "license_link", "language", "base_model", "library_name", "pipeline_tag", "tags")
@@ -24,7 +25,8 @@ _TRIES, _INTERVAL = 3, 1.0
 def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub, *, full: bool = False) -> tuple[Finding, ...]:
     """Check that `revision` of the target has the commit; check its files, hashes and the card as the Hub parsed it.
 
-    Small files are compared by git's hash, which the Hub lists; with `full` they are downloaded again as well.
+    No file may be there that the plan does not know. Small files are compared by git's hash, which the Hub lists; with
+    `full` they are downloaded again as well.
     """
     info = hub.info(plan.repo_id, revision)
     if info.sha != commit and commit not in (one.commit_id for one in _history(hub, plan.repo_id, revision)):
@@ -34,6 +36,7 @@ def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub, *, full: 
     listed = hub.files(plan.repo_id, commit)
     there = [file for file in plan.wanted if file.path in listed]
     missing = [file.path for file in plan.wanted if file.path not in listed]
+    more = [path for path in listed if path not in {*plan.kept, *NOT_PUBLISHED, *(file.path for file in plan.wanted)}]
     sizes = [file.path for file in there if listed[file.path].size != file.size]
     large = [file for file in there if listed[file.path].sha256 is not None]
     small = [file for file in there if listed[file.path].sha256 is None]
@@ -47,7 +50,7 @@ def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub, *, full: 
     kept = [path for path in plan.kept if path in plan.target.files and listed.get(path) != plan.target.files[path]]
     return (
         finding("commit_there", elsewhere, f"{commit[:7]} in {revision}"),
-        finding("files_there", [*missing, *sizes], f"{counted(len(plan.wanted))} with their sizes"),
+        finding("files_there", [*missing, *sizes, *more], f"{counted(len(plan.wanted))} with their sizes"),
         finding("large_files_equal", other, f"{len(large)} by the SHA-256 that the Hub lists"),
         finding("small_files_equal", damaged, f"{len(small)} {how}"),
         *([finding("kept_files_untouched", kept, counted(len(plan.kept)))] if plan.kept else []),

@@ -17,7 +17,7 @@ from patcher.errors import PublishError
 from patcher.hashing import sha256_of
 from patcher.patching.record import load
 from patcher.publish.hub import Entry
-from patcher.publish.operations import Origin, PublishedFile, decide, public
+from patcher.publish.operations import Origin, PublishedFile, decide, find_added, public
 from patcher.publish.publishable import patched
 from patcher.publish.target import Target
 from patcher.source.snapshot import Source
@@ -122,10 +122,35 @@ def test_what_is_kept_is_neither_replaced_nor_removed() -> None:
     assert decided(ABC, files=other, keep={"a.txt", "b.bin"}, replacing=True) == []
 
 
-def test_only_replacing_removes_the_weights_of_another_publisher() -> None:
-    other = {path: Entry(path, 1, None, "", None) for path in ("pytorch_model.bin", "notes.txt")}
+@pytest.mark.parametrize(
+    "path",
+    ["pytorch_model.bin", "model.gguf", "modules.json", "1_Pooling/config.json", "src/handler.py", "training.json"],
+)
+def test_only_replacing_removes_what_would_be_loaded_of_another_publisher(path: str) -> None:
+    other = {one: Entry(one, 1, None, "", None) for one in (path, "notes.txt", "data/training.json")}
     assert decided(files=other) == []
-    assert decided(files=other, replacing=True) == [("delete", "pytorch_model.bin", True)]
+    assert decided(files=other, replacing=True) == [("delete", path, True)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "added"),
+    [
+        (("model.safetensors", "patch.json", "README.md", "report.html", ".gitattributes"), []),
+        (("notes.txt", "data/config.json"), []),
+        (
+            ("modules.json", "src/more.py", "sub/model.safetensors"),
+            ["modules.json", "src/more.py", "sub/model.safetensors"],
+        ),
+        (("onnx/export.json", "onnx/model.onnx", "onnx/config.json"), []),
+        (("onnx/model.onnx",), ["onnx/model.onnx"]),
+        (("old.txt", "old.py"), []),
+    ],
+)
+def test_files_added_to_a_publication_are_those_that_would_be_loaded(paths: tuple[str, ...], added: list[str]) -> None:
+    files = {path: Entry(path, 1, None, "", None) for path in paths}
+    record = to_json(MODEL) | {"files": [{"path": "old.py"}, {"path": "old.txt"}]}
+    target = Target("a/b", files=files, texts={"patch.json": json.dumps(record).encode()})
+    assert find_added(target, patched(MODEL), [WEIGHTS, replace(WEIGHTS, path="README.md")]) == added
 
 
 def test_a_file_that_neither_this_machine_nor_the_source_has_is_refused() -> None:

@@ -87,7 +87,7 @@ def test_a_patched_model_of_another_source_is_somebody_elses_content(
     assert hub.head(published) == head
 
 
-def test_force_replaces_content_and_leaves_no_weights_of_another_model(
+def test_force_replaces_content_and_leaves_nothing_that_loads_another_model(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:
     hub.create_repo(
@@ -96,14 +96,23 @@ def test_force_replaces_content_and_leaves_no_weights_of_another_model(
             "model.safetensors": b"other",
             "pytorch_model.bin": b"other",
             "onnx/model.onnx": b"other",
+            "onnx/export.json": b"{}",
+            "training.json": b"{}",
+            "modules.json": b"[]",
+            "1_Pooling/config.json": b"{}",
+            "sentence_bert_config.json": b"{}",
+            "adapter_config.json": b"{}",
+            "added_tokens.json": b"{}",
+            "handler.py": b"x = 1\n",
             "notes.md": b"mine",
         },
     )
     done = patcher("publish", folder, repo_id, "--yes", "--force")
     assert done.code == 0, done.err
     files = hub_files(hub, repo_id)
-    assert "pytorch_model.bin" not in files and "onnx/model.onnx" not in files
-    assert files["notes.md"] == b"mine"
+    local = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(files) - local == {"notes.md"} and files["notes.md"] == b"mine"
+    assert patcher("check", repo_id, "--quiet").out == "passed\n"
     assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
 
 

@@ -30,13 +30,16 @@ def test_what_the_hub_damaged_is_noticed_when_it_is_read_back(
         if phase == "after" and getattr(request, "path", "").endswith("/commit/main"):
             commit = hub.commits(repo_id)[0]
             commit.tree["tokenizer.json"] = hub._state.store.regular(b"{}")  # type: ignore[index]
+            commit.tree["more.txt"] = hub._state.store.regular(b"{}")  # type: ignore[index]
             commit.tree["config.json"] = hub._state.store.regular((folder / "config.json").read_bytes()[::-1])  # type: ignore[index]
 
     hub.on_request = damage
     done = patcher("publish", folder, repo_id, "--yes", "--json")
     failed = {one["name"]: one["detail"] for one in done.data["findings"] if not one["passed"]}
     assert done.code == 1 and not done.data["passed"]
-    assert "tokenizer.json" in failed["files_there"] and "config.json" in failed["small_files_equal"]
+    assert failed["files_there"] == "mismatch: tokenizer.json, more.txt"
+    assert "config.json" in failed["small_files_equal"]
     hub.on_request = None
+    hub.commit(repo_id, {"more.txt": None})
     full = patcher("publish", folder, repo_id, "--yes", "--json", "--read-back", "full")
     assert full.code == 0 and "downloaded again" in str(full.data["findings"])
