@@ -8,7 +8,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patcher import __version__
 from patcher.codec import Unreadable
@@ -16,7 +18,8 @@ from patcher.constants import CARD, CONFIG, DRAWN, EXPORT_RECORD, RECORD, REPORT
 from patcher.errors import AccessDenied, HubUnreachable, PatcherError, SourceError
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
-from patcher.planning.files import join, read_by_plans
+from patcher.planning.files import dropped_because, is_loaded, join, read_by_plans
+from patcher.planning.layout import MODULES, ROUTERS, loaded_folders
 from patcher.publish.code import same_meaning
 from patcher.publish.findings import Checked, Finding, counted, finding
 from patcher.publish.hub import Hub
@@ -27,6 +30,9 @@ from patcher.source.request_limit import install_if_asked, time_limit
 from patcher.source.retry import RetryPolicy
 from patcher.source.snapshot import File, Snapshot, parse_hub_id
 from patcher.verify.report import load_report
+
+if TYPE_CHECKING:
+    from patcher.planning.plan import Plan
 
 _NO_SOURCE = "the source could not be read"
 
@@ -49,6 +55,36 @@ class Published:
         """Where a published file is on this machine."""
         self.hub.fetch(self.snapshot, [path])
         return self.snapshot.local(path)
+
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """The folders from which the model is loaded."""
+        assert self.snapshot.root is not None
+        recorded = [file.path for file in self.item.files]
+        named = [path for path in recorded if path.rpartition("/")[2] in {*ROUTERS, MODULES}]
+        self.hub.fetch(self.snapshot, named if MODULES in recorded else [])
+        return loaded_folders(self.snapshot.root, recorded)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What this version makes of the source of a patched model, as asked for then. Raises PatcherError."""
+        from patcher.planning.plan import make_plan  # with LibCST, which publishing does without
+
+        assert self.item.model is not None and self.source is not None and self.source.root is not None
+        # Originals whose hash the source lists need no download. The card tells a plan nothing, nor does a tokenizer
+        # that was left unchanged.
+        originals, listed = self.item.model.originals, _listed(self.source)
+        known = {
+            path: content for path, content in originals.items() if path in listed and listed[path].matches(content)
+        }
+        needless = (CARD, TOKENIZER)
+        files = tuple(file for file in self.source.files if file.path in known or not file.path.endswith(needless))
+        source = replace(self.source, files=files)
+        for path, content in known.items():
+            (self.source.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.source.root / path).write_bytes(content)
+        self.hub.fetch(source, read_by_plans(source.paths))
+        return make_plan(source, self.item.model.options)
 
     def unchanged(self, path: str, origin: str) -> bool:
         """Whether a file is that of the source, by what the Hub lists."""
@@ -151,7 +187,8 @@ def _code(model: PatchedModel, published: Published) -> Finding:
         if changed:
             return finding(name, sorted(changed), "")
         differs = [path for path in {*paths, *made} if not _is_blob(published, path, made.get(path))]
-        wrong = [path for path in differs if path not in made or not same_meaning(made[path], published.read(path))]
+        both = {*made}.intersection(paths)
+        wrong = [path for path in differs if path not in both or not same_meaning(made[path], published.read(path))]
     except (HubUnreachable, AccessDenied) as error:
         return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
     except PatcherError as error:
@@ -168,26 +205,17 @@ def _by_another(model: PatchedModel, name: str) -> Finding | None:
     if model.tool.version == __version__:
         return None
     made = f"as recorded, but made with version {model.tool.version}"
-    return Finding(name, None, f"{made}; {__version__} writes different code, so check it with {model.tool.version}")
+    return Finding(name, None, f"{made}; {__version__} writes different files, so check it with {model.tool.version}")
 
 
 def _regenerated(model: PatchedModel, published: Published) -> tuple[dict[str, bytes], str]:
     """The Python files that the codemods of this version make, and of what."""
-    from patcher.planning.plan import make_plan, rewrite_folders  # with LibCST, which publishing does without
+    from patcher.planning.plan import rewrite_folders
 
-    if (source := published.source) is not None:
-        # Card and tokenizer tell nothing about code. Originals whose hash the source lists need no download.
-        other = (CARD, TOKENIZER)
-        source = replace(source, files=tuple(file for file in source.files if not file.path.endswith(other)))
-        assert source.root is not None
-        for path, content in model.originals.items():
-            if path in source.paths and _listed(source)[path].matches(content):
-                (source.root / path).parent.mkdir(parents=True, exist_ok=True)
-                (source.root / path).write_bytes(content)
-        published.hub.fetch(source, read_by_plans(source.paths))
-        plan = make_plan(source, model.options)
-        before = {path: source.read(path) for path in source.paths if path.endswith(".py")}
-        made, origin = {**before, **plan.contents}, f"regenerated from {source.source}"
+    if published.source is not None:
+        plan = published.plan
+        made = {path: content for path, content in plan.executed.items() if path not in plan.files.dropped}
+        origin = f"regenerated from {published.source.source}"
     else:
         here = {path: published.read(path) for path in published.snapshot.paths if path.endswith(".py")}
         before = {**here, **model.originals}
@@ -234,39 +262,55 @@ def _weights(published: Published) -> Finding:
 
 
 def _files(published: Published) -> Finding:
-    """Compare every other file with the hash in the record. The card may be edited by anyone."""
+    """Compare every other file with the hash in the record; no other may change what is loaded.
+
+    The card may be edited by anyone.
+    """
     name, item = "files_equal", published.item
-    code = ".py" if item.model is not None else ()  # compared by `code_equal`
-    expected = [file for file in item.files if not file.path.endswith(LARGE)]
-    expected = [file for file in expected if not (code and file.path.endswith(code)) and file.path not in NOT_PUBLISHED]
+    elsewhere = (*LARGE, *([".py"] if item.model is not None else []))  # `weights_equal` and `code_equal` compare these
+    expected = [file for file in item.files if not file.path.endswith(elsewhere) and file.path not in NOT_PUBLISHED]
+    known = {*(file.path for file in item.files), CARD, *KINDS, REPORT, *DRAWN, *NOT_PUBLISHED}
+    known |= {join(folder, EXPORT_RECORD) for folder in item.exports}
+    more = sorted(path for path in set(published.snapshot.paths) - known if not path.endswith(elsewhere))
     try:
         wrong = [file.path for file in expected if not published.has(file)]
+        added = [path for path in more if is_loaded(path, published.folders)]
     except (HubUnreachable, AccessDenied) as error:
         return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
-    known = {*(file.path for file in item.files), CARD, *KINDS, REPORT, *DRAWN, *NOT_PUBLISHED}
-    more = sorted(set(published.snapshot.paths) - known - {join(folder, EXPORT_RECORD) for folder in item.exports})
     detail = f"{counted(len(expected))}, by SHA-256" + (f"; not in the record: {', '.join(more)}" if more else "")
-    return finding(name, wrong, detail)
+    return finding(name, [*wrong, *added], detail)
 
 
 def _unchanged(published: Published) -> Finding:
-    """Compare each file that both have with what the Hub lists for the source: the record is the publisher's own word.
+    """Compare the files with those that the Hub lists for the source: the record is the publisher's own word.
 
-    The code and what else the codemods change are compared by `code_equal`, the weights by `weights_equal`.
+    It has to list what a plan carries over, and nothing else. The content of the code is compared by `code_equal`, that
+    of the weights by `weights_equal`.
     """
     name, item, source = "source_files_equal", published.item, published.source
     if source is None:
         return Finding(name, passed=None, detail=_NO_SOURCE, checkable=item.source.repo_id is not None)
-    generated = {CARD, RECORD, REPORT, *DRAWN, *NOT_PUBLISHED, *item.originals}
     if item.model is None:  # made from the source, not carried over from it
         return Finding(name, passed=None, detail="the files were made, not carried over", checkable=False)
-    both = [path for path in published.snapshot.paths if path in source.paths and path not in generated]
-    unchanged = [path for path in both if not path.endswith((".safetensors", ".py"))]
     try:
+        plan = published.plan
+        made, left_out = plan.contents, plan.files.dropped
+        kept = {path for path in source.paths if dropped_because(path) is None and path not in left_out}
+        expected = {*kept, *made, *plan.files.converted} - NOT_PUBLISHED
+        recorded = {file.path for file in item.model.files} - NOT_PUBLISHED
+        text = {path for path in expected & recorded if not path.endswith((".safetensors", ".py"))}
+        unchanged = sorted(text & kept - {*made})
+        differs = sorted(expected ^ recorded)
+        differs += [path for path in sorted(text & {*made}) if not _is_blob(published, path, made[path])]
         wrong = [path for path in unchanged if not published.unchanged(path, path)]
     except (HubUnreachable, AccessDenied) as error:
         return Finding(name, passed=None, detail=f"could not be checked: {error.message} {error.hint}")
-    return finding(name, wrong, f"{counted(len(unchanged))}, by what the Hub lists for {source.source}")
+    except PatcherError as error:
+        return _by_another(item.model, name) or Finding(name, passed=False, detail=error.message)
+    if not wrong and differs and (found := _by_another(item.model, name)):
+        return found
+    detail = f"{counted(len(unchanged))}, by what the Hub lists for {source.source}"
+    return finding(name, [*wrong, *differs], detail)
 
 
 def _report(model: PatchedModel, published: Published) -> Finding:

@@ -47,6 +47,7 @@ DROPPED = VERIFIED + "the_row_of_the_bos_token_is_dropped_and_every_other_row_is
 LOWERED = "pipeline/test_trained.py::test_a_threshold_in_the_code_keeps_the_cap_and_needs_no_module"
 KEPT = "verify/test_checks.py::test_shifted_logits_have_to_keep_their_rankings[1-fails1]"
 THEIRS = "verify/test_checks.py::test_a_sparse_encoder_that_disagrees_or_pools_otherwise_fails[found{}]"
+ADDED = "publish/test_check.py::test_an_added_file_that_changes_what_is_loaded_"
 EDITED = VERIFIED + "a_folder_that_is_no_longer_what_patch_wrote_fails[{}]"
 ALTERED = "source/test_snapshot.py::test_a_file_of_the_cache_that_is_not_the_one_that_the_hub_lists_is_refused[{}]"
 GARBAGE = "pipeline/test_trained.py::test_wrong_tables_and_logits_that_are_not_finite_are_caught"
@@ -397,6 +398,23 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      COMPARED + "a_logit_that_is_not_finite_is_counted_and_leaves_no_error_that_could_pass"),
     ("not finite", "they are not counted", "verify/measure/figures.py", "+= real.numel() - finite.numel()", "+= 0",
      "verify/measure/test_figures.py::test_values_that_are_not_finite_are_counted_and_kept_out_of_the_extremes"),
+    ("listed bytes", "a check believes which files the record lists", "publish/check.py",
+     "differs = sorted(expected ^ recorded)", "differs: list[str] = []",
+     "publish/test_check.py::test_a_change_since_is_found[change14-source_files_equal]"),
+    ("listed bytes", "a check believes which files were changed", "publish/check.py",
+     "if not _is_blob(published, path, made[path])]", "if False]",
+     "publish/test_check.py::test_what_a_plan_leaves_out_is_not_missed_and_what_it_changes_is_compared"),
+    ("publishing", "an added file passes the check", "publish/check.py",
+     "return finding(name, [*wrong, *added], detail)", "return finding(name, wrong, detail)",
+     ADDED + "fails_and_is_not_published_over[paths0]"),
+    ("publishing", "an added file is published over", "publish/plan.py",
+     "if added and not options.force:", "if False:", ADDED + "fails_and_is_not_published_over[paths0]"),
+    ("publishing", "--force leaves what is loaded", "publish/operations.py",
+     "path.endswith(_WEIGHTS) or is_loaded(path, {folder}) or path in _RECORDS", "path.endswith(_WEIGHTS)",
+     "publish/test_plan.py::test_force_replaces_content_and_leaves_nothing_that_loads_another_model"),
+    ("publishing", "a file too many is not read back", "publish/read_back.py",
+     "[*missing, *sizes, *more]", "[*missing, *sizes]",
+     "publish/test_read_back.py::test_what_the_hub_damaged_is_noticed_when_it_is_read_back"),
     ("publishing", "a source that does not answer accuses", "publish/check.py",
      'passed=None, detail=f"could not be checked: {error.message}")', "passed=False, detail=error.message)",
      "publish/test_check.py::test_a_source_that_does_not_answer_accuses_nobody[503]"),

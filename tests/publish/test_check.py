@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,10 @@ def _line(hub: LocalHub, repo_id: str) -> None:
 
 def _more_code(hub: LocalHub, repo_id: str) -> None:
     hub.commit(repo_id, {"extra.py": b"import os\n"})
+
+
+def _added(hub: LocalHub, repo_id: str, *paths: str) -> None:
+    hub.commit(repo_id, dict.fromkeys(paths, b"{}"))
 
 
 def _weights(hub: LocalHub, repo_id: str) -> None:
@@ -104,6 +109,30 @@ def _file_and_record(hub: LocalHub, repo_id: str, path: str, more: bytes = b" ")
     hub.commit(repo_id, {path: content, "patch.json": json.dumps(record).encode()})
 
 
+def _recorded(hub: LocalHub, repo_id: str, path: str, content: bytes | None) -> None:
+    """A file added or removed (None) together with its record and report: only the source can tell."""
+    record = json.loads(hub.read(repo_id, "patch.json"))
+    report = json.loads(hub.read(repo_id, "report.json"))
+    record["files"] = [file for file in record["files"] if file["path"] != path]
+    report["files"].pop(path, None)
+    if content is not None:
+        digest = sha256_of(content)
+        hashes = {"sha256_before": digest, "sha256_after": digest, "size": len(content)}
+        record["files"].append({"path": path, "action": "copied", **hashes})
+        report["files"][path] = digest
+    changed = json.dumps(record).encode()
+    report["files"]["patch.json"] = sha256_of(changed)
+    hub.commit(repo_id, {path: content, "patch.json": changed, "report.json": sealed(report).encode()})
+
+
+def _original(hub: LocalHub, repo_id: str, path: str) -> None:
+    """A file that no codemod changes, recorded as changed, with the original of the source."""
+    record = json.loads(hub.read(repo_id, "patch.json"))
+    record["originals"][path] = b64encode(hub.read(repo_id, path)).decode()
+    hub.commit(repo_id, {"patch.json": json.dumps(record).encode()})
+    _file_and_record(hub, repo_id, path)
+
+
 @pytest.mark.parametrize(
     ("change", "failing"),
     [
@@ -120,6 +149,11 @@ def _file_and_record(hub: LocalHub, repo_id: str, path: str, more: bytes = b" ")
         (_report_of_others, "report_passed"),
         (_failed_report, "report_passed"),
         (_other_hashes, "weights_equal"),
+        (partial(_recorded, path="modules.json", content=b"[]"), "source_files_equal"),
+        (partial(_recorded, path="tokenizer.json", content=None), "source_files_equal"),
+        (partial(_recorded, path="model.safetensors", content=None), "source_files_equal"),
+        (partial(_recorded, path="modeling_gptbert.py", content=None), "code_equal"),
+        (partial(_original, path="tokenizer.json"), "source_files_equal"),
     ],
 )
 def test_a_change_since_is_found(
@@ -133,10 +167,54 @@ def test_a_change_since_is_found(
     assert patcher("check", f"{published}@{before}").code == 0
 
 
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("modules.json",),
+        ("adapter_config.json", "adapter_model.bin"),
+        ("added_tokens.json", "tokenizer.model", "vocab.txt"),
+        ("generation_config.json", "sentence_bert_config.json", "pytorch_model.bin"),
+    ],
+)
+def test_an_added_file_that_changes_what_is_loaded_fails_and_is_not_published_over(
+    hub: LocalHub, patcher: Patcher, folder: Path, published: str, paths: tuple[str, ...]
+) -> None:
+    _added(hub, published, "notes.txt", *paths)
+    head = hub.head(published)
+    done = patcher("check", published, "--json")
+    wrong = {one["name"]: one["detail"] for one in done.data["findings"] if one["passed"] is not True}
+    assert done.code == 1 and wrong == {"files_equal": f"mismatch: {', '.join(sorted(paths))}"}
+    again = patcher("publish", folder, published, "--yes")
+    assert again.code == 3 and f"change what is loaded ({', '.join(sorted(paths))})" in again.err, again.err
+    assert hub.head(published) == head
+    assert patcher("publish", folder, published, "--yes", "--force").code == 0
+    assert "notes.txt" in hub.files(published) and patcher("check", published, "--quiet").out == "passed\n"
+
+
 def test_a_card_edited_by_hand_is_nobodys_business(hub: LocalHub, patcher: Patcher, published: str) -> None:
     hub.commit(published, {"README.md": b"---\nlicense: apache-2.0\n---\nmine\n", "evaluation.md": b"x"})
     done = patcher("check", published, "--json")
     assert done.code == 0 and "evaluation.md" in str(done.data["findings"])
+
+
+def test_what_a_plan_leaves_out_is_not_missed_and_what_it_changes_is_compared(
+    hub: LocalHub, patcher: Patcher, tmp_path: Path, repo_id: str
+) -> None:
+    source, out = f"ltg/more-{repo_id.split('-')[1]}", tmp_path / "out"
+    files = source_files(b"\3" * 100_000)
+    config = files["config.json"].replace(b'"vocab_size"', b'"max_position_embeddings": 64,\n  "vocab_size"')
+    left_out = ("modeling_gptbert.py", "README.md", "tokenizer_config.json")
+    more = {"config.json": config, "tokenizer_config.json": b"{}", "model.fp16.safetensors": b"\4" * 100}
+    hub.create_repo(source, {**files, **more, **{f"checkpoint-5/{name}": b"x = 1\n" for name in left_out}})
+    assert patcher("patch", source, "--out", out, "--no-verify", "-q").code == 0
+    passing_report(out)
+    assert patcher("publish", out, repo_id, "--yes").code == 0
+    assert b"model_max_length" in hub.read(repo_id, "tokenizer_config.json")
+    assert patcher("check", repo_id, "--quiet").out == "passed\n"
+    _file_and_record(hub, repo_id, "tokenizer_config.json")
+    done = patcher("check", repo_id, "--json")
+    wrong = {one["name"]: one["detail"] for one in done.data["findings"] if one["passed"] is False}
+    assert done.code == 1 and wrong.get("source_files_equal") == "mismatch: tokenizer_config.json", done.out
 
 
 def test_a_source_that_is_gone_is_told_and_the_code_checked_from_the_record(

@@ -94,10 +94,13 @@ def test_each_kind_is_published_repeated_checked_and_refused_where_it_changed(
     path.write_text(path.read_text() + " ")
     changed = patcher("publish", folder, repo_id, "--yes")
     assert changed.code == 3 and "is no longer the file" in changed.err, changed.err
-    name = path.relative_to(folder).as_posix()
-    hub.commit(repo_id, {name: there[name] + b" "})
-    damaged = patcher("check", repo_id, "--json")
-    assert damaged.code == 1 and name in str(damaged.data["findings"]), damaged.out
+    changes = {path.relative_to(folder).as_posix(): b" ", "extra.py": b"x = 1\n", "adapter_config.json": b"{}"}
+    for name, more in changes.items():
+        hub.commit(repo_id, {name: there.get(name, b"") + more})
+        damaged = patcher("check", repo_id, "--json")
+        failed = [one["name"] for one in damaged.data["findings"] if one["passed"] is False]
+        assert damaged.code == 1 and failed == ["files_equal"] and name in str(damaged.data["findings"]), damaged.out
+        hub.commit(repo_id, {name: there.get(name)})
 
 
 def test_an_export_of_another_revision_is_refused(
