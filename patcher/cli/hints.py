@@ -13,7 +13,7 @@ from patcher.constants import EXPORT_RECORD, PAGE, RECORD, REPORT, THRESHOLD_REC
 if TYPE_CHECKING:
     from patcher.pipeline.family import Outcomes
     from patcher.planning.plan import Plan
-    from patcher.publish import Checked, PublishPlan
+    from patcher.publish import Checked, Publication, PublishPlan
     from patcher.threshold.report import ThresholdReport
     from patcher.verify.report import Report
 
@@ -67,7 +67,20 @@ def after_dry_run(plan: PublishPlan, words: Sequence[str]) -> Iterator[str]:
     if plan.operations or plan.tag_missing:
         yield command(*(word for word in words if word != "--dry-run"))
     else:
-        yield command("check", plan.repo_id, *(["--revision", plan.options.revision] if plan.options.revision else []))
+        yield _look_at(plan, plan.target.pull_request)
+
+
+def after_publish(done: Publication) -> Iterator[str]:
+    """Check what was published."""
+    yield _look_at(done.plan, done.pull_request)
+
+
+def _look_at(plan: PublishPlan, pull_request: int | None) -> str:
+    """Check what is on the Hub; repairs alone bring no record to check it against, but have a page."""
+    if plan.options.repairs_only:
+        return f"page: {hub_page(plan.repo_id, None, f'discussions/{pull_request}' if pull_request else '')}"
+    at = f"refs/pr/{pull_request}" if pull_request else plan.options.revision
+    return command("check", plan.repo_id, *(["--revision", at] if at else []))
 
 
 def after_threshold(report: ThresholdReport, words: Sequence[str], saved: Path | None) -> Iterator[str]:
@@ -142,7 +155,7 @@ def _pending(plan: Plan) -> list[str]:
 
 
 def hub_page(repo_id: str, revision: str | None, what: str) -> str:
-    """The address of a revision on the Hub: `what` is "tree" for its files, or "blob/PATH" for one of them."""
+    """An address on the Hub: `what` is "tree", "blob/PATH" or "discussions/NUMBER", or "" for the model itself."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     kind, _, path = what.partition("/")
     return "/".join(filter(None, (endpoint, repo_id, kind, revision, path)))

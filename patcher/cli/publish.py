@@ -104,6 +104,5 @@ def publish(
     console.talk(line)
     done = publishing.publish(planned, retry=retry, full_read_back=read_back == "full")
     console.result(done, done.url, lambda: tables.publication(done))
-    at = f"refs/pr/{done.pull_request}" if done.pull_request else revision
-    console.hint([hints.command("check", repo_id, *opt.repeated(trusted=False, revision=at))])
+    console.hint(hints.after_publish(done))
     raise typer.Exit(0 if done.passed else 1)

@@ -64,17 +64,18 @@ class Publication:
     @property
     def usage(self) -> str:
         """Lines of Python that load the model, pinned to this commit."""
-        item = self.plan.item
+        item, model = self.plan.item, self.plan.item.model
         if item.fingerprint is not None:
             graph = next((name for name in ("model.onnx", "model.xml") if item.file(name)), "model.onnx")
             return f'hf_hub_download("{self.plan.repo_id}", "{graph}", revision="{self.commit}")'
         pinned = f'"{self.plan.repo_id}", revision="{self.commit}", trust_remote_code=True'
-        if item.model is None:
-            return f"from sentence_transformers import SparseEncoder\nmodel = SparseEncoder({pinned})"
+        loader = model.loaded_by if model else "SparseEncoder"
+        if model is None or loader != model.auto_class:
+            return f"from sentence_transformers import {loader}\nmodel = {loader}({pinned})"
         return (
-            "from transformers import AutoModelForMaskedLM, AutoTokenizer\n"
+            f"from transformers import {loader}, AutoTokenizer\n"
             f"tokenizer = AutoTokenizer.from_pretrained({pinned})\n"
-            f"model = AutoModelForMaskedLM.from_pretrained({pinned})"
+            f"model = {loader}.from_pretrained({pinned})"
         )
 
 
@@ -128,11 +129,18 @@ def _read_back(done: Publication, hub: Hub, *, full: bool) -> tuple[Finding, ...
     except PatcherError as error:
         raise PublishError(
             f"The commit {short} is on {repo_id}, but could not be read back: {error.message}",
-            f"Run `patcher check {repo_id}@{short}` later.",
+            f"{_read_again(done)} later.",
         ) from error.__cause__
     except BaseException as stop:
         what = f"Interrupted; the commit {short} is on {repo_id}, but was not read back."
-        raise Interrupted(what, f"Run `patcher check {repo_id}@{short}`.") from stop
+        raise Interrupted(what, f"{_read_again(done)}.") from stop
+
+
+def _read_again(done: Publication) -> str:
+    """What reads a commit back; without a record there is nothing to check it against."""
+    if done.plan.options.repairs_only:
+        return "Run the same command again"
+    return f"Run `patcher check {done.plan.repo_id}@{done.commit[:7]}`"
 
 
 def _execute(plan: PublishPlan, hub: Hub, steps: Steps) -> Publication:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from patcher.documents.card import is_sealed
 from patcher.errors import AccessDenied
-from patcher.publish.commit import Steps, with_steps
+from patcher.patching.record import load
+from patcher.publish.commit import COMMITTED, Publication, Steps, with_steps
+from patcher.publish.plan import NEW, PublishPlan
+from patcher.publish.preflight import Account
+from patcher.publish.publishable import patched as publishable
+from patcher.publish.target import Target
 from tests.hub import LocalHub, RequestRecord
 from tests.hub.fixtures import KARI
 from tests.publish.tools import SOURCE, Patcher, hub_files, older, passing_report
 
 COMMIT = "/commit/main"
+ACCOUNT = Account("ola", frozenset({"ola"}))
 
 
 @pytest.fixture
@@ -464,3 +471,27 @@ def test_an_error_says_what_was_done_before_it() -> None:
     assert type(made) is AccessDenied and made.hint == "Log in."
     assert made.message == "No access (a/b was created and is empty; nothing committed)."
     assert with_steps(error, Steps(commit="0123456789")).message == "No access (the commit 0123456 is there)."
+
+
+@pytest.mark.parametrize(
+    ("auto_class", "encoders", "dense", "loader"),
+    [
+        ("AutoModelForMaskedLM", (), False, "AutoModelForMaskedLM"),
+        ("AutoModelForSequenceClassification", (), False, "AutoModelForSequenceClassification"),
+        ("AutoModelForCausalLM", (), True, "AutoModelForCausalLM"),
+        ("AutoModel", (), False, "AutoModel"),
+        ("AutoModel", (), True, "SentenceTransformer"),
+        ("AutoModelForMaskedLM", ("",), True, "SparseEncoder"),
+    ],
+)
+def test_what_is_printed_loads_the_class_that_the_weights_are_for(
+    patched: Path, auto_class: str, encoders: tuple[str, ...], dense: bool, loader: str
+) -> None:
+    model = load(patched)
+    modules = (replace(model.files[0], path="modules.json"),) * dense
+    model = replace(model, auto_class=auto_class, encoders=encoders, files=(*model.files, *modules))
+    plan = PublishPlan(Target("ola/m"), ACCOUNT, NEW, (), (), {}, (), "", publishable(model), "", "", "")
+    first, *_, last = Publication(COMMITTED, "c" * 40, None, plan=plan).usage.splitlines()
+    load_with = f"{loader}.from_pretrained" if loader == auto_class else loader
+    assert last == f'model = {load_with}("ola/m", revision="{"c" * 40}", trust_remote_code=True)'
+    assert first in (f"from transformers import {loader}, AutoTokenizer", f"from sentence_transformers import {loader}")

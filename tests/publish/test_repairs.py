@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.hub import LocalHub
+from tests.hub import LocalHub, RequestRecord
 from tests.publish.conftest import NUMBERS
 from tests.publish.tools import MODELING, Outcome, Patcher, hub_files, passing_report, source_files, writes
 
@@ -178,3 +180,27 @@ def test_a_source_that_needed_no_repair_gets_none(hub: LocalHub, patcher: Patche
     (repaired / "patch.json").write_text(json.dumps(record), "utf-8")
     done = send(patcher, repaired, source)
     assert done.code == 3 and "needed no repairs" in done.err
+
+
+def test_repairs_without_a_record_to_check_lead_to_their_page(
+    hub: LocalHub, patcher: Patcher, source: str, repaired: Path
+) -> None:
+    page = f"page: {hub.endpoint}/{source}/discussions/1"
+    for words in (("--yes",), ("--yes",), ("--dry-run",)):
+        done = patcher("publish", repaired, source, *WORDS, *words)
+        assert done.code == 0 and done.err.splitlines()[-1] == page and "patcher check" not in done.err, done.err
+
+
+def test_repairs_that_could_not_be_read_back_are_read_by_the_same_command(
+    hub: LocalHub, patcher: Patcher, source: str, repaired: Path
+) -> None:
+    def interrupt(request: RequestRecord, phase: str) -> None:
+        if "/tree/" in request.path and hub.pull_requests(source):
+            hub.on_request = None
+            os.kill(patcher.last_pid, signal.SIGINT)
+
+    hub.on_request = interrupt
+    done = send(patcher, repaired, source)
+    assert done.code == 130 and "was not read back.\nHint: Run the same command again." in done.err, done.err
+    again = send(patcher, repaired, source)
+    assert again.code == 0 and again.data["passed"] and again.data["case"] == "nothing to do", again.err
