@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
 import sys
@@ -22,6 +21,7 @@ from patcher.codec import json_text, to_json
 from patcher.constants import CARD, RECORD, SCHEMA_VERSION, TOOL, TRAINING_RECORD
 from patcher.documents.templating import fence, template
 from patcher.hashing import sha256_of
+from patcher.patching.record import PatchedModel, load
 from patcher.patching.staging import write_atomically
 from patcher.source.metadata import read_metadata
 from patcher.source.snapshot import Source
@@ -42,16 +42,16 @@ class Base:
     source: Source
 
     @cached_property
-    def record(self) -> Mapping[str, Any]:
-        """What `patcher patch` wrote of it; empty for a model that was trained already."""
-        path = self.root / RECORD
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    def record(self) -> PatchedModel | None:
+        """What `patcher patch` or `repair` wrote of it; None for a model without that."""
+        return load(self.root) if (self.root / RECORD).is_file() else None
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
         """Licence and languages, from the card of the model that it was patched from, or from its own."""
         path = self.root / CARD
-        return self.record.get("base_card") or (read_metadata(path.read_text("utf-8")) if path.is_file() else {})
+        own = read_metadata(path.read_text("utf-8")) if path.is_file() else {}
+        return (self.record.base_card if self.record else None) or own
 
 
 def gather_facts(config: Config, base: Base, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def gather_facts(config: Config, base: Base, counts: Mapping[str, Mapping[str, i
     facts = {
         "schema_version": SCHEMA_VERSION,
         "command": shlex.join(map(_without_folders, [sys.executable, *sys.argv])),
-        "base": {**to_json(base.source), "patched_from": base.record.get("source")},
+        "base": {**to_json(base.source), "patched_from": to_json(base.record and base.record.source)},
         "sets": [{**_origin(one), "rows": counts[one.name]} for one in config.datasets],
         "configuration": config.written,
         "seed": config.training["seed"],
@@ -146,7 +146,7 @@ def _card(model: SparseEncoder, name: str, config: Config, base: Base, record: M
     values = {
         **record,
         **{"name": name, "query": QUERY, "document": DOCUMENT, "terms": terms},
-        **{"trained_from": trained_from, "patched_from": patched_from},
+        **{"trained_from": trained_from, "patched_from": patched_from, "patch": base.record},
         "metadata": yaml.safe_dump(
             {k: v for k, v in metadata.items() if v}, sort_keys=False, allow_unicode=True
         ).rstrip(),

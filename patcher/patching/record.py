@@ -140,6 +140,14 @@ class PatchedModel:
         return any(one.name == "drop_bos" and one.status == "applied" for one in self.codemods)
 
     @property
+    def made(self) -> str:
+        """What was made of the source, in words that follow its name."""
+        cap = self.soft_cap
+        if cap is None:
+            return "repaired for transformers 5"
+        return f"with a threshold of {cap.threshold:g} in its code" if cap.kept else "without the logit cap"
+
+    @property
     def what_runs(self) -> str:
         """What a verification of this folder runs, in words."""
         return "the base and the patched model" if self.soft_cap else "the repaired model"

@@ -14,7 +14,6 @@ from patcher.errors import OutputError, PublishError, see
 from patcher.hashing import sha256_of
 from patcher.patching.record import FileRecord, PatchedModel, read_record
 from patcher.planning.files import fingerprint, join
-from patcher.soft_cap import SoftCap
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import MAX_TEXT, Source, resolve
 
@@ -166,16 +165,10 @@ def patched(model: PatchedModel) -> Publishable:
         source=model.source,
         origin=model.source.origin,
         files=model.files,
-        made=_made(model.soft_cap),
+        made=model.made,
         again="`patcher patch`",
         model=model,
     )
-
-
-def _made(cap: SoftCap | None) -> str:
-    if cap is None:
-        return "repaired for transformers 5"
-    return f"with a threshold of {cap.threshold:g} in its code" if cap.kept else "without the logit cap"
 
 
 def _file(folder: Path, path: str, digest: str | None = None) -> FileRecord:

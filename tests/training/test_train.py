@@ -16,12 +16,14 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from patcher.constants import REPAIRS
 from patcher.hashing import sha256_of
 from patcher.pipeline.api import patch_model
 from patcher.planning.options import Options
@@ -149,6 +151,33 @@ def test_the_trained_model_has_a_record_and_a_card_that_is_true(
     monkeypatch.chdir(once)
     exec(card.split("```python\n")[1].split("```")[0], {})
     assert f"The last line prints `{capsys.readouterr().out.splitlines()[-1]}`." in card
+
+
+@pytest.mark.parametrize(
+    ("chosen", "what"),
+    [
+        ({}, "without the logit cap."),
+        ({"codemods": REPAIRS}, "repaired for transformers 5, with its cap."),
+        ({"threshold": 0.05}, "with a threshold of 0.05 in its code."),
+    ],
+    ids=["cap removed", "cap kept", "threshold"],
+)
+def test_the_card_says_of_its_base_what_the_record_says(
+    once: Path, configure: Configure, tmp_path: Path, chosen: dict[str, Any], what: str
+) -> None:
+    from training_config import read_config
+    from training_record import Base, write_record
+
+    snapshot = resolve(str(MINI))
+    base = patch_model(make_plan(snapshot, Options(**chosen)), snapshot, tmp_path / "base", None).folder
+    model = SimpleNamespace(
+        encode_query=lambda *_, **__: torch.tensor([0, 0.5]), tokenizer=SimpleNamespace(decode=lambda _: "hytte")
+    )
+    record = json.loads((once / "once-final" / "training.json").read_text("utf-8"))
+    (tmp_path / "final").mkdir()
+    write_record(model, tmp_path / "final", read_config(configure()), Base(base, resolve(str(base)).source), record)
+    card = (tmp_path / "final" / "README.md").read_text("utf-8")
+    assert f"which is `{MINI.name}` {what}\n" in card and card.count("logit cap") == (not chosen)
 
 
 @pytest.mark.parametrize(
