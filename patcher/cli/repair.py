@@ -47,7 +47,7 @@ def repair(
 ) -> None:
     """Make a model load correctly on transformers 5.
 
-    Works on any model of the family and changes nothing else: a cap stays.
+    Works on any model of the family: its weights and its cap stay.
     """
     patch(
         source=source,

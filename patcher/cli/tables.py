@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patcher.cli.console import Diff, Failure, Table
-from patcher.constants import THRESHOLD
+from patcher.constants import CARD, THRESHOLD
 from patcher.documents.formatting import decimal, decimal4, number, percent, size
 
 if TYPE_CHECKING:  # each serves one command, and the others do not import it
@@ -66,12 +66,17 @@ def nothing_line(plan: Plan) -> str:
 
 
 def patched(done: Patched, out: Path) -> Iterator[Table | str]:
-    """The diff of a folder that was written to `out`, and its report where it was verified."""
+    """The diff of a folder that was written to `out`, its report where it was verified, and what it leaves out."""
+    from patcher.planning.files import left_out
+    from patcher.verify.checks import shortened
+
     yield Diff(done.plan.diff)
     if done.report is None:
         yield f"Written: {out} (not verified; run `patcher verify {out}` before you use it)"
     else:
         yield from verification(done.report, out)
+    if names := tuple(left_out(done.plan.files.dropped)):
+        yield f"Left out: {shortened(names)} ({CARD} says why)"
 
 
 def verification(found: Report, folder: Path) -> Iterator[Table | str]:

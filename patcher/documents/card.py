@@ -28,7 +28,6 @@ from patcher.verify.report import Report
 TEMPLATE, REPAIRED, COMMIT = "model_card.md.jinja", "repaired_card.md.jinja", "commit_description.md.jinja"
 _LONGEST_DIFF = 30_000  # characters
 _TERMS = 8  # that the example prints
-_GRAPH = "exported graph"  # in the reason why a file was left out
 _TRAINED = ("SparseEncoder", "SentenceTransformer")
 # The Hub's names of what the classes do.
 _TASKS = {
@@ -67,7 +66,6 @@ def render(model: PatchedModel, report: Report | None, model_id: str, revision: 
         example=find_example(report),
         max_length=_max_length(model),
         has_page=report is not None and (model.folder / PAGE).is_file(),
-        graphs=any(_GRAPH in one["reason"] for one in model.dropped),
         modes=modes_line(report) if report else "",
         # Only pictures that exist beside the card: a broken image is worse than none.
         pictures=[one for one in pictures(report) if (model.folder / one.png).is_file()] if report else [],

@@ -14,7 +14,7 @@ from patcher.constants import RECORD, SCHEMA_VERSION, TOOL
 from patcher.errors import OutputError
 from patcher.hashing import sha256_of
 from patcher.planning.auto_class import MASKED, MODEL, NAME
-from patcher.planning.files import find_weights
+from patcher.planning.files import find_weights, left_out
 from patcher.planning.layout import MODULES
 from patcher.planning.options import CodemodResult, Options
 from patcher.soft_cap import SoftCap
@@ -138,6 +138,11 @@ class PatchedModel:
     def drops_bos(self) -> bool:
         """Whether the synthetic first row of the logits was made zero."""
         return any(one.name == "drop_bos" and one.status == "applied" for one in self.codemods)
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The files of the model that the folder leaves out, each with the reason."""
+        return left_out({one["path"]: one["reason"] for one in self.dropped})
 
     @property
     def made(self) -> str:

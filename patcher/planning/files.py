@@ -14,17 +14,20 @@ from patcher.errors import SourceError
 from patcher.hashing import sha256_of
 from patcher.source.snapshot import Snapshot
 
+_GRAPH = "exported graph: it was made by the code before this change"
+# Of these the new folder has its own, or no use: they are no part of the model.
+_STATE, _NEW = "state of a training run", "replaced by "
 # The first match counts. What precedes the last slash of a pattern is a folder.
 _DROPPED = (
-    (r"(.*/)?(checkpoint-\d+|global_step\d+)/.*|(.*/)?trainer_state\.json", "state of a training run"),
-    (r".*\.onnx(_data|\.data)?|(.*/)?onnx/.*", "exported graph: it still contains the sigmoid"),
-    (r"(.*/)?openvino/.*|.*openvino.*\.(xml|bin)", "exported graph: it still contains the sigmoid"),
-    (r"(.*/)?coreml/.*|.*\.(tflite|gguf|mlmodel|mlpackage|pb)", "exported graph: it still contains the sigmoid"),
+    (r"(.*/)?(checkpoint-\d+|global_step\d+)/.*|(.*/)?trainer_state\.json", _STATE),
+    (r".*\.onnx(_data|\.data)?|(.*/)?onnx/.*", _GRAPH),
+    (r"(.*/)?openvino/.*|.*openvino.*\.(xml|bin)", _GRAPH),
+    (r"(.*/)?coreml/.*|.*\.(tflite|gguf|mlmodel|mlpackage|pb)", _GRAPH),
     (r".*\.(bin|pt|pth|ckpt|pkl|pickle)(\.index\.json)?", "pickled weights: loading them can execute code"),
     (r".*\.(h5|msgpack|ot|distcp)(\.index\.json)?", "weights of another framework: safetensors are carried over"),
-    (re.escape(CARD), "replaced by the generated model card"),
-    (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", "replaced by the record of this patch"),
-    (rf"{re.escape(PAGE)}(/.*)?|plots|{'|'.join(map(re.escape, PLOTS))}", "replaced by what is drawn from the report"),
+    (re.escape(CARD), f"{_NEW}the generated model card"),
+    (rf"{re.escape(RECORD)}|{re.escape(REPORT)}", f"{_NEW}the record of this patch"),
+    (rf"{re.escape(PAGE)}(/.*)?|plots|{'|'.join(map(re.escape, PLOTS))}", f"{_NEW}what is drawn from the report"),
 )
 # Beside the code and the card, what a plan reads; fetched together, because each request waits for an answer.
 _READ = frozenset({CONFIG, "modules.json", "router_config.json", TOKENIZER})
@@ -117,6 +120,11 @@ def is_loaded(path: str, folders: Collection[str]) -> bool:
     """
     folder, _, name = path.rpartition("/")
     return name.endswith(".py") or (folder in folders and _LOADED.fullmatch(name) is not None)
+
+
+def left_out(dropped: Mapping[str, str]) -> dict[str, str]:
+    """What of the model itself a patched folder leaves out: a path to the reason, as in `FileTable.dropped`."""
+    return {path: reason for path, reason in dropped.items() if not reason.startswith((_STATE, _NEW))}
 
 
 def read_by_plans(paths: Iterable[str]) -> list[str]:

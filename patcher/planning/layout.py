@@ -108,7 +108,7 @@ def check_pooling(snapshot: Snapshot, config: Mapping[str, Any]) -> None:
         what = f"{MODULES} of {snapshot.source} describes a sentence-transformers model without SpladePooling"
         hint = (
             f"Use its base model, or a copy without {MODULES}; "
-            "`patcher repair` makes it load on transformers 5 and changes nothing else."
+            "`patcher repair` makes it load on transformers 5, as the model that it is."
         )
     else:
         what = f"config.json of {snapshot.source} names no masked LM in architectures ({names})"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from patcher.cli import tables
 from patcher.cli.console import Diff, Failure, Table
 from patcher.pipeline.api import Patched
+from patcher.planning.files import file_table
 from patcher.planning.plan import make_plan
 from patcher.publish import Checked, Finding
 from patcher.source.snapshot import Source, resolve
@@ -84,9 +87,29 @@ def test_a_plan_says_what_becomes_of_each_file() -> None:
 
 def test_a_folder_that_was_not_verified_is_said_to_be_so() -> None:
     done = Patched(Path("out"), make_plan(resolve(str(MINI))), None)
-    assert list(tables.patched(done, Path("out")))[-1] == (
+    assert list(tables.patched(done, Path("out")))[1] == (
         "Written: out (not verified; run `patcher verify out` before you use it)"
     )
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["README.md", "trainer_state.json"], []),
+        (["README.md", "model_head.pkl", "model.onnx"], ["Left out: model_head.pkl, model.onnx (README.md says why)"]),
+        (
+            [f"onnx/{number}.onnx" for number in range(9)],
+            ["Left out: onnx/0.onnx, onnx/1.onnx, onnx/2.onnx, ... (README.md says why)"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("report", [None, REPORT], ids=["not verified", "verified"])
+def test_what_a_new_folder_leaves_out_of_the_model_is_named_in_one_line(
+    paths: list[str], said: list[str], report: Report | None
+) -> None:
+    made = replace(make_plan(resolve(str(MINI))), files=file_table(paths, ()))
+    shown = list(tables.patched(Patched(Path("out"), made, report), Path("out")))
+    assert [part for part in shown[-1:] if str(part).startswith("Left out")] == said
 
 
 def test_a_published_model_that_differs_from_its_record_is_a_failure() -> None:

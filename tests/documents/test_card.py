@@ -21,6 +21,7 @@ from patcher.documents import card, templating
 from patcher.documents.card import render
 from patcher.documents.plots import pictures
 from patcher.patching.record import PatchedModel, load
+from patcher.planning.files import file_table
 from patcher.source.snapshot import Source
 from patcher.verify.report import Check, DeviceReport, ModeReport, Report
 from tests.conftest import COMMIT
@@ -109,7 +110,7 @@ def test_a_card_without_a_report_has_no_figures_and_says_so(model: PatchedModel)
 def test_a_failed_report_gives_a_card_that_claims_nothing(model: PatchedModel) -> None:
     text = rendered(model, report(passed=False))
     assert "**Verification failed.** `cap_removed_exactly`" in text
-    assert "How to use it" not in text and "How to train" not in text and "one thing removed" not in text
+    assert "How to use it" not in text and "How to train" not in text and "without the cap" not in text
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,15 @@ def test_the_card_says_what_changed_what_did_not_and_what_to_mind(model: Patched
     text = rendered(model, report())
     assert "```diff\n--- a/config.json" in text and "\n--- a/modeling_gptbert.py" in text
     assert model.weights[0].after in text and "the same as in the source" in text
-    for word in ("bos token", "position 0 only", '`{"<s>": 1.0}`', "masked-LM loss", "causal head", "ONNX", COMMIT):
+    for word in (
+        "bos token",
+        "position 0 only",
+        '`{"<s>": 1.0}`',
+        "masked-LM loss",
+        "causal head",
+        "model.onnx",
+        COMMIT,
+    ):
         assert word in text
     assert len(text.partition("<details>")[0].splitlines()) + len(text.partition("</details>")[2].splitlines()) < 160
 
@@ -192,7 +201,7 @@ def test_the_examples_of_the_card_run_as_they_stand(verified: Verified) -> None:
     assert "1.97 Norge" in shown, "a term as people read it"
 
 
-ORDER = ("one thing removed", "How to use it", "Measured", "What changed", "Limits", "Provenance", "Citation")
+ORDER = ("without the cap", "How to use it", "Measured", "What changed", "Limits", "Provenance", "Citation")
 
 
 def test_the_card_is_in_a_visitor_s_order_and_says_all_that_the_report_knows(verified: Verified) -> None:
@@ -223,13 +232,18 @@ def test_a_configuration_that_names_no_length_makes_no_claim(model: PatchedModel
     assert "tokens; SparseEncoder truncates" not in rendered(replace(model, folder=tmp_path), None)
 
 
-@pytest.mark.parametrize(
-    ("dropped", "said"), [((), False), (({"path": "m.onnx", "reason": "exported graph: x"},), True)]
-)
-def test_graphs_are_said_to_be_left_out_where_they_were(
-    model: PatchedModel, dropped: tuple[dict[str, str], ...], said: bool
+@pytest.mark.parametrize("kept", [False, True], ids=["cap removed", "repairs only"])
+@pytest.mark.parametrize("lost", [(), ("model_head.pkl", "onnx/model.onnx")], ids=["nothing", "files"])
+def test_the_card_lists_what_was_left_out_and_claims_every_head_only_where_nothing_was(
+    model: PatchedModel, kept: bool, lost: tuple[str, ...]
 ) -> None:
-    assert ("ONNX" in rendered(replace(model, dropped=dropped), None)) == said
+    reasons = file_table([*lost, "README.md", "report.json", "checkpoint-2/optimizer.pt"], ()).dropped
+    dropped = tuple({"path": path, "reason": reason} for path, reason in reasons.items())
+    text = rendered(replace(model, soft_cap=None if kept else model.soft_cap, dropped=dropped), report())
+    listed = text.partition("\nFiles of the source that are left out here:\n\n")[2].partition("\n## ")[0].splitlines()
+    assert listed == [f"- `{path}`: {reasons[path]}" for path in lost] and "sigmoid" not in "".join(listed)
+    assert ("every head in these files" in text) is bool(lost)
+    assert ("its code repaired and nothing else changed" in text) is (kept and not lost)
 
 
 def test_a_card_holds_hostile_text_as_text(patched: Path) -> None:
