@@ -47,6 +47,8 @@ from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
 from patcher.source.hub_errors import explained
 from patcher.source.snapshot import fetch_checked, resolve
+from patcher.verify.checks import files_unchanged
+from patcher.verify.verification import hash_folder
 
 sys.path.append(str(templates()))  # the neighbours, where this file was copied or sent away alone
 
@@ -69,7 +71,8 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     """The base on this machine, at one revision, once its code is known to be fit for training. Runs none of it.
 
     Loading from the folder makes code and weights those of this one revision.
-    Raises SourceError for a base that is capped, loads wrong on transformers 5 or can't be trained on several GPUs.
+    Raises SourceError for a base that is capped, loads wrong on transformers 5 or can't be trained on several GPUs, and
+    for a folder whose files are no longer those of its record, which the trained model's card would name as its source.
     """
     base = config.model.base_model
     snapshot = resolve(base)
@@ -102,7 +105,13 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     documents = [name for name in (RECORD, CARD) if name in snapshot.paths]
     root = fetch_checked(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
     assert root is not None
-    return Base(root, snapshot.source)
+    found = Base(root, snapshot.source)
+    if snapshot.source.folder is not None and found.record is not None:  # the Hub's files are those of their commit
+        unchanged = files_unchanged(found.record, hash_folder(root))
+        if not unchanged.passed:
+            hint = f"Run `patcher verify {base}`. Without {RECORD} the folder is a base of its own."
+            raise SourceError(f"{base} was edited since it was patched: {unchanged.detail}.", hint)
+    return found
 
 
 def make_model(folder: Path, config: Config) -> SparseEncoder:

@@ -114,6 +114,24 @@ def test_a_base_without_weights_is_refused(
     assert "has no weights: neither safetensors nor" in said[0]
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer_config.json", "added.py"])
+def test_a_patched_folder_that_was_edited_is_refused_before_any_row_is_read(
+    configure: Configure, patched: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from train_splade import find_base
+    from training_config import read_config
+
+    path, config = patched / name, configure(model__base_model=str(patched), train__source="none.jsonl")
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
+    code, said = run(capsys, config)
+    assert code == 3 and len(said) == 2
+    what = "added" if name == "added.py" else "changed"
+    assert said[0].startswith(f"Error: {patched} was edited since it was patched: ")
+    assert said[0].endswith(f"; {what}: {name}.") and f"`patcher verify {patched}`" in said[1]
+    (patched / "patch.json").unlink()
+    assert find_base(read_config(config)).record is None, "as the hint says"
+
+
 def test_a_base_whose_weights_are_not_those_that_the_hub_lists_is_refused(
     configure: Configure, patched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
