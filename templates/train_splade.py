@@ -43,6 +43,7 @@ from patcher.documents.templating import templates
 from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError, see
 from patcher.planning.files import check_loadable
 from patcher.planning.layout import find_layout, loaded_weights
+from patcher.planning.layout import loaded_folders
 from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
 from patcher.source.hub_errors import explained
@@ -106,8 +107,10 @@ def find_base(config: Config, *, allow_capped: bool = False) -> Base:
     root = fetch_checked(snapshot, [*plan.files.changed, *plan.files.copied, *documents]).root
     assert root is not None
     found = Base(root, snapshot.source)
-    if snapshot.source.folder is not None and found.record is not None:  # the Hub's files are those of their commit
-        unchanged = files_unchanged(found.record, hash_folder(root))
+    record = found.record
+    if snapshot.source.folder is not None and record is not None:  # the Hub's files are those of their commit
+        folders = loaded_folders(root, [file.path for file in record.files])
+        unchanged = files_unchanged(record, hash_folder(root), folders)
         if not unchanged.passed:
             hint = f"Run `patcher verify {base}`. Without {RECORD} the folder is a base of its own."
             raise SourceError(f"{base} was edited since it was patched: {unchanged.detail}.", hint)
