@@ -42,8 +42,7 @@ from patcher.constants import CARD, RECORD, REPAIRS
 from patcher.documents.templating import templates
 from patcher.errors import CodeError, PatcherError, PublishError, SourceError, TrustRequired, UsageError, see
 from patcher.planning.files import check_loadable
-from patcher.planning.layout import find_layout, loaded_weights
-from patcher.planning.layout import loaded_folders
+from patcher.planning.layout import find_layout, loaded_folders, loaded_weights
 from patcher.planning.options import Options
 from patcher.planning.plan import make_plan
 from patcher.source.hub_errors import explained

@@ -73,6 +73,20 @@ def write_dense(target: Path) -> Path:
     return _add(_write(target, "GptBertModel", {}, auto_map={**foreign, **auto_map}), DENSE)
 
 
+def write_sparse_autoencoder(target: Path) -> Path:
+    """A sparse model whose values are not logits: an autoencoder over the dense embeddings (CSR)."""
+    from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
+
+    torch.manual_seed(7)
+    folder = write_dense(target)
+    autoencoder = {"idx": 2, "name": "2", "path": "2_SparseAutoEncoder", "type": f"{_SPARSE}.SparseAutoEncoder"}
+    kind = {**DENSE["config_sentence_transformers.json"], "model_type": "SparseEncoder", "similarity_fn_name": "dot"}
+    changed = {"modules.json": [*DENSE["modules.json"][:2], autoencoder], "config_sentence_transformers.json": kind}
+    (folder / "2_SparseAutoEncoder").mkdir()
+    SparseAutoEncoder(80, 128, k=8).save(str(folder / "2_SparseAutoEncoder"))
+    return _add(folder, changed)
+
+
 def write_splade_51(target: Path) -> Path:
     """A SPLADE model as sentence-transformers 5.1 saves it."""
     return _add(shutil.copytree(MINI, target), SPLADE_51)

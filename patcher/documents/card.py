@@ -17,7 +17,7 @@ from patcher.documents import advice
 from patcher.documents.checks import LANGUAGES, check_rows, figures, is_own, modes_line
 from patcher.documents.plots import pictures
 from patcher.documents.templating import literal, template
-from patcher.patching.record import PatchedModel
+from patcher.patching.record import SENTENCE, SPARSE, PatchedModel
 from patcher.patching.staging import write_atomically
 from patcher.planning.files import join
 from patcher.printable import one_line
@@ -185,7 +185,7 @@ def _metadata(model: PatchedModel) -> str:
     own = [tag for tag in base.get("tags", []) if isinstance(tag, str) and _TAG.fullmatch(tag)]
     raw = ["raw-logits"] if model.soft_cap and not model.soft_cap.kept else []
     ours = ["splade", "sparse-retrieval", *raw, "custom_code"]
-    is_splade = model.soft_cap is not None or model.loaded_by == "SparseEncoder"
+    is_splade = model.soft_cap is not None or model.is_trained_splade
     tags = [*(ours if is_splade else ["custom_code"]), *own]
     data = ModelCardData(
         language=[one for one in map(_plain, base.get("language") or []) if one] or None,
@@ -194,7 +194,7 @@ def _metadata(model: PatchedModel) -> str:
         license_link=link if isinstance(link, str) and _LINK.fullmatch(link) else None,
         base_model=model.source.origin,
         base_model_relation="finetune" if model.source.origin else None,
-        library_name="sentence-transformers" if model.loaded_by in _TRAINED else "transformers",
+        library_name="sentence-transformers" if model.loaded_by in (SENTENCE, SPARSE) else "transformers",
         pipeline_tag=_TASKS.get(model.loaded_by),
         tags=list(dict.fromkeys(tag for tag in tags if tag not in {"onnx", "openvino", "quantized"})),
     )

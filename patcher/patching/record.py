@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -20,6 +22,9 @@ from patcher.planning.options import CodemodResult, Options
 from patcher.soft_cap import SoftCap
 from patcher.source.names import is_repository, why_unsafe
 from patcher.source.snapshot import Source
+
+SENTENCE, SPARSE = "SentenceTransformer", "SparseEncoder"  # classes of sentence-transformers
+_MODEL_TYPE = "config_sentence_transformers.json"
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,15 @@ class PatchedModel:
     @property
     def loaded_by(self) -> str:
         """The class that users load the model with: one of sentence-transformers, or an Auto class."""
-        if self.encoders and self.auto_class == MASKED:
-            return "SparseEncoder"
-        return "SentenceTransformer" if self.auto_class == MODEL and self.file(MODULES) else self.auto_class
+        if self.is_trained_splade:
+            return SPARSE
+        found = _saved_by(self.folder) if self.auto_class == MODEL and self.file(MODULES) else None
+        return found if found in (SENTENCE, SPARSE) else self.auto_class
+
+    @property
+    def is_trained_splade(self) -> bool:
+        """Whether it is a SPLADE model that sentence-transformers saved."""
+        return bool(self.encoders) and self.auto_class == MASKED
 
     @property
     def drops_bos(self) -> bool:
@@ -199,6 +210,15 @@ class PatchedModel:
     def code_only(self) -> bool:
         """Whether the weights were left on the Hub."""
         return bool(self.weights) and not any(os.path.lexists(self.folder / file.path) for file in self.weights)
+
+
+def _saved_by(folder: Path) -> str:
+    """The class of sentence-transformers that saved a folder: any other class silently builds other modules of it."""
+    with suppress(OSError, ValueError, AttributeError):
+        return str(json.loads((folder / _MODEL_TYPE).read_bytes()).get("model_type", SENTENCE))
+    with suppress(OSError):
+        return SPARSE if b".sparse_encoder." in (folder / MODULES).read_bytes() else SENTENCE
+    return SENTENCE
 
 
 def load(folder: Path) -> PatchedModel:

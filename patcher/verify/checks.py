@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from patcher.constants import MIN_LOGIT_SPARSITY as MIN_LOGIT_SPARSITY
 from patcher.constants import RECORD
-from patcher.patching.record import PatchedModel
+from patcher.patching.record import SENTENCE, PatchedModel
 from patcher.planning.auto_class import MASKED, VOCABULARY_HEADS
 from patcher.planning.files import is_loaded
+from patcher.planning.layout import MODULES
 from patcher.verify.messages import LogitsMeasured, Measured, OriginalRun, PairMeasured, SingleMeasured
 from patcher.verify.report import Check, ModeReport
 from patcher.verify.tolerances import cap_spacings, reference_tolerance
@@ -162,15 +163,16 @@ def judge_single(
         by.modes_agree(modes),
         *by.bos_row_dropped(measured, drops_bos=drops_bos),
     ]
-    theirs = measured.sparse_encoder
-    if theirs and auto_class not in VOCABULARY_HEADS:
-        detail = "embedding values of SentenceTransformer that are not finite"
-        checks.append(by.none_of("sentence_transformer_loads", theirs.not_finite, detail))
-    elif theirs:
-        pooling = "pools with SpladePooling" if theirs.splade else "does NOT pool with SpladePooling"
-        wrong = theirs.not_finite + (not theirs.splade)
-        detail = f"embedding values that are not finite; SparseEncoder {pooling}"
-        checks.append(by.none_of("sparse_encoder_loads", wrong, detail))
+    if theirs := measured.sparse_encoder:
+        name = "sentence_transformer_loads" if theirs.loaded_by == SENTENCE else "sparse_encoder_loads"
+        detail, wrong = f"embedding values of {theirs.loaded_by} that are not finite", theirs.not_finite
+        if auto_class in VOCABULARY_HEADS:
+            detail += f"; it {'pools' if theirs.splade else 'does NOT pool'} with SpladePooling"
+            wrong += not theirs.splade
+        if theirs.other_modules:
+            detail += f"; it loads {', '.join(theirs.other_modules)}, NOT the modules of {MODULES}"
+            wrong += 1
+        checks.append(by.none_of(name, wrong, detail))
     return tuple(checks)
 
 

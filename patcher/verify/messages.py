@@ -45,19 +45,21 @@ class Encoder:
 class Request:
     """What a verification asks for: to run models, and to compare the only one with its `base` if that is given.
 
-    `patched` is the folder, which `sparse_encoder` loads as a SparseEncoder model too; `encoders` are its transformers.
-    `texts` is a file of JSON lines with `count` texts; `progress` is a file in which the child counts those that are
-    done. The child of the first of several devices writes the logits of the first texts to `digest`, the others compare
-    theirs with that file, their `reference`. `original` is the folder of the outputs of the published code, if that ran
-    on another transformers (see `measure.original`). `min_logit_sparsity` is the limit that `shift_to_gate` is for.
-    If `drops_bos`, the synthetic first row is zero now; the base model has it, or else the model in `undropped`, which
-    differs in nothing else from the first of the `encoders`.
+    `patched` is the folder, which `sparse_encoder` loads with sentence-transformers too, by the class that its users
+    load it with (`loaded_by`); `encoders` are its transformers. `texts` is a file of JSON lines with `count` texts;
+    `progress` is a file in which the child counts those that are done. The child of the first of several devices writes
+    the logits of the first texts to `digest`, the others compare theirs with that file, their `reference`. `original`
+    is the folder of the outputs of the published code, if that ran on another transformers (see `measure.original`).
+    `min_logit_sparsity` is the limit that `shift_to_gate` is for. If `drops_bos`, the synthetic first row is zero now;
+    the base model has it, or else the model in `undropped`, which differs in nothing else from the first of the
+    `encoders`.
     """
 
     patched: str
     encoders: tuple[Encoder, ...]
     base: Base | None
     auto_class: str
+    loaded_by: str
     vocabulary: int
     device: str
     dtype: str
@@ -325,11 +327,16 @@ class PairMeasured(LogitsMeasured):
 
 @dataclass(frozen=True)
 class EncoderLoaded:
-    """What loading a folder with SparseEncoder shows; `not_finite` counts values of embeddings."""
+    """What loading a folder with a class of sentence-transformers shows; `not_finite` counts values of embeddings.
+
+    `other_modules` are the loaded modules where these are not those of modules.json.
+    """
 
     version: str
     splade: bool
     not_finite: int
+    loaded_by: str = "SparseEncoder"
+    other_modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from typing import Any
 from patcher.constants import CONFIG, CONTEXT_KEYS, TOOL, WEIGHTS
 from patcher.errors import OutputError
 from patcher.hashing import sha256_of
-from patcher.patching.record import FileRecord, PatchedModel, apply_changes
+from patcher.patching.record import SENTENCE, SPARSE, FileRecord, PatchedModel, apply_changes
+from patcher.planning.layout import MODULES
 from patcher.soft_cap import SoftCap
 from patcher.verify.messages import Base, CapFunction, Encoder, Request
 from patcher.verify.settings import (
@@ -58,6 +59,7 @@ def prepare(
         encoders=tuple(_encoders(model, scratch)),
         base=base,
         auto_class=model.auto_class,
+        loaded_by=model.loaded_by,
         vocabulary=vocabulary,
         device=device,
         dtype=settings.dtype,
@@ -102,8 +104,8 @@ def is_encoder(model: PatchedModel) -> bool:
     """Whether sentence-transformers loads the model: not a classifier whose loading was repaired."""
     named = _config(model).get("architectures")
     masked = isinstance(named, list) and any(str(name).endswith("ForMaskedLM") for name in named)
-    pools_logits = bool(model.soft_cap or model.encoders) or (masked and model.file("modules.json") is None)
-    return pools_logits or model.loaded_by == "SentenceTransformer"
+    pools_logits = model.soft_cap is not None or (masked and model.file(MODULES) is None)
+    return pools_logits or model.loaded_by in (SENTENCE, SPARSE)
 
 
 def _function(cap: SoftCap) -> CapFunction:

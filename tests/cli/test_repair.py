@@ -18,7 +18,14 @@ from patcher.planning.options import Options
 from patcher.verify.checks import judge_single
 from patcher.verify.messages import EncoderLoaded
 from tests.conftest import Run
-from tests.finetuned import DENSE, write_causal, write_classifier, write_dense, write_pretraining
+from tests.finetuned import (
+    DENSE,
+    write_causal,
+    write_classifier,
+    write_dense,
+    write_pretraining,
+    write_sparse_autoencoder,
+)
 from tests.verify.made_up import KEPT_CAP
 from tests.verify.running import failed, repaired, report_on
 
@@ -146,8 +153,45 @@ def test_a_dense_model_in_a_folder_of_its_own_loads_with_sentence_transformers(d
     assert "sentence_transformer_loads" in {check.name for check in report.checks}
 
 
+def test_a_sparse_model_without_splade_pooling_is_loaded_by_the_class_that_saved_it(tmp_path: Path) -> None:
+    """SentenceTransformer would load it, too, without its autoencoder."""
+    out = repaired(write_sparse_autoencoder(tmp_path / "sparse"), tmp_path / f"out-{tmp_path.name}")
+    report = report_on(out, tmp_path / "scratch", sparse_encoder=True)
+    assert report.passed and "sparse_encoder_loads" in {check.name for check in report.checks}, report.checks
+    card = (out / "README.md").read_text("utf-8")
+    assert "model = SparseEncoder(" in card and "tokenizer.decode" not in card and "splade" not in card[:300]
+    assert load(out).loaded_by == "SparseEncoder" and not load(out).is_trained_splade
+
+
+@pytest.mark.parametrize(
+    ("model_type", "loaded_by"),
+    [
+        (None, "SentenceTransformer"),
+        ("SentenceTransformer", "SentenceTransformer"),
+        ("SparseEncoder", "SparseEncoder"),
+        ("MultiVectorEncoder", "AutoModel"),
+    ],
+)
+def test_the_class_is_the_one_that_sentence_transformers_looks_up(
+    dense: Path, tmp_path: Path, model_type: str | None, loaded_by: str
+) -> None:
+    path = dense / "config_sentence_transformers.json"
+    path.write_text(json.dumps({"model_type": model_type} if model_type else {}))
+    assert load(repaired(dense, tmp_path / "out")).loaded_by == loaded_by
+
+
+def test_modules_that_are_not_those_of_modules_json_fail(tmp_path: Path) -> None:
+    """Without its class in a file, SparseEncoder adds an autoencoder with random weights to the model's own."""
+    sparse = write_sparse_autoencoder(tmp_path / "sparse")
+    (sparse / "config_sentence_transformers.json").unlink()
+    report = report_on(repaired(sparse, tmp_path / f"out-{tmp_path.name}"), tmp_path / "scratch", sparse_encoder=True)
+    assert failed(report) == {"sparse_encoder_loads"}
+    detail = report.failed[0].detail
+    assert "SparseAutoEncoder, SparseAutoEncoder, NOT the modules of modules.json" in detail
+
+
 @pytest.mark.parametrize("not_finite", [0, 3])
 def test_embeddings_that_are_not_finite_fail(not_finite: int) -> None:
-    measured = replace(KEPT_CAP, sparse_encoder=EncoderLoaded("6", splade=False, not_finite=not_finite))
+    measured = replace(KEPT_CAP, sparse_encoder=EncoderLoaded("6", False, not_finite, "SentenceTransformer"))
     (check,) = [one for one in judge_single(measured, (), (), "AutoModel") if one.name == "sentence_transformer_loads"]
     assert check.passed is (not_finite == 0)

@@ -41,7 +41,12 @@ def test_every_check_has_a_mutation() -> None:
     kept = SingleMeasured(
         **NOTHING, environment=GOOD.environment, positions=1, patched=None, sparse_encoder=EncoderLoaded("6", True, 0)
     )
-    single = (*judge_single(kept), *judge_single(kept, (), (), "AutoModel"), judge_reference(kept, OriginalRun("4", 1)))
+    dense = replace(kept, sparse_encoder=EncoderLoaded("6", False, 0, "SentenceTransformer"))
+    single = (
+        *judge_single(kept),
+        *judge_single(dense, (), (), "AutoModel"),
+        judge_reference(kept, OriginalRun("4", 1)),
+    )
     lowered = judge(GOOD, kept=True)
     names = {check.name for check in (*everything.all_checks, *single, *lowered)}
     others = {

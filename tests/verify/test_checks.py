@@ -132,6 +132,7 @@ def test_a_converted_file_that_is_gone_fails() -> None:
         ({"not_finite": 1}, {"logits_finite"}),
         ({"sparse_encoder": EncoderLoaded("6", False, 0)}, {"sparse_encoder_loads"}),
         ({"sparse_encoder": EncoderLoaded("6", True, 3)}, {"sparse_encoder_loads"}),
+        ({"sparse_encoder": EncoderLoaded("6", True, 0, other_modules=("Pooling",))}, {"sparse_encoder_loads"}),
         ({"positions": 0}, KEPT_CAP_CHECKS),
         ({"failure": "boom"}, KEPT_CAP_CHECKS),
         ({"modes": (ModeResult("train", wrong="1 of 9 values are not finite"),)}, {"modes_agree"}),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer, SparseEncoder, __version__
+from sentence_transformers.util import import_module_class
 
+from patcher.patching.record import SENTENCE
+from patcher.planning.layout import MODULES
 from patcher.verify.measure.batches import read_texts
 from patcher.verify.measure.encoding import encode
 from patcher.verify.measure.models import nan_filled_memory
-from patcher.verify.measure.outputs import has_vocabulary_head
 from patcher.verify.messages import EncoderFigures, EncoderLoaded, Request
 
 _WINDOW = 256  # texts that are sorted together
@@ -32,8 +36,8 @@ def _load(folder: str, request: Request, device: str, kind: Any = SparseEncoder)
 
 def load(request: Request, device: str) -> EncoderLoaded:
     """Load the patched folder as a user of sentence-transformers would, and encode the texts."""
-    is_dense = not has_vocabulary_head(request.auto_class)
-    model = _load(request.patched, request, device, SentenceTransformer if is_dense else SparseEncoder)
+    kind = SentenceTransformer if request.loaded_by == SENTENCE else SparseEncoder
+    model = _load(request.patched, request, device, kind)
     kinds = {type(module).__name__ for module in model.modules()}
     texts = [record["text"] for record in read_texts(request.texts)]
     batches = encode(model, texts, "encode_document")
@@ -41,7 +45,20 @@ def load(request: Request, device: str) -> EncoderLoaded:
         version=__version__,
         splade="SpladePooling" in kinds and "SparseAutoEncoder" not in kinds,  # which it adds with random weights
         not_finite=sum(int((~torch.isfinite(vectors)).sum()) for _, vectors in batches),
+        loaded_by=kind.__name__,
+        other_modules=_other_modules(model, Path(request.patched)),
     )
+
+
+def _other_modules(model: Any, folder: Path) -> tuple[str, ...]:
+    """The names of the loaded modules; none where they are those of modules.json, or where there is no such file."""
+    if not (folder / MODULES).is_file():
+        return ()
+    types = [entry["type"] for entry in json.loads((folder / MODULES).read_bytes())]
+    options = {"trust_remote_code": True, "local_files_only": True}
+    listed = [import_module_class(one, str(folder), **options).__name__ for one in types]
+    loaded = [type(module).__name__ for module in model]
+    return tuple(loaded) if loaded != listed else ()
 
 
 def compare(request: Request, active: Sequence[int], device: str) -> EncoderFigures:
