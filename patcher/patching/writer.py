@@ -40,7 +40,7 @@ def staged_model(
     storage: str = sharing.AUTO,
     convert: Convert | None = None,
     on_begin: Callable[[list[Path]], None] = lambda _: None,
-    check: Callable[[Snapshot], None] = lambda _: None,
+    on_fetched: Callable[[Snapshot], Plan] | None = None,
 ) -> Iterator[PatchedModel]:
     """Write the patched folder beside `out`, let the caller add files to it, and rename it to `out` at the end.
 
@@ -48,8 +48,8 @@ def staged_model(
     wrote is replaced; any other is refused. `code_only` records the hashes of the safetensors without copying them;
     `storage` says how they come here otherwise (see `sharing`). `convert` makes safetensors of pickled weights.
     `on_begin` gets the folder that is written, empty yet, and what a run of the model reads beside it: before weights
-    are downloaded, unless a run reads these where the download puts them. `check` gets the source once all of it is
-    here, and may raise before anything of it is copied.
+    are downloaded, unless a run reads these where the download puts them. `on_fetched` gets the source once all of it
+    is here, gives the plan to follow, and may raise before anything of it is copied.
 
     Raises OutputError where `out` can't be written or is not ours, SourceError where there are no safetensors and
     nothing to make them of.
@@ -62,21 +62,25 @@ def staged_model(
         )
     weights = loaded_weights(snapshot, plan.encoders or ("",))
     check_loadable(snapshot, weights, pickled=bool(pickles))
-    wanted = [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
-    needed = [*wanted, *pickles]
+    needed = [*_carried(plan, code_only=code_only), *pickles]
     read_there = storage == sharing.LINK or pickles
     late = read_there and not snapshot.has(needed)
     with atomic_directory(out) as stage:
         if not late:
             on_begin([stage, *snapshot.readable])
         snapshot = fetch(snapshot, needed)
-        check(snapshot)
+        plan = on_fetched(snapshot) if on_fetched else plan
+        wanted = _carried(plan, code_only=code_only)
         if late:
             on_begin([stage, *snapshot.readable])
         shared = _share(snapshot, [path for path in wanted if path.endswith(".safetensors")], stage, storage)
         _check_room(snapshot, [path for path in (*wanted, *pickles) if shared.get(path, COPY) == COPY], stage.parent)
         converted = convert(snapshot, plan.files.converted, stage) if convert and pickles else ()
         yield _write(plan, snapshot, stage, wanted, converted, shared)
+
+
+def _carried(plan: Plan, *, code_only: bool) -> list[str]:
+    return [path for path in plan.files.copied if not (code_only and path.endswith(".safetensors"))]
 
 
 def _share(snapshot: Snapshot, weights: Iterable[str], stage: Path, storage: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from patcher.patching.staging import check_output
 from patcher.patching.writer import rewrite, staged_model
 from patcher.pipeline.disk import discard_weights
 from patcher.pipeline.folder import describe, run
-from patcher.planning.plan import Plan, make_plan
+from patcher.planning.plan import Plan, make_plan, plan_again
 from patcher.sandbox.guard import Child, started
 from patcher.source.snapshot import Snapshot
 from patcher.verify.preconditions import check_snapshot
@@ -78,9 +78,12 @@ def patch_model(
     check of its logit sparsity gets the smallest constant subtracted from its logits that passes it, and is verified
     again. `progress` is called with a device, the texts done and the texts in all.
 
-    A failed check is in the report and raises nothing. Raises SourceError for a broken file of the source before
-    anything is copied, OutputError where `out` can't be written, VerificationError where the model could not be run,
-    MissingRequirement where this machine lacks a package or a device.
+    A plan that was made without the weights is made again where these, once they are here, are for another class than
+    config.json says.
+
+    A failed check is in the report and raises nothing. Raises SourceError for a broken file of the source, or what
+    `make_plan` raises, before anything is copied, OutputError where `out` can't be written, VerificationError where the
+    model could not be run, MissingRequirement where this machine lacks a package or a device.
     """
     check_source(plan, snapshot, runs=verification is not None)
     if plan.files.converted:
@@ -94,6 +97,17 @@ def patch_model(
             if verification is not None:  # the child imports its libraries while files are downloaded and written
                 waiting.append(running.enter_context(started(CHILD, verification.devices[0], folders, sandbox)))
 
+        def follow(fetched: Snapshot) -> Plan:
+            nonlocal plan
+            check_source(plan, fetched, runs=verification is not None)
+            again = plan_again(plan, fetched)
+            if again is not plan:
+                logger.info(
+                    "The weights are those of %s, not of %s: planned again ...", again.auto_class, plan.auto_class
+                )
+            plan = again
+            return plan
+
         staged = staged_model(
             plan,
             snapshot,
@@ -102,7 +116,7 @@ def patch_model(
             storage=storage,
             convert=converter,
             on_begin=start,
-            check=lambda fetched: check_source(plan, fetched, runs=verification is not None),
+            on_fetched=follow,
         )
         model = running.enter_context(staged)
         report = None

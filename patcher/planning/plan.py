@@ -137,10 +137,8 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
     read = {folder: snapshot.read(path) for folder, path in configs.items()}
     paths = {folder: join(folder, TOKENIZER) for folder in configs}
     tokenizers = {folder: snapshot.read(path) for folder, path in paths.items() if path in snapshot.paths}
-    folders = model_folders(snapshot)
-    weights = loaded_weights(snapshot, folders)
-    shapes = read_shapes(snapshot, weights[folders.index(folder)].files)
-    auto_class = MASKED if layout else find_auto_class(config, shapes, modules)
+    weights = loaded_weights(snapshot, model_folders(snapshot))
+    auto_class = MASKED if layout else _class_of_weights(snapshot, folder, modules)
     if "soft_cap" in options.names and auto_class not in VOCABULARY_HEADS:
         raise _without_head(auto_class, snapshot.source)
     try:
@@ -173,6 +171,24 @@ def make_plan(snapshot: Snapshot, options: Options = Options()) -> Plan:
         contents={**{path: after[path] for path in changed}, **{path: after[origin] for path, origin in added.items()}},
         base={path: code for path, code in rewritten.base.items() if code != before[path]},
     )
+
+
+def plan_again(plan: Plan, snapshot: Snapshot) -> Plan:
+    """The plan for a snapshot whose weights were fetched since: another one where they are for another class.
+
+    Raises what `make_plan` raises.
+    """
+    folder = (plan.encoders or ("",))[-1]
+    if find_layout(snapshot) is not None or _class_of_weights(snapshot, folder, plan.modules) == plan.auto_class:
+        return plan
+    return make_plan(snapshot, plan.options)
+
+
+def _class_of_weights(snapshot: Snapshot, folder: str, modules: Mapping[str, bytes]) -> str:
+    """The Auto class for a folder: by its config.json alone where its weights are not on this machine."""
+    config = read_json(snapshot, join(folder, CONFIG), encoding="utf-8")
+    (weights,) = loaded_weights(snapshot, [folder])
+    return find_auto_class(config, read_shapes(snapshot, weights.files), modules)
 
 
 def rewrite_folders(

@@ -16,11 +16,14 @@ from patcher.patching import writer
 from patcher.patching.record import load
 from patcher.pipeline import api
 from patcher.pipeline.api import _calibrated_shift
-from patcher.planning.plan import make_plan
+from patcher.planning.options import Options
+from patcher.planning.plan import Plan, make_plan
 from patcher.source.snapshot import Snapshot, resolve
 from patcher.verify.measure.histogram import FINE
 from patcher.verify.settings import Verification
 from tests.conftest import MINI, ON_CPU, Run
+from tests.finetuned import write_classifier
+from tests.planning.folders import configure
 from tests.verify.made_up import GOOD, judged
 from tests.verify.made_up import patched as figures
 
@@ -134,3 +137,32 @@ def test_what_was_downloaded_is_checked_before_it_is_copied(
         with pytest.raises(SourceError, match=r"model\.safetensors of .* is a Git LFS pointer"):
             api.patch_model(plan, replace(whole, root=None), tmp_path / "out", verification)
     assert "copy" not in events and not (tmp_path / "out").exists()
+
+
+def planned_without_weights(folder: Path, options: Options) -> tuple[Plan, Snapshot]:
+    """The plan of a model of the Hub whose weights were not downloaded yet, and the model once they are."""
+    whole = resolve(str(folder))
+    weights = (folder / "model.safetensors").rename(folder.parent / "weights")
+    plan = make_plan(whole, options)
+    weights.rename(folder / "model.safetensors")
+    return plan, whole
+
+
+def test_weights_that_are_for_another_class_than_config_json_says_are_planned_for_again(tmp_path: Path) -> None:
+    folder, out = write_classifier(tmp_path / "model"), tmp_path / "out"
+    configure(folder, architectures=["GptBertForMaskedLM"])
+    repairs = Options.choose(["repairs"])
+    plan, snapshot = planned_without_weights(folder, repairs)
+    assert plan.auto_class == "AutoModelForMaskedLM"
+    done = api.patch_model(plan, snapshot, out, None)
+    assert load(out).auto_class == done.plan.auto_class == "AutoModel"
+    assert done.plan == make_plan(snapshot, repairs) and load(out).diff == done.plan.diff
+    plan, snapshot = planned_without_weights(folder, Options())
+    with pytest.raises(SourceError, match="hold no vocabulary head"):
+        api.patch_model(plan, snapshot, tmp_path / "splade", None)
+    assert not (tmp_path / "splade").exists()
+
+
+def test_a_plan_that_the_weights_confirm_is_followed(tmp_path: Path, mini: Path) -> None:
+    plan, snapshot = planned_without_weights(mini, Options())
+    assert api.patch_model(plan, snapshot, tmp_path / "out", None).plan is plan
