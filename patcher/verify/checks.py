@@ -46,15 +46,17 @@ class Judge:
         named = f"{detail}: {shortened(wrong)}" if wrong else detail
         return self.check(name, len(wrong), 0, f"{named}{extra}", passed=not wrong)
 
-    def loaded(self, measured: Measured, files_changed: Sequence[str]) -> tuple[Check, Check]:
+    def loaded(self, measured: Measured, files_changed: Sequence[str], auto_class: str = MASKED) -> tuple[Check, Check]:
         """Whether a model was loaded right: `weights_unchanged` and `buffers_rebuilt`."""
         changed = (*files_changed, *measured.tensors_changed)
-        tensors = f"weight tensors that differ from the source, of {measured.tensors}"
+        unused = f" or that {auto_class} does not use" if measured.tensors_of_another_class else ""
+        tensors = f"weight tensors that differ from the source{unused}, of {measured.tensors}"
         alike = {
             "only in the checkpoint": measured.tensors_unused,
             "missing from the checkpoint": measured.tensors_initial,
         }
         extra = "".join(f"; {what}: {shortened(names)}" for what, names in alike.items() if names)
+        extra += "; does architectures in config.json name the right class?" if unused else ""
         buffers = f"buffers that differ from freshly computed ones, of {measured.buffers}"
         return (
             self.none_of("weights_unchanged", changed, tensors, extra),
@@ -158,7 +160,7 @@ def judge_single(
     name = "logits_finite" if auto_class in VOCABULARY_HEADS else "outputs_finite"
     positions = f"outputs that are not finite, at {measured.positions} positions"
     checks = [
-        *by.loaded(measured, files_changed),
+        *by.loaded(measured, files_changed, auto_class),
         by.none_of(name, measured.not_finite, positions),
         by.modes_agree(modes),
         *by.bos_row_dropped(measured, drops_bos=drops_bos),

@@ -109,8 +109,9 @@ class Measured:
     """What every child measures; counts unless said otherwise.
 
     `tensors_unused` are names that only the checkpoint has, `tensors_initial` those that only the base and the patched
-    model have. `failure` is the error of the model's code. Where that or `unavailable` is set, the rest is what was
-    measured until then. `denied` is what the code tried in vain, which the parent finds out.
+    model have; `tensors_of_another_class` are those of `tensors_changed` that a model without a base leaves unused.
+    `failure` is the error of the model's code. Where that or `unavailable` is set, the rest is what was measured until
+    then. `denied` is what the code tried in vain, which the parent finds out.
     """
 
     environment: Environment
@@ -121,6 +122,7 @@ class Measured:
     not_finite: int
     tensors_unused: tuple[str, ...] = ()
     tensors_initial: tuple[str, ...] = ()
+    tensors_of_another_class: tuple[str, ...] = ()
     failure: str | None = None
     unavailable: Unavailable | None = None
     denied: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from tests.finetuned import (
     write_pretraining,
     write_sparse_autoencoder,
 )
+from tests.planning.folders import configure
 from tests.verify.made_up import KEPT_CAP
 from tests.verify.running import failed, repaired, report_on
 
@@ -95,6 +96,17 @@ def test_a_head_over_the_vocabulary_that_is_no_masked_lm_keeps_its_cap_and_runs(
     assert f"AutoModelFor{task}.from_pretrained" in (out / "README.md").read_text("utf-8")
     code = (out / CODE).read_text("utf-8")
     assert code.count("30 * torch.sigmoid(subword_prediction / 7.5)") == 2, "the cap of neither class is removed"
+
+
+@pytest.mark.parametrize("architectures", [None, "GptBertForSequenceClassification", ["GptBertForMaskedLM"]])
+def test_a_head_that_the_named_class_does_not_have_is_said_to_be_unused(tmp_path: Path, architectures: object) -> None:
+    folder = write_classifier(tmp_path / "model")
+    configure(folder, architectures=architectures)
+    report = report_on(repaired(folder, tmp_path / f"out-{tmp_path.name}"), tmp_path / "scratch")
+    assert failed(report) == {"weights_unchanged"}
+    detail = report.failed[0].detail
+    assert "differ from the source or that AutoModel does not use, of " in detail and "head.emb2labels.bias" in detail
+    assert detail.endswith("; does architectures in config.json name the right class?")
 
 
 SCALE = "encoder.layers.0.mlp.up_proj.scale"

@@ -222,7 +222,8 @@ def _load(
     unused, initial = unmatched_tensors(model, fresh, weights)
     state = model.state_dict()
     initial = {name for name in initial if request.base and request.vocabulary not in state[name].shape}
-    unused -= set() if request.base else set(info["unexpected_keys"])
+    of_another_class = set() if request.base else unused & set(info["unexpected_keys"])
+    unused -= of_another_class
     found = replace(
         found,
         buffers=found.buffers + buffers,
@@ -230,6 +231,7 @@ def _load(
         tensors=found.tensors + len(state),
         tensors_unused=(*found.tensors_unused, *sorted(unused)),
         tensors_initial=(*found.tensors_initial, *sorted(initial)),
+        tensors_of_another_class=(*found.tensors_of_another_class, *sorted(of_another_class)),
     )
     return model, fresh, {*info["missing_keys"], *info["unexpected_keys"]} - unused - initial, found
 
