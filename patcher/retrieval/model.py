@@ -10,7 +10,7 @@ from typing import Protocol
 from patcher.constants import CONFIG
 from patcher.errors import UsageError, see
 from patcher.planning.files import check_loadable, dropped_because
-from patcher.planning.layout import MODULES, find_layout, loaded_weights, read_json
+from patcher.planning.layout import MODULES, find_layout, loaded_weights, model_folders, read_json
 from patcher.planning.plan import make_plan
 from patcher.source.snapshot import Snapshot, fetch_checked, fetch_texts, resolve
 
@@ -58,8 +58,9 @@ class AsPublished:
     def fetched(self) -> AsPublished:
         """The same with every file on this machine. Raises SourceError where there are no safetensors."""
         layout = find_layout(self.snapshot)
-        weights = loaded_weights(self.snapshot, layout.encoders if layout else ("",))
-        check_loadable(self.snapshot, weights, pickled=False)
+        weights = loaded_weights(self.snapshot, layout.encoders if layout else model_folders(self.snapshot))
+        # Pooling has no weights, and neither has the model's own folder where a Router keeps its parts in others.
+        check_loadable(self.snapshot, [one for one in weights if one.files] or weights, pickled=False)
         return replace(self, snapshot=fetch_checked(self.snapshot, self.files))
 
     def executed(self) -> Mapping[str, bytes]:

@@ -90,3 +90,33 @@ def test_a_fingerprint_changes_with_any_file_that_matters_and_with_no_other(patc
     with (patched / "tokenizer.json").open("a") as file:
         file.write(" ")
     assert fingerprint(resolve(str(patched))) != before
+
+
+ROUTER = {
+    "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.router.Router"}],
+    "router_config.json": {
+        "types": {
+            "query_0_SparseStaticEmbedding": "sentence_transformers.sparse_encoder.modules.SparseStaticEmbedding",
+            "document_0_Transformer": "sentence_transformers.base.modules.transformer.Transformer",
+            "document_1_SpladePooling": "sentence_transformers.sparse_encoder.modules.SpladePooling",
+        },
+        "structure": {
+            "query": ["query_0_SparseStaticEmbedding"],
+            "document": ["document_0_Transformer", "document_1_SpladePooling"],
+        },
+    },
+}
+
+
+def test_the_weights_of_a_model_without_code_may_all_be_in_folders_of_its_modules(tmp_path: Path) -> None:
+    for name, content in ROUTER.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(SourceError, match="has no weights"):
+        find_model(str(tmp_path), None, repair).fetched()
+    weights = tmp_path / "document_0_Transformer" / "model.safetensors"
+    weights.parent.mkdir()
+    shutil.copyfile(MINI / "model.safetensors", weights)
+    assert find_model(str(tmp_path), None, repair).fetched().files == (
+        "document_0_Transformer/model.safetensors",
+        *ROUTER,
+    )
