@@ -28,7 +28,6 @@ from patcher.verify.report import Report
 TEMPLATE, REPAIRED, COMMIT = "model_card.md.jinja", "repaired_card.md.jinja", "commit_description.md.jinja"
 _LONGEST_DIFF = 30_000  # characters
 _TERMS = 8  # that the example prints
-_TRAINED = ("SparseEncoder", "SentenceTransformer")
 # The Hub's names of what the classes do.
 _TASKS = {
     "SparseEncoder": "feature-extraction",
