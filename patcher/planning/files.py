@@ -156,9 +156,12 @@ def find_weights(paths: Collection[str], folder: str, read: Callable[[str], byte
         return Weights((entry,) if entry else ())
     kind = entry.removesuffix(_INDEX).rpartition(".")[2]
     try:
-        names = {str(name) for name in json.loads(read(entry))["weight_map"].values()}
+        index = json.loads(read(entry).decode())  # as transformers does: bytes may begin with a BOM, text may not
+        names = {str(name) for name in index["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _no_index(entry, f"{type(error).__name__}: {error}") from error
+    if not isinstance(index.get("metadata"), dict):
+        raise _no_index(entry, "it has no metadata, which transformers asks for")
     if not names or any(not name.endswith(f".{kind}") for name in names):
         raise _no_index(entry, f"it names {', '.join(sorted(names)[:3]) or 'no file'}")
     return Weights(tuple(join(folder, name) for name in sorted(names)), entry)

@@ -78,7 +78,8 @@ def _is_reference(value: object) -> bool:
         return False
     repository, found, dotted = value.rpartition("--")
     parts = dotted.split(".")
-    return len(parts) > 1 and all(part.isidentifier() for part in parts) and (not found or is_repository(repository))
+    # transformers finds no file in a folder: it takes a second full stop for an error.
+    return len(parts) == 2 and all(part.isidentifier() for part in parts) and (not found or is_repository(repository))
 
 
 def _refused(source: object, what: str) -> SourceError:

@@ -107,9 +107,21 @@ def test_shards_of_pickles_are_those_that_their_index_names(tmp_path: Path) -> N
     assert set(table.dropped) == {"pytorch_model-00009-of-00009.bin"}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": "x.bin"}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"metadata": {}, "weight_map": {}}',
+        '{"metadata": {}, "weight_map": {"a": "x.bin"}}',
+        '{"weight_map": {"a": "x.safetensors"}}',
+        '{"metadata": null, "weight_map": {"a": "x.safetensors"}}',
+        '\ufeff{"metadata": {}, "weight_map": {"a": "x.safetensors"}}',
+    ],
+)
 def test_an_index_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / INDEX).write_text(content)
+    (tmp_path / INDEX).write_text(content, "utf-8")
     with pytest.raises(SourceError, match=r"model\.safetensors\.index\.json is not an index of weights"):
         weights_in(tmp_path)
 

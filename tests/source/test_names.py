@@ -49,7 +49,7 @@ def test_usual_names_are_accepted() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["../../x.Class", "/etc/passwd.Class", "C:\\x.Class", "a..b", "a.b/c", "x", "", "a.b c", 7, {"a": 1}, ["a.B", "../x.C"]]
+    ["../../x.Class", "/etc/passwd.Class", "C:\\x.Class", "a..b", "a.b.C", "a.b/c", "x", "", "a.b c", 7, {"a": 1}, ["a.B", "../x.C"]]
     + ["/home/u/private--x.Class", "https://example.org/x--x.Class", "../x--x.Class", "a/b--../x.Class", "a/b/c--x.Y"],
 )  # fmt: skip
 def test_an_auto_map_that_names_no_class_is_refused(value: object, mini: Path) -> None:
@@ -61,4 +61,4 @@ def test_an_auto_map_that_names_no_class_is_refused(value: object, mini: Path) -
 
 
 def test_an_auto_map_of_tokenizers_is_accepted() -> None:
-    check_auto_map({"AutoTokenizer": ["tok.Slow", None], "AutoModel": "a.b.C", "AutoConfig": "a/b--c.D"})
+    check_auto_map({"AutoTokenizer": ["tok.Slow", None], "AutoModel": "b.C", "AutoConfig": "a/b--c.D"})
