@@ -73,8 +73,9 @@ def test_weights_that_are_not_finite_are_not_saved_and_the_last_good_checkpoint_
 
 
 def with_bias(base: Path, out: Path, bias: torch.Tensor) -> Path:
-    """The base with this bias added to its logits."""
+    """The base with this bias added to its logits; no longer what its record says."""
     shutil.copytree(base, out)
+    (out / "patch.json").unlink()
     tensors = load_file(out / "model.safetensors")
     tensors["classifier.emb2vocab.bias"] += bias
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
