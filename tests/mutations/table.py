@@ -539,7 +539,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "codemods/dataflow/test_configuration.py::"
      "test_an_attribute_that_may_be_another_number_is_not_read[in a method]"),
     ("numbers", "an attribute set by name is overlooked", "codemods/dataflow/package.py",
-     "return name in names or (of_self and any(pattern.fullmatch(name) for pattern in computed))", "return False",
+     "if name in self._changed:", "if False:",
      "codemods/dataflow/test_package.py::"
      "test_a_name_that_code_may_change_from_elsewhere_is_known[setattr(head, 'scale', 2)-True]"),
     ("weights shared", "a hard link to a file that may be written", "patching/sharing.py",

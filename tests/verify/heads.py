@@ -339,6 +339,18 @@ _WITH_LABELS = [
         f"    loss = loss_function($x[:, 1:].flatten(0, 1), labels[:, 1:].flatten())\n{PLAIN_RETURN}",
     ),
     right(
+        "the loss of transformers",
+        "labels",
+        output="if labels is not None:\n    loss = self.loss_function(logits=$x, labels=labels, "
+        f"vocab_size=self.config.vocab_size)\n{PLAIN_RETURN}",
+    ),
+    changed(
+        "a loss of its own under the name of transformers'",
+        "labels",
+        methods="def loss_function(self, logits):\n    return logits.clamp_(min=0).mean()\n\n",
+        output=f"if labels is not None:\n    loss = self.loss_function($x)\n{PLAIN_RETURN}",
+    ),
+    right(
         "a loss by a method",
         "labels",
         methods="def loss_of(self, scores, labels):\n"
@@ -689,6 +701,21 @@ _AROUND_FORWARD = [
         "structure",
         top="def squash(x):\n    return 30 * torch.sigmoid(x / 7.5)\n\n\n",
         cap="$x = squash($x)",
+    ),
+    right(
+        "a number that __init__ sets",
+        "structure",
+        init="self.factor = 30.0",
+        cap="$x = self.factor * torch.sigmoid($x / 7.5)",
+    ),
+    right(
+        "a cap module",
+        "structure",
+        top="class Squash(nn.Module):\n    def __init__(self, factor):\n        super().__init__()\n"
+        "        self.factor = factor\n\n    def forward(self, scores):\n"
+        "        return self.factor * torch.sigmoid(scores / 7.5)\n\n\n",
+        init="self.squash = Squash(30)",
+        cap="$x = self.squash($x)",
     ),
     right(
         "a helper below a top-level if",

@@ -126,6 +126,9 @@ class _Reader:
             small = statement.body if isinstance(statement, cst.SimpleStatementLine) else ()
             for one in small:
                 found = self._step(one, found, frame, rest, init.owner, key)
+            if _sets_all(statement, init):
+                found = rest.get(key, found)
+                continue
             if not small and any(_sets(node, key) or _is_super(node) for node in walk(statement)):
                 found = UNKNOWN
             if not small and _uses_rest(statement, init, key):
@@ -219,6 +222,25 @@ def _uses_rest(node: cst.CSTNode, init: Function, key: str) -> bool:
         text = node.args[0].value if node.args else None
         return not isinstance(text, cst.SimpleString) or text.evaluated_value == key
     return is_name(node, star.name.value) or any(_uses_rest(part, init, key) for part in children(node))
+
+
+def _sets_all(node: cst.CSTNode, init: Function) -> bool:
+    """`for key, value in kwargs.items(): setattr(self, key, value)`."""
+    star, first = init.node.params.star_kwarg, init.node.params.params[0].name.value
+    if star is None or not isinstance(node, cst.For) or not isinstance(node.target, cst.Tuple) or node.orelse:
+        return False
+    names = [dotted(one.value) or "" for one in node.target.elements]
+    lines = node.body.body
+    small = lines[0].body if len(lines) == 1 and isinstance(lines[0], cst.SimpleStatementLine) else lines
+    call = small[0].value if len(small) == 1 and isinstance(small[0], cst.Expr) else None
+    items = node.iter.func if isinstance(node.iter, cst.Call) and not node.iter.args else None
+    return (
+        items is not None
+        and dotted(items) == f"{star.name.value}.items"
+        and isinstance(call, cst.Call)
+        and is_name(call.func, "setattr")
+        and [dotted(one.value) for one in call.args] == [first, *names]
+    )
 
 
 def _is_super(node: cst.CSTNode) -> bool:

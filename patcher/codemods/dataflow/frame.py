@@ -13,7 +13,7 @@ from patcher.codemods.dataflow.known import Constants
 from patcher.codemods.dataflow.package import Class, Definition, External, Function, Package, Value
 from patcher.codemods.dataflow.reaching import Body
 from patcher.codemods.dataflow.reaching import Definition as Reached
-from patcher.codemods.nodes import dotted, is_name
+from patcher.codemods.nodes import dotted, is_name, last_name
 
 _DEPTH = 16  # constants defined by constants; also ends a definition that refers to itself
 # Base classes of other packages that have no layers of their own.
@@ -192,13 +192,25 @@ class Frame(Constants):
         if isinstance(meaning, Instance) and isinstance(meaning.cls, External):
             root, _, name = meaning.cls.name.rpartition(".")
             return root.partition(".")[0] in {"torch", "transformers"} and "Linear" in name
-        first, _, name = (dotted(node) or "").partition(".")
-        if meaning is not None or not name or self.self_class is None or not self.is_self(cst.Name(first)):
+        bases = self._bases_of_member(node) if meaning is None else []
+        return any(base.rpartition(".")[2] not in _WITHOUT_LAYERS for base in bases)
+
+    def is_loss_function(self, node: cst.BaseExpression) -> bool:
+        """Whether a function expression is the `self.loss_function` that transformers gives every model."""
+        cls, name = self.self_class, "loss_function"
+        if cls is None or last_name(node) != name or self.package.is_changed(name, cls):
             return False
+        bases = self._bases_of_member(node) if self.package.class_value(cls, name) is None else []
+        return any(base.startswith("transformers.") for base in bases)
+
+    def _bases_of_member(self, node: cst.BaseExpression) -> list[str]:
+        """The bases of other files that a member of `self` may come from; none where a class of these files sets it."""
+        first, _, name = (dotted(node) or "").partition(".")
         name = name.partition(".")[0]
+        if not name or self.self_class is None or not self.is_self(cst.Name(first)):
+            return []
         known = self.package.assigned(self.self_class, name) or self.package.method(self.self_class, name)
-        bases = self.package.unknown_bases(self.self_class)
-        return not known and any(base.rpartition(".")[2] not in _WITHOUT_LAYERS for base in bases)
+        return [] if known else self.package.unknown_bases(self.self_class)
 
     def is_weight(self, node: cst.Attribute) -> bool:
         """Whether a dotted name is an attribute of the object that nothing but its `__init__` assigns."""

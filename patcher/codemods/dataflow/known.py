@@ -113,7 +113,7 @@ class Constants(ABC):
 
     def _known_attribute(self, node: cst.Attribute, at: cst.CSTNode, depth: int) -> Known | None:
         name = node.attr.value
-        if self.package.is_changed(name):
+        if self.package.is_changed(name, self.self_class if self.is_self(node.value) else None):
             return None
         if self.is_self(node.value) and self.self_class is not None:
             if (method := self.package.method(self.self_class, name)) is not None:
@@ -165,7 +165,7 @@ class Constants(ABC):
         if found is None or not isinstance(key, str):
             return None
         section, path = found
-        if self.package.is_changed(key, of_self=False):
+        if self.package.is_changed(key):
             return UNKNOWN
         value = configured(self.package, key, path, section, type(self))
         if value is ABSENT and call is not None and len(call.args) == 3:

@@ -186,8 +186,8 @@ class _Names:
             target, self_class, instance = init, meaning, None
         if target is not None:
             return self._only_reads(target, frame.enter(target, node, at, self_class, instance), given)
-        if isinstance(meaning, Class) or frame.is_projection(meaning, func, at):
-            return True  # a class without an `__init__`, a loss function of transformers
+        if isinstance(meaning, Class) or frame.is_projection(meaning, func, at) or frame.is_loss_function(func):
+            return True  # a class without an `__init__`, a layer of a base class
         if isinstance(func, cst.Attribute):
             return func.attr.value in _READERS or func.attr.value in PASSTHROUGHS
         return isinstance(func, cst.Name) and frame.code.is_unbound(func.value) and not self._is_local(func.value, at)

@@ -126,18 +126,21 @@ class Package:
         others = {name for name, value in pairs if not isinstance(value, ast.Call) or not _makes_linear(value)}
         return frozenset(name for name, _ in pairs) - others
 
-    def is_changed(self, name: str, *, of_self: bool = True) -> bool:
+    def is_changed(self, name: str, cls: Class | None = None) -> bool:
         """Whether some code may change an attribute, a container or a key in another form than `self.name = value`.
 
-        An attribute that is not one `of_self` is not changed by `setattr(self, name, value)` with a computed name.
+        `setattr(self, name, value)` with a computed name changes attributes of the objects that have the method alone:
+        it counts where the attribute is one of an object of `cls`, and that has it.
         """
-        names, computed = self._changed
-        return name in names or (of_self and any(pattern.fullmatch(name) for pattern in computed))
+        if name in self._changed:
+            return True
+        owners = {owner for owner, pattern in self._computed if pattern.fullmatch(name)} if cls is not None else set()
+        return bool(owners) and cls is not None and not owners.isdisjoint({None, *map(_key, self.lineage(cls))})
 
     @cached_property
-    def _changed(self) -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
-        """Such names, and patterns of names that are computed."""
-        found, computed = set[str](), set[str]()
+    def _changed(self) -> frozenset[str]:
+        """Such names, but for those that are computed."""
+        found = set[str]()
         kinds = (ast.Attribute, ast.Subscript, ast.Call)
         for node in (one for code in self.codes.values() for kind in kinds for one in code.python_nodes(kind, _ANY)):
             if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
@@ -148,8 +151,19 @@ class Package:
                 owner = _last(getattr(node.func, "value", node))
                 if owner != "kwargs":  # which the configuration's `__init__` reads
                     found |= {owner, *_texts(*node.args[:2]), *(one.arg or "" for one in node.keywords)}
-                computed |= set(_computed(node))
-        return frozenset(found), tuple(map(re.compile, sorted(computed)))
+        return frozenset(found)
+
+    @cached_property
+    def _computed(self) -> Sequence[tuple[tuple[str, str] | None, re.Pattern[str]]]:
+        """Patterns of names that are computed, each with the class whose methods set them; None for any class."""
+        statements = [(code, one) for code in self.codes.values() for chunk in code.chunks for one in chunk.statements]
+        return [
+            ((code.path, statement.name) if isinstance(statement, ast.ClassDef) else None, re.compile(pattern))
+            for code, statement in statements
+            for node in ast.walk(statement)
+            if isinstance(node, ast.Call)
+            for pattern in _computed(node)
+        ]
 
     def definition(self, code: Code, name: str) -> Definition | None:
         """What a full name in a file refers to: `torch.sigmoid`, `Head`, `.heads.Head`; None where it is unknown."""
@@ -281,6 +295,10 @@ def _is_unconditional(function: cst.FunctionDef, value: cst.BaseExpression | Non
     """Whether a statement of the function's own block has this value."""
     lines = [line for line in function.body.body if isinstance(line, cst.SimpleStatementLine)]
     return any(node is value for line in lines for node in walk(line))
+
+
+def _key(cls: Class) -> tuple[str, str]:
+    return cls.code.path, cls.name
 
 
 _ANY = re.compile("")

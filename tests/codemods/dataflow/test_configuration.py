@@ -64,6 +64,12 @@ EXACT = {
     "get": written("self.cap = kwargs.get('cap', 23.0)").replace("cap=30.0, ", ""),
     "only in kwargs": written(SUPER).replace("cap=30.0, ", ""),
     "only in kwargs, then set": written(SUPER, "self.cap = 8.0").replace("cap=30.0, ", ""),
+    "set by the names in kwargs": written(
+        "self.cap = 8.0", "for k, v in kwargs.items():", "    setattr(self, k, v)"
+    ).replace("cap=30.0, ", ""),
+    "set by the names of other keys": written(
+        SUPER, "self.cap = cap * 2", "for k, v in kwargs.items():", "    setattr(self, k, v)"
+    ),
     "set, then overridden by kwargs": written("self.cap = 8.0", SUPER).replace("cap=30.0, ", ""),
 }
 JSON: tuple[dict[str, Any], ...] = ({}, {"cap": 16.0}, {"cap": None}, {"size": 9, "cap": 3})
@@ -84,6 +90,12 @@ UNCERTAIN = {
     "the base class under a condition": written("if size:", f"    {SUPER}", "self.other = cap"),
     "an unknown base class": written(SUPER, base="Unknown", top="from other import Unknown\n"),
     "of a model": written(SUPER, "self.cap = cap") + "def build(config):\n    config.cap = 50.0\n",
+    "set by changed names": written(
+        SUPER, "self.cap = cap", "for k, v in kwargs.items():", "    setattr(self, k[1:], v)"
+    ),
+    "set to changed values": written("for k, v in kwargs.items():", "    setattr(self, k, v or 2)").replace(
+        "cap=30.0, ", ""
+    ),
     "set from a name": written(SUPER, "self.cap = cap", "for name in kwargs:\n    setattr(self, name, 2)"),
 }
 

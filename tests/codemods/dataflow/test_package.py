@@ -115,7 +115,27 @@ def test_attributes_that_are_set_on_other_objects_are_known() -> None:
     ],
 )
 def test_a_name_that_code_may_change_from_elsewhere_is_known(code: str, changed: bool) -> None:
-    assert package_of({HOME: f"def f(self, head, config, name, x):\n    {code}\n"}).is_changed("scale") is changed
+    package = package_of({HOME: f"class Head: ...\ndef f(self, head, config, name, x):\n    {code}\n"})
+    head = package.top_level(package.codes[HOME], "Head")
+    assert isinstance(head, Class) and package.is_changed("scale", head) is changed
+
+
+SETS_BY_NAME = """\
+class Base:
+    def fill(self, **kwargs):
+        for name, value in kwargs.items():
+            setattr(self, name, value)
+class Config(Base): ...
+class Head: ...
+"""
+
+
+@pytest.mark.parametrize(("name", "changed"), [("Base", True), ("Config", True), ("Head", False)])
+def test_an_attribute_is_set_by_a_computed_name_where_the_object_has_the_method(name: str, changed: bool) -> None:
+    package = package_of({HOME: SETS_BY_NAME})
+    cls = package.top_level(package.codes[HOME], name)
+    assert isinstance(cls, Class) and package.is_changed("scale", cls) is changed
+    assert not package.is_changed("scale")
 
 
 def test_a_diamond_is_resolved_as_python_does_however_often_it_is_repeated() -> None:
