@@ -74,7 +74,7 @@ class Body:
         inner: cst.CSTNode = node
         while not isinstance(inner, cst.BaseSmallStatement) and inner in self._parents:
             outer = self._parents[inner]
-            loop = outer.for_in if isinstance(outer, (cst.ListComp, cst.SetComp, cst.GeneratorExp)) else None
+            loop = outer.for_in if isinstance(outer, (cst.BaseSimpleComp, cst.DictComp)) else None
             while loop is not None and inner is not loop:
                 if mentions(loop.target, node.value):
                     return loop
@@ -155,7 +155,7 @@ class Body:
                     return _unique([*found, *header]), True  # every iteration assigns it
                 found += self._after(parent.body, name)[0]  # an earlier iteration
                 found += header
-            elif isinstance(parent, (cst.With, cst.If)):
+            elif isinstance(parent, (cst.With, cst.If, cst.Match)):
                 found += _in_header(parent, name)
             elif isinstance(parent, cst.Try) and node is not parent.body:
                 found += self._after(parent.body, name)[0]
@@ -276,7 +276,15 @@ def _in_header(node: cst.CSTNode, name: str) -> list[Definition]:
         return [Definition(name, node, None)] if mentions(node.target, name) else []
     if isinstance(node, cst.With):
         return [Definition(name, node, None) for item in node.items if item.asname and mentions(item.asname, name)]
-    return []
+    return [Definition(name, node, None)] if isinstance(node, cst.Match) and name in captured(node) else []
+
+
+def captured(node: cst.Match) -> set[str]:
+    """The names that the patterns of a `match` bind."""
+    patterns = [part for case in node.cases for part in walk(case.pattern)]
+    names = [one.name for one in patterns if isinstance(one, (cst.MatchAs, cst.MatchStar))]
+    names += [one.rest for one in patterns if isinstance(one, cst.MatchMapping)]
+    return {one.value for one in names if one is not None}
 
 
 def mutated(node: cst.BaseExpression) -> str | None:

@@ -169,7 +169,8 @@ PASSTHROUGHS = {
 SPLITS = {"split", "chunk", "unbind", "tensor_split"}
 # A cast to one of these, or to the dtype of one of these arguments, does change numbers.
 _NARROW = {
-    *("bool", "uint8", "int8", "int16", "short", "int32", "int", "int64", "long", "labels", "input_ids"),
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "short", "int32", "int", "int64", "long"),
+    *("labels", "input_ids"),
     *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "attention_mask"),
 }
 JOINS = {"cat", "concat", "concatenate", "stack"}

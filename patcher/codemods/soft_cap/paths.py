@@ -17,6 +17,7 @@ from patcher.codemods.dataflow.flow import Flow
 from patcher.codemods.dataflow.frame import Frame
 from patcher.codemods.dataflow.package import External, Value
 from patcher.codemods.dataflow.steps import (
+    CONSTANTS,
     JOINS,
     PASSTHROUGHS,
     CallEntry,
@@ -25,9 +26,11 @@ from patcher.codemods.dataflow.steps import (
     LogitPath,
     Merge,
     Obstacle,
+    Passthrough,
     Step,
+    argument_of,
 )
-from patcher.codemods.nodes import dotted, is_name, last_name, walk
+from patcher.codemods.nodes import children, dotted, is_name, last_name
 from patcher.codemods.soft_cap.recognition import Cap
 
 _UNKNOWN = "can't be followed back to the vocabulary projection"
@@ -43,6 +46,9 @@ _CONTEXTS = {"no_grad", "enable_grad", "inference_mode", "autocast", "nullcontex
 _MODE = re.compile(r"label|return|output|use_|kwargs|train")  # parameters that choose a mode
 _MODE_ATTRIBUTES = {"training", "gradient_checkpointing"}
 _OF_MASKS = PASSTHROUGHS | {"bool", "eq", "ne", "logical_not", "logical_and", "logical_or"}
+_RESHAPES = {"expand", "view", "reshape"}
+_OTHER_SIZES = {"expand_as", "view_as", "transpose", "permute", "movedim", "t", "squeeze", "flatten", "unflatten"}
+_OF_VALUES = {"tensor", "new_tensor"}
 _MAX_DEPTH = 12
 _Node = tuple[Frame, cst.CSTNode]
 
@@ -96,25 +102,87 @@ def _of_path(path: LogitPath, end: End, index: int | None, parts: set[tuple[int,
 
 def _is_row(path: LogitPath, end: End, parts: set[tuple[int, int]]) -> bool:
     """Whether a constant comes in as one row of its own, or where a mask says so."""
-    for item in path:
-        if not isinstance(item, Merge) or (id(item.node), id(item.part)) in parts:
+    join: Merge | None = None
+    for index, item in enumerate(path):
+        if not isinstance(item, Merge):
             continue
-        joins = isinstance(item.node, cst.List) or (
-            isinstance(item.node, cst.Call) and last_name(item.node.func) in JOINS
-        )
-        if joins:
-            return not isinstance(end.node, cst.Call) or any(map(_is_one, walk(end.node)))
+        if isinstance(item.node, cst.Call) and last_name(item.node.func) in JOINS:
+            join = item
+        if (id(item.node), id(item.part)) in parts:
+            continue
+        if item is join or isinstance(item.node, cst.List):
+            return not isinstance(end.node, cst.Call) or (join is not None and _is_one_row(join, path[index:], end))
         if isinstance(item.node, cst.Call):
             return True
     return False
 
 
-def _is_one(node: cst.CSTNode) -> bool:
-    """Whether a size is 1: `1`, `:1`, and an index."""
-    if isinstance(node, cst.Slice):
-        return isinstance(node.upper, cst.Integer) and node.upper.value == "1"
-    value = node.value if isinstance(node, (cst.Arg, cst.Element)) else None
-    return isinstance(value, cst.Integer) and value.value == "1"
+def _is_one_row(join: Merge, path: LogitPath, end: End) -> bool:
+    """Whether a constant has the size 1 along the dimension that a call joins."""
+    call = join.node
+    assert isinstance(call, cst.Call)
+    dim = argument_of(call, "dim", 1) or argument_of(call, "axis", 1)
+    number = join.frame.number(dim, join.frame.body.statement(call)) if dim is not None else None
+    if last_name(call.func) == "stack" or (dim is not None and number is None):
+        return False
+    index = int(number.value) if number is not None else 0
+    nodes = [item.node for item in path if isinstance(item, Passthrough)]
+    found = (size for node in [*nodes, end.node] if (size := _size(node, index)) is not None)
+    return next(found, False)
+
+
+def _size(node: cst.CSTNode, dim: int) -> bool | None:
+    """Whether an expression has the size 1 along a dimension; None where it has that of what it is made from."""
+    if isinstance(node, cst.Subscript):
+        return _size_of_slice(node, dim)
+    if not isinstance(node, cst.Call):
+        return None
+    name, values = last_name(node.func) or "", [item.value for item in node.args if item.keyword is None]
+    if name.endswith("_like"):
+        like = argument_of(node, "input", 0)
+        return (_size(like, dim) if like is not None else None) or False
+    if name == "unsqueeze":
+        return bool(values) and _integer(values[0]) == dim
+    if name in _RESHAPES | CONSTANTS - _OF_VALUES:
+        given = argument_of(node, "size", 0)
+        listed = values[:1] if "full" in name else values
+        listed = [one.value for one in given.elements] if isinstance(given, (cst.Tuple, cst.List)) else listed
+        size = listed[dim] if -len(listed) <= dim < len(listed) else None
+        if name == "expand" and size is not None and _integer(size) == -1:
+            return None
+        return size is not None and _integer(size) == 1
+    return False if name in _OTHER_SIZES | _OF_VALUES else None
+
+
+def _size_of_slice(node: cst.Subscript, dim: int) -> bool | None:
+    sizes: list[bool | None] = []
+    slices = [item.slice for item in node.slice]
+    indexes = [one.value if isinstance(one, cst.Index) else None for one in slices]
+    full = next((i for i, one in enumerate(indexes) if isinstance(one, cst.Ellipsis)), None)
+    if full is not None:
+        slices = slices[full + 1 :] if dim < 0 else slices[:full]
+    elif dim < 0:
+        dim += 3  # the logits are [batch, positions, vocabulary]
+    for one in slices:
+        if isinstance(one, cst.Slice):
+            sizes.append(None if one.lower is None and one.upper is None else _is_single(one))
+        elif not isinstance(one, cst.Index) or _integer(one.value) is None:
+            sizes.append(isinstance(one, cst.Index) and is_name(one.value, "None"))
+    return sizes[dim] if -len(sizes) <= dim < len(sizes) else None
+
+
+def _is_single(node: cst.Slice) -> bool:
+    """`:1`, `0:1` and `-1:`."""
+    lower = 0 if node.lower is None else _integer(node.lower)
+    return lower == -1 if node.upper is None else lower == 0 and _integer(node.upper) == 1
+
+
+def _integer(node: cst.BaseExpression) -> int | None:
+    """The value of `1` and `-1`; None for anything else."""
+    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Minus):
+        value = _integer(node.expression)
+        return -value if value is not None else None
+    return node.evaluated_value if isinstance(node, cst.Integer) else None
 
 
 def _is_default(path: LogitPath) -> bool:
@@ -140,13 +208,26 @@ def _is_buffer(path: LogitPath, end: End) -> bool:
     reaching, _ = body.reaching_definitions(link.definition.name, body.statement(link.use))
     filled = [one.statement for one in reaching if one.partial]
     loops = [loop for statement in filled for loop in body.around(statement) if isinstance(loop, cst.For)]
-    return bool(loops) and all(_covers(loop.iter) for loop in loops)
+    return bool(loops) and all(_covers(link.frame, loop) for loop in loops)
 
 
-def _covers(node: cst.BaseExpression) -> bool:
-    """Whether a loop has no limit that is written in the code; the step of a `range` is none."""
-    skipped = node.args[2].value if isinstance(node, cst.Call) and len(node.args) == 3 else None
-    return all(one is skipped or one.evaluated_value == 0 for one in walk(node) if isinstance(one, cst.Integer))
+def _covers(frame: Frame, loop: cst.For) -> bool:
+    """Whether a loop has no limit that the code or the configuration sets; the step of a `range` is none."""
+    skipped = loop.iter.args[2].value if isinstance(loop.iter, cst.Call) and len(loop.iter.args) == 3 else None
+    waiting: list[cst.CSTNode] = [loop.iter]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, cst.Call):
+            waiting += [item.value for item in node.args if item.value is not skipped]
+            waiting += [node.func.value] if isinstance(node.func, cst.Attribute) else []
+        elif isinstance(node, (cst.Name, cst.Attribute)):
+            if _unsteady(frame, node, loop) is None:
+                return False
+        elif isinstance(node, cst.Integer) and node.evaluated_value != 0:
+            return False
+        else:
+            waiting += children(node)
+    return True
 
 
 def _nodes(path: LogitPath, end: End) -> Iterator[_Node]:

@@ -44,6 +44,38 @@ def outcome_of(*lines: str, top: str = "") -> Applied | Refused:
         ([f"y = {CAP}", "return torch.where(y > 0, y, 0.0)"], "selects logits"),
         ([f"y = {CAP}", "return y.masked_fill(labels == 1, 0.0)"], "selects logits"),
         ([f"y = {CAP}", "return torch.cat([y, torch.zeros_like(y)])"], "puts constants"),
+        *(
+            ([f"y = {CAP}", f"return torch.cat([y[:, :9], {late}], dim=1)"], "puts constants")
+            for late in (
+                "torch.full_like(y[:, 9:], 1)",
+                "torch.zeros_like(y[:, -1 : len(h)])",
+                "torch.zeros_like(y[:, h, :1])",
+                "torch.full(h.shape, 1)",
+                "torch.tensor([0, 1])",
+                "torch.zeros(1, len(h) - 9)",
+                "torch.zeros(y.size(0), y.size(1) - 9, 1)",
+                "torch.full((y.size(0), 2), 1)",
+                "torch.zeros_like(y[:, 9:, :1]).expand(-1, -1, 6)",
+                "torch.zeros_like(y[:, :1]).expand(-1, len(h) - 9, -1)",
+                "torch.zeros(6, 1).transpose(0, 1)",
+                "y.new_zeros(1, 6).unsqueeze(0)",
+            )
+        ),
+        *(
+            (
+                [
+                    f"y = {CAP}",
+                    *before,
+                    "full = torch.zeros_like(y)",
+                    f"for i in range({end}):",
+                    "    full[:, i] = y[:, i]",
+                    "return full",
+                ],
+                "puts constants",
+            )
+            for before, end in (([], "ROWS"), (["n = ROWS * 2"], "n"), ([], "self.config.rows"), ([], "600"))
+        ),
+        ([f"y = {CAP}", "return y.to(torch.uint16)"], "can't be followed"),
         ([f"y = {CAP}", "return torch.cat([y, x])"], "combines uncapped logits"),
         ([f"y = {CAP}", "y[1:] = 0.0", "return y"], "puts constants"),
         (["with open(h):", f"    x = {CAP}", "return x"], "is a context"),
@@ -54,7 +86,7 @@ def outcome_of(*lines: str, top: str = "") -> Applied | Refused:
     ],
 )
 def test_a_path_that_is_not_the_cap_of_a_projection_is_refused(lines: list[str], reason: str) -> None:
-    outcome = outcome_of(*lines)
+    outcome = outcome_of(*lines, top="ROWS = 600\n")
     assert isinstance(outcome, Refused) and outcome.name == "not-understood", outcome
     assert f" {reason}" in outcome.reason and "line " in outcome.reason
 
@@ -74,6 +106,27 @@ def test_a_path_that_is_not_the_cap_of_a_projection_is_refused(lines: list[str],
             "row = torch.zeros(y.size(0), 1)",
             "row[:, 0] = 1.0",
             "return torch.cat([row, y[:, :-1]], dim=1)",
+        ],
+        *(
+            [f"y = {CAP}", f"return torch.cat([{row}, y[:, :-1]], dim={dim})"]
+            for row, dim in (
+                ("torch.zeros_like(y[:, :1])", "1"),
+                ("torch.zeros_like(y[:, -1:]).float()", "-2"),
+                ("torch.zeros_like(y[..., :1, :])", "-2"),
+                ("torch.zeros_like(y[:, 0])[:, None]", "1"),
+                ("torch.full((len(y), 1, 6), 0.5)", "1"),
+                ("y.new_zeros(1, 1, 6).expand(len(y), -1, -1)", "1"),
+                ("torch.zeros(6).view(1, 1, -1).expand(len(y), 1, 6)", "1"),
+                ("torch.zeros(len(y), 6).unsqueeze(1)", "1"),
+            )
+        ),
+        [
+            f"y = {CAP}",
+            "n = y.shape",
+            "full = torch.zeros_like(y)",
+            "for i in range(len(h)):",
+            "    full[i] = y[i]",
+            "return full",
         ],
         [f"y = {CAP}", "output = (y, *([h] if labels is None else []))", "return output"],
         [f"y = {CAP}", "return torch.where(attention_mask[:, None] == 0, 0.0, y)"],
