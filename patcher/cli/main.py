@@ -30,7 +30,7 @@ from patcher.cli import (
 from patcher.cli.app import app
 from patcher.cli.console import Console
 from patcher.errors import OutputError, PatcherError
-from patcher.sandbox.process import INTERRUPTED, Interrupted
+from patcher.sandbox.process import INTERRUPTED, Interrupted, was_interrupted
 
 _CLICK_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of the copy in typer
 
@@ -76,7 +76,7 @@ def _report(error: BaseException) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         return 3
     console = Console()
-    if os.environ.get("HF_DEBUG") and not isinstance(error, Interrupted):
+    if os.environ.get("HF_DEBUG") and not was_interrupted(error):
         console.talk(traceback.format_exc())
     explained = _explained(error)
     console.error(explained)
@@ -84,7 +84,7 @@ def _report(error: BaseException) -> int:
 
 
 def _explained(error: BaseException) -> PatcherError:
-    if isinstance(error, Interrupted):
+    if not isinstance(error, errors.Interrupted) and was_interrupted(error):
         return errors.Interrupted(*INTERRUPTED)
     if isinstance(error, PatcherError):
         return error

@@ -27,6 +27,7 @@ from patcher.pipeline.jobs import Stop, Task, run_all
 from patcher.pipeline.memory import available_memory, memory_of
 from patcher.planning.options import Options
 from patcher.planning.plan import Plan, make_plan
+from patcher.sandbox.process import Interrupted, was_interrupted
 from patcher.source.snapshot import Snapshot, fetch, resolve
 from patcher.verify.report import Report, document_of, load_report
 from patcher.verify.requests import is_encoder
@@ -291,7 +292,9 @@ def _current(model: PatchedModel, snapshot: Snapshot) -> bool:
 
 
 def _as_patcher_error(error: Exception, out: Path) -> PatcherError:
-    """Any error as a PatcherError; logs the traceback if it was asked for."""
+    """Any error as a PatcherError; logs the traceback if it was asked for. Raises Interrupted where that led to it."""
+    if was_interrupted(error):
+        raise Interrupted from error
     if os.environ.get("HF_DEBUG"):
         logger.warning("%s", "".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, PatcherError):

@@ -16,6 +16,13 @@ class Interrupted(BaseException):
     """Ctrl-C or a request to terminate; not an Exception, so that no handler on the way swallows it."""
 
 
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an interruption led to an error: in a library, an error of its cleanup can take the place of one."""
+    if error is None or isinstance(error, (Interrupted, KeyboardInterrupt)):
+        return error is not None
+    return was_interrupted(error.__cause__) or was_interrupted(error.__context__)
+
+
 def install_signal_handlers() -> None:
     """Make the signals that ask a process to end raise Interrupted in its main thread, so that cleanup code runs."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP

@@ -116,6 +116,30 @@ def test_what_nobody_foresaw_is_told_in_two_lines(
     assert "RuntimeError: unforeseen" in error and "HF_DEBUG=1" in hint
 
 
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("interruption", [Interrupted, KeyboardInterrupt])
+def test_an_interruption_that_an_error_of_a_library_replaces_is_still_one(
+    interruption: type[BaseException],
+    listed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def cleans_up_badly(*_: Any) -> None:
+        try:
+            raise interruption
+        finally:
+            raise KeyError("IndentedBlock")
+
+    for module in ("source.snapshot", "pipeline.family"):
+        monkeypatch.setattr(f"patcher.{module}.resolve", cleans_up_badly)
+    (tmp_path / "list.txt").write_text(f"{MINI}\n{MINI} again\n")
+    words = ["patch", "--all", str(tmp_path / "list.txt"), "--out", str(tmp_path / "out"), "--no-verify"]
+    assert main(words if listed else ["plan", str(MINI)]) == 130
+    error, hint = capsys.readouterr().err.splitlines()[-2:]
+    assert error.startswith("Error: Interrupted") and hint.startswith("Hint: ")
+
+
 def process_state() -> dict[str, Any]:
     logger = logging.getLogger("patcher")
     return {
