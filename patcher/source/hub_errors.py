@@ -27,6 +27,7 @@ _TOKEN = "The Hub did not accept the token{to}."
 _TOKEN_VARIABLE = "HF_TOKEN is set and overrides `hf auth login`: correct it, or unset it." + see("token")
 _LOGIN = "Run `hf auth login` with a valid token."
 _UNREADABLE = (HubUnreachable, "The Hub's response for {at} can't be read.", "Try again in a few minutes.")
+_ENDLESS = (HubUnreachable, "The Hub's listing for {at} has no end.", "Try again in a few minutes.")
 _FAILED, _DEBUG = "The Hub client failed on {at}: {kind}.", "Set HF_DEBUG=1 for the traceback."
 
 # The first row whose key fits, in the order of `_keys`, is the error that the user reads: its class, message and hint.
@@ -60,6 +61,7 @@ _READING: _Table = {
         "{fetch}",
     ),
     "JSONDecodeError": _UNREADABLE,
+    "EndlessListing": _ENDLESS,
     _OTHER: (PatcherError, _FAILED, _DEBUG),
 }
 _PUBLISHING: _Table = {
@@ -99,6 +101,7 @@ _PUBLISHING: _Table = {
     ),
     _UNREACHABLE: (HubUnreachable, "The Hub gave no answer{to}.", "Check the connection and try again."),
     "JSONDecodeError": _UNREADABLE,
+    "EndlessListing": _ENDLESS,
     _OTHER: (PublishError, _FAILED, _DEBUG),
 }
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from patcher.constants import HUB_TIMEOUT
@@ -22,12 +23,19 @@ from patcher.constants import HUB_TIMEOUT
 class RequestLimit:
     """`seconds` end a request without an answer, and are the longest wait that the Hub may ask for.
 
-    `retries`: whether the client repeats a failed request itself. `install` asks for the limit in this process.
+    `retries`: whether the client repeats a failed request itself. `pages` are the most that one listing may have, and
+    `asked` counts them by address in each try. `install` asks for the limit in this process.
     """
 
     seconds: float = HUB_TIMEOUT
     retries: bool = True
     install: bool = False
+    pages: int = 1000
+    asked: Counter[str] = field(default_factory=Counter)
+
+
+class EndlessListing(Exception):
+    """A listing that always names a further page."""
 
 
 REQUEST_LIMIT = RequestLimit()
@@ -55,6 +63,7 @@ def one_try() -> Iterator[None]:
     """Keep the client from repeating a failed request, which the caller does; else both policies multiply."""
     before = REQUEST_LIMIT.retries
     REQUEST_LIMIT.retries = False
+    REQUEST_LIMIT.asked.clear()
     try:
         yield
     finally:
@@ -79,6 +88,10 @@ def install_request_limit() -> None:
 
     class Limited(httpx2.Client):
         def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+            address = f"{request.url.host}{request.url.path}"
+            REQUEST_LIMIT.asked[address] += request.method == "GET" and not REQUEST_LIMIT.retries
+            if REQUEST_LIMIT.asked[address] > REQUEST_LIMIT.pages:
+                raise EndlessListing(f"{address} has more than {REQUEST_LIMIT.pages} pages")
             # Per request, because the client asks for listings with an explicit "no limit".
             limits = request.extensions.get("timeout", {})
             request.extensions["timeout"] = {name: _least(seconds) for name, seconds in limits.items()}

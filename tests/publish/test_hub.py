@@ -121,6 +121,31 @@ def test_no_request_waits_for_hours_because_the_hub_says_so(
     assert time.monotonic() - start < 10
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/tree/", "[]", ("check", "REPO")),
+        ("/tree/", "[]", ("publish", "FOLDER", "REPO", "--dry-run")),
+        ("/tree/", "[]", ("plan", "REPO")),
+        (
+            "/discussions",
+            '{"discussions": [], "count": 99999, "start": 0}',
+            ("publish", "FOLDER", "REPO", "--create-pr"),
+        ),
+    ],
+    ids=["check", "publish", "plan", "pull request"],
+)
+def test_a_listing_without_an_end_is_left(
+    hub: LocalHub, patcher: Patcher, folder: Path, published: str, path: str, body: str, words: tuple[str, ...]
+) -> None:
+    again = f'<{hub.endpoint}/api/models/{published}/tree/main>; rel="next"'
+    hub.faults.status("GET", path, 200, body=body, headers={"Link": again}, times=0)
+    names = {"REPO": published, "FOLDER": str(folder)}
+    done = patcher(*(names.get(word, word) for word in words))
+    assert done.code == 3 and f"listing for {published}" in done.err and "has no end" in done.err, done.err
+    assert_readable(done.err)
+
+
 def test_the_write_token_of_xet_is_not_waited_for_longer_than_the_limit(
     hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str
 ) -> None:
