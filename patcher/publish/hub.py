@@ -13,7 +13,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status
 
-from patcher.errors import HubUnreachable
+from patcher.errors import HubUnreachable, PatcherError
 from patcher.source.hub_errors import from_hub
 from patcher.source.names import check_names
 from patcher.source.retry import RetryPolicy
@@ -53,14 +53,22 @@ class Hub:
         """The commit that a revision currently points to."""
         return str(self.info(repo_id, revision).sha)
 
-    def files(self, repo_id: str, revision: str) -> dict[str, Entry]:
-        """Every file of a revision, by path."""
+    def files(self, repo_id: str, revision: str, info: ModelInfo | None = None) -> dict[str, Entry]:
+        """Every file of a revision, by path.
+
+        Raises HubUnreachable where the list lacks a file that `info` of the same commit names.
+        """
         tree = self.call_with_retry(lambda: list(self.api.list_repo_tree(repo_id, revision=revision, recursive=True)))
-        files = (one for one in tree if isinstance(one, RepoFile))
-        return {
+        files = {
             one.path: Entry(one.path, one.size, one.lfs.sha256 if one.lfs else None, one.blob_id, one.xet_hash)
-            for one in files
+            for one in tree
+            if isinstance(one, RepoFile)
         }
+        named = {one.rfilename for one in info.siblings or ()} if info is not None and info.sha == revision else set()
+        if named - set(files):
+            why = f"The Hub lists the files of {repo_id} incompletely, without {min(named - set(files))}."
+            raise HubUnreachable(why, "Run the same command again in a few minutes.")
+        return files
 
     def read(self, repo_id: str, revision: str, paths: Iterable[str]) -> Mapping[str, bytes]:
         """The content of small files, downloaded now (never from the cache) and not stored."""
@@ -85,8 +93,11 @@ class Hub:
         not answer.
         """
         try:
-            commit = self.head(repo_id, revision)
-            entries = self.files(repo_id, commit)
+            info = self.info(repo_id, revision)
+            commit = str(info.sha)
+            entries = self.files(repo_id, commit, info)
+        except PatcherError:
+            raise
         except Exception as error:
             raise from_hub(error, repo_id, revision) from error
         source = Source(repo_id, commit, None)

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfUriError, HFValidationError
 from huggingface_hub.hf_api import ModelInfo
 
 from patcher.constants import RECORD, REPORT
-from patcher.errors import AccessDenied, PublishError, UsageError, see
+from patcher.errors import AccessDenied, PatcherError, PublishError, UsageError, see
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry, Hub
@@ -164,13 +164,16 @@ def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool)
 def find_origin(hub: Hub, item: Publishable, *, upload_weights: bool) -> Origin:
     """The large files that the Hub can copy from the source, or the reason why it can't; and whether it is gated.
 
-    Raises PublishError where the folder was not made from the files that the Hub lists for the source.
+    Raises PublishError where the folder was not made from the files that the Hub lists for the source, HubUnreachable
+    where it lists them incompletely.
     """
     repo_id, revision = item.source.repo_id, item.source.revision
     info = None
     try:
         info = hub.info(item.origin) if item.origin is not None else None
-        listed = hub.files(repo_id, str(revision)) if repo_id is not None else {}
+        listed = hub.files(repo_id, str(revision), info) if repo_id is not None else {}
+    except PatcherError:
+        raise
     except Exception as error:
         refusal = from_hub(error, repo_id or str(item.origin), revision).message.rstrip(".")
         return Origin({}, refusal, **_terms(item, info))

@@ -33,7 +33,7 @@ def read_back(plan: PublishPlan, commit: str, revision: str, hub: Hub, *, full: 
         elsewhere = [f"{revision} does not have it"]
     else:
         elsewhere = []
-    listed = hub.files(plan.repo_id, commit)
+    listed = hub.files(plan.repo_id, commit, info)
     there = [file for file in plan.wanted if file.path in listed]
     missing = [file.path for file in plan.wanted if file.path not in listed]
     more = [path for path in listed if path not in {*plan.kept, *NOT_PUBLISHED, *(file.path for file in plan.wanted)}]

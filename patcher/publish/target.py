@@ -111,11 +111,7 @@ def inspect_target(
     number = open_pull_request(hub, repo_id, account, asked, is_ours) if account is not None else None
     revision = asked if number is None else f"refs/pr/{number}"
     head = heads.get(asked, str(info.sha)) if number is None else hub.head(repo_id, revision)
-    files = hub.files(repo_id, head)
-    absent = {one.rfilename for one in info.siblings or ()} - set(files) if head == info.sha else ()
-    if absent:  # a target that seems empty would be written over
-        why = f"The Hub lists the files of {repo_id} incompletely, without {min(absent)}; nothing was written."
-        raise PublishError(why, "Run the same command again in a few minutes.")
+    files = hub.files(repo_id, head, info)  # a target that seems empty would be written over
     # The plan shows a diff of these, and the record decides whose the target is.
     shown = [path for path in files if path in {CARD, *KINDS} or path.endswith(".py")]
     by_id = {git_blob_id(content): content for content in contents}

@@ -262,6 +262,26 @@ def test_a_source_that_does_not_answer_accuses_nobody(
     assert done.code == 3 and done.out == "" and "NOT" not in done.err
 
 
+PARTIAL = ["[]", "{}", '[{"type": "file", "path": "README.md", "oid": "0", "size": 1}]']
+
+
+@pytest.mark.parametrize("body", PARTIAL, ids=["empty", "no list", "one file"])
+def test_a_source_that_is_listed_incompletely_accuses_nobody(
+    hub: LocalHub, patcher: Patcher, published: str, folder: Path, repo_id: str, body: str
+) -> None:
+    hub.faults.status("GET", f"/{SOURCE}/tree/", 200, body=body, times=0)
+    done = patcher("check", published, "--json")
+    found = {one["name"]: one for one in done.data["findings"]}
+    assert done.code == 3 and "lists the files" in found["source_there"]["detail"], done.out
+    assert not [name for name, one in found.items() if one["passed"] is False]
+    hub.faults.status("GET", f"/{published}/tree/", 200, body=body, times=0)
+    done = patcher("check", published)
+    assert done.code == 3 and f"lists the files of {published} incompletely" in done.err, done.err
+    refused = patcher("publish", folder, f"{repo_id}-new", "--yes")
+    assert refused.code == 3 and f"lists the files of {SOURCE} incompletely" in refused.err, refused.err
+    assert not hub.exists(f"{repo_id}-new")
+
+
 def _rewritten(hub: LocalHub, repo_id: str, old: bytes, new: bytes, version: str) -> None:
     """The publication as another version of this tool would have made it."""
     code = hub.read(repo_id, "modeling_gptbert.py")
