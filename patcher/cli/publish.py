@@ -44,7 +44,7 @@ def publish(
         bool, typer.Option("--repairs-only", help="Send the repaired code alone to the source; needs --create-pr.")
     ] = False,
     from_gated: Annotated[
-        bool, typer.Option("--from-gated", help="Make public what was made from a gated source.")
+        bool, typer.Option("--from-gated", help="Make public what a gated or private source has.")
     ] = False,
     read_back: Annotated[
         Literal["hashes", "full"],

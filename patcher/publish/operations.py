@@ -67,16 +67,19 @@ class Operation:
     replaces: bool = False
 
 
+OPEN, GATED, PRIVATE, UNKNOWN = "open", "gated", "private", "unknown"
+
+
 @dataclass(frozen=True)
 class Origin:
     """The large files of the source by path, or the reason why nothing can be copied from it.
 
-    `gated`: the repository whose terms one has to accept first. `head` is the present commit of the source.
+    `access`: who can read the repository behind the model. `head` is the present commit of the source.
     """
 
     files: Mapping[str, Entry]
     refusal: str | None = None
-    gated: str | None = None
+    access: str = OPEN
     head: str | None = None
 
 

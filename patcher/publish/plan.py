@@ -10,13 +10,24 @@ from pathlib import PurePath
 from patcher.codec import json_field
 from patcher.constants import CARD
 from patcher.documents import card as cards
-from patcher.errors import PublishError, UsageError
+from patcher.errors import HubUnreachable, PublishError, UsageError
 from patcher.patching.record import FileRecord
 from patcher.patching.staging import unrecorded
 from patcher.printable import one_line
 from patcher.publish import preflight, repairs
 from patcher.publish.hub import Hub
-from patcher.publish.operations import Operation, Origin, PublishedFile, decide, find_added, public, published_files
+from patcher.publish.operations import (
+    GATED,
+    OPEN,
+    UNKNOWN,
+    Operation,
+    Origin,
+    PublishedFile,
+    decide,
+    find_added,
+    public,
+    published_files,
+)
 from patcher.publish.publishable import Publishable, is_large
 from patcher.publish.target import NOT_PUBLISHED, Target, inspect_target
 from patcher.source.hub_errors import explained
@@ -51,7 +62,7 @@ class PublishPlan:
     `case` is new, equal, update (of our own), replace (of another publisher's content, or of ours with files added that
     change what is loaded) or repair (of the source). `kept` maps each file of the target that is left unchanged to the
     reason. `diff` is against the target, or against the source where the target is new. `message` and `description` are
-    those of the commit. `gated` is the repository behind the model whose terms one has to accept to read it.
+    those of the commit. `access` tells who can read the repository behind the model.
     """
 
     target: Target = json_field(omit=True)
@@ -67,7 +78,7 @@ class PublishPlan:
     message: str = json_field(key="commit_message")
     description: str = json_field(omit=True)
     options: PublishOptions = json_field(omit=True, default=PublishOptions())
-    gated: str | None = None
+    access: str = json_field(omit=True, default=OPEN)
 
     json_properties = (
         "repo_id",
@@ -78,6 +89,7 @@ class PublishPlan:
         "options.tag",
         "bytes_uploaded",
         "bytes_copied",
+        "gated",
     )
 
     @property
@@ -116,9 +128,14 @@ class PublishPlan:
         return tuple(file for file in self.files if file.path not in self.kept)
 
     @property
+    def gated(self) -> str | None:
+        """The repository behind the model, where one has to accept its terms before one can read it."""
+        return self.item.origin if self.access == GATED else None
+
+    @property
     def needs_consent(self) -> bool:
-        """Whether this would give to everybody what its source gives only to those who accepted its terms."""
-        return self.gated is not None and not self.private and not self.options.from_gated and self.case != EQUAL
+        """Whether this would, or for all that is known could, give to everybody what its source gives only to some."""
+        return self.access != OPEN and not self.private and not self.options.from_gated and self.case != EQUAL
 
     @property
     def tag_missing(self) -> bool:
@@ -147,11 +164,21 @@ def plan_publication(
 
 
 def check_consent(plan: PublishPlan) -> None:
-    """Refuse to publish a gated model for everybody unless that was asked for by name. Raises PublishError."""
+    """Refuse to publish a gated or private model for everybody unless that was asked for by name.
+
+    Raises PublishError, or HubUnreachable where the Hub did not say who can read the source.
+    """
+    source, public_target = plan.item.origin, f"{plan.repo_id} would be public."
+    if plan.needs_consent and plan.access == UNKNOWN:
+        raise HubUnreachable(
+            f"The Hub did not say whether {source} is gated or private, and {public_target}",
+            "Try again in a few minutes, or add --private, or --from-gated if its terms allow it.",
+        )
     if plan.needs_consent:
+        how = "gated behind its terms" if plan.access == GATED else "private"
         raise PublishError(
-            f"{plan.gated} is gated behind its terms, but {plan.repo_id} would be public.",
-            "Add --private, or --from-gated if those terms allow it.",
+            f"{source} is {how}, but {public_target}",
+            "Add --private, or --from-gated if its owners allow it.",
         )
 
 
@@ -229,7 +256,7 @@ def _make_plan(
         message=options.commit_message or _message(item, case),
         description=cards.describe_commit(public(item.model), report) if item.model else "",
         options=options,
-        gated=origin.gated,
+        access=origin.access,
     )
     if options.tag in target.tags and (operations or target.tags[str(options.tag)] != target.head):
         raise PublishError(
@@ -265,7 +292,8 @@ def _notes(plan: PublishPlan, origin: Origin) -> tuple[str, ...]:
     elif any((file := item.file(path)) and file.action == "converted" for path in uploaded):
         notes.append("the weights are uploaded: they were converted here, so the source has no such file to copy")
     if plan.needs_consent:
-        notes.append(f"{plan.gated} is gated: making this public needs --from-gated")
+        known = f"is {plan.access}" if plan.access != UNKNOWN else "may be gated or private, the Hub did not say"
+        notes.append(f"{item.origin} {known}: making this public needs --from-gated")
     return tuple(notes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from huggingface_hub import get_token, parse_hf_uri
 from huggingface_hub.errors import HfUriError, HFValidationError
@@ -15,7 +16,7 @@ from patcher.errors import AccessDenied, PatcherError, PublishError, UsageError,
 from patcher.hashing import git_blob_id, sha256_of
 from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry, Hub
-from patcher.publish.operations import Origin, not_verified
+from patcher.publish.operations import GATED, OPEN, PRIVATE, UNKNOWN, Origin, not_verified
 from patcher.publish.publishable import MADE, Publishable, is_large
 from patcher.publish.target import Target
 from patcher.source.hub_errors import explained, from_hub, status_of
@@ -162,7 +163,7 @@ def check_access(hub: Hub, account: Account, target: Target, *, create_pr: bool)
 
 
 def find_origin(hub: Hub, item: Publishable, *, upload_weights: bool) -> Origin:
-    """The large files that the Hub can copy from the source, or the reason why it can't; and whether it is gated.
+    """The large files that the Hub can copy from the source, or the reason why it can't; and who can read it.
 
     Raises PublishError where the folder was not made from the files that the Hub lists for the source, HubUnreachable
     where it lists them incompletely.
@@ -191,9 +192,11 @@ def find_origin(hub: Hub, item: Publishable, *, upload_weights: bool) -> Origin:
     return Origin(files, None if files else "the source lists no large files", **terms)
 
 
-def _terms(item: Publishable, info: ModelInfo | None) -> dict[str, str | None]:
-    gated = item.origin if info is not None and info.gated else None
-    return {"gated": gated, "head": info.sha if info is not None and item.origin == item.source.repo_id else None}
+def _terms(item: Publishable, info: ModelInfo | None) -> dict[str, Any]:
+    if info is None:
+        return {"access": OPEN if item.origin is None else UNKNOWN, "head": None}
+    access = GATED if info.gated else PRIVATE if info.private else OPEN
+    return {"access": access, "head": info.sha if item.origin == item.source.repo_id else None}
 
 
 def check_current(item: Publishable, origin: Origin) -> None:

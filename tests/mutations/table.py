@@ -436,7 +436,7 @@ MUTATIONS = tuple(Mutation(*row) for row in (
      "if not parsed and expected:", "if False:",
      "publish/test_read_back.py::test_a_card_that_the_hub_has_not_parsed_yet_leaves_its_finding_open[9-None]"),
     ("publishing", "a gated source is published for everybody", "publish/plan.py",
-     "return self.gated is not None and", "return False and",
+     "return self.access != OPEN and", "return False and",
      "publish/test_commit.py::test_a_gated_source_is_published_for_everybody_only_by_name"),
     ("publishing", "a stale export is published", "publish/preflight.py",
      "if item.fingerprint is not None and origin.head not in (None, item.source.revision):", "if False:",

@@ -7,6 +7,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,9 @@ from patcher.publish.preflight import Account
 from patcher.publish.publishable import patched as publishable
 from patcher.publish.target import Target
 from tests.hub import LocalHub, RequestRecord
+from tests.hub.faults import Fault
 from tests.hub.fixtures import KARI
-from tests.publish.tools import SOURCE, Patcher, hub_files, older, passing_report
+from tests.publish.tools import SOURCE, Patcher, hub_files, older, passing_report, source_files, writes
 
 COMMIT = "/commit/main"
 ACCOUNT = Account("ola", frozenset({"ola"}))
@@ -208,6 +210,43 @@ def test_a_gated_source_is_published_for_everybody_only_by_name(
     assert shown.code == 0 and f"{SOURCE} is gated: making this public needs --from-gated" in shown.out
     assert refused.code == 3 and f"{SOURCE} is gated" in refused.err and not hub.exists(repo_id)
     assert private.code == named.code == 0, private.err + named.err
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503},
+        {"status": 429, "times": 1, "headers": {"Retry-After": "300"}},
+        {"status": 200, "times": 1, "body": "null"},
+        {"status": 403},
+        {"status": 404, "headers": {"X-Error-Code": "RepoNotFound"}},
+    ],
+    ids=lambda fault: fault["status"],
+)
+def test_a_source_of_which_the_hub_does_not_say_who_can_read_it_is_published_for_everybody_only_by_name(
+    hub: LocalHub, patcher: Patcher, folder: Path, repo_id: str, fault: dict[str, Any]
+) -> None:
+    hub.faults.add(Fault("GET", f"/api/models/{SOURCE}$", **{"times": 0, **fault}))
+    refused = patcher("publish", folder, repo_id, "--yes")
+    assert refused.code == 3 and f"did not say whether {SOURCE} is gated" in " ".join(refused.err.split()), refused.err
+    assert writes(hub) == [] and not hub.exists(repo_id)
+    if fault.get("times") != 1:
+        assert patcher("publish", folder, repo_id, "--yes", "--private").code == 0
+        assert patcher("publish", folder, f"{repo_id}-named", "--yes", "--from-gated").code == 0
+
+
+def test_a_private_source_is_published_for_everybody_only_by_name(
+    hub: LocalHub, patcher: Patcher, repo_id: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hub.create_repo("norsk/secret", source_files(b"w" * 1000), private=True)
+    assert patcher("patch", "norsk/secret", "--out", out, "--no-verify").code == 0
+    passing_report(out)
+    assert patcher("card", out).code == 0
+    refused = patcher("publish", out, repo_id, "--yes")
+    assert refused.code == 3 and "norsk/secret is private, but" in refused.err and not hub.exists(repo_id), refused.err
+    named = patcher("publish", out, f"{repo_id}-named", "--yes", "--from-gated")
+    assert named.code == 0, named.err
 
 
 @pytest.mark.parametrize("named", [True, False])
