@@ -332,6 +332,12 @@ _WITH_LABELS = [
     hidden(
         "a loss that is detached", "labels", output=f"if loss is not None:\n    loss = loss.detach()\n{PLAIN_RETURN}"
     ),
+    hidden(
+        "a loss of rectified logits",
+        "labels",
+        output="if labels is not None:\n    loss = F.cross_entropy($x[:, :-1].relu().flatten(0, 1), "
+        f"labels[:, 1:].flatten())\n{PLAIN_RETURN}",
+    ),
     right(
         "a loss by a layer",
         "labels",
