@@ -172,7 +172,7 @@ def check_consent(plan: PublishPlan) -> None:
     if plan.needs_consent and plan.access == UNKNOWN:
         raise HubUnreachable(
             f"The Hub did not say whether {source} is gated or private, and {public_target}",
-            "Try again in a few minutes, or add --private, or --from-gated if its terms allow it.",
+            "Try again later, or add --private, or --from-gated if its terms allow it.",
         )
     if plan.needs_consent:
         how = "gated behind its terms" if plan.access == GATED else "private"
