@@ -51,7 +51,7 @@ _NATIVE = {
 _CHANGES = {
     "os.chflags": (1, 9), "os.chmod": (1, 2), "os.chown": (1, 3), "os.lchmod": (1, 9), "os.link": (2, 2),
     "os.mkdir": (1, 2), "os.remove": (1, 1), "os.removexattr": (1, 9), "os.rename": (2, 2), "os.rmdir": (1, 1),
-    "os.setxattr": (1, 9), "os.symlink": (2, 1), "os.truncate": (1, 9), "os.utime": (1, 3),
+    "os.setxattr": (1, 9), "os.truncate": (1, 9), "os.utime": (1, 3),
 }  # fmt: skip
 _LISTS = {"os.listdir", "os.scandir"}
 _OTHERS = {"os.kill", "os.killpg", "resource.prlimit"}  # events whose first argument is a process
@@ -86,10 +86,10 @@ def confine_process(scratch: Path, libraries: Iterable[str] = LIBRARIES, file_si
 
 
 def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Callable[[str, tuple[Any, ...]], None]:
-    """The hook. What it calls is bound here, so that model code can't replace it by name."""
+    """The hook. Most of what it calls is bound here, so that code which replaces it by mistake does not change it."""
     note = os.open(scratch / NOTE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     write, exit_process, is_folder, decode, own = os.write, os._exit, os.path.isdir, os.fsdecode, os.getpid()
-    real, join, noted = os.path.realpath, os.path.join, set[str]()
+    real, join, parent, noted = os.path.realpath, os.path.join, os.path.dirname, set[str]()
     opened = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else ""  # other systems don't show what is open
     local = {int(getattr(socket, name)) for name in ("AF_UNIX", "AF_NETLINK") if hasattr(socket, name)}
     denied = dict.fromkeys(_NETWORK, "use the network")
@@ -155,8 +155,12 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
             paths, folders = _CHANGES[event]
             for number, path in enumerate(arguments[:paths]):
                 check_write(path, (*arguments[folders:], -1, -1)[number], f"{event}: ")
+        elif event == "os.symlink":  # a relative target is one from the folder of the link
+            target, link, folder = arguments
+            for path in (join(parent(decode(link)), decode(target)), link):
+                check_write(path, folder, f"{event}: ")
         elif event in _LISTS:
-            if arguments[0] not in {"/dev", "/proc"}:
+            if arguments[0] not in {"/dev", "/proc", b"/dev", b"/proc"}:
                 check_read(arguments[0])
         elif event == "sqlite3.connect":
             if arguments[0] != ":memory:":
@@ -167,6 +171,10 @@ def _make_hook(policy: AccessPolicy, scratch: Path, *, contained: bool) -> Calla
             return
         elif event in _OTHERS and arguments[0] not in {own, 0}:
             deny("change another process", f"{event}: {arguments[0]}")
+        elif event == "import" and arguments[0].rpartition(".")[2] == "_posixsubprocess":  # once more: see below
+            deny("start a process", f"{event}: {arguments[0]}")
+        elif event == "import" and arguments[1] and policy.may_write(locate(arguments[1])):  # compiled code
+            deny("bypass Python", f"{event}: {arguments[1]}")
         elif event == "ctypes.dlsym" and not str(arguments[1]).startswith(("Py", "_Py")):
             deny("bypass Python", f"{event}: {arguments[1]}")  # torch and others look up Python's own names
 

@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,65 @@ def _fork_exec(_: Request) -> bool:
     return util.spawnv_passfds(b"/bin/true", [b"true"], []) > 0
 
 
+def _fork_exec_again(_: Request) -> bool:
+    """Python's module, once more and unchanged."""
+    del sys.modules["_posixsubprocess"]
+    return _fork_exec(_)
+
+
+def _extension(_: Request) -> bool:
+    """A compiled module in the folder that the code may write to."""
+    made = __import__("markupsafe._speedups")._speedups.__file__
+    shutil.copy(made, ".")
+    sys.path.insert(0, os.getcwd())
+    return import_module("_speedups").__file__ != made
+
+
+def _from_file(request: Request) -> bool:
+    import torch
+
+    read = torch.from_file(f"{request['home']}/.netrc", size=len(SECRET), dtype=torch.uint8)
+    return bytes(read.tolist()).decode() == SECRET
+
+
+def _save_file(request: Request) -> bool:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, request["mark"])
+    return True
+
+
+def _save_tokenizer(request: Request) -> bool:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.BPE()).save(request["mark"])
+    return True
+
+
+def _store(request: Request) -> bool:
+    from torch.distributed import TCPStore
+
+    TCPStore("127.0.0.1", request["store"], timeout=timedelta(seconds=2)).set("secret", SECRET)
+    return True
+
+
+def _replace_rules(request: Request) -> bool:
+    from patcher.sandbox.access import AccessPolicy
+
+    AccessPolicy.may_read = lambda *_: True  # type: ignore[method-assign]
+    return SECRET in Path(request["home"], ".netrc").read_text()
+
+
+def _link_by_a_detour(request: Request) -> bool:
+    """A relative link that leads to the secret from its own folder, and nowhere from the current one."""
+    here, deep = os.getcwd(), "a/b/c/d/e/f/g/h/i/j/k/l/m"
+    os.makedirs(deep)
+    os.chdir(deep)
+    os.symlink("../" * here.count("/") + f"{request['home'][1:]}/.netrc", "../" * 13 + "link")
+    return SECRET in os.read(os.open("link", os.O_RDONLY, dir_fd=os.open(here, os.O_RDONLY)), 100).decode()
+
+
 def _swallow(act: Callable[[], Any]) -> None:
     with contextlib.suppress(BaseException):
         act()
@@ -302,12 +362,15 @@ ACTS = tuple(Act(*row) for row in (
     ("secrets", "a walk through the home", lambda r: bool(list(os.walk(r["home"]))), ENDS, ENDS),
     ("secrets", "a path with dots in it", lambda r: SECRET in open(f"/usr/../{r['home']}/.netrc").read(), ENDS, ENDS),
     ("secrets", "a link to a secret", lambda r: os.symlink(f"{r['home']}/.netrc", "link"), ENDS, ENDS),
+    ("secrets", "a relative link that leads to a secret from its own folder", _link_by_a_detour, ENDS, ENDS),
     ("secrets", "a copy by shutil", lambda r: bool(shutil.copy(f"{r['home']}/.netrc", "mine")), ENDS, ENDS),
     ("secrets", "the environment of another process", lambda r: bool(open(f"/proc/{r['parent']}/environ").read()), ENDS, NOTHING),
     ("secrets", "another process's temporary files", lambda r: bool(Path(r["victim"]).read_text()), ENDS, ENDS),
     ("secrets", "a secret through an open folder", lambda r: SECRET in _at("/", f"{r['home'][1:]}/.netrc"), DENIES, DENIES),
     ("secrets", "a path that climbs out of an open folder", lambda r: SECRET in _climb(r), DENIES, DENIES),
     ("secrets", "a secret by Python's function without an event, through ctypes", lambda r: SECRET in _noraise(f"{r['home']}/.netrc"), DONE, NOTHING),
+    ("secrets", "a secret by torch.from_file", _from_file, DONE, NOTHING),
+    ("secrets", "a secret, once the hook's own rules are replaced by name", _replace_rules, DONE, NOTHING),
     ("secrets", "a secret by a program", _by_program("assert open('{home}/.netrc').read()"), DENIES, NOTHING),
     ("secrets", "a secret in a subinterpreter", lambda r: _subinterpreter(f"assert open('{r['home']}/.netrc').read()"), DENIES, NOTHING),
     ("secrets", "a key of the session, by a program", _by_program(_KEY), DENIES, NOTHING),
@@ -333,6 +396,8 @@ ACTS = tuple(Act(*row) for row in (
     ("files", "a database that another one attaches", _attach, DONE, NOTHING),
     ("files", "a file by os.mknod", lambda r: os.mknod(r["mark"]), DONE, NOTHING),
     ("files", "a pipe by os.mkfifo", lambda r: os.mkfifo(r["mark"]), DONE, NOTHING),
+    ("files", "a file by save_file of safetensors", _save_file, DONE, NOTHING),
+    ("files", "a file by Tokenizer.save of tokenizers", _save_tokenizer, DONE, NOTHING),
     ("files", "a file by a program", _by_program("open('{mark}', 'w')"), DENIES, NOTHING),
     ("files", "remove a file by a program", _by_program("import os; os.remove('{victim}')"), DENIES, NOTHING),
     ("files", "write into /usr by a program", _by_program("open('/usr/patcher-test', 'w')"), DENIES, NOTHING),
@@ -350,6 +415,7 @@ ACTS = tuple(Act(*row) for row in (
     ("network", "an abstract Unix socket", lambda r: _connect("\0" + r["abstract"], socket.AF_UNIX), DENIES, DENIES),
     ("network", "a server", lambda r: socket.socket().bind(("127.0.0.1", 0)), DENIES, DENIES),
     ("network", "a socket to the virtual machine's host", lambda r: socket.socket(socket.AF_VSOCK), DENIES, DENIES),
+    ("network", "a message by torch.distributed.TCPStore", _store, DONE, NOTHING),
     ("network", "a connection by a program", _by_program("import socket; socket.create_connection(('127.0.0.1', {port}), 2)"), DENIES, NOTHING),
     ("network", "a Unix socket by a program", _by_program("import socket; socket.socket(socket.AF_UNIX).connect('{unix}')"), DENIES, NOTHING),
     ("network", "an abstract Unix socket by a program", _by_program("import socket; socket.socket(socket.AF_UNIX).connect('\\0{abstract}')"), DENIES, NOTHING),
@@ -364,6 +430,7 @@ ACTS = tuple(Act(*row) for row in (
     ("processes", "os.spawnv", lambda r: os.spawnv(os.P_WAIT, "/bin/true", ["true"]) == 0, DENIES, DONE),
     ("processes", "multiprocessing", _spawn_through_multiprocessing, DENIES, DONE),
     ("processes", "the function below multiprocessing", _fork_exec, DENIES, DONE),
+    ("processes", "the same function, imported again", _fork_exec_again, DENIES, DONE),
     ("processes", "pty.spawn", lambda r: __import__("pty").spawn(["true"]) == 0, DENIES, DONE),
     ("processes", "an attempt whose error is swallowed", lambda r: _swallow(lambda: os.system("true")), DENIES, NOTHING),
     ("processes", "an attempt in a thread", lambda r: _in_a_thread(lambda: os.system("true")), DENIES, DONE),
@@ -382,6 +449,7 @@ ACTS = tuple(Act(*row) for row in (
     ("terminals and devices", "another terminal by a program", _by_program("open('{terminal}', 'r+b', buffering=0)"), DENIES, NOTHING),
     ("terminals and devices", "the kernel's log by a program", _by_program("open('/dev/kmsg')"), DENIES, NOTHING),
     ("memory and compiled code", "a library, by ctypes.CDLL", lambda r: bool(ctypes.CDLL(None)), DENIES, DONE),
+    ("memory and compiled code", "a compiled module in its own folder", _extension, DENIES, DONE),
     ("memory and compiled code", "a C function, by ctypes.pythonapi", lambda r: ctypes.pythonapi.system(b"true") == 0, DENIES, DONE),
     ("memory and compiled code", "ctypes.string_at", lambda r: bool(ctypes.string_at(id(r), 16)), DENIES, DONE),
     ("memory and compiled code", "ctypes.memmove", _memmove, DONE, DONE),
@@ -394,6 +462,7 @@ ACTS = tuple(Act(*row) for row in (
     ("disk", "a file of over 256 MB", lambda r: Path("large").open("wb").truncate(1 << 40) > 0, NOTHING, NOTHING),
     ("honest code", "its own temporary files", _scratch, DONE, DONE),
     ("honest code", "the model's files, /proc/cpuinfo, /dev/null", _machine, DONE, DONE),
+    ("honest code", "a listing of /proc, named by bytes", lambda r: bool(os.listdir(b"/proc")), DONE, DONE),
     ("honest code", "try nvidia-smi and go on without", lambda r: _survives(lambda: subprocess.check_output(["nvidia-smi"])), DONE, DONE),
     ("honest code", "platform.platform()", lambda r: bool(platform.platform()), DONE, DONE),
     ("honest code", "platform.processor()", lambda r: platform.processor() is not None, DONE, DONE),
@@ -438,6 +507,8 @@ def attempt(one: Act, request: Request, scratch: Path) -> str:
 def answer(request: Request) -> dict[str, Any]:
     scratch = Path.cwd()
     if request["do"] == "all":
+        for name in ("safetensors.torch", "tokenizers", "torch.distributed"):
+            import_module(name)  # once for all
         return {one.slug: attempt(one, request, scratch) for one in ACTS}
     if request["do"] == "nest":
         for _ in range(3000):

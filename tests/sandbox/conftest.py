@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed import TCPStore
 
 from patcher.sandbox.bubblewrap import why_not
 from tests.sandbox.acts import ACTS, SECRET
@@ -53,6 +54,7 @@ def surroundings(folder: Path) -> Iterator[dict[str, Any]]:
         other = subprocess.Popen(["sleep", "600"], start_new_session=True)
         opened.callback(other.wait)
         opened.callback(other.kill)
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         abstract = f"patcher-{os.getpid()}-{folder.name}"
         for address in (str(folder / "s"), f"\0{abstract}"):
             local = opened.enter_context(socket.socket(socket.AF_UNIX))
@@ -62,6 +64,7 @@ def surroundings(folder: Path) -> Iterator[dict[str, Any]]:
             "home": str(home),
             "outside": str(outside),
             "port": server.getsockname()[1],
+            "store": store.port,
             "unix": str(folder / "s"),
             "abstract": abstract,
             "terminal": os.ttyname(theirs),
