@@ -100,7 +100,10 @@ Sandbox = Annotated[
 HubTimeout = Annotated[
     float,
     typer.Option(
-        help="Time limit for each Hub response, and for each wait that it asks for.", min=0.1, metavar="SECONDS"
+        help="Time limit for each Hub response, and for each wait that it asks for.",
+        min=0.1,
+        max=86_400,
+        metavar="SECONDS",
     ),
 ]
 MinSparsity = Annotated[

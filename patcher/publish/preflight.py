@@ -18,7 +18,7 @@ from patcher.patching.record import FileRecord, PatchedModel
 from patcher.publish.hub import Entry, Hub
 from patcher.publish.operations import GATED, OPEN, PRIVATE, UNKNOWN, Origin, not_verified
 from patcher.publish.publishable import MADE, Publishable, is_large
-from patcher.publish.target import Target
+from patcher.publish.target import MAIN, Target
 from patcher.source.hub_errors import explained, from_hub, status_of
 from patcher.source.metadata import read_metadata
 from patcher.verify.report import Report
@@ -33,7 +33,7 @@ class Account:
 
 
 # What `git check-ref-format` refuses.
-_NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^[-/.]|(?:[/.]|\.lock)$|^@?$")
+_NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^[-/.]|(?:[/.]|\.lock)$|^(?:@|HEAD)?$")
 
 
 def check_names(repo_id: str, branch: str | None, tag: str | None = None) -> None:
@@ -49,6 +49,8 @@ def check_names(repo_id: str, branch: str | None, tag: str | None = None) -> Non
     for name, option in ((branch, "--revision"), (tag, "--tag")):
         if name is not None and _NO_REF.search(name):
             raise UsageError(f"{name!r} is not a valid branch or tag name.", f"Use another {option}, such as v1.")
+    if tag is not None and tag == (branch or MAIN):  # which of the two a revision then means is anybody's guess
+        raise UsageError(f"{tag!r} is the branch that gets the commit.", "Use another --tag, such as v1.")
 
 
 def check_not_source(item: Publishable, repo_id: str) -> None:

@@ -34,6 +34,7 @@ from tests.conftest import MINI, ROOT, Run
         ["patch", str(MINI), "--out", "x", "--min-logit-sparsity", "98"],
         ["patch", str(MINI), "--out", "x", "--code-only"],
         ["plan", "no such thing"],
+        ["publish", str(MINI), "ola/model", "--timeout", "inf"],
         ["verify"],
     ],
 )

@@ -189,7 +189,9 @@ def test_weights_without_a_xet_hash_are_planned_as_an_upload(
     assert hub.read(repo_id, "model.safetensors") == WEIGHTS
 
 
-@pytest.mark.parametrize("name", ["a b", "", "-v1", "v..1", "v1.lock", "a//b", ".v1", "v1/", "v1~", "a@{1}", "v\n1"])
+@pytest.mark.parametrize(
+    "name", ["a b", "", "-v1", "v..1", "v1.lock", "a//b", ".v1", "v1/", "v1~", "a@{1}", "v\n1", "HEAD"]
+)
 def test_what_git_takes_for_no_branch_or_tag_is_wrong_usage(name: str) -> None:
     for branch, tag in ((name, None), (None, name)):
         with pytest.raises(UsageError, match="is not a valid branch or tag name"):
@@ -198,7 +200,14 @@ def test_what_git_takes_for_no_branch_or_tag_is_wrong_usage(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["v1", "v1.0", "feature/æøå", "2026-11", "a@b", "release_1"])
 def test_what_git_takes_for_a_branch_or_a_tag_is_one(name: str) -> None:
-    check_names("ola/model", name, name)
+    check_names("ola/model", name, f"{name}-tag")
+    check_names("ola/model", f"{name}-branch", name)
+
+
+@pytest.mark.parametrize("branch", [None, "main", "next"])
+def test_a_tag_that_is_called_as_the_branch_is_wrong_usage(branch: str | None) -> None:
+    with pytest.raises(UsageError, match="is the branch that gets the commit"):
+        check_names("ola/model", branch, branch or "main")
 
 
 LICENCES = "---\nlicense:\n- mit\n- apache-2.0\n---\n# Base\n"
