@@ -204,7 +204,7 @@ def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -
         _prepared(model, mode),
         mode.around(model),
         _embedded(model) as embedded,
-        _projected(model) as projected,
+        _projected(model, mode) as projected,
     ):
         result, loss = _result(model(**arguments), labels=mode.labels)
         plain = result.detach()
@@ -214,7 +214,7 @@ def call(model: nn.Module, mode: Mode, batch: Batch, *, backward: bool = True) -
         if mode.whole and not embedded:
             raise CannotRun("its code hides its embeddings, and all else is frozen")
         target = loss if mode.labels else _random_sum(batch.rows(result))
-        unreached, gradients = _unreached(target, _ends(model, embedded), mode, projected if mode.labels else ())
+        unreached, gradients = _unreached(target, _ends(model, embedded), mode, projected)
         return replace(outcome, unreached=unreached, one_sided=any(map(_is_one_sided, projected, gradients)))
 
 
@@ -269,31 +269,35 @@ def _embedded(model: Any) -> Iterator[list[torch.Tensor]]:
         found.append(output)
         return output.clone()  # code may write into it
 
-    handles = []
+    module = None
     with suppress(NotImplementedError):
-        handles.append(model.get_input_embeddings().register_forward_hook(keep))
-    try:
+        module = model.get_input_embeddings()
+    with _hooked(module, keep):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
-def _projected(model: Any) -> Iterator[list[torch.Tensor]]:
-    """Give a list that gets the raw logits, as the vocabulary projection leaves them; empty where no module is that."""
+def _projected(model: Any, mode: Mode) -> Iterator[list[torch.Tensor]]:
+    """Give a list that gets the raw logits which a loss is made of; empty where no module is the projection."""
     found: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.requires_grad:
             found.append(output)
 
-    head, inputs = _head(model), {part for part in model.modules() if isinstance(part, nn.Embedding)}
-    owners = (part for part in model.modules() if getattr(part, "weight", None) is head and part not in inputs)
-    owner = None if head is None else next(owners, None)
-    handle = None if owner is None else owner.register_forward_hook(keep)
-    try:
+    head = _head(model) if mode.labels else None
+    layers = (part for part in model.modules() if not isinstance(part, nn.Embedding))  # whose weight may be the same
+    owners = (part for part in layers if getattr(part, "weight", None) is head)
+    with _hooked(None if head is None else next(owners, None), keep):
         yield found
+
+
+@contextmanager
+def _hooked(module: nn.Module | None, keep: Callable[..., Any]) -> Iterator[None]:
+    """Call a hook after the forward pass of a module, if there is one."""
+    handle = None if module is None else module.register_forward_hook(keep)
+    try:
+        yield
     finally:
         if handle is not None:
             handle.remove()
